@@ -1,0 +1,249 @@
+"""Writes Countdown traces the way a careful solver thinks aloud: tries, dead ends, a second round, a check.
+
+The search works backwards from the target. With two numbers put together first, the others are undone
+from the target by sums and differences; if no pair meets what is needed, a second round undoes products
+and quotients too. So what the second stage tries depends on what the first one found: a check of the
+pair that fits, or the wider search. Products above LIMIT are left out, and so is a part of the tree that
+would need them; `write` returns None for a problem that this search does not solve.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+from curation.trace import Step, Trace
+from sprint_sgl.countdown import NUMBERS, Problem
+
+LIMIT = 300
+
+
+@dataclass(frozen=True)
+class Op:
+    """One written operation; `str` gives "3+7=10"."""
+
+    left: int
+    sign: str
+    right: int
+    value: int
+
+    def __str__(self) -> str:
+        return f"{self.left}{self.sign}{self.right}={self.value}"
+
+
+def plus(a: int, b: int) -> Op:
+    return Op(a, "+", b, a + b)
+
+
+def minus(a: int, b: int) -> Op:
+    """The larger less the smaller."""
+    return Op(max(a, b), "-", min(a, b), abs(a - b))
+
+
+def times(a: int, b: int) -> Op:
+    return Op(a, "*", b, a * b)
+
+
+def over(a: int, b: int) -> Op:
+    return Op(a, "/", b, a // b)
+
+
+@dataclass(frozen=True)
+class Need:
+    """A value that a pair must make, and the operations that lead from it to the target."""
+
+    value: int
+    rest: tuple[Op, ...]
+
+
+def undo_sum(target: int, number: int) -> list[tuple[Op, Need]]:
+    """target+number and the difference, each with the step that leads back to the target."""
+    up, down = plus(target, number), minus(target, number)
+    back = plus(down.value, number) if target >= number else Op(number, "-", down.value, target)
+    return [(up, Need(up.value, (Op(up.value, "-", number, target),))), (down, Need(down.value, (back,)))]
+
+
+def _then(first: Need, more: list[tuple[Op, Need]]) -> list[tuple[Op, Need]]:
+    return [(op, Need(need.value, need.rest + first.rest)) for op, need in more]
+
+
+def undo_quotient(target: int, number: int, limit: int = LIMIT) -> tuple[list[str], list[Need]]:
+    """What multiplying or dividing by `number` last would need, and the words for it."""
+    needs, words = [], []
+    if target % number == 0:
+        q = over(target, number)
+        needs.append(Need(q.value, (times(q.value, number),)))
+        words.append(str(q))
+    elif target > number:
+        words.append(f"{target}/{number} no")
+    if target * number <= limit:
+        p = times(target, number)
+        needs.append(Need(p.value, (over(p.value, number),)))
+        words.append(long_product(target, number))
+    return words, needs
+
+
+def long_product(a: int, b: int) -> str:
+    """A product in words, by tens and units where the second number has both: "25*72=1750+50=1800"."""
+    tens, units = b - b % 10, b % 10
+    parts = f"{a * tens}+{a * units}=" if tens and units else ""
+    return f"{a}*{b}={parts}{a * b}"
+
+
+def sums(a: int, b: int) -> list[tuple[str, Op | None]]:
+    """The sum and the difference of a pair, in words and as operations."""
+    return [(str(plus(a, b)), plus(a, b)), (str(minus(a, b)), minus(a, b))]
+
+
+def products(a: int, b: int, limit: int = LIMIT) -> list[tuple[str, Op | None]]:
+    """The product and the quotient; None for one that is too large or not whole."""
+    high, low = max(a, b), min(a, b)
+    product = (long_product(a, b), times(a, b)) if a * b <= limit else (f"{a}*{b} big", None)
+    quotient = (str(over(high, low)), over(high, low)) if high % low == 0 else (f"{high}/{low}", None)
+    return [product, quotient]
+
+
+@dataclass(frozen=True)
+class Try:
+    """One attempt: its prompt, what it wrote, and the chain of operations to the target if it met one."""
+
+    prompt: str
+    text: str
+    chain: tuple[Op, ...] | None
+
+
+def attempt(prompt: str, lines: list[str], needs: list[Need], made: list[tuple[str, Op | None]]) -> Try:
+    """Compares what a pair makes with what is needed."""
+    wanted = {need.value: need for need in reversed(needs)}
+    words, chain = [], None
+    for text, op in made:
+        fits = op is not None and op.value in wanted
+        words.append(text if text.endswith("big") else f"{text} {'yes' if fits else 'no'}")
+        if op is not None and fits:
+            chain = (op, *wanted[op.value].rest)
+            break
+    verdict = f"So {', '.join(map(str, chain))}." if chain else "No way."
+    return Try(prompt, "\n".join([*lines, ", ".join(words) + ".", verdict]), chain)
+
+
+def try_three(problem: Problem, verb: str, pair: tuple[int, int], last: int) -> Try:
+    """Three numbers: the pair is added or multiplied first, and any operation with the last one follows."""
+    limit = max(NUMBERS) ** 2
+    undone = undo_sum(problem.target, last)
+    words, needs = undo_quotient(problem.target, last, limit)
+    lines = [f"{last} left.", f"{', '.join([*(str(op) for op, _ in undone), *words])}."]
+    needs = [need for _, need in undone] + needs
+    lines.append(_usable(needs))
+    made = sums(*pair) if verb == "Add" else products(*pair, limit)
+    return attempt(f"{verb} {pair[0]} and {pair[1]}", lines, needs, made)
+
+
+def try_sums(problem: Problem, pair: tuple[int, int], rest: tuple[int, int]) -> Try:
+    """Four numbers: the other two are added or subtracted."""
+    c, d = rest
+    first = undo_sum(problem.target, c)
+    second = [item for _, need in first for item in _then(need, undo_sum(need.value, d))]
+    lines = [
+        f"{c} and {d} left.",
+        f"{', '.join(str(op) for op, _ in first)}.",
+        f"{', '.join(str(op) for op, _ in second)}.",
+    ]
+    return attempt(_try(pair), lines, [need for _, need in second], sums(*pair) + products(*pair))
+
+
+def try_products(problem: Problem, pair: tuple[int, int], rest: tuple[int, int]) -> Try:
+    """Four numbers: at least one of the other two multiplies or divides."""
+    lines = [f"{rest[0]} and {rest[1]} left."]
+    needs: list[Need] = []
+    for c, d in (rest, rest[::-1]):
+        undone = undo_sum(problem.target, c)
+        words = [str(op) for op, _ in undone]
+        for _, need in undone:
+            if need.value:
+                more, found = undo_quotient(need.value, d)
+                words += more
+                needs += [Need(n.value, n.rest + need.rest) for n in found]
+        more, found = _inner_quotient(problem.target, c, d)
+        needs += found
+        lines.append(f"{', '.join(words + more)}.")
+    if not needs:
+        return Try(_try(pair), "\n".join([*lines, "No way."]), None)
+    lines.append(_usable(needs))
+    return attempt(_try(pair), lines, needs, sums(*pair) + products(*pair))
+
+
+def _usable(needs: list[Need]) -> str:
+    return f"I can use {', '.join(str(need.value) for need in needs)}."
+
+
+def _try(pair: tuple[int, int]) -> str:
+    return f"Try {pair[0]} and {pair[1]}"
+
+
+def _inner_quotient(target: int, c: int, d: int) -> tuple[list[str], list[Need]]:
+    """(x + d) * c = target and its kin, in words and as needs."""
+    if target % c:
+        return ([f"{target}/{c} no"] if target > c else []), []
+    q = over(target, c)
+    second = _then(Need(q.value, (times(q.value, c),)), undo_sum(q.value, d))
+    return [str(q), *(str(op) for op, _ in second)], [need for _, need in second]
+
+
+def expression(chain: tuple[Op, ...]) -> str:
+    """The chain as one nested expression over the given numbers: "((3+7)+25)+12"."""
+    first, *others = chain
+    text, value = f"{first.left}{first.sign}{first.right}", first.value
+    for op in others:
+        if op.left == value:
+            text = f"({text}){op.sign}{op.right}"
+        else:
+            text = f"{op.left}{op.sign}({text})"
+        value = op.value
+    return text
+
+
+def _check(chain: tuple[Op, ...], parent: int) -> Step:
+    lines = [*map(str, chain), f"That makes {chain[-1].value}."]
+    return Step("That fits, check it.", f"Work out {expression(chain)}", "\n".join(lines), parents=(parent,))
+
+
+def _splits(numbers: tuple[int, ...]) -> list[tuple[tuple[int, int], tuple[int, ...]]]:
+    """Each different pair with the numbers that it leaves."""
+    seen = {}
+    for i, j in combinations(range(len(numbers)), 2):
+        seen.setdefault((numbers[i], numbers[j]), tuple(n for k, n in enumerate(numbers) if k not in (i, j)))
+    return list(seen.items())
+
+
+def _search_steps(tries: list[Try], plan: str, parents: tuple[int, ...]) -> list[Step]:
+    plans = [plan, *[""] * (len(tries) - 1)]
+    return [Step(plan, t.prompt, t.text, parents=parents) for plan, t in zip(plans, tries, strict=True)]
+
+
+def write(problem: Problem) -> Trace | None:
+    """A trace that solves the problem, or None where this search does not."""
+    splits = _splits(problem.numbers)
+    if len(problem.numbers) == 3:
+        tries = [try_three(problem, verb, pair, rest[0]) for verb in ("Multiply", "Add") for pair, rest in splits]
+        rounds = [_search_steps(tries, "Pick two numbers first.", ())]
+        found = [tries]
+    else:
+        tries = [try_sums(problem, pair, rest) for pair, rest in splits]
+        rounds = [_search_steps(tries, "Pick two numbers first, add or subtract the others.", ())]
+        found = [tries]
+        if not any(t.chain for t in tries):
+            everything = tuple(range(1, len(tries) + 1))
+            wider = Step("No pair fits, so multiply and divide by the others too.", parents=everything)
+            tries = [try_products(problem, pair, rest) for pair, rest in splits]
+            rounds.append([wider, *_search_steps(tries, "", (len(everything) + 1,))])
+            found.append([Try("", "", None), *tries])
+    steps = [step for group in rounds for step in group]
+    outcomes = [t for group in found for t in group]
+    hit = next((n for n, t in enumerate(outcomes, 1) if t.chain), None)
+    if hit is None:
+        return None
+    chain = outcomes[hit - 1].chain
+    assert chain is not None
+    steps.append(_check(chain, hit))
+    name = "-".join(map(str, (*problem.numbers, problem.target)))
+    return Trace(f"countdown-{name}", problem.question, tuple(steps), f"\\boxed{{{expression(chain)}}}")

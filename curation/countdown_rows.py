@@ -1,0 +1,107 @@
+"""Makes the training rows of Countdown-mini: problems -> traces -> packing -> filter -> SPRINT and RFT rows.
+
+    python -m curation.countdown_rows out=work/countdown problems.three=6000 problems.four=14000
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+from rich.progress import track
+
+from curation.countdown import write
+from curation.pack import pack
+from curation.reformat import Row, RowFormat, rft_row, sample_rows, sprint_rows
+from curation.trace import Trace
+from sprint_sgl.countdown import Problem, problems
+from sprint_sgl.prompts import PromptStyle, prompt_style
+
+CONF = str(Path(__file__).parents[1] / "conf")
+
+
+@dataclass
+class Problems:
+    three: int = 3000
+    four: int = 6600
+    seed: int = 1
+
+
+@dataclass
+class Config:
+    """`executors` is how many executor rows of a trajectory are kept, `min_ratio` the paper's filter."""
+
+    out: str = "work/countdown"
+    problems: Problems = field(default_factory=Problems)
+    prompt_style: str = "mini"
+    row_format: RowFormat = RowFormat.mixed
+    executors: int = 2
+    min_ratio: float = 1.5
+    validation: int = 40
+
+
+def training_problems(config: Problems) -> Iterator[Problem]:
+    """Problems of both sizes, shuffled, none of them held out."""
+    drawn = [
+        problem
+        for size, count in ((3, config.three), (4, config.four))
+        for problem in islice((p for p in problems(size, config.seed) if not p.held_out), count)
+    ]
+    random.Random(config.seed).shuffle(drawn)
+    return iter(drawn)
+
+
+def rows_of(trace: Trace, config: Config, style: PromptStyle, rng: random.Random) -> tuple[list[Row], Row] | None:
+    """The SPRINT rows and the RFT row of a trace, None where it is not parallel enough."""
+    packed = pack(trace)
+    if packed.ratio < config.min_ratio:
+        return None
+
+    whole, *executors = sprint_rows(packed, style, config.row_format)
+    return [whole, *sample_rows(executors, config.executors, rng)], rft_row(trace, style)
+
+
+def write_jsonl(path: Path, rows: Iterable[object]) -> int:
+    count = 0
+    with path.open("w") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            count += 1
+    return count
+
+
+def make(config: Config) -> dict[str, int]:
+    """Writes traces.jsonl and {sprint,rft}.{train,valid}.jsonl; returns the number of rows of each."""
+    out, rng = Path(config.out), random.Random(config.problems.seed)
+    out.mkdir(parents=True, exist_ok=True)
+    style = prompt_style(config.prompt_style)
+    total = config.problems.three + config.problems.four
+    traces = [t for p in track(training_problems(config.problems), "writing traces", total) if (t := write(p))]
+    pairs = [rows for trace in traces if (rows := rows_of(trace, config, style, rng))]
+    counts = {"traces.jsonl": write_jsonl(out / "traces.jsonl", (trace.to_dict() for trace in traces))}
+    for split, part in (("valid", pairs[: config.validation]), ("train", pairs[config.validation :])):
+        sprint = [row for rows, _ in part for row in rows]
+        rng.shuffle(sprint)
+        counts[f"sprint.{split}.jsonl"] = write_jsonl(out / f"sprint.{split}.jsonl", sprint)
+        counts[f"rft.{split}.jsonl"] = write_jsonl(out / f"rft.{split}.jsonl", (row for _, row in part))
+    return counts
+
+
+ConfigStore.instance().store("countdown_rows_schema", Config)
+
+
+@hydra.main(version_base="1.3", config_path=CONF, config_name="countdown_rows")
+def main(config: Config) -> None:
+    for name, count in make(OmegaConf.to_object(config)).items():  # type: ignore[arg-type]
+        print(f"{config.out}/{name}: {count} rows")
+
+
+if __name__ == "__main__":
+    main()

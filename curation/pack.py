@@ -1,0 +1,95 @@
+"""Packing: steps with dependencies become stages that run in parallel (paper, section 3.2.3 and appendix A.2).
+
+Pure. No line of the trace is lost: a short execution joins its plan, a comment opens the text of the
+steps that depend on it, and what nothing depends on opens the final answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from curation.trace import Step, Trace, join_lines
+from sprint_sgl.tags import SEPARATOR, based_on
+from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
+
+MIN_EXECUTION_LINES = 3
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The packed trajectory and the counts that the filter reads."""
+
+    trajectory: Trajectory
+    steps: int
+
+    @property
+    def ratio(self) -> float:
+        """The paper's parallelization ratio, #steps / #stages; plan-only steps count."""
+        return self.steps / len(self.trajectory.stages) if self.trajectory.stages else 0.0
+
+
+def merge_short(step: Step, min_lines: int = MIN_EXECUTION_LINES) -> Step:
+    """A step whose execution has fewer lines becomes plan-only; its comment then ends its plan."""
+    if len(step.execution.splitlines()) >= min_lines:
+        return step
+    return replace(step, plan=step.text, prompt="", execution="", comment="")
+
+
+def stage_numbers(steps: Sequence[Step]) -> list[int]:
+    """sigma of section 3.2: 1 without parents, else the maximum over parents of sigma + (parent executes)."""
+    sigma: list[int] = []
+    for step in steps:
+        sigma.append(max((sigma[p - 1] + bool(steps[p - 1].execution) for p in step.parents), default=1))
+    return sigma
+
+
+def pack(trace: Trace, min_lines: int = MIN_EXECUTION_LINES) -> Packed:
+    """The trace as a trajectory of as few stages as its dependencies allow."""
+    steps = [merge_short(step, min_lines) for step in trace.steps]
+    sigma = stage_numbers(steps)
+    places = _places(steps, sigma)
+    leads = [_lead(step, steps, places) for step in steps]
+    groups = [[n for n, s in enumerate(sigma) if s == k] for k in range(1, max(sigma, default=0) + 1)]
+    # Only the last stage can be without executions: a later one would need a parent that executes in it.
+    closing = groups.pop() if groups and not any(steps[n].execution for n in groups[-1]) else []
+    stages = tuple(_stage([steps[n] for n in group], [leads[n] for n in group]) for group in groups)
+    remarks = _orphan_comments(steps)
+    answer = join_lines(*remarks, *(leads[n] for n in closing), trace.answer)
+    return Packed(Trajectory(trace.question, stages, answer), len(steps))
+
+
+def _places(steps: Sequence[Step], sigma: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """Step number -> (stage, prompt) of its execution, for the steps that execute."""
+    filled: dict[int, int] = {}
+    places = {}
+    for number, (step, stage) in enumerate(zip(steps, sigma, strict=True), 1):
+        if step.execution:
+            filled[stage] = filled.get(stage, 0) + 1
+            places[number] = (stage, filled[stage])
+    return places
+
+
+def _lead(step: Step, steps: Sequence[Step], places: dict[int, tuple[int, int]]) -> str:
+    """The step's text in the plan: what it is based on, its parents' comments, its own plan."""
+    needs = [places[p] for p in step.parents if p in places]
+    reference = based_on(needs) if needs else ""
+    return join_lines(reference, *(steps[p - 1].comment for p in step.parents), step.plan)
+
+
+def _orphan_comments(steps: Sequence[Step]) -> list[str]:
+    wanted = {parent for step in steps for parent in step.parents}
+    return [step.comment for number, step in enumerate(steps, 1) if step.comment and number not in wanted]
+
+
+def _stage(steps: Sequence[Step], leads: Sequence[str]) -> Stage:
+    prompts, pending = [], ""
+    for position, (step, lead) in enumerate(zip(steps, leads, strict=True)):
+        if position and lead:
+            pending = join_lines(pending, SEPARATOR)
+        pending = join_lines(pending, lead)
+        if step.execution:
+            prompts.append(Prompt(step.prompt, lead=pending))
+            pending = ""
+    executions = tuple(Execution(step.execution) for step in steps if step.execution)
+    return Stage(tuple(prompts), executions, tail=pending)

@@ -1,0 +1,91 @@
+"""Packed traces become ms-swift rows: SPRINT in two formats, RFT in one (paper, sections 3.2.4 and A.3).
+
+A row is one user and one assistant message under ms-swift's `dummy` template, which adds nothing but the
+end token: user text is context, assistant text is trained, and both together are what a call sees at inference.
+
+transcript   one row a trajectory: everything after the opened thought is trained (the paper's way).
+per_call     one row a plan and one row an executor call, whose context is the snapshot that the call sees
+             at inference: without its siblings.
+mixed        the transcript row, which serves the planner's calls as it is, and the executor rows of per_call.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from enum import Enum
+
+from curation.pack import Packed
+from curation.trace import Trace
+from sprint_sgl import tags
+from sprint_sgl.prompts import PromptStyle
+from sprint_sgl.trajectory import Trajectory
+
+Row = dict[str, list[dict[str, str]]]
+
+
+class RowFormat(Enum):
+    transcript = "transcript"
+    per_call = "per_call"
+    mixed = "mixed"
+
+
+def rft_row(trace: Trace, style: PromptStyle) -> Row:
+    """The trace in its sequential order, for the reasoning fine-tuned baseline."""
+    thought = f"{trace.text}\n{tags.THOUGHT_CLOSE}\n\n{trace.answer}"
+    return _row(tags.sequential_opening(trace.question, style), thought)
+
+
+def sprint_rows(packed: Packed, style: PromptStyle, row_format: RowFormat) -> list[Row]:
+    """All rows of one trajectory in that format."""
+    trajectory = packed.trajectory
+    opening = tags.opening(trajectory.question, style)
+    match row_format:
+        case RowFormat.transcript:
+            return [_transcript_row(trajectory, opening)]
+        case RowFormat.per_call:
+            return [*planner_rows(trajectory, opening), *executor_rows(trajectory, opening)]
+        case RowFormat.mixed:
+            return [_transcript_row(trajectory, opening), *executor_rows(trajectory, opening)]
+
+
+def _transcript_row(trajectory: Trajectory, opening: str) -> Row:
+    stages = "".join(tags.render_stage(i, stage) for i, stage in enumerate(trajectory.stages, 1))
+    return _row(opening, stages + tags.render_final_answer(trajectory.final_answer))
+
+
+def planner_rows(trajectory: Trajectory, opening: str) -> Iterator[Row]:
+    """One row a plan, and one for the final answer; the executions so far are context."""
+    context = opening
+    for i, stage in enumerate(trajectory.stages, 1):
+        yield _row(context, tags.render_plan(i, stage.prompts, stage.tail))
+        context += tags.render_stage(i, stage)
+    yield _row(context, tags.render_final_answer(trajectory.final_answer))
+
+
+def executor_rows(trajectory: Trajectory, opening: str) -> Iterator[Row]:
+    """One row a call, stage by stage, in prompt order."""
+    context = opening
+    for i, stage in enumerate(trajectory.stages, 1):
+        snapshot = context + tags.open_plan(i)
+        for j, (prompt, execution) in enumerate(zip(stage.prompts, stage.executions, strict=True), 1):
+            snapshot += tags.render_prompt(i, j, prompt)
+            text = f"{tags.neutralise(execution.text)}{tags.close_execution(i, j)}\n"
+            yield _row(tags.executor_context(i, snapshot, j), text)
+        context += tags.render_stage(i, stage)
+
+
+def sample_rows(rows: Sequence[Row], keep: int, rng: random.Random) -> list[Row]:
+    """At most `keep` of the rows, without replacement. Siblings repeat one context, so longer rows are rarer."""
+    left = list(rows)
+    while len(left) > keep:
+        left.remove(rng.choices(left, [len(row_text(row)) for row in left])[0])
+    return left
+
+
+def row_text(row: Row) -> str:
+    return "".join(message["content"] for message in row["messages"])
+
+
+def _row(context: str, response: str) -> Row:
+    return {"messages": [{"role": "user", "content": context}, {"role": "assistant", "content": response}]}

@@ -1,0 +1,64 @@
+"""The nouns of curation: a reasoning trace as a list of steps with their dependencies (paper, section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter
+
+
+@dataclass(frozen=True)
+class Step:
+    """S_i = (P_i, E_i): what the model planned, the prompt for an executor, what it did, what it remarked.
+
+    `parents` are the numbers (from 1, in source order) of the steps whose results this one needs.
+    A step without an execution is plan-only and needs no prompt.
+    """
+
+    plan: str = ""
+    prompt: str = ""
+    execution: str = ""
+    comment: str = ""
+    parents: tuple[int, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The step as it stood in the sequential trace."""
+        return join_lines(self.plan, self.execution, self.comment)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A question, the steps of one trace that answers it, and the answer as the solution states it."""
+
+    id: str
+    question: str
+    steps: tuple[Step, ...]
+    answer: str
+
+    def __post_init__(self) -> None:
+        for number, step in enumerate(self.steps, 1):
+            if bad := [parent for parent in step.parents if not 1 <= parent < number]:
+                raise ValueError(f"trace {self.id!r}: step {number} names parent {bad[0]}; parents come before it")
+            if step.execution and not step.prompt:
+                raise ValueError(f"trace {self.id!r}: step {number} has an execution and no prompt")
+
+    @property
+    def text(self) -> str:
+        """The thought in its sequential order, one paragraph a step."""
+        return "\n\n".join(step.text for step in self.steps)
+
+    def to_dict(self) -> dict[str, object]:
+        return _ADAPTER.dump_python(self, mode="json")
+
+    @staticmethod
+    def from_dict(row: Mapping[str, object]) -> Trace:
+        return _ADAPTER.validate_python(row)
+
+
+def join_lines(*pieces: str) -> str:
+    return "\n".join(piece for piece in pieces if piece)
+
+
+_ADAPTER = TypeAdapter(Trace)

@@ -1,0 +1,77 @@
+"""The Countdown task: combine all given numbers, each once, with + - * / to reach a target.
+
+Problems as in stream-of-search: numbers drawn from 1 to 99, a target from 10 to 100, kept if some
+sequence of operations on whole numbers reaches the target.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import combinations
+
+NUMBERS = range(1, 100)
+TARGETS = range(10, 101)
+
+
+@dataclass(frozen=True)
+class Problem:
+    numbers: tuple[int, ...]
+    target: int
+
+    @property
+    def question(self) -> str:
+        *head, last = map(str, self.numbers)
+        return f"Use {', '.join(head)} and {last} to make {self.target}"
+
+    @property
+    def key(self) -> tuple[tuple[int, ...], int]:
+        """Equal for two problems that differ only in the order of their numbers."""
+        return tuple(sorted(self.numbers)), self.target
+
+    @property
+    def held_out(self) -> bool:
+        """Whether the problem is kept for evaluation: one in ten, by a hash that ignores the numbers' order."""
+        digest = hashlib.sha256(repr(self.key).encode()).digest()
+        return digest[0] % 10 == 0
+
+
+def combine(a: int, b: int) -> list[int]:
+    """The positive whole numbers that one operation makes of a and b."""
+    high, low = max(a, b), min(a, b)
+    made = [high + low, high * low]
+    if high > low:
+        made.append(high - low)
+    if high % low == 0:
+        made.append(high // low)
+    return made
+
+
+@lru_cache(maxsize=200_000)
+def reachable(numbers: tuple[int, ...]) -> frozenset[int]:
+    """All values that use every number once, over positive whole intermediate results."""
+    if len(numbers) == 1:
+        return frozenset(numbers)
+    values: set[int] = set()
+    for i, j in combinations(range(len(numbers)), 2):
+        rest = tuple(n for k, n in enumerate(numbers) if k not in (i, j))
+        for made in combine(numbers[i], numbers[j]):
+            values |= reachable(tuple(sorted((*rest, made))))
+    return frozenset(values)
+
+
+def problems(count_numbers: int, seed: int) -> Iterator[Problem]:
+    """An endless, seeded stream of different solvable problems with that many numbers."""
+    if count_numbers < 2:
+        raise ValueError(f"a Countdown problem needs at least 2 numbers, got {count_numbers}")
+    rng = random.Random(f"countdown-{count_numbers}-{seed}")
+    seen = set()
+    while True:
+        numbers = tuple(rng.choice(NUMBERS) for _ in range(count_numbers))
+        problem = Problem(numbers, rng.choice(TARGETS))
+        if problem.key not in seen and problem.target in reachable(tuple(sorted(numbers))):
+            seen.add(problem.key)
+            yield problem

@@ -1,0 +1,184 @@
+"""Our connection to a running SGLang server, as a backend of SGLang's frontend.
+
+The stock `RuntimeEndpoint` opens a connection for each request, waits for ever, and lets a stop string
+that is still being streamed slip into the text. This one keeps connections alive, bounds every request in
+time, retries refused and reset connections only, and reports each call's accounting and times.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+from sglang.lang.backend.base_backend import BaseBackend
+from sglang.lang.interpreter import StreamExecutor
+from sglang.lang.ir import SglSamplingParams
+
+from sprint_sgl.errors import RequestFailed, RuntimeUnavailable
+
+DEFAULT_PROMPT_STYLE = "sprint"
+STYLE_FILE = "sprint.json"
+_RECONNECTABLE = (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+
+Meta = dict[str, Any]
+
+
+class Endpoint(BaseBackend):  # type: ignore[misc]
+    """A running SGLang server.
+
+    url            its address, with or without a path such as a gateway's prefix
+    time_limit     seconds that one request may take in all
+    reconnects     how often a refused or reset connection is tried again, 0.2 s apart and doubling
+    Raises RuntimeUnavailable where no SGLang server answers there.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        api_key: str | None = None,
+        *,
+        time_limit: float = 600.0,
+        reconnects: int = 2,
+        connect_limit: float = 5.0,
+    ) -> None:
+        super().__init__()
+        self.url = url.rstrip("/") if "://" in url else f"http://{url.rstrip('/')}"
+        self.time_limit = time_limit
+        self.reconnects = reconnects
+        self._client = httpx.Client(
+            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+            timeout=httpx.Timeout(time_limit, connect=connect_limit),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=512),
+        )
+        self.model_info = self._read_model_info()
+        self.prompt_style = _style_of(self.model_info["model_path"])
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.url!r}, model={self.get_model_name()!r})"
+
+    def get_model_name(self) -> str:
+        return str(self.model_info["model_path"])
+
+    def close(self) -> None:
+        """Closes all connections; requests in flight end with an error, and the server drops them."""
+        self._client.close()
+
+    def get_server_info(self) -> Meta:
+        return dict(self._request("GET", "/server_info").json())
+
+    def flush_cache(self) -> None:
+        self._request("POST", "/flush_cache")
+
+    def cache_prefix(self, prefix_str: str) -> None:
+        self._request("POST", "/generate", {"text": prefix_str, "sampling_params": {"max_new_tokens": 0}})
+
+    def abort(self, request_id: str) -> None:
+        """Stops a request on the server; one that has ended already is not an error."""
+        self._request("POST", "/abort_request", {"rid": request_id})
+
+    def generate(self, s: StreamExecutor, sampling_params: SglSamplingParams) -> tuple[str, Meta]:
+        """The continuation of `s.text_` and its accounting, with `start` and `end` on the perf_counter clock."""
+        start = time.perf_counter()
+        answer = self._request("POST", "/generate", _body(s, sampling_params)).json()
+        return answer["text"], answer["meta_info"] | {"start": start, "end": time.perf_counter()}
+
+    def generate_stream(self, s: StreamExecutor, sampling_params: SglSamplingParams) -> Iterator[tuple[str, Meta]]:
+        """The same in pieces; text that may turn out to be a stop string is held back until it is decided."""
+        start = time.perf_counter()
+        sent, text, meta = 0, "", {}
+        for text, meta in self._stream(_body(s, sampling_params) | {"stream": True}):
+            done = meta.get("finish_reason") is not None
+            ready = len(text) if done else len(text) - _held_back(text, sampling_params.stop)
+            if ready > sent or done:
+                yield text[sent:ready], meta | {"start": start, "end": time.perf_counter()}
+                sent = max(sent, ready)
+        if meta.get("finish_reason") is None:
+            raise RequestFailed(f"{self.url} broke off a stream after {len(text)} characters")
+
+    def _read_model_info(self) -> Meta:
+        for path in ("/model_info", "/get_model_info"):
+            response = self._send("GET", path)
+            if response.status_code in (401, 403):
+                raise RuntimeUnavailable(f"{self.url} refuses this API key (HTTP {response.status_code})")
+            info = _json_object(response)
+            if response.status_code == 200 and "model_path" in info:
+                return info
+        raise RuntimeUnavailable(
+            f"{self.url} answers, but not as an SGLang server does "
+            f"(HTTP {response.status_code} for {path}): give the address of one"
+        )
+
+    def _request(self, method: str, path: str, body: Meta | None = None) -> httpx.Response:
+        response = self._send(method, path, body)
+        if response.status_code != 200:
+            raise RequestFailed(f"{self.url}{path}: HTTP {response.status_code}, {response.text.strip()[:500]}")
+        return response
+
+    def _send(self, method: str, path: str, body: Meta | None = None) -> httpx.Response:
+        for attempt in range(self.reconnects + 1):
+            try:
+                return self._client.request(method, self.url + path, json=body)
+            except httpx.HTTPError as error:
+                if not isinstance(error, _RECONNECTABLE) or attempt == self.reconnects:
+                    raise self._failure(error) from error
+                time.sleep(0.2 * 2**attempt)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _stream(self, body: Meta) -> Iterator[tuple[str, Meta]]:
+        try:
+            with self._client.stream("POST", self.url + "/generate", json=body) as response:
+                if response.status_code != 200:
+                    raise RequestFailed(f"{self.url}: HTTP {response.status_code}, {response.read().decode()[:500]}")
+                for line in response.iter_lines():
+                    if line.startswith("data:") and line != "data: [DONE]":
+                        event = json.loads(line[5:])
+                        if "error" in event:
+                            raise RequestFailed(f"{self.url}: {event['error']}")
+                        yield event["text"], event["meta_info"]
+        except httpx.HTTPError as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: httpx.HTTPError) -> Exception:
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+            return RuntimeUnavailable(f"nothing answers at {self.url} ({error}): is the runtime up?")
+        if isinstance(error, httpx.TimeoutException):
+            return RequestFailed(f"{self.url} did not answer within {self.time_limit:g} s")
+        return RequestFailed(f"the connection to {self.url} broke: {type(error).__name__}: {error}")
+
+
+def _body(s: StreamExecutor, sampling_params: SglSamplingParams) -> Meta:
+    params = sampling_params.to_srt_kwargs() | {"skip_special_tokens": True, "spaces_between_special_tokens": False}
+    if (seed := getattr(s, "sampling_seed", None)) is not None:
+        params["sampling_seed"] = seed
+    body = {"text": s.text_, "sampling_params": params}
+    if request_id := getattr(s, "request_id", None):
+        body["rid"] = request_id
+    return body
+
+
+def _held_back(text: str, stops: str | list[str] | tuple[str, ...]) -> int:
+    """Length of the longest end of the text that begins one of the stop strings."""
+    stops = [stops] if isinstance(stops, str) else stops
+    longest = max((len(stop) for stop in stops), default=1) - 1
+    for length in range(min(longest, len(text)), 0, -1):
+        if any(stop.startswith(text[-length:]) for stop in stops):
+            return length
+    return 0
+
+
+def _json_object(response: httpx.Response) -> Meta:
+    try:
+        value = response.json()
+    except json.JSONDecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _style_of(model_path: str) -> str:
+    """The prompt style that a model folder names in its sprint.json; the paper's where there is none."""
+    file = Path(model_path) / STYLE_FILE
+    return str(json.loads(file.read_text())["prompt_style"]) if file.is_file() else DEFAULT_PROMPT_STYLE

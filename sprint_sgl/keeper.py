@@ -1,0 +1,53 @@
+"""Runs a command and makes sure that nothing of it outlives whoever asked for it.
+
+    python keeper.py COMMAND...
+
+The asking process holds the other end of our standard input. When that closes, for whatever reason (an
+exit, an exception, SIGKILL), or when a signal asks us to stop, the command's whole process group ends.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+GRACE = 5.0
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Asks the command's process group to end, then makes it."""
+    for number, wait in ((signal.SIGTERM, GRACE), (signal.SIGKILL, 1.0)):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(wait)
+        except subprocess.TimeoutExpired:
+            continue
+        except ProcessLookupError:
+            return
+
+
+def main() -> int:
+    process = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)
+
+    def end(*_: object) -> None:
+        stop(process)
+        os._exit(1)
+
+    def watch_parent() -> None:
+        while os.read(0, 4096):
+            pass
+        end()
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, end)
+    threading.Thread(target=watch_parent, daemon=True).start()
+    code = process.wait()
+    stop(process)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

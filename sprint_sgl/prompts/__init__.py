@@ -1,0 +1,34 @@
+"""The instruction texts, one folder a style: `parallel.txt` for SPRINT (both roles), `sequential.txt` for RFT."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+_FOLDER = Path(__file__).parent
+
+
+class UnknownPromptStyle(ValueError):
+    pass
+
+
+@dataclass(frozen=True)
+class PromptStyle:
+    name: str
+    parallel: str
+    sequential: str
+
+
+def style_names() -> list[str]:
+    return sorted(path.parent.name for path in _FOLDER.glob("*/parallel.txt"))
+
+
+@cache
+def prompt_style(name: str) -> PromptStyle:
+    """The style of that name, or the one in the folder of that path. Raises UnknownPromptStyle."""
+    folder = _FOLDER / name if name in style_names() else Path(name)
+    if not (folder / "parallel.txt").is_file():
+        raise UnknownPromptStyle(f"unknown prompt style {name!r}; known: {', '.join(style_names())}, or a folder")
+    texts = ((folder / f"{role}.txt").read_text().strip() for role in ("parallel", "sequential"))
+    return PromptStyle(name, *texts)

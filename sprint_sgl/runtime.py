@@ -1,0 +1,225 @@
+"""Starts a real SGLang runtime, or uses one that runs already.
+
+    with launch():                              # the shipped model on this machine
+        state = sprint_program.run("Use 3, 7, 12 and 25 to make 66")
+    with connect("http://127.0.0.1:30000"):     # somebody's server
+        ...
+
+Both set the default backend of SGLang's frontend for the time of the `with` and give it back afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sprint_sgl.errors import BadInput, LaunchFailed
+
+if TYPE_CHECKING:
+    from sprint_sgl.endpoint import Endpoint
+
+ROOT = Path(__file__).parents[1]
+SHIPPED_MODELS = ROOT / "models"
+DEFAULT_MODEL = "countdown-mini-sprint"
+KEEPER = Path(__file__).with_name("keeper.py")
+LOG_LINES = 25
+
+
+@dataclass(frozen=True)
+class RuntimeConfig:
+    """`args` are sglang's server arguments by their own names; `url` stands for a server that runs already."""
+
+    args: Mapping[str, Any] = field(default_factory=dict)
+    url: str | None = None
+
+
+def runtime_names() -> list[str]:
+    return sorted(path.stem for path in (ROOT / "conf" / "runtime").glob("*.yaml"))
+
+
+def runtime_config(name: str) -> RuntimeConfig:
+    """The runtime that conf/runtime names so. Raises BadInput with the names that there are."""
+    import yaml
+
+    if name not in runtime_names():
+        raise BadInput(f"unknown runtime {name!r}; known: {', '.join(runtime_names())}")
+    return RuntimeConfig(**yaml.safe_load((ROOT / "conf" / "runtime" / f"{name}.yaml").read_text()))
+
+
+def default_runtime() -> str:
+    return "gpu" if shutil.which("nvidia-smi") and Path("/dev/nvidia0").exists() else "cpu"
+
+
+def model_names() -> list[str]:
+    return sorted(path.name for path in SHIPPED_MODELS.glob("*") if (path / "config.json").is_file())
+
+
+def resolve_model(model: str) -> str:
+    """A shipped model's name, a folder, or a hub id as sglang's model path. Raises BadInput for an absent folder."""
+    if model in model_names():
+        return str(SHIPPED_MODELS / model)
+    if (Path(model).expanduser() / "config.json").is_file():
+        return str(Path(model).expanduser())
+    looks_like_hub_id = model.count("/") == 1 and not model.startswith((".", "/", "~")) and not Path(model).exists()
+    if looks_like_hub_id:
+        return model
+    raise BadInput(
+        f"unknown model {model!r}: neither shipped ({', '.join(model_names()) or 'none'}), "
+        "nor a folder with a config.json, nor a hub id such as org/name"
+    )
+
+
+def server_command(config: RuntimeConfig, model: str, host: str, port: int) -> list[str]:
+    """The command that starts an SGLang server with that configuration."""
+    args = {"model-path": resolve_model(model), "host": host, "port": port, "log-level": "warning", **config.args}
+    flags: list[str] = []
+    for key, value in args.items():
+        if value is not False:
+            flags += [f"--{key}"] if value is True else [f"--{key}", str(value)]
+    return [sys.executable, "-m", "sglang.launch_server", *flags]
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def _check_port(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise LaunchFailed(f"port {port} on {host} is taken ({error.strerror}): choose another or 0") from error
+
+
+@dataclass
+class Server:
+    """A started server: its address, its log, and the keeper that ends it with us."""
+
+    url: str
+    log: Path
+    keeper: subprocess.Popen[bytes]
+
+    def log_tail(self) -> str:
+        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        return "\n".join(lines[-LOG_LINES:])
+
+    def stop(self) -> None:
+        """Ends the server and everything that it started; waits until that is so."""
+        if self.keeper.stdin:
+            self.keeper.stdin.close()
+        try:
+            self.keeper.wait(15)
+        except subprocess.TimeoutExpired:
+            self.keeper.kill()
+        shutil.rmtree(self.log.parent, ignore_errors=True)
+
+
+def start_server(
+    config: RuntimeConfig,
+    model: str = DEFAULT_MODEL,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    log: Path | None = None,
+) -> Server:
+    """Starts the server process and returns at once; `wait_until_ready` follows."""
+    if port:
+        _check_port(host, port)
+    port = port or free_port(host)
+    command = server_command(config, model, host, port)
+    log = log or Path(tempfile.mkdtemp(prefix="sprint-sgl-")) / "server.log"
+    env = {key: value for key, value in os.environ.items() if key != "SGLANG_USE_CPU_ENGINE"}
+    with log.open("wb") as file:
+        keeper = subprocess.Popen(
+            [sys.executable, str(KEEPER), *command],
+            stdin=subprocess.PIPE,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=env,
+            start_new_session=True,
+        )
+    return Server(f"http://{host}:{port}", log, keeper)
+
+
+def wait_until_ready(server: Server, limit: float) -> None:
+    """Returns once the server answers. Raises LaunchFailed, with the end of its log, if it dies or takes too long."""
+    import httpx
+
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline:
+        if (code := server.keeper.poll()) is not None:
+            raise LaunchFailed(f"the runtime ended while it was loading (exit {code}); its log ends:\n{server.log_tail()}")
+        try:
+            if httpx.get(f"{server.url}/health", timeout=2.0).status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.1)
+    raise LaunchFailed(f"the runtime did not answer within {limit:g} s; its log ends:\n{server.log_tail()}")
+
+
+@contextmanager
+def launch(
+    model: str = DEFAULT_MODEL,
+    *,
+    runtime: str | None = None,
+    port: int = 0,
+    api_key: str | None = None,
+    startup_limit: float = 300.0,
+    **args: Any,
+) -> Iterator[Endpoint]:
+    """A runtime of our own for the time of the `with`: yields its endpoint, set as the default backend.
+
+    model      shipped name, folder or hub id
+    runtime    a name in conf/runtime; the default is the GPU's where there is one, else the CPU's
+    port       0 picks a free one
+    args       sglang server arguments (`max_total_tokens=8192`) over those of the runtime
+    Raises BadInput for what is not there, LaunchFailed with the end of the server's log.
+    """
+    config = runtime_config(runtime or default_runtime())
+    if config.url:
+        raise BadInput(f"runtime {runtime!r} is a server that runs already: use connect({config.url!r})")
+    overrides = {key.replace("_", "-"): value for key, value in args.items()}
+    if api_key:
+        overrides["api-key"] = api_key
+    server = start_server(RuntimeConfig({**config.args, **overrides}), model, port=port)
+    try:
+        wait_until_ready(server, startup_limit)
+        with connect(server.url, api_key=api_key) as endpoint:
+            yield endpoint
+    finally:
+        server.stop()
+
+
+@contextmanager
+def connect(url: str, api_key: str | None = None, **options: Any) -> Iterator[Endpoint]:
+    """A running SGLang server as the default backend for the time of the `with`; options as for `Endpoint`.
+
+    Raises RuntimeUnavailable where no SGLang server answers.
+    """
+    from sglang.lang.global_config import global_config
+
+    from sprint_sgl.endpoint import Endpoint
+
+    endpoint = Endpoint(url, api_key, **options)
+    previous, global_config.default_backend = global_config.default_backend, endpoint
+    try:
+        yield endpoint
+    finally:
+        global_config.default_backend = previous
+        endpoint.close()
+
+

@@ -1,0 +1,205 @@
+"""The nouns: what one run of a planner and its executors is made of, and what follows from that.
+
+Frozen values at the bottom of the package; everything else imports them. Texts carry no surrounding
+whitespace (the constructors strip it), so that rendering and parsing are exact inverses.
+Counts are in tokens, times in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pydantic import TypeAdapter
+
+ExecutionStatus = Literal["ok", "truncated", "cancelled", "failed"]
+
+
+def _strip(value: object, *names: str) -> None:
+    for name in names:
+        object.__setattr__(value, name, getattr(value, name).strip())
+
+
+@dataclass(frozen=True)
+class Call:
+    """One generation request, as the runtime accounted for it.
+
+    `start` and `end` are seconds since the run began. `finish` is the stop string that ended the
+    request, "length" where a token limit did, "" where the model ended it itself.
+    """
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    start: float = 0.0
+    end: float = 0.0
+    finish: str = ""
+
+    @property
+    def uncached_prefill_tokens(self) -> int:
+        return self.prompt_tokens - self.cached_tokens
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A task for one executor. `lead` is the plan's text between the previous prompt and this one.
+
+    `offset` is P_k of the paper's section 4.1: the planner's tokens in this stage up to the prompt's end.
+    """
+
+    text: str
+    lead: str = ""
+    offset: int = 0
+
+    def __post_init__(self) -> None:
+        _strip(self, "text", "lead")
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What one executor wrote for the prompt of the same position; `call` is None for parsed text."""
+
+    text: str
+    status: ExecutionStatus = "ok"
+    call: Call | None = None
+
+    def __post_init__(self) -> None:
+        _strip(self, "text")
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def tokens(self) -> int:
+        return self.call.completion_tokens if self.call else 0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One round: a plan (leads, prompts and `tail`, the text after the last prompt) and its executions."""
+
+    prompts: tuple[Prompt, ...] = ()
+    executions: tuple[Execution, ...] = ()
+    tail: str = ""
+    planner_calls: tuple[Call, ...] = ()
+
+    def __post_init__(self) -> None:
+        _strip(self, "tail")
+        if len(self.prompts) != len(self.executions):
+            raise ValueError(
+                f"a stage needs one execution for each prompt, got {len(self.prompts)} prompts "
+                f"and {len(self.executions)} executions; use Execution('', status='failed') for a missing one"
+            )
+
+    @property
+    def plan(self) -> str:
+        """The plan's text without its prompts."""
+        pieces = [*(prompt.lead for prompt in self.prompts), self.tail]
+        return "\n".join(piece for piece in pieces if piece)
+
+    @property
+    def plan_tokens(self) -> int:
+        return sum(call.completion_tokens for call in self.planner_calls)
+
+    @property
+    def sequential_tokens(self) -> int:
+        """max(plan length, max_k(P_k + E_k)): eager launch, each executor starts at its prompt's end."""
+        branches = (p.offset + e.tokens for p, e in zip(self.prompts, self.executions, strict=True))
+        return max(self.plan_tokens, *branches, 0)
+
+    @property
+    def sequential_tokens_barrier(self) -> int:
+        """plan length + max_k E_k: barrier launch, all executors start when the plan is closed."""
+        return self.plan_tokens + max((e.tokens for e in self.executions), default=0)
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        return self.planner_calls + tuple(e.call for e in self.executions if e.call)
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """All stages and the final answer of one run, with its repairs and its bill.
+
+    `repairs` holds (kind, count) pairs; the kinds are those of `sprint_sgl.tags.RepairKind`.
+    `discarded_tokens` were decoded but are not part of the text (cut by a repair or a cancelled branch).
+    `seconds` is the wall clock of the whole run, from the first request to the last token.
+    A sequential baseline is a trajectory without stages: its thought is `thought`.
+    """
+
+    question: str
+    stages: tuple[Stage, ...] = ()
+    final_answer: str = ""
+    thought: str = ""
+    answer_calls: tuple[Call, ...] = ()
+    repairs: tuple[tuple[str, int], ...] = ()
+    discarded_tokens: int = 0
+    seconds: float = 0.0
+    launch: Literal["eager", "barrier", "sequential"] = field(default="eager")
+
+    def __post_init__(self) -> None:
+        _strip(self, "question", "final_answer", "thought")
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """Every request of the run, stage by stage, planner before executors, the answer last."""
+        return tuple(_flatten(stage.calls for stage in self.stages)) + self.answer_calls
+
+    @property
+    def answer_tokens(self) -> int:
+        return sum(call.completion_tokens for call in self.answer_calls)
+
+    @property
+    def sequential_tokens(self) -> int:
+        """Length of the critical path under eager launch (paper, section 4.1), final answer included."""
+        return sum(stage.sequential_tokens for stage in self.stages) + self.answer_tokens
+
+    @property
+    def sequential_tokens_barrier(self) -> int:
+        """The same under barrier launch."""
+        return sum(stage.sequential_tokens_barrier for stage in self.stages) + self.answer_tokens
+
+    @property
+    def total_tokens(self) -> int:
+        """Everything that was decoded, discarded text too: the runtime's own completion counts."""
+        return sum(call.completion_tokens for call in self.calls)
+
+    @property
+    def uncached_prefill_tokens(self) -> int:
+        return sum(call.uncached_prefill_tokens for call in self.calls)
+
+    @property
+    def cached_share(self) -> float:
+        """Share of all prompt tokens that came from the prefix cache, 0 to 1."""
+        prompt_tokens = sum(call.prompt_tokens for call in self.calls)
+        return sum(call.cached_tokens for call in self.calls) / prompt_tokens if prompt_tokens else 0.0
+
+    @property
+    def parallelization_ratio(self) -> float:
+        """Executions over stages. (#steps / #stages of section 3.2, where a step is one execution.)"""
+        return sum(len(stage.executions) for stage in self.stages) / len(self.stages) if self.stages else 0.0
+
+    @property
+    def width(self) -> int:
+        """The largest number of executors that ran side by side."""
+        return max((len(stage.executions) for stage in self.stages), default=0)
+
+    def to_json(self, indent: int | None = None) -> str:
+        return _ADAPTER.dump_json(self, indent=indent).decode()
+
+    @staticmethod
+    def from_json(text: str | bytes) -> Trajectory:
+        """The inverse of `to_json`. Raises pydantic.ValidationError, naming the field that is wrong."""
+        return _ADAPTER.validate_json(text)
+
+
+def _flatten(groups: Iterable[tuple[Call, ...]]) -> Iterator[Call]:
+    for group in groups:
+        yield from group
+
+
+_ADAPTER = TypeAdapter(Trajectory)

@@ -1,0 +1,121 @@
+"""A small Qwen2 from nothing: a byte-level BPE tokenizer trained on the rows, and random weights.
+
+    python -m training.mini out=work/mini/base shape.layers=4
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+
+CONF = str(Path(__file__).parents[1] / "conf")
+
+END = "<|endoftext|>"
+TAGS = tuple(f"<{slash}{name}_" for name in ("Plan", "prompt", "Execution", "execution") for slash in ("", "/"))
+TAGS += ("<Final_answer>", "</Final_answer>")
+# Qwen2's own split: words with their leading space, digits one by one, punctuation with its line ends.
+QWEN_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int, folder: Path) -> int:
+    """Trains on the texts, writes a Hugging Face tokenizer into the folder, returns its vocabulary size."""
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(QWEN_SPLIT), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_tokens([AddedToken(tag, normalized=False) for tag in TAGS])
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END, bos_token=None)
+    fast.save_pretrained(folder)
+    return len(fast)
+
+
+@dataclass
+class Shape:
+    hidden_size: int = 256
+    layers: int = 4
+    heads: int = 4
+    kv_heads: int = 2
+    intermediate_size: int = 704
+    context: int = 4096
+
+
+@dataclass
+class Config:
+    """`texts` is how many rows of each file the tokenizer is trained on."""
+
+    rows: list[str]
+    out: str = "work/mini/base"
+    vocab_size: int = 512
+    texts: int = 4000
+    seed: int = 1
+    shape: Shape = field(default_factory=Shape)
+
+
+def init_weights(folder: Path, vocab_size: int, shape: Shape, seed: int) -> int:
+    """Writes a randomly initialised Qwen2 into the folder and returns its number of parameters."""
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    torch.manual_seed(seed)
+    config = Qwen2Config(
+        vocab_size=vocab_size,
+        hidden_size=shape.hidden_size,
+        intermediate_size=shape.intermediate_size,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        max_position_embeddings=shape.context,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=0,
+        pad_token_id=0,
+    )
+    model = Qwen2ForCausalLM(config)
+    model.save_pretrained(folder)
+    return int(sum(p.numel() for p in model.parameters()))
+
+
+def row_texts(path: Path, limit: int) -> Iterator[str]:
+    with path.open() as file:
+        for line, _ in zip(file, range(limit), strict=False):
+            yield from (message["content"] for message in json.loads(line)["messages"])
+
+
+ConfigStore.instance().store("mini_schema", Config)
+
+
+@hydra.main(version_base="1.3", config_path=CONF, config_name="mini")
+def main(raw: Config) -> None:
+    config: Config = OmegaConf.to_object(raw)  # type: ignore[assignment,arg-type]
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    texts = [text for path in config.rows for text in row_texts(Path(path), config.texts)]
+    vocabulary = train_tokenizer(texts, config.vocab_size, out)
+    parameters = init_weights(out, vocabulary, config.shape, config.seed)
+    print(f"{out}: {parameters / 1e6:.2f}M parameters, {vocabulary} tokens")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Turns a Hydra config into one ms-swift run (paper, appendix A.3): we compose the command, ms-swift trains.
+
+    python -m training.train recipe=countdown_mini model=work/mini/base dataset=work/countdown/sprint out=work/mini/sprint
+
+The command is printed and kept as `command.sh` in the run's folder. A run that was interrupted goes on
+from its last checkpoint when it is started again.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+
+CONF = str(Path(__file__).parents[1] / "conf")
+
+
+@dataclass
+class Recipe:
+    """`args` are ms-swift's own arguments, `env` the environment that they need."""
+
+    args: dict[str, Any] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Config:
+    model: str
+    dataset: str
+    out: str
+    recipe: Recipe = field(default_factory=Recipe)
+
+
+def last_checkpoint(out: Path) -> Path | None:
+    """The newest complete checkpoint of a run, by its step."""
+    found = [path.parent for path in out.glob("checkpoint-*/trainer_state.json")]
+    return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def compose(config: Config) -> list[str]:
+    """The ms-swift command of that run, resuming where a checkpoint exists."""
+    args: dict[str, Any] = {
+        "model": config.model,
+        "model_type": "qwen2",
+        "dataset": f"{config.dataset}.train.jsonl",
+        "val_dataset": f"{config.dataset}.valid.jsonl",
+        "output_dir": config.out,
+        "add_version": False,
+        **config.recipe.args,
+    }
+    if checkpoint := last_checkpoint(Path(config.out)):
+        args["resume_from_checkpoint"] = str(checkpoint)
+    flags = [word for key, value in args.items() for word in (f"--{key}", _word(value))]
+    return [sys.executable, "-m", "swift.cli.sft", *flags]
+
+
+def _word(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def train(config: Config) -> int:
+    """Runs the command in the foreground; returns its exit status."""
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    command = compose(config)
+    line = shlex.join([*(f"{k}={v}" for k, v in config.recipe.env.items()), *command])
+    (out / "command.sh").write_text(line + "\n")
+    print(line, flush=True)
+    return subprocess.run(command, env=os.environ | config.recipe.env, check=False).returncode
+
+
+ConfigStore.instance().store("train_schema", Config)
+
+
+@hydra.main(version_base="1.3", config_path=CONF, config_name="train")
+def main(raw: Config) -> None:
+    config: Config = OmegaConf.to_object(raw)  # type: ignore[assignment,arg-type]
+    sys.exit(train(config))
+
+
+if __name__ == "__main__":
+    main()
