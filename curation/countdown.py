@@ -16,6 +16,7 @@ from curation.trace import Step, Trace
 from sprint_sgl.countdown import NUMBERS, Problem
 
 LIMIT = 300
+Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def attempt(prompt: str, lines: list[str], needs: list[Need], made: list[tuple[s
     return Try(prompt, "\n".join([*lines, ", ".join(words) + ".", verdict]), chain)
 
 
-def try_three(problem: Problem, verb: str, pair: tuple[int, int], last: int) -> Try:
+def try_three(problem: Problem, verb: str, pair: Pair, last: int) -> Try:
     """Three numbers: the pair is added or multiplied first, and any operation with the last one follows."""
     limit = max(NUMBERS) ** 2
     undone = undo_sum(problem.target, last)
@@ -138,7 +139,7 @@ def try_three(problem: Problem, verb: str, pair: tuple[int, int], last: int) -> 
     return attempt(f"{verb} {pair[0]} and {pair[1]}", lines, needs, made)
 
 
-def try_sums(problem: Problem, pair: tuple[int, int], rest: tuple[int, int]) -> Try:
+def try_sums(problem: Problem, pair: Pair, rest: tuple[int, ...]) -> Try:
     """Four numbers: the other two are added or subtracted."""
     c, d = rest
     first = undo_sum(problem.target, c)
@@ -151,7 +152,7 @@ def try_sums(problem: Problem, pair: tuple[int, int], rest: tuple[int, int]) -> 
     return attempt(_try(pair), lines, [need for _, need in second], sums(*pair) + products(*pair))
 
 
-def try_products(problem: Problem, pair: tuple[int, int], rest: tuple[int, int]) -> Try:
+def try_products(problem: Problem, pair: Pair, rest: tuple[int, ...]) -> Try:
     """Four numbers: at least one of the other two multiplies or divides."""
     lines = [f"{rest[0]} and {rest[1]} left."]
     needs: list[Need] = []
@@ -176,7 +177,7 @@ def _usable(needs: list[Need]) -> str:
     return f"I can use {', '.join(str(need.value) for need in needs)}."
 
 
-def _try(pair: tuple[int, int]) -> str:
+def _try(pair: Pair) -> str:
     return f"Try {pair[0]} and {pair[1]}"
 
 
@@ -194,10 +195,7 @@ def expression(chain: tuple[Op, ...]) -> str:
     first, *others = chain
     text, value = f"{first.left}{first.sign}{first.right}", first.value
     for op in others:
-        if op.left == value:
-            text = f"({text}){op.sign}{op.right}"
-        else:
-            text = f"{op.left}{op.sign}({text})"
+        text = f"({text}){op.sign}{op.right}" if op.left == value else f"{op.left}{op.sign}({text})"
         value = op.value
     return text
 
@@ -207,43 +205,54 @@ def _check(chain: tuple[Op, ...], parent: int) -> Step:
     return Step("That fits, check it.", f"Work out {expression(chain)}", "\n".join(lines), parents=(parent,))
 
 
-def _splits(numbers: tuple[int, ...]) -> list[tuple[tuple[int, int], tuple[int, ...]]]:
+def _splits(numbers: tuple[int, ...]) -> list[tuple[Pair, tuple[int, ...]]]:
     """Each different pair with the numbers that it leaves."""
-    seen = {}
+    seen: dict[Pair, tuple[int, ...]] = {}
     for i, j in combinations(range(len(numbers)), 2):
         seen.setdefault((numbers[i], numbers[j]), tuple(n for k, n in enumerate(numbers) if k not in (i, j)))
     return list(seen.items())
 
 
-def _search_steps(tries: list[Try], plan: str, parents: tuple[int, ...]) -> list[Step]:
-    plans = [plan, *[""] * (len(tries) - 1)]
-    return [Step(plan, t.prompt, t.text, parents=parents) for plan, t in zip(plans, tries, strict=True)]
-
-
 def write(problem: Problem) -> Trace | None:
-    """A trace that solves the problem, or None where this search does not."""
-    splits = _splits(problem.numbers)
-    if len(problem.numbers) == 3:
-        tries = [try_three(problem, verb, pair, rest[0]) for verb in ("Multiply", "Add") for pair, rest in splits]
-        rounds = [_search_steps(tries, "Pick two numbers first.", ())]
-        found = [tries]
-    else:
-        tries = [try_sums(problem, pair, rest) for pair, rest in splits]
-        rounds = [_search_steps(tries, "Pick two numbers first, add or subtract the others.", ())]
-        found = [tries]
-        if not any(t.chain for t in tries):
-            everything = tuple(range(1, len(tries) + 1))
-            wider = Step("No pair fits, so multiply and divide by the others too.", parents=everything)
-            tries = [try_products(problem, pair, rest) for pair, rest in splits]
-            rounds.append([wider, *_search_steps(tries, "", (len(everything) + 1,))])
-            found.append([Try("", "", None), *tries])
-    steps = [step for group in rounds for step in group]
-    outcomes = [t for group in found for t in group]
-    hit = next((n for n, t in enumerate(outcomes, 1) if t.chain), None)
+    """A trace that solves a problem of three or four numbers, or None where this search does not.
+
+    Raises ValueError for another count of numbers.
+    """
+    if len(problem.numbers) not in (3, 4):
+        raise ValueError(f"traces are written for 3 or 4 numbers, got {problem.numbers}")
+    rounds = _three if len(problem.numbers) == 3 else _four
+    tried = rounds(problem)
+    hit = next(((number, chain) for number, (_, chain) in enumerate(tried, 1) if chain), None)
     if hit is None:
         return None
-    chain = outcomes[hit - 1].chain
-    assert chain is not None
-    steps.append(_check(chain, hit))
+    number, chain = hit
+    steps = (*(step for step, _ in tried), _check(chain, number))
     name = "-".join(map(str, (*problem.numbers, problem.target)))
-    return Trace(f"countdown-{name}", problem.question, tuple(steps), f"\\boxed{{{expression(chain)}}}")
+    return Trace(f"countdown-{name}", problem.question, steps, f"\\boxed{{{expression(chain)}}}")
+
+
+Tried = list[tuple[Step, tuple[Op, ...] | None]]
+
+
+def _three(problem: Problem) -> Tried:
+    splits = _splits(problem.numbers)
+    tries = [try_three(problem, verb, pair, rest[0]) for verb in ("Multiply", "Add") for pair, rest in splits]
+    return _side_by_side(tries, "Pick two numbers first.")
+
+
+def _four(problem: Problem) -> Tried:
+    splits = _splits(problem.numbers)
+    plan = "Pick two numbers first, add or subtract the others."
+    tried = _side_by_side([try_sums(problem, pair, rest) for pair, rest in splits], plan)
+    if any(chain for _, chain in tried):
+        return tried
+    everything = tuple(range(1, len(tried) + 1))
+    wider = Step("No pair fits, so multiply and divide by the others too.", parents=everything)
+    more = [try_products(problem, pair, rest) for pair, rest in splits]
+    return [*tried, (wider, None), *_side_by_side(more, "", parents=(len(tried) + 1,))]
+
+
+def _side_by_side(tries: list[Try], plan: str, parents: tuple[int, ...] = ()) -> Tried:
+    """Steps that need nothing of one another; the plan's sentence opens the first."""
+    plans = [plan, *[""] * (len(tries) - 1)]
+    return [(Step(p, t.prompt, t.text, parents=parents), t.chain) for p, t in zip(plans, tries, strict=True)]

@@ -1,6 +1,6 @@
 """Makes the training rows of Countdown-mini: problems -> traces -> packing -> filter -> SPRINT and RFT rows.
 
-    python -m curation.countdown_rows out=work/countdown problems.three=6000 problems.four=14000
+python -m curation.countdown_rows out=work/countdown problems.three=6000 problems.four=14000
 """
 
 from __future__ import annotations

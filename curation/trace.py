@@ -50,7 +50,8 @@ class Trace:
         return "\n\n".join(step.text for step in self.steps)
 
     def to_dict(self) -> dict[str, object]:
-        return _ADAPTER.dump_python(self, mode="json")
+        row: dict[str, object] = _ADAPTER.dump_python(self, mode="json")
+        return row
 
     @staticmethod
     def from_dict(row: Mapping[str, object]) -> Trace:

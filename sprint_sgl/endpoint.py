@@ -19,9 +19,9 @@ from sglang.lang.interpreter import StreamExecutor
 from sglang.lang.ir import SglSamplingParams
 
 from sprint_sgl.errors import RequestFailed, RuntimeUnavailable
+from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE
 
-DEFAULT_PROMPT_STYLE = "sprint"
-STYLE_FILE = "sprint.json"
+MODEL_NOTES = "sprint.json"
 _RECONNECTABLE = (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 
 Meta = dict[str, Any]
@@ -55,7 +55,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=512),
         )
         self.model_info = self._read_model_info()
-        self.prompt_style = _style_of(self.model_info["model_path"])
+        self._read_notes()
 
     def __repr__(self) -> str:
         return f"Endpoint({self.url!r}, model={self.get_model_name()!r})"
@@ -70,11 +70,23 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
     def get_server_info(self) -> Meta:
         return dict(self._request("GET", "/server_info").json())
 
+    def load_weights(self, model_path: str) -> None:
+        """Swaps in another model of the same architecture and tokenizer; the server keeps running."""
+        answer = self._request("POST", "/update_weights_from_disk", {"model_path": model_path}).json()
+        if not answer["success"]:
+            raise RequestFailed(f"{self.url} did not load {model_path}: {answer['message']}")
+        self.model_info = self._read_model_info()
+        self._read_notes()
+
     def flush_cache(self) -> None:
         self._request("POST", "/flush_cache")
 
     def cache_prefix(self, prefix_str: str) -> None:
         self._request("POST", "/generate", {"text": prefix_str, "sampling_params": {"max_new_tokens": 0}})
+
+    def warm_up(self, tokens: int = 4) -> None:
+        """Generates a few tokens for nothing: the first request pays for what the runtime sets up late."""
+        self._request("POST", "/generate", {"text": "1 2 3", "sampling_params": {"max_new_tokens": tokens}})
 
     def abort(self, request_id: str) -> None:
         """Stops a request on the server; one that has ended already is not an error."""
@@ -83,13 +95,16 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
     def generate(self, s: StreamExecutor, sampling_params: SglSamplingParams) -> tuple[str, Meta]:
         """The continuation of `s.text_` and its accounting, with `start` and `end` on the perf_counter clock."""
         start = time.perf_counter()
-        answer = self._request("POST", "/generate", _body(s, sampling_params)).json()
-        return answer["text"], answer["meta_info"] | {"start": start, "end": time.perf_counter()}
+        response = self._request("POST", "/generate", _body(s, sampling_params))
+        answer = response.json()
+        times = {"start": start, "end": time.perf_counter(), "retries": response.extensions["retries"]}
+        return answer["text"], answer["meta_info"] | times
 
     def generate_stream(self, s: StreamExecutor, sampling_params: SglSamplingParams) -> Iterator[tuple[str, Meta]]:
         """The same in pieces; text that may turn out to be a stop string is held back until it is decided."""
         start = time.perf_counter()
-        sent, text, meta = 0, "", {}
+        sent, text = 0, ""
+        meta: Meta = {}
         for text, meta in self._stream(_body(s, sampling_params) | {"stream": True}):
             done = meta.get("finish_reason") is not None
             ready = len(text) if done else len(text) - _held_back(text, sampling_params.stop)
@@ -112,6 +127,12 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
             f"(HTTP {response.status_code} for {path}): give the address of one"
         )
 
+    def _read_notes(self) -> None:
+        notes = _model_notes(self.get_model_name())
+        self.prompt_style: str = notes.get("prompt_style", DEFAULT_PROMPT_STYLE)
+        self.max_new_tokens: int | None = notes.get("max_new_tokens")
+        self.max_sequential_tokens: int | None = notes.get("max_sequential_tokens")
+
     def _request(self, method: str, path: str, body: Meta | None = None) -> httpx.Response:
         response = self._send(method, path, body)
         if response.status_code != 200:
@@ -121,7 +142,9 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
     def _send(self, method: str, path: str, body: Meta | None = None) -> httpx.Response:
         for attempt in range(self.reconnects + 1):
             try:
-                return self._client.request(method, self.url + path, json=body)
+                response = self._client.request(method, self.url + path, json=body)
+                response.extensions["retries"] = attempt
+                return response
             except httpx.HTTPError as error:
                 if not isinstance(error, _RECONNECTABLE) or attempt == self.reconnects:
                     raise self._failure(error) from error
@@ -178,7 +201,7 @@ def _json_object(response: httpx.Response) -> Meta:
     return value if isinstance(value, dict) else {}
 
 
-def _style_of(model_path: str) -> str:
-    """The prompt style that a model folder names in its sprint.json; the paper's where there is none."""
-    file = Path(model_path) / STYLE_FILE
-    return str(json.loads(file.read_text())["prompt_style"]) if file.is_file() else DEFAULT_PROMPT_STYLE
+def _model_notes(model_path: str) -> Meta:
+    """What a model's folder says in its sprint.json about how it was trained; nothing where it has none."""
+    file = Path(model_path) / MODEL_NOTES
+    return dict(json.loads(file.read_text())) if file.is_file() else {}

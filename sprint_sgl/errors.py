@@ -1,11 +1,11 @@
 """Every error that a caller may want to tell apart, in one tree.
 
-    SprintError
-    ├── BadInput            the question or an option is unusable: change it
-    ├── RuntimeUnavailable  nothing usable answers: start a runtime, or look at the address
-    │   └── LaunchFailed    the runtime that we started did not come up; ends with its log
-    ├── RequestFailed       the runtime refused a request or took too long
-    └── ProgramFailed       a program stopped; says in which branch, and is caused by one of the above
+SprintError
+├── BadInput            the question or an option is unusable: change it
+├── RuntimeUnavailable  nothing usable answers: start a runtime, or look at the address
+│   └── LaunchFailed    the runtime that we started did not come up; ends with its log
+├── RequestFailed       the runtime refused a request or took too long
+└── ProgramFailed       a program stopped; says in which branch, and is caused by one of the above
 """
 
 from __future__ import annotations

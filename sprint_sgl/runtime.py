@@ -10,6 +10,7 @@ Both set the default backend of SGLang's frontend for the time of the `with` and
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import socket
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 SHIPPED_MODELS = ROOT / "models"
 DEFAULT_MODEL = "countdown-mini-sprint"
+DEFAULT_BASELINE = "countdown-mini-rft"
 KEEPER = Path(__file__).with_name("keeper.py")
 LOG_LINES = 25
 
@@ -77,6 +79,13 @@ def resolve_model(model: str) -> str:
         f"unknown model {model!r}: neither shipped ({', '.join(model_names()) or 'none'}), "
         "nor a folder with a config.json, nor a hub id such as org/name"
     )
+
+
+def baseline_for(model: str | None, baseline: str | None) -> str | None:
+    """The sequential model to compare with, as a path: the named one, or the one shipped beside the default model."""
+    if baseline:
+        return resolve_model(baseline)
+    return resolve_model(DEFAULT_BASELINE) if model in (None, DEFAULT_MODEL) else None
 
 
 def server_command(config: RuntimeConfig, model: str, host: str, port: int) -> list[str]:
@@ -161,7 +170,9 @@ def wait_until_ready(server: Server, limit: float) -> None:
     deadline = time.monotonic() + limit
     while time.monotonic() < deadline:
         if (code := server.keeper.poll()) is not None:
-            raise LaunchFailed(f"the runtime ended while it was loading (exit {code}); its log ends:\n{server.log_tail()}")
+            raise LaunchFailed(
+                f"the runtime ended while it was loading (exit {code}); its log ends:\n{server.log_tail()}"
+            )
         try:
             if httpx.get(f"{server.url}/health", timeout=2.0).status_code == 200:
                 return
@@ -172,22 +183,20 @@ def wait_until_ready(server: Server, limit: float) -> None:
 
 
 @contextmanager
-def launch(
+def running(
     model: str = DEFAULT_MODEL,
     *,
     runtime: str | None = None,
+    host: str = "127.0.0.1",
     port: int = 0,
     api_key: str | None = None,
     startup_limit: float = 300.0,
+    meanwhile: Callable[[], object] | None = None,
     **args: Any,
-) -> Iterator[Endpoint]:
-    """A runtime of our own for the time of the `with`: yields its endpoint, set as the default backend.
+) -> Iterator[Server]:
+    """A server that is ready, for the time of the `with`; arguments and errors as for `launch`.
 
-    model      shipped name, folder or hub id
-    runtime    a name in conf/runtime; the default is the GPU's where there is one, else the CPU's
-    port       0 picks a free one
-    args       sglang server arguments (`max_total_tokens=8192`) over those of the runtime
-    Raises BadInput for what is not there, LaunchFailed with the end of the server's log.
+    `meanwhile` is called while the server loads: slow imports on our side need not come first.
     """
     config = runtime_config(runtime or default_runtime())
     if config.url:
@@ -195,13 +204,46 @@ def launch(
     overrides = {key.replace("_", "-"): value for key, value in args.items()}
     if api_key:
         overrides["api-key"] = api_key
-    server = start_server(RuntimeConfig({**config.args, **overrides}), model, port=port)
+    server = start_server(RuntimeConfig({**config.args, **overrides}), model, host=host, port=port)
     try:
+        if meanwhile:
+            meanwhile()
         wait_until_ready(server, startup_limit)
-        with connect(server.url, api_key=api_key) as endpoint:
-            yield endpoint
+        yield server
     finally:
         server.stop()
+
+
+@contextmanager
+def launch(
+    model: str = DEFAULT_MODEL,
+    *,
+    runtime: str | None = None,
+    port: int = 0,
+    api_key: str | None = None,
+    startup_limit: float = 300.0,
+    time_limit: float = 600.0,
+    **args: Any,
+) -> Iterator[Endpoint]:
+    """A runtime of our own for the time of the `with`: yields its endpoint, set as the default backend.
+
+    model          shipped name, folder or hub id
+    runtime        a name in conf/runtime; the default is the GPU's where there is one, else the CPU's
+    port           0 picks a free one
+    startup_limit  seconds until it must answer; time_limit, seconds that one request may take
+    args           sglang server arguments (`max_total_tokens=8192`) over those of the runtime
+    Raises BadInput for what is not there, LaunchFailed with the end of the server's log.
+    """
+    options: dict[str, Any] = {"runtime": runtime, "port": port, "api_key": api_key, "startup_limit": startup_limit}
+    with (
+        running(model, meanwhile=_import_frontend, **options, **args) as server,
+        connect(server.url, api_key, time_limit=time_limit) as endpoint,
+    ):
+        yield endpoint
+
+
+def _import_frontend() -> None:
+    importlib.import_module("sprint_sgl.endpoint")
 
 
 @contextmanager
@@ -221,5 +263,3 @@ def connect(url: str, api_key: str | None = None, **options: Any) -> Iterator[En
     finally:
         global_config.default_backend = previous
         endpoint.close()
-
-

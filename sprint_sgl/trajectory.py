@@ -26,7 +26,8 @@ class Call:
     """One generation request, as the runtime accounted for it.
 
     `start` and `end` are seconds since the run began. `finish` is the stop string that ended the
-    request, "length" where a token limit did, "" where the model ended it itself.
+    request, "length" where a token limit did, "abort" where it was cut off, "" where the model ended it.
+    `retries` counts connections that were refused or reset before this one.
     """
 
     prompt_tokens: int = 0
@@ -35,6 +36,7 @@ class Call:
     start: float = 0.0
     end: float = 0.0
     finish: str = ""
+    retries: int = 0
 
     @property
     def uncached_prefill_tokens(self) -> int:

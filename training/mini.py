@@ -1,6 +1,6 @@
 """A small Qwen2 from nothing: a byte-level BPE tokenizer trained on the rows, and random weights.
 
-    python -m training.mini out=work/mini/base shape.layers=4
+python -m training.mini out=work/mini/base shape.layers=4
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ ConfigStore.instance().store("mini_schema", Config)
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="mini")
 def main(raw: Config) -> None:
-    config: Config = OmegaConf.to_object(raw)  # type: ignore[assignment,arg-type]
+    config: Config = OmegaConf.to_object(raw)  # type: ignore[assignment]
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     texts = [text for path in config.rows for text in row_texts(Path(path), config.texts)]

@@ -1,6 +1,6 @@
 """Turns a Hydra config into one ms-swift run (paper, appendix A.3): we compose the command, ms-swift trains.
 
-    python -m training.train recipe=countdown_mini model=work/mini/base dataset=work/countdown/sprint out=work/mini/sprint
+    python -m training.train model=work/mini/base dataset=work/countdown/sprint out=work/mini/sprint
 
 The command is printed and kept as `command.sh` in the run's folder. A run that was interrupted goes on
 from its last checkpoint when it is started again.
@@ -19,6 +19,8 @@ from typing import Any
 import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
+
+from sprint_sgl.errors import BadInput
 
 CONF = str(Path(__file__).parents[1] / "conf")
 
@@ -49,7 +51,6 @@ def compose(config: Config) -> list[str]:
     """The ms-swift command of that run, resuming where a checkpoint exists."""
     args: dict[str, Any] = {
         "model": config.model,
-        "model_type": "qwen2",
         "dataset": f"{config.dataset}.train.jsonl",
         "val_dataset": f"{config.dataset}.valid.jsonl",
         "output_dir": config.out,
@@ -66,10 +67,26 @@ def _word(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def train(config: Config) -> int:
-    """Runs the command in the foreground; returns its exit status."""
+def check(config: Config) -> None:
+    """Finds what would stop the run before anything loads. Raises BadInput."""
+    for split in ("train", "valid"):
+        path = Path(f"{config.dataset}.{split}.jsonl")
+        if not path.is_file() or not path.stat().st_size:
+            problem = "is empty" if path.is_file() else "is not there"
+            raise BadInput(f"{path} {problem}: dataset=FOLDER/NAME names NAME.train.jsonl and NAME.valid.jsonl")
+    model = Path(config.model)
+    if model.exists() and not any(model.glob("*.safetensors")):
+        raise BadInput(f"{model} holds no weights (*.safetensors)")
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
+    if not os.access(out, os.W_OK):
+        raise BadInput(f"{out} cannot be written to")
+
+
+def train(config: Config) -> int:
+    """Runs the command in the foreground; returns its exit status. Raises BadInput before anything loads."""
+    check(config)
+    out = Path(config.out)
     command = compose(config)
     line = shlex.join([*(f"{k}={v}" for k, v in config.recipe.env.items()), *command])
     (out / "command.sh").write_text(line + "\n")
@@ -82,7 +99,7 @@ ConfigStore.instance().store("train_schema", Config)
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="train")
 def main(raw: Config) -> None:
-    config: Config = OmegaConf.to_object(raw)  # type: ignore[assignment,arg-type]
+    config: Config = OmegaConf.to_object(raw)  # type: ignore[assignment]
     sys.exit(train(config))
 
 

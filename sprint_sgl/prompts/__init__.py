@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from sprint_sgl.errors import BadInput
+
+DEFAULT_PROMPT_STYLE = "sprint"
 _FOLDER = Path(__file__).parent
-
-
-class UnknownPromptStyle(ValueError):
-    pass
 
 
 @dataclass(frozen=True)
@@ -26,9 +25,9 @@ def style_names() -> list[str]:
 
 @cache
 def prompt_style(name: str) -> PromptStyle:
-    """The style of that name, or the one in the folder of that path. Raises UnknownPromptStyle."""
+    """The style of that name, or the one in the folder of that path. Raises BadInput."""
     folder = _FOLDER / name if name in style_names() else Path(name)
     if not (folder / "parallel.txt").is_file():
-        raise UnknownPromptStyle(f"unknown prompt style {name!r}; known: {', '.join(style_names())}, or a folder")
+        raise BadInput(f"unknown prompt style {name!r}; known: {', '.join(style_names())}, or a folder")
     texts = ((folder / f"{role}.txt").read_text().strip() for role in ("parallel", "sequential"))
     return PromptStyle(name, *texts)

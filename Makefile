@@ -1,0 +1,55 @@
+# Every target runs from .venv, which the first one builds: about a minute and 10 GB of disk.
+
+BIN := .venv/bin
+STAMP := .venv/.installed-$(firstword $(shell cksum < pyproject.toml))
+IS_311 := -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'
+# uv reads no pip settings, so the index that pip is set to, if any, is handed over.
+PIP_INDEX = $(BIN)/python -m pip config list | sed -n "s/^[^=]*\.index-url='\(.*\)'$$/\1/p" | head -n 1
+
+.PHONY: help setup demo test fast check
+
+help:
+	@echo "make demo    a question solved by a trained planner and its executors, on this machine's CPU"
+	@echo "make test    the checks and every test"
+	@echo "make fast    the tests that start no runtime and train nothing"
+	@echo "make check   formatting, lint and types"
+	@echo "make setup   only the set-up, which the others do by themselves"
+
+setup: $(STAMP)
+
+demo: $(STAMP)
+	@$(BIN)/sprint-sgl solve "Use 3, 7, 12 and 25 to make 66"
+
+test: $(STAMP)
+	@status=0; \
+	$(MAKE) --no-print-directory check || status=1; \
+	$(BIN)/pytest || status=1; \
+	exit $$status
+
+fast: $(STAMP)
+	@$(BIN)/pytest -m "not runtime and not training"
+
+check: $(STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+$(BIN)/uv:
+	@for python in python3.11 python3 python; do \
+		if $$python $(IS_311) 2>/dev/null; then break; fi; \
+		python=; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo "Python 3.11 was not found: neither python3.11 nor python3 on the PATH is one." >&2; exit 1; \
+	fi; \
+	echo "Creating .venv with $$($$python --version)"; \
+	$$python -m venv .venv
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check uv
+
+# The stamp is named after the content of pyproject.toml and written last: a change or an interrupted install leaves none.
+$(STAMP): | $(BIN)/uv
+	@echo "Installing sprint-sgl and what it needs into .venv: about a minute, 10 GB of disk"
+	@rm -f .venv/.installed-*
+	@export UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$$($(PIP_INDEX))}}"; \
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable ".[serve,train,dev]"
+	@touch $@

@@ -1,0 +1,230 @@
+"""SPRINT against the sequential model on held-out Countdown problems: accuracy, tokens, wall clock.
+
+    python -m programs.bench out=work/bench problems=300
+
+Both models take turns on one runtime, block by block, so that the machine's moods meet both. Each
+question's record is written as it finishes; a run that is started again goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from programs.sequential import sequential_program
+from programs.sprint import sprint_program
+from sprint_sgl.answers import check_countdown
+from sprint_sgl.countdown import Problem, problems
+from sprint_sgl.endpoint import Endpoint
+from sprint_sgl.errors import BadInput
+from sprint_sgl.runtime import DEFAULT_BASELINE, DEFAULT_MODEL, connect, launch, resolve_model
+from sprint_sgl.show import critical_path
+from sprint_sgl.trajectory import Trajectory
+
+CONF = str(Path(__file__).parents[1] / "conf")
+METHODS = ("sprint", "sequential")
+
+
+@dataclass
+class Config:
+    """See conf/bench.yaml."""
+
+    out: str = "work/bench"
+    problems: int = 300
+    numbers: list[int] = field(default_factory=lambda: [3, 4])
+    seed: int = 7
+    temperature: float = 0.6
+    launch: str = "eager"
+    max_stages: int = 12
+    concurrency: int = 1
+    block: int = 25
+    sprint: str = DEFAULT_MODEL
+    sequential: str = DEFAULT_BASELINE
+    runtime: str | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """One question answered by one method."""
+
+    method: str
+    numbers: tuple[int, ...]
+    target: int
+    answer: str
+    correct: bool
+    reason: str
+    trajectory: Trajectory
+
+    @property
+    def key(self) -> tuple[str, tuple[int, ...], int]:
+        return self.method, self.numbers, self.target
+
+    def to_json(self) -> str:
+        row = {name: getattr(self, name) for name in ("method", "numbers", "target", "answer", "correct", "reason")}
+        return json.dumps(row | {"trajectory": json.loads(self.trajectory.to_json())})
+
+    @staticmethod
+    def from_json(line: str) -> Record:
+        row = json.loads(line)
+        trajectory = Trajectory.from_json(json.dumps(row.pop("trajectory")))
+        return Record(**row | {"numbers": tuple(row["numbers"]), "trajectory": trajectory})
+
+
+def held_out(size: int, count: int, seed: int) -> list[Problem]:
+    """That many problems that no training run has seen, the same for the same seed."""
+    return list(islice((problem for problem in problems(size, seed) if problem.held_out), count))
+
+
+def answer(problem: Problem, method: str, config: Config) -> Record:
+    """One question through one method on the default backend."""
+    if method == "sprint":
+        options: dict[str, Any] = {"max_stages": config.max_stages, "launch": config.launch}
+        run = sprint_program.run(problem.question, temperature=config.temperature, **options)
+    else:
+        run = sequential_program.run(problem.question, temperature=config.temperature)
+    verdict = check_countdown(run["answer"], problem.numbers, problem.target)
+    return Record(
+        method, problem.numbers, problem.target, run["answer"], verdict.correct, verdict.reason, run.trajectory
+    )
+
+
+def read_records(path: Path) -> list[Record]:
+    """The finished records; a last line that was cut off by an interruption is dropped from the file."""
+    if not path.exists():
+        return []
+    lines = path.read_text().splitlines(keepends=True)
+    if lines and not lines[-1].endswith("\n"):
+        path.write_text("".join(lines := lines[:-1]))
+    return [Record.from_json(line) for line in lines]
+
+
+def blocks(config: Config, done: set[tuple[str, tuple[int, ...], int]]) -> Iterator[tuple[str, list[Problem]]]:
+    """What is left to do: blocks of problems, each for both methods in turn."""
+    for size in config.numbers:
+        chosen = held_out(size, config.problems, config.seed)
+        for start in range(0, len(chosen), config.block):
+            for method in METHODS:
+                block = [p for p in chosen[start : start + config.block] if (method, p.numbers, p.target) not in done]
+                if block:
+                    yield method, block
+
+
+def measure(config: Config, endpoint: Endpoint, path: Path, console: Console) -> list[Record]:
+    """Runs what is missing and returns all records."""
+    records = read_records(path)
+    work = list(blocks(config, {record.key for record in records}))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress, path.open("a") as file:
+        task = progress.add_task("running", total=sum(len(block) for _, block in work))
+        for method, block in work:
+            endpoint.load_weights(resolve_model(config.sprint if method == "sprint" else config.sequential))
+            endpoint.warm_up()
+            with ThreadPoolExecutor(config.concurrency) as pool:
+                for record in pool.map(lambda problem, method=method: answer(problem, method, config), block):
+                    file.write(record.to_json() + "\n")
+                    file.flush()
+                    records.append(record)
+                    progress.update(task, advance=1, description=_so_far(records))
+    return records
+
+
+def _so_far(records: Sequence[Record]) -> str:
+    right = {m: [r.correct for r in records if r.method == m] for m in METHODS}
+    return "  ".join(f"{m} {statistics.mean(r):.0%}" for m, r in right.items() if r)
+
+
+def interval(values: Sequence[float], draws: int = 2000, seed: int = 0) -> tuple[float, float]:
+    """95 % bootstrap interval of the mean."""
+    rng = random.Random(seed)
+    means = sorted(statistics.fmean(rng.choices(values, k=len(values))) for _ in range(draws))
+    return means[int(0.025 * draws)], means[int(0.975 * draws)]
+
+
+def table(records: Sequence[Record], config: Config) -> Table:
+    """One line a size and method; under each pair how SPRINT compares."""
+    title = f"temperature {config.temperature:g}, {config.launch} launch, {config.concurrency} question(s) at a time"
+    result = Table(title=title, box=box.SIMPLE_HEAD)
+    names = ("numbers", "method", "problems", "correct", "sequential tokens", "total tokens")
+    for name in (*names, "cached prefix", "seconds (median)", "repaired"):
+        result.add_column(name, justify="left" if name == "method" else "right")
+    for size in config.numbers:
+        group = {m: [r for r in records if r.method == m and len(r.numbers) == size] for m in METHODS}
+        for method, rows in group.items():
+            if rows:
+                result.add_row(str(size), method, *_figures(rows))
+        if all(group.values()):
+            result.add_row("", "ratio", "", *_ratios(group["sprint"], group["sequential"]), style="bold")
+    return result
+
+
+def _figures(rows: Sequence[Record]) -> tuple[str, ...]:
+    low, high = interval([float(r.correct) for r in rows])
+    trajectories = [r.trajectory for r in rows]
+    return (
+        str(len(rows)),
+        f"{statistics.fmean(r.correct for r in rows):.1%} ({low:.0%}-{high:.0%})",
+        f"{statistics.fmean(map(critical_path, trajectories)):.0f}",
+        f"{statistics.fmean(t.total_tokens for t in trajectories):.0f}",
+        f"{statistics.fmean(t.cached_share for t in trajectories):.0%}",
+        f"{statistics.median(t.seconds for t in trajectories):.2f}",
+        f"{statistics.fmean(bool(t.repairs) for t in trajectories):.1%}",
+    )
+
+
+def _ratios(sprint: Sequence[Record], sequential: Sequence[Record]) -> tuple[str, ...]:
+    def mean(rows: Sequence[Record], value: Any) -> float:
+        return statistics.fmean(value(row.trajectory) for row in rows)
+
+    def ratio(value: Any) -> str:
+        return f"{mean(sprint, value) / mean(sequential, value):.2f}"
+
+    points = 100 * (statistics.fmean(r.correct for r in sprint) - statistics.fmean(r.correct for r in sequential))
+    seconds = statistics.median(r.trajectory.seconds for r in sprint) / statistics.median(
+        r.trajectory.seconds for r in sequential
+    )
+    return f"{points:+.1f} points", ratio(critical_path), ratio(lambda t: t.total_tokens), "", f"{seconds:.2f}", ""
+
+
+def check(config: Config) -> None:
+    """Refuses what cannot be run before anything starts. Raises BadInput."""
+    for name in ("problems", "concurrency", "block", "max_stages"):
+        if getattr(config, name) < 1:
+            raise BadInput(f"{name} must be at least 1, got {getattr(config, name)}")
+    for model in (config.sprint, config.sequential):
+        resolve_model(model)
+
+
+ConfigStore.instance().store("bench_schema", Config)
+
+
+@hydra.main(version_base="1.3", config_path=CONF, config_name="bench")
+def main(raw: Config) -> None:
+    config: Config = OmegaConf.to_object(raw)  # type: ignore[assignment]
+    check(config)
+    console, out = Console(), Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "config.json").write_text(json.dumps(asdict(config), indent=2) + "\n")
+    with connect(config.url) if config.url else launch(config.sprint, runtime=config.runtime) as endpoint:
+        records = measure(config, endpoint, out / "records.jsonl", console)
+    console.print(table(records, config))
+    Console(file=(out / "table.txt").open("w"), width=140).print(table(records, config))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""One generation call of a program: submit it, wait for it, account for it, name the branch if it fails."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sglang as sgl
+from sglang.lang.interpreter import ProgramState
+
+from sprint_sgl.errors import ProgramFailed
+from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE, PromptStyle, prompt_style
+from sprint_sgl.trajectory import Call
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Who writes: the planner of a stage, or the executor of one of its prompts."""
+
+    stage: int
+    prompt: int | None = None
+
+    def __str__(self) -> str:
+        return f"planner, stage {self.stage}" if self.prompt is None else f"executor {self.stage}.{self.prompt}"
+
+
+Watch = Callable[[Branch, str], None]
+
+
+@dataclass(frozen=True)
+class Written:
+    """A finished call: its text with the stop string cut off, and its accounting."""
+
+    text: str
+    call: Call
+
+
+class Clock:
+    """Seconds since the run began, on the clock that the backends stamp their calls with."""
+
+    def __init__(self) -> None:
+        self.zero = time.perf_counter()
+
+    def now(self) -> float:
+        return time.perf_counter() - self.zero
+
+
+def submit(state: ProgramState, name: str, stops: Sequence[str], max_new_tokens: int | None = None) -> None:
+    """Starts a generation in the state's own thread."""
+    state += sgl.gen(name, stop=list(stops), max_tokens=max_new_tokens)
+
+
+def collect(state: ProgramState, name: str, branch: Branch, clock: Clock, watch: Watch | None = None) -> Written:
+    """Waits for the call of that name. Raises ProgramFailed with the branch if it failed."""
+    if watch:
+        _forward(state, name, branch, watch)
+    if error := state.error():
+        raise ProgramFailed(str(branch), error) from error
+    return Written(state[name], account(state.get_meta_info(name), clock))
+
+
+def pump(state: ProgramState, name: str, branch: Branch, watch: Watch) -> None:
+    """Hands the call's text to the watcher from a thread of its own, while others are waited for."""
+    threading.Thread(target=_forward, args=(state, name, branch, watch), daemon=True).start()
+
+
+def _forward(state: ProgramState, name: str, branch: Branch, watch: Watch) -> None:
+    if state.stream_executor.stream:
+        for chunk in ProgramState.text_iter(state, name):
+            watch(branch, chunk)
+        return
+    state.stream_executor.variable_event[name].wait()
+    if name in state:
+        watch(branch, state[name])
+
+
+def style_for(state: ProgramState, name: str | None) -> PromptStyle:
+    """The prompt style of that name, or the one that the runtime's model was trained with."""
+    return prompt_style(name or getattr(state.stream_executor.backend, "prompt_style", DEFAULT_PROMPT_STYLE))
+
+
+def account(meta: dict[str, Any], clock: Clock) -> Call:
+    """The runtime's accounting of a call, in our words."""
+    reason = meta.get("finish_reason") or {}
+    matched = reason.get("matched", "")
+    finish = {"length": "length", "abort": "abort"}.get(
+        reason.get("type", ""), matched if isinstance(matched, str) else ""
+    )
+    end = meta.get("end", time.perf_counter())
+    start = meta.get("start", end - meta.get("e2e_latency", 0.0))
+    return Call(
+        prompt_tokens=meta["prompt_tokens"],
+        cached_tokens=meta.get("cached_tokens", 0),
+        completion_tokens=meta["completion_tokens"],
+        start=round(start - clock.zero, 6),
+        end=round(end - clock.zero, 6),
+        finish=finish,
+        retries=meta.get("retries", 0),
+    )

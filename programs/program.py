@@ -1,0 +1,160 @@
+"""What SGLang's own `@sgl.function` leaves open, and every method here needs: errors that reach the caller.
+
+SGLang's frontend turns an exception in a worker thread into a warning and lets `run()` return truncated
+text. A `Program` is an `SglFunction` whose `run`, `run_batch` and stream raise instead, and whose state
+carries the trajectory.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from sglang.lang.global_config import global_config
+from sglang.lang.interpreter import ProgramState, StreamExecutor
+from sglang.lang.ir import SglFunction, SglSamplingParams
+
+from sprint_sgl.errors import BadInput, ProgramFailed, RuntimeUnavailable, SprintError
+from sprint_sgl.trajectory import Trajectory
+
+TEMPERATURE = 0.6
+MAX_NEW_TOKENS = 8000
+
+
+class Run(ProgramState):  # type: ignore[misc]
+    """The state of a run: SGLang's, and `trajectory`; both wait for a streaming run and raise its error."""
+
+    def __init__(self, executor: StreamExecutor) -> None:
+        super().__init__(executor)
+        self._done = threading.Event()
+        self._failure: BaseException | None = None
+
+    @property
+    def trajectory(self) -> Trajectory:
+        """The whole run, once it has ended. Raises what stopped the program."""
+        return self["trajectory"]  # type: ignore[no-any-return]
+
+    def __getitem__(self, name: str) -> Any:
+        if name in ("answer", "trajectory"):
+            self._done.wait()
+            self.raise_failure()
+        return super().__getitem__(name)
+
+    def text_iter(self, var_name: str | None = None) -> Iterator[str]:
+        """SGLang's stream of the planner's text, which raises at its end if the program failed."""
+        yield from super().text_iter(var_name)
+        if var_name is None:
+            self._done.wait()
+        self.raise_failure()
+
+    def raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def execute(self, program: Program, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Runs the program's body to its end; what stops it is kept for whoever asks."""
+        try:
+            self.ret_value = program.func(self, *args, **kwargs)
+        except SprintError as error:
+            self._failure = error
+        except BaseException as error:
+            self._failure = ProgramFailed("program", error) if isinstance(error, Exception) else error
+            self._failure.__cause__ = error if isinstance(error, Exception) else None
+        finally:
+            self.stream_executor.end()
+            self._done.set()
+
+
+class Program(SglFunction):  # type: ignore[misc]
+    """An SGLang function with the field's defaults (paper, appendix A.1) and honest errors."""
+
+    def bind(self, **kwargs: Any) -> Program:
+        """The program with these arguments fixed. Raises BadInput for one that it does not have."""
+        if unknown := [key for key in kwargs if key not in self.arg_names]:
+            raise BadInput(f"{self.func.__name__} has no argument {unknown[0]!r}; it has {', '.join(self.arg_names)}")
+        return Program(self.func, bind_arguments={**self.bind_arguments, **kwargs})
+
+    def run(
+        self,
+        *args: Any,
+        temperature: float = TEMPERATURE,
+        max_new_tokens: int | None = None,
+        stream: bool = False,
+        backend: Any = None,
+        top_p: float = 1.0,
+        top_k: int = -1,
+        **kwargs: Any,
+    ) -> Run:
+        """Runs on the backend, or on the default one that `launch`, `connect` or `sgl.set_default_backend` set.
+
+        temperature      sampling temperature of every call
+        max_new_tokens   limit for each call; the default is the model's own or the paper's 8,000
+        stream           return at once; iterate `text_iter()`, then read `["answer"]` and `.trajectory`
+        Raises ProgramFailed, which names the branch, and RuntimeUnavailable where no backend is set.
+        """
+        backend = _backend(backend)
+        sampling = SglSamplingParams(
+            max_new_tokens=max_new_tokens or getattr(backend, "max_new_tokens", None) or MAX_NEW_TOKENS,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            stop=[],
+            stop_token_ids=[],
+            stop_regex=[],
+        )
+        arguments = {**self.bind_arguments, **kwargs}
+        run = Run(StreamExecutor(backend, arguments, sampling, chat_template=None, stream=stream))
+        if stream:
+            threading.Thread(target=run.execute, args=(self, args, arguments), daemon=True).start()
+            return run
+        run.execute(self, args, arguments)
+        run.raise_failure()
+        return run
+
+    def run_batch(
+        self,
+        batch_kwargs: Sequence[Mapping[str, Any] | Sequence[Any]],
+        *,
+        num_threads: int | str = "auto",
+        progress_bar: bool = False,
+        **options: Any,
+    ) -> list[Run]:
+        """Runs all of them side by side and returns their states in order; options as for `run`.
+
+        Every run is carried to its end; then the first failure, if any, is raised.
+        """
+        rows = [
+            dict(row) if isinstance(row, Mapping) else dict(zip(self.arg_names, row, strict=False))
+            for row in batch_kwargs
+        ]
+        if not rows:
+            return []
+        threads = min(len(rows), 96 if num_threads == "auto" else int(num_threads))
+        with ThreadPoolExecutor(threads) as pool:
+            futures = [pool.submit(self.run, **row, **options) for row in rows]
+            waiting = _with_progress(futures) if progress_bar else futures
+            errors = [future.exception() for future in waiting]
+        for error in errors:
+            if error is not None:
+                raise error
+        return [future.result() for future in futures]
+
+
+def program(function: Callable[..., Any]) -> Program:
+    """The decorator: `@program` in the place of `@sgl.function`."""
+    return Program(function)
+
+
+def _backend(backend: Any) -> Any:
+    backend = backend or global_config.default_backend
+    if backend is None:
+        raise RuntimeUnavailable("no runtime is set: wrap the call in `with launch():` or `with connect(url):`")
+    return getattr(backend, "endpoint", backend)
+
+
+def _with_progress(futures: Sequence[Any]) -> Iterator[Any]:
+    from rich.progress import track
+
+    yield from track(futures, description="running")

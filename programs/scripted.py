@@ -1,0 +1,133 @@
+"""A backend that answers from a script: programs without a server, for tests and for offline play.
+
+    sprint_program.run(question, backend=ScriptedBackend(replay(trajectory)))
+
+Tokens are words here. The cache is an ideal radix cache: what an earlier request has seen is cached.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sglang.lang.backend.base_backend import BaseBackend
+from sglang.lang.interpreter import StreamExecutor
+from sglang.lang.ir import SglSamplingParams
+
+from sprint_sgl import tags
+from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE
+from sprint_sgl.trajectory import Trajectory
+
+_TOKEN = re.compile(r"\s*\S+|\s+")
+Script = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request as the backend saw it, with the time of its arrival and its seed."""
+
+    context: str
+    text: str
+    start: float
+    end: float
+    seed: int | None
+    request_id: str | None
+
+
+@dataclass
+class ScriptedBackend(BaseBackend):  # type: ignore[misc]
+    """`script` maps a context to what the model would write on and on; stops and limits cut it.
+
+    `pause` is how many seconds a request takes, by its context.
+    """
+
+    script: Script
+    pause: Callable[[str], float] = lambda context: 0.0
+    prompt_style: str = DEFAULT_PROMPT_STYLE
+    requests: list[Request] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        BaseBackend.__init__(self)
+        self._lock = threading.Lock()
+        self._aborted: set[str] = set()
+
+    def get_model_name(self) -> str:
+        return "scripted"
+
+    def abort(self, request_id: str) -> None:
+        self._aborted.add(request_id)
+
+    def generate(self, s: StreamExecutor, sampling_params: SglSamplingParams) -> tuple[str, dict[str, Any]]:
+        start = time.perf_counter()
+        request_id = getattr(s, "request_id", None)
+        text, finish = cut(self.script(s.text_), sampling_params.stop, sampling_params.max_new_tokens)
+        aborted = self._wait(self.pause(s.text_), request_id)
+        finish = {"type": "abort"} if aborted else finish
+        with self._lock:
+            seen = [request.context + request.text for request in self.requests]
+            seed = getattr(s, "sampling_seed", None)
+            end = time.perf_counter()
+            self.requests.append(Request(s.text_, text, start, end, seed, request_id))
+        return text, {
+            "prompt_tokens": count_tokens(s.text_),
+            "cached_tokens": max((count_tokens(shared_prefix(s.text_, other)) for other in seen), default=0),
+            "completion_tokens": count_tokens(text) + (finish["type"] == "stop"),
+            "finish_reason": finish,
+            "start": start,
+            "end": end,
+        }
+
+    def generate_stream(
+        self, s: StreamExecutor, sampling_params: SglSamplingParams
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        text, meta = self.generate(s, sampling_params)
+        for token in _TOKEN.findall(text):
+            yield token, meta
+        yield "", meta
+
+    def _wait(self, seconds: float, request_id: str | None) -> bool:
+        """Sleeps as long as the request takes; returns whether it was aborted on the way."""
+        deadline = time.perf_counter() + seconds
+        while time.perf_counter() < deadline:
+            if request_id in self._aborted:
+                return True
+            time.sleep(0.002)
+        return False
+
+
+def count_tokens(text: str) -> int:
+    return len(_TOKEN.findall(text))
+
+
+def shared_prefix(one: str, other: str) -> str:
+    length = next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    return one[:length]
+
+
+def cut(text: str, stops: str | Sequence[str], limit: int) -> tuple[str, dict[str, Any]]:
+    """The text up to its first stop string or its token limit, and SGLang's reason for the end."""
+    found = [(text.find(stop), stop) for stop in ([stops] if isinstance(stops, str) else stops) if stop in text]
+    end, stop = min(found, default=(len(text), None))
+    tokens = _TOKEN.findall(text[:end])
+    if len(tokens) > limit:
+        return "".join(tokens[:limit]), {"type": "length", "length": limit}
+    return text[:end], {"type": "stop", "matched": stop if stop is not None else 0}
+
+
+def replay(trajectory: Trajectory) -> Script:
+    """The script of a model that writes exactly that trajectory."""
+    transcript = tags.render(trajectory).partition("<think>\n")[2]
+
+    def script(context: str) -> str:
+        for i, stage in enumerate(trajectory.stages, 1):
+            for j, execution in enumerate(stage.executions, 1):
+                if context.endswith(tags.open_execution(i, j)):
+                    return tags.neutralise(execution.text) + tags.close_execution(i, j)
+        written = context.partition("<think>\n")[2]
+        return transcript[len(written) :] if transcript.startswith(written) else ""
+
+    return script

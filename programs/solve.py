@@ -1,0 +1,87 @@
+"""One question for a person: SPRINT as it happens, next to the sequential baseline."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from programs.calls import Branch
+from programs.program import TEMPERATURE, Run
+from programs.sequential import sequential_program
+from programs.sprint import MAX_STAGES, sprint_program
+from sprint_sgl.answers import Verdict, check_countdown, countdown_problem
+from sprint_sgl.endpoint import Endpoint
+from sprint_sgl.show import view_for
+from sprint_sgl.trajectory import Trajectory
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the question is to be answered; `baseline` is the model of the sequential run, None for none."""
+
+    baseline: str | None = None
+    prompt_style: str | None = None
+    launch: str = "eager"
+    temperature: float = TEMPERATURE
+    max_stages: int = MAX_STAGES
+    max_new_tokens: int | None = None
+    seed: int | None = None
+
+
+def solve(question: str, options: Options, endpoint: Endpoint, console: Console | None) -> list[Answered]:
+    """Answers the question on that runtime, on the screen if there is one; the baseline's answer follows."""
+    endpoint.warm_up()
+    answered = [Answered.of("SPRINT", _run_sprint(question, options, console))]
+    if options.baseline:
+        endpoint.load_weights(options.baseline)
+        endpoint.warm_up()
+        with console.status("the sequential model, for comparison") if console else nullcontext():
+            run = sequential_program.run(question, temperature=options.temperature)
+        answered.append(Answered.of("sequential", run))
+    return answered
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A method's answer and its run; `verdict` is None where there is nothing to check the answer against."""
+
+    method: str
+    answer: str
+    trajectory: Trajectory
+    verdict: Verdict | None
+
+    @staticmethod
+    def of(method: str, run: Run) -> Answered:
+        problem = countdown_problem(run.trajectory.question)
+        verdict = check_countdown(run["answer"], problem.numbers, problem.target) if problem else None
+        return Answered(method, run["answer"], run.trajectory, verdict)
+
+    def __str__(self) -> str:
+        judged = (
+            "" if self.verdict is None else ", right" if self.verdict.correct else f", wrong: {self.verdict.reason}"
+        )
+        return f"{self.method}: {self.answer}{judged}"
+
+
+def _run_sprint(question: str, options: Options, console: Console | None) -> Run:
+    with view_for(console) if console else nullcontext() as view:
+
+        def watch(branch: Branch, text: str) -> None:
+            if view:
+                view.write(branch.stage, branch.prompt, text)
+
+        run = sprint_program.run(
+            question,
+            max_stages=options.max_stages,
+            launch=options.launch,
+            prompt_style=options.prompt_style,
+            seed=options.seed,
+            watch=watch if view else None,
+            temperature=options.temperature,
+            max_new_tokens=options.max_new_tokens,
+            stream=view is not None,
+        )
+        _ = run.trajectory
+    return run

@@ -1,0 +1,252 @@
+"""SPRINT: a planner proposes tasks, executors carry them out side by side, the planner goes on with the results.
+
+    state = sprint_program.run("Use 3, 7, 12 and 25 to make 66")
+    state["answer"], state.trajectory
+
+One round (paper, section 3.1, figure 1):
+
+    planner    <Plan_1> .. <prompt_1.1> .. </prompt_1.1> .. <prompt_1.2> .. </prompt_1.2> .. </Plan_1>
+    executors                                  `- fork: </Plan_1> <Execution_1> <execution_1.1> ..
+                                                                               `- fork: .. <execution_1.2> ..
+    planner    </Plan_1> <Execution_1> both results in prompt order </Execution_1>   <- join
+
+Each fork starts from the planner's text at the moment its prompt closes, so RadixAttention serves all of
+it from the cache. Departures from the paper: none in eager launch; `launch="barrier"` is what the authors'
+released code does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import accumulate, count
+from typing import Literal
+
+from sglang.lang.interpreter import ProgramState, ProgramStateGroup
+
+from programs.calls import Branch, Clock, Watch, Written, collect, pump, style_for, submit
+from programs.program import program
+from programs.straggler import StragglerPolicy, wait_for_siblings
+from sprint_sgl import tags
+from sprint_sgl.answers import extract_answer
+from sprint_sgl.errors import BadInput, ProgramFailed
+from sprint_sgl.question import checked_question
+from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
+
+MAX_STAGES = 12
+
+
+@program
+def sprint_program(
+    s: ProgramState,
+    question: str,
+    max_stages: int = MAX_STAGES,
+    launch: Literal["eager", "barrier"] = "eager",
+    prompt_style: str | None = None,
+    seed: int | None = None,
+    straggler: StragglerPolicy | None = None,
+    on_failure: Literal["raise", "mark"] = "raise",
+    watch: Watch | None = None,
+) -> Trajectory:
+    """Answers the question; `s["answer"]` is the answer, `s.trajectory` the whole run.
+
+    max_stages     at the last one the final answer is forced (paper, appendix A.1)
+    launch         start an executor when its prompt closes, or all of them when the plan closes
+    prompt_style   a name in sprint_sgl/prompts; by default what the runtime's model was trained with
+    seed           honoured by runtimes with deterministic inference; each branch derives its own
+    straggler      when to cut off a slow executor; never, by default
+    on_failure     what a failed executor is: an error of the run, or a marked empty execution
+    watch          called with (branch, text) as text appears; with stream=True piece by piece
+    """
+    question = checked_question(question)
+    if launch not in ("eager", "barrier") or on_failure not in ("raise", "mark") or max_stages < 1:
+        raise BadInput(f"unusable option: launch={launch!r}, on_failure={on_failure!r}, max_stages={max_stages!r}")
+    run = _Round(s, Clock(), launch, seed, straggler, on_failure, watch)
+    s += tags.opening(question, style_for(s, prompt_style))
+    s.stream_executor.sampling_seed = seed
+
+    stages: list[Stage] = []
+    answer = None
+    for i in range(1, max_stages):
+        plan = run.plan(i)
+        if plan.prompts or plan.tail or plan.answer is None:
+            executions = run.join(plan)
+            stages.append(Stage(tuple(plan.prompts), executions, plan.tail, tuple(plan.calls)))
+            plan.calls = []
+        if plan.answer is not None:
+            answer = Written(plan.answer, plan.calls[0]) if plan.calls else Written(plan.answer, Call())
+            break
+        s += tags.render_executions(i, executions)
+    if answer is None:
+        answer = run.forced_answer(max_stages)
+
+    trajectory = Trajectory(
+        question,
+        tuple(stages),
+        final_answer=answer.text,
+        answer_calls=(answer.call,) if answer.call != Call() else (),
+        repairs=tags.merge_repairs(*run.repairs),
+        discarded_tokens=run.discarded,
+        seconds=round(run.clock.now(), 6),
+        launch=launch,
+    )
+    s["answer"] = extract_answer(trajectory.final_answer) or trajectory.final_answer
+    s["trajectory"] = trajectory
+    return trajectory
+
+
+@dataclass
+class _Plan:
+    """A plan while it is written: its prompts, the contexts of their executors and the forks that run."""
+
+    stage: int
+    prompts: list[Prompt] = field(default_factory=list)
+    contexts: list[str] = field(default_factory=list)
+    forks: list[ProgramStateGroup] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    tail: str = ""
+    answer: str | None = None
+
+    @property
+    def tokens(self) -> int:
+        return sum(call.completion_tokens for call in self.calls)
+
+
+@dataclass
+class _Round:
+    """The rounds of one run: what they share, and what they add up."""
+
+    s: ProgramState
+    clock: Clock
+    launch: Literal["eager", "barrier"]
+    seed: int | None
+    straggler: StragglerPolicy | None
+    on_failure: Literal["raise", "mark"]
+    watch: Watch | None
+    repairs: list[tags.Repairs] = field(default_factory=list)
+    discarded: int = 0
+
+    def plan(self, i: int) -> _Plan:
+        """Lets the planner write plan i, piece by piece, launching executors on the way."""
+        plan = _Plan(i)
+        try:
+            while not self._piece(plan):
+                if self.launch == "eager":
+                    self._launch(plan)
+        except BaseException:
+            _end(plan.forks)
+            raise
+        self._launch(plan)
+        return plan
+
+    def _piece(self, plan: _Plan) -> bool:
+        """One planner call, up to its stop string; returns whether the plan is finished."""
+        limit = self.s.stream_executor.default_sampling_para.max_new_tokens - plan.tokens
+        before, name = self.s.text(), f"plan_{plan.stage}_{len(plan.calls) + 1}"
+        submit(self.s, name, tags.PLANNER_STOPS, limit)
+        written = collect(self.s, name, Branch(plan.stage), self.clock, self.watch)
+        plan.calls.append(written.call)
+        closed_by = written.call.finish
+        read = tags.read_plan(written.text, plan.stage, first=len(plan.prompts) + 1, closed_by=closed_by)
+        self._settle(plan, before, written, read)
+        plan.answer = read.answer
+        if closed_by == "</prompt_" and read.prompts and limit > written.call.completion_tokens:
+            return False
+        if read.answer is None:
+            self._append(tags.close_plan(plan.stage), plan.stage)
+        return True
+
+    def _settle(self, plan: _Plan, before: str, written: Written, read: tags.PlanText) -> None:
+        """Puts a piece of the plan into the context, verbatim if it is well-formed, else as it was repaired."""
+        first = len(plan.prompts) + 1
+        opened = before if len(plan.calls) > 1 else before + tags.open_plan(plan.stage)
+        contexts = list(
+            accumulate(map(partial(tags.render_prompt, plan.stage), count(first), read.prompts), initial=opened)
+        )
+        if read.repairs:
+            self.repairs.append(read.repairs)
+            kept = contexts[-1] + (f"{tags.neutralise(read.tail)}\n" if read.tail else "")
+            self.discarded += discarded_tokens(written, len(kept) - len(opened) + len(read.answer or ""))
+            self.s.stream_executor.text_ = kept
+        elif read.prompts:
+            self._append(tags.close_prompt(plan.stage, first + len(read.prompts) - 1), plan.stage)
+            contexts[-1] = self.s.text()
+        plan.prompts += [Prompt(p.text, p.lead, offset=plan.tokens) for p in read.prompts]
+        plan.contexts += contexts[1:]
+        plan.tail = read.tail
+
+    def _append(self, text: str, stage: int) -> None:
+        self.s += text
+        if self.watch:
+            self.watch(Branch(stage), text)
+
+    def _launch(self, plan: _Plan) -> None:
+        """Forks an executor for every prompt that has none yet."""
+        for j in range(len(plan.forks) + 1, len(plan.prompts) + 1):
+            group = self.s.fork(1)
+            executor = group[0].stream_executor
+            executor.text_ = tags.executor_context(plan.stage, plan.contexts[j - 1], j)
+            executor.request_id = f"{executor.sid}-{plan.stage}.{j}"
+            executor.sampling_seed = branch_seed(self.seed, plan.stage, j)
+            submit(group[0], _name(plan.stage, j), tags.EXECUTOR_STOPS)
+            plan.forks.append(group)
+            if self.watch:
+                pump(group[0], _name(plan.stage, j), Branch(plan.stage, j), self.watch)
+
+    def join(self, plan: _Plan) -> tuple[Execution, ...]:
+        """Waits for the executors and returns what they wrote, in prompt order."""
+        try:
+            cancelled = wait_for_siblings(plan.forks, self.straggler) if self.straggler else frozenset()
+            return tuple(self._execution(plan, j, j in cancelled) for j in range(1, len(plan.forks) + 1))
+        finally:
+            _end(plan.forks)
+
+    def _execution(self, plan: _Plan, j: int, cancelled: bool) -> Execution:
+        group, name = plan.forks[j - 1], _name(plan.stage, j)
+        try:
+            written = collect(group[0], name, Branch(plan.stage, j), self.clock)
+        except ProgramFailed:
+            if self.on_failure == "raise":
+                raise
+            self.repairs.append((("failed_execution", 1),))
+            return Execution("", status="failed")
+        text, repairs = tags.read_execution(written.text)
+        if written.call.finish == "length":
+            repairs = tags.merge_repairs(repairs, (("truncated", 1),))
+        self.repairs.append(repairs)
+        status = "cancelled" if cancelled else "truncated" if written.call.finish == "length" else "ok"
+        return Execution(text, status, written.call)  # type: ignore[arg-type]
+
+    def forced_answer(self, stage: int) -> Written:
+        """The last stage: the tag is written for the planner (paper, appendix A.1)."""
+        self._append(tags.FINAL_ANSWER_OPEN, stage)
+        submit(self.s, "final_answer", tags.PLANNER_STOPS)
+        written = collect(self.s, "final_answer", Branch(stage), self.clock, self.watch)
+        read = tags.read_plan(
+            tags.FINAL_ANSWER_OPEN + written.text, stage, closed_by=written.call.finish or "</Final_answer>"
+        )
+        self.repairs += [read.repairs, (("forced_answer", 1),)]
+        return Written(read.answer or "", written.call)
+
+
+def _name(stage: int, prompt: int) -> str:
+    """The variable of an executor's text; one name a stage and prompt, so that a join never overwrites."""
+    return f"execution_{stage}.{prompt}"
+
+
+def _end(groups: Sequence[ProgramStateGroup]) -> None:
+    """Ends forks for good: one that is left would keep its thread, and the process, alive."""
+    for group in groups:
+        group[0].stream_executor.end()
+
+
+def branch_seed(seed: int | None, stage: int, prompt: int) -> int | None:
+    """Another seed for each executor, so that siblings with alike prompts do not draw alike."""
+    return None if seed is None else (seed * 1_000_003 + stage * 1009 + prompt) % 2**31
+
+
+def discarded_tokens(written: Written, kept_characters: int) -> int:
+    """Tokens of a call that a repair threw away, by the share of its characters that was kept."""
+    share = 1 - min(kept_characters, len(written.text)) / len(written.text) if written.text else 0.0
+    return round(written.call.completion_tokens * share)

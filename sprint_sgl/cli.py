@@ -1,0 +1,162 @@
+"""The `sprint-sgl` command. Commands for people take options; commands that run experiments take Hydra overrides."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from sprint_sgl import runtime as runtimes
+from sprint_sgl.errors import LaunchFailed, SprintError
+from sprint_sgl.prompts import prompt_style as load_style
+from sprint_sgl.question import checked_question
+from sprint_sgl.show import costs
+
+if TYPE_CHECKING:
+    from sprint_sgl.endpoint import Endpoint
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+EXPERIMENT = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+WRONG_ANSWER = 3
+notes = Console(stderr=True)
+
+ApiKey = Annotated[
+    str | None, typer.Option(envvar="SPRINT_API_KEY", help="key of the server at --url", show_envvar=True)
+]
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """An error that a person can mend is one line on stderr and exit status 1; Ctrl-C is 130."""
+    warnings.filterwarnings("ignore", message="Error in stream_executor")
+    try:
+        yield
+    except SprintError as error:
+        notes.print(f"sprint-sgl: {error}", style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt as error:
+        notes.print("sprint-sgl: stopped", style="red")
+        raise typer.Exit(130) from error
+
+
+@app.command()
+def solve(
+    question: Annotated[str, typer.Argument(help="the question; '-' reads it from standard input")],
+    url: Annotated[str | None, typer.Option(help="a running SGLang server; by default one is started here")] = None,
+    api_key: ApiKey = None,
+    model: Annotated[str | None, typer.Option(help="a shipped model, a folder or a hub id")] = None,
+    baseline: Annotated[str | None, typer.Option(help="the sequential model to compare with")] = None,
+    runtime: Annotated[str | None, typer.Option(help="a name in conf/runtime, such as cpu or a100")] = None,
+    prompt_style: Annotated[str | None, typer.Option(help="sprint, mini, or a folder with your own texts")] = None,
+    launch: Annotated[str, typer.Option(help="eager or barrier")] = "eager",
+    temperature: Annotated[float, typer.Option(min=0.0, max=2.0)] = 0.6,
+    max_stages: Annotated[int, typer.Option(min=1)] = 12,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="limit for each call")] = None,
+    seed: Annotated[int | None, typer.Option(help="for runtimes with deterministic inference")] = None,
+    time_limit: Annotated[float, typer.Option(min=0.1, help="seconds that one request may take")] = 600.0,
+    json: Annotated[bool, typer.Option("--json", help="print the trajectory as JSON")] = False,
+) -> None:
+    """Answer one question and show the stages as they happen.
+
+    [dim]sprint-sgl solve "Use 3, 7, 12 and 25 to make 66"[/dim]
+    [dim]sprint-sgl solve --url http://127.0.0.1:30000 --prompt-style sprint "What is 12 * 34?"[/dim]
+    """
+    with one_line_errors():
+        checked = checked_question(sys.stdin.read() if question == "-" else question)
+        style = prompt_style and load_style(prompt_style).name
+        sequential = runtimes.baseline_for(model, baseline) if url is None else None
+        with _endpoint(url, api_key, model, runtime, time_limit) as endpoint:
+            program = importlib.import_module("programs.solve")
+            options = program.Options(sequential, style, launch, temperature, max_stages, max_new_tokens, seed)
+            answered = program.solve(checked, options, endpoint, None if json else Console())
+    if json:
+        print(answered[0].trajectory.to_json(indent=2))
+    else:
+        Console().print(costs([(each.method, each.answer, each.trajectory) for each in answered]))
+    for each in answered:
+        (notes if json else Console()).print(str(each), markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(WRONG_ANSWER if answered[0].verdict and not answered[0].verdict.correct else 0)
+
+
+@contextmanager
+def _endpoint(
+    url: str | None, api_key: str | None, model: str | None, runtime: str | None, time_limit: float
+) -> Iterator[Endpoint]:
+    """The server at the url, or one of our own; both are gone from here when the `with` ends."""
+    if url:
+        with runtimes.connect(url, api_key, time_limit=time_limit) as endpoint:
+            yield endpoint
+        return
+    begun, name = time.monotonic(), model or runtimes.DEFAULT_MODEL
+    status = notes.status(f"starting an SGLang runtime for {name}")
+    status.start()
+    try:
+        with runtimes.launch(name, runtime=runtime, time_limit=time_limit) as endpoint:
+            status.stop()
+            notes.print(f"{name} is up after {time.monotonic() - begun:.1f} s", style="dim", highlight=False)
+            yield endpoint
+    finally:
+        status.stop()
+
+
+@app.command("launch")
+def launch_runtime(
+    model: Annotated[str | None, typer.Option(help="a shipped model, a folder or a hub id")] = None,
+    runtime: Annotated[str | None, typer.Option(help="a name in conf/runtime, such as cpu or a100")] = None,
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one")] = 30000,
+    api_key: Annotated[str | None, typer.Option(envvar="SPRINT_API_KEY", help="key that requests must carry")] = None,
+) -> None:
+    """Run an SGLang runtime in the foreground until Ctrl-C.
+
+    [dim]sprint-sgl launch --port 30000[/dim]
+    [dim]sprint-sgl launch --runtime a100 --model deepseek-ai/DeepSeek-R1-Distill-Qwen-7B[/dim]
+    """
+    with one_line_errors():
+        name, begun = model or runtimes.DEFAULT_MODEL, time.monotonic()
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        with runtimes.running(name, runtime=runtime, host=host, port=port, api_key=api_key) as server:
+            notes.print(f"{name} serves at {server.url} after {time.monotonic() - begun:.1f} s; Ctrl-C stops it")
+            code = server.keeper.wait()
+            raise LaunchFailed(f"the runtime ended (exit {code}); its log ends:\n{server.log_tail()}")
+
+
+def _experiment(module: str, context: typer.Context) -> None:
+    """Hands everything after the command's name to Hydra."""
+    sys.argv = [f"sprint-sgl {context.info_name}", *context.args]
+    with one_line_errors():
+        importlib.import_module(module).main()
+
+
+@app.command(context_settings=EXPERIMENT)
+def bench(context: typer.Context) -> None:
+    """Compare SPRINT with the sequential model on held-out problems (Hydra overrides).
+
+    [dim]sprint-sgl bench problems=300 numbers=[3,4] out=work/bench[/dim]
+    """
+    _experiment("programs.bench", context)
+
+
+@app.command(context_settings=EXPERIMENT)
+def train(context: typer.Context) -> None:
+    """Fine-tune with ms-swift (Hydra overrides).
+
+    [dim]sprint-sgl train model=work/mini/base dataset=work/countdown/sprint out=work/mini/sprint[/dim]
+    """
+    _experiment("training.train", context)
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    main()

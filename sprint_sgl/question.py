@@ -1,0 +1,16 @@
+"""What counts as a question."""
+
+from __future__ import annotations
+
+from sprint_sgl.errors import BadInput
+
+MAX_CHARACTERS = 100_000
+
+
+def checked_question(question: object) -> str:
+    """The question without surrounding whitespace. Raises BadInput for an empty or absurdly long one."""
+    if not isinstance(question, str) or not question.strip():
+        raise BadInput(f"the question is empty: got {question!r}")
+    if len(question) > MAX_CHARACTERS:
+        raise BadInput(f"the question has {len(question):,} characters; the limit is {MAX_CHARACTERS:,}")
+    return question.strip()

@@ -1,0 +1,177 @@
+"""What a person sees of a run: stages as they happen, then what it cost.
+
+On a terminal the stage in progress is live (the plan streaming, the executors side by side) and finished
+stages stay above it. In a pipe everything is plain text, line by line.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rich import box
+from rich.columns import Columns
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from sprint_sgl.tags import FINAL_ANSWER_OPEN, restore
+from sprint_sgl.trajectory import Trajectory
+
+_TAGS = re.compile(r"</?(?:Plan_\d+|Final_answer|think|Execution_\d+)>\n?")
+_PROMPT = re.compile(r"<prompt_(\d+\.\d+)>[ \n]?(.*?)[ \n]?(?:</prompt_\1>|$)", re.DOTALL)
+
+
+@dataclass
+class StageText:
+    """What has been written of one stage so far."""
+
+    plan: str = ""
+    executions: dict[int, str] = field(default_factory=dict)
+
+
+class View:
+    """Collects what planner and executors write; `planner` and `executor` may be called from any thread."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.stages: dict[int, StageText] = {}
+        self._lock = threading.Lock()
+        self._shown = 0
+
+    def __enter__(self) -> View:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._finish(max(self.stages, default=0) + 1)
+
+    def write(self, stage: int, prompt: int | None, text: str) -> None:
+        with self._lock:
+            if stage not in self.stages:
+                self._finish(stage)
+                self.stages[stage] = StageText()
+            current = self.stages[stage]
+            if prompt is None:
+                current.plan += text
+            else:
+                current.executions[prompt] = current.executions.get(prompt, "") + text
+            self._changed(stage)
+
+    def _finish(self, before: int) -> None:
+        for stage in range(self._shown + 1, before):
+            if stage in self.stages:
+                self._show(stage)
+        self._shown = max(self._shown, before - 1)
+
+    def _changed(self, stage: int) -> None:
+        pass
+
+    def _show(self, stage: int) -> None:
+        raise NotImplementedError
+
+
+class PlainView(View):
+    """Line by line, for pipes."""
+
+    def _show(self, stage: int) -> None:
+        text = self.stages[stage]
+        title = "answer" if is_answer(text.plan) else f"plan {stage}"
+        _print_plain(self.console, title, readable(text.plan))
+        for number, execution in sorted(text.executions.items()):
+            _print_plain(self.console, f"execution {stage}.{number}", restore(execution).strip())
+
+
+class LiveView(View):
+    """Panels, refreshed while the stage runs."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._live = Live(console=console, refresh_per_second=12, transient=True)
+
+    def __enter__(self) -> View:
+        self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._live.stop()
+        super().__exit__(*exception)
+
+    def _changed(self, stage: int) -> None:
+        self._live.update(stage_panel(stage, self.stages[stage], self.console.width, live=True))
+
+    def _show(self, stage: int) -> None:
+        self._live.update(Text(""))
+        self.console.print(stage_panel(stage, self.stages[stage], self.console.width))
+
+
+def view_for(console: Console) -> View:
+    return LiveView(console) if console.is_terminal else PlainView(console)
+
+
+def is_answer(plan: str) -> bool:
+    return plan.lstrip().startswith(FINAL_ANSWER_OPEN.strip())
+
+
+def readable(plan: str) -> str:
+    """A plan as a person reads it: tags gone, each prompt on a line of its own with its number."""
+    text = _PROMPT.sub(lambda match: f"→ {match[1]} {match[2].strip()}", _TAGS.sub("", plan))
+    return restore(text).strip()
+
+
+def stage_panel(number: int, stage: StageText, width: int, live: bool = False) -> RenderableType:
+    if is_answer(stage.plan):
+        return Panel(Text(readable(stage.plan)), title="answer", border_style="green", title_align="left")
+    plan = Panel(Text(readable(stage.plan)), title=f"plan {number}", border_style="cyan", title_align="left")
+    if not stage.executions:
+        return plan
+    columns = max(1, min(len(stage.executions), width // 34))
+    panels = [
+        Panel(
+            Text(_last_lines(restore(text).strip(), 8 if live else None)),
+            title=f"execution {number}.{j}",
+            width=width // columns - 1,
+            border_style="yellow" if live else "dim",
+            title_align="left",
+        )
+        for j, text in sorted(stage.executions.items())
+    ]
+    return Group(plan, Columns(panels, padding=(0, 0)))
+
+
+def _last_lines(text: str, limit: int | None) -> str:
+    return "\n".join(text.splitlines()[-limit:]) if limit else text
+
+
+def _print_plain(console: Console, title: str, text: str) -> None:
+    console.print(Text(f"[{title}]"))
+    for line in text.splitlines():
+        console.print(Text(f"  {line}"), soft_wrap=True)
+
+
+def costs(rows: Sequence[tuple[str, str, Trajectory]]) -> Table:
+    """One line a method: its name, its answer, and what the run cost."""
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("method")
+    table.add_column("answer")
+    for name in ("stages", "sequential tokens", "total tokens", "cached prefix", "seconds"):
+        table.add_column(name, justify="right")
+    for method, answer, trajectory in rows:
+        table.add_row(
+            method,
+            Text(answer),
+            str(len(trajectory.stages)),
+            f"{critical_path(trajectory):,}",
+            f"{trajectory.total_tokens:,}",
+            f"{trajectory.cached_share:.0%}",
+            f"{trajectory.seconds:.2f}",
+        )
+    return table
+
+
+def critical_path(trajectory: Trajectory) -> int:
+    """Sequential tokens under the launch that the run had."""
+    return trajectory.sequential_tokens_barrier if trajectory.launch == "barrier" else trajectory.sequential_tokens

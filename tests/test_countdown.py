@@ -1,0 +1,88 @@
+"""Countdown: problems can be solved, held-out ones stay apart, traces are right in every line."""
+
+import re
+from fractions import Fraction
+from itertools import islice
+
+import pytest
+
+from curation.countdown import write
+from curation.countdown_rows import Config, Problems, training_problems
+from curation.pack import pack
+from sprint_sgl.answers import check_countdown, countdown_problem
+from sprint_sgl.countdown import NUMBERS, TARGETS, Problem, problems, reachable
+
+SAMPLE = {size: list(islice(problems(size, 11), 150)) for size in (3, 4)}
+
+
+@pytest.mark.parametrize("size", [3, 4])
+def test_problems_are_in_range_solvable_and_different(size: int) -> None:
+    for problem in SAMPLE[size]:
+        assert all(number in NUMBERS for number in problem.numbers)
+        assert problem.target in TARGETS
+        assert problem.target in reachable(tuple(sorted(problem.numbers)))
+    assert len({problem.key for problem in SAMPLE[size]}) == len(SAMPLE[size])
+
+
+def test_the_same_seed_gives_the_same_problems_and_another_seed_others() -> None:
+    assert list(islice(problems(4, 11), 20)) == SAMPLE[4][:20]
+    assert list(islice(problems(4, 12), 20)) != SAMPLE[4][:20]
+
+
+def test_no_training_problem_is_held_out_in_any_order_of_its_numbers() -> None:
+    for problem in islice(training_problems(Problems(three=60, four=60)), 120):
+        assert not problem.held_out
+        assert not Problem(problem.numbers[::-1], problem.target).held_out
+
+
+def test_about_one_problem_in_ten_is_held_out() -> None:
+    share = sum(p.held_out for size in SAMPLE for p in SAMPLE[size]) / 300
+    assert 0.05 < share < 0.16
+
+
+@pytest.mark.parametrize(("size", "share"), [(3, 0.9), (4, 0.65)])
+def test_the_search_solves_most_problems(size: int, share: float) -> None:
+    assert sum(write(problem) is not None for problem in SAMPLE[size]) / len(SAMPLE[size]) > share
+
+
+@pytest.mark.parametrize("size", [3, 4])
+def test_every_written_answer_is_right(size: int) -> None:
+    for problem in SAMPLE[size]:
+        if trace := write(problem):
+            answer = re.fullmatch(r"\\boxed\{(.*)\}", trace.answer)
+            assert answer
+            assert check_countdown(answer[1], problem.numbers, problem.target).correct
+
+
+@pytest.mark.parametrize("size", [3, 4])
+def test_every_written_equation_is_true(size: int) -> None:
+    equation = re.compile(r"(\d+)([-+*/])(\d+)=(?:(\d+)\+(\d+)=)?(\d+)")
+    value = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__, "/": Fraction}
+    for problem in SAMPLE[size][:60]:
+        for left, sign, right, tens, units, result in equation.findall(trace.text if (trace := write(problem)) else ""):
+            assert value[sign](int(left), int(right)) == int(result)
+            assert not tens or int(tens) + int(units) == int(result)
+
+
+def test_what_the_second_stage_tries_depends_on_what_the_first_one_found() -> None:
+    stages = {len(pack(trace).trajectory.stages) for problem in SAMPLE[4] if (trace := write(problem))}
+    assert stages == {2, 3}
+
+
+def test_traces_are_parallel_enough_for_the_papers_filter() -> None:
+    for size in SAMPLE:
+        assert all(pack(trace).ratio >= 1.5 for problem in SAMPLE[size] if (trace := write(problem)))
+
+
+def test_a_question_reads_back_as_its_problem() -> None:
+    for problem in SAMPLE[4]:
+        assert countdown_problem(problem.question) == problem
+
+
+def test_the_rows_config_has_the_papers_filter_as_its_default() -> None:
+    assert Config().min_ratio == 1.5
+
+
+def test_a_problem_needs_two_numbers() -> None:
+    with pytest.raises(ValueError, match="at least 2 numbers, got 1"):
+        next(problems(1, 0))

@@ -1,0 +1,219 @@
+"""The endpoint against real sockets: what answers, what does not, what breaks off, and what is held back."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from programs import sprint_program
+from sprint_sgl.endpoint import Endpoint, _held_back
+from sprint_sgl.errors import ProgramFailed, RequestFailed, RuntimeUnavailable
+from sprint_sgl.runtime import connect, free_port
+
+Reply = Callable[[BaseHTTPRequestHandler, dict], None]
+META = {"prompt_tokens": 3, "cached_tokens": 1, "completion_tokens": 2, "finish_reason": {"type": "stop", "matched": 0}}
+
+
+@contextmanager
+def server(on_generate: Reply, info: dict | None = None) -> Iterator[str]:
+    """A server that speaks as much of SGLang's HTTP as the endpoint needs."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            known = info if info is not None else {"model_path": "some/model"}
+            send(self, known if self.path == "/model_info" else {"path": self.path})
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or "{}")
+            on_generate(self, body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    httpd.daemon_threads = True
+    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{httpd.server_port}"
+    finally:
+        httpd.shutdown()
+        httpd.server_close()
+
+
+def send(handler: BaseHTTPRequestHandler, value: object, status: int = 200) -> None:
+    data = json.dumps(value).encode()
+    handler.send_response(status)
+    handler.send_header("Content-Type", "application/json")
+    handler.send_header("Content-Length", str(len(data)))
+    handler.end_headers()
+    handler.wfile.write(data)
+
+
+def final_answer(handler: BaseHTTPRequestHandler, body: dict) -> None:
+    send(handler, {"text": "<Final_answer>\n\\boxed{4}\n", "meta_info": META})
+
+
+def test_a_connected_server_is_the_default_backend_until_the_with_ends() -> None:
+    with server(final_answer) as url:
+        with connect(url) as endpoint:
+            assert endpoint.get_model_name() == "some/model"
+            assert sprint_program.run("What is 2 + 2?")["answer"] == "4"
+        with pytest.raises(RuntimeUnavailable, match="no runtime is set"):
+            sprint_program.run("What is 2 + 2?")
+
+
+def test_the_key_travels_as_a_bearer_token() -> None:
+    seen = []
+
+    def reply(handler: BaseHTTPRequestHandler, body: dict) -> None:
+        seen.append(handler.headers["Authorization"])
+        final_answer(handler, body)
+
+    with server(reply) as url, connect(url, api_key="secret"):
+        sprint_program.run("q")
+    assert seen == ["Bearer secret"]
+
+
+def test_nothing_at_the_address_is_one_clear_error() -> None:
+    port = free_port()
+    with pytest.raises(RuntimeUnavailable, match=f"nothing answers at http://127.0.0.1:{port}"):
+        Endpoint(f"127.0.0.1:{port}", reconnects=0)
+
+
+def test_a_server_that_is_not_sglang_is_one_clear_error() -> None:
+    with (
+        server(final_answer, info={"hello": "world"}) as url,
+        pytest.raises(RuntimeUnavailable, match=r"not as an SGLang"),
+    ):
+        Endpoint(url)
+
+
+def test_connections_are_kept_alive() -> None:
+    ports = set()
+
+    def reply(handler: BaseHTTPRequestHandler, body: dict) -> None:
+        ports.add(handler.client_address[1])
+        final_answer(handler, body)
+
+    with server(reply) as url, connect(url):
+        for _ in range(5):
+            sprint_program.run("q")
+    assert len(ports) == 1
+
+
+@pytest.mark.filterwarnings("ignore:Error in stream_executor")
+def test_a_request_has_a_time_limit() -> None:
+    def reply(handler: BaseHTTPRequestHandler, body: dict) -> None:
+        time.sleep(3)
+
+    with server(reply) as url, connect(url, time_limit=0.3):
+        begun = time.monotonic()
+        with pytest.raises(ProgramFailed, match=r"planner, stage 1: .* did not answer within 0.3 s"):
+            sprint_program.run("q")
+        assert time.monotonic() - begun < 2
+
+
+@pytest.mark.filterwarnings("ignore:Error in stream_executor")
+def test_an_error_status_is_raised_with_what_the_server_said_and_not_retried() -> None:
+    asked = []
+
+    def reply(handler: BaseHTTPRequestHandler, body: dict) -> None:
+        asked.append(body)
+        send(handler, {"error": {"message": "too long by 17 tokens"}}, status=400)
+
+    with server(reply) as url, connect(url), pytest.raises(ProgramFailed, match=r"HTTP 400.*too long by 17 tokens"):
+        sprint_program.run("q")
+    assert len(asked) == 1
+
+
+def reset(handler: BaseHTTPRequestHandler) -> None:
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+    handler.connection.close()
+    handler.close_connection = True
+
+
+def test_a_reset_connection_is_tried_again_and_recorded() -> None:
+    asked = []
+
+    def reply(handler: BaseHTTPRequestHandler, body: dict) -> None:
+        asked.append(body)
+        if len(asked) == 1:
+            handler.close_connection = True
+            handler.connection.shutdown(socket.SHUT_RDWR)
+            return
+        final_answer(handler, body)
+
+    with server(reply) as url, connect(url):
+        trajectory = sprint_program.run("q").trajectory
+    assert len(asked) == 2
+    assert [call.retries for call in trajectory.calls] == [1]
+
+
+@pytest.mark.filterwarnings("ignore:Error in stream_executor")
+def test_retries_are_bounded() -> None:
+    asked = []
+
+    def reply(handler: BaseHTTPRequestHandler, body: dict) -> None:
+        asked.append(body)
+        handler.close_connection = True
+        handler.connection.shutdown(socket.SHUT_RDWR)
+
+    with server(reply) as url, connect(url, reconnects=1), pytest.raises(ProgramFailed, match=r"connection .* broke"):
+        sprint_program.run("q")
+    assert len(asked) == 2
+
+
+def stream(*texts: str, finish: bool = True) -> Reply:
+    def reply(handler: BaseHTTPRequestHandler, body: dict) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", "text/event-stream")
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        for n, text in enumerate(texts, 1):
+            last = finish and n == len(texts)
+            meta = META | {"finish_reason": {"type": "stop", "matched": "</Final_answer>"} if last else None}
+            handler.wfile.write(f"data: {json.dumps({'text': text, 'meta_info': meta})}\n\n".encode())
+        if finish:
+            handler.wfile.write(b"data: [DONE]\n\n")
+        handler.close_connection = True
+
+    return reply
+
+
+def test_a_stop_string_in_the_making_never_reaches_the_text() -> None:
+    # The server streams the start of "</Final_answer>" and takes it back at the end.
+    grown = ("<Final_answer>\n\\boxed{4}", "<Final_answer>\n\\boxed{4}\n</Final", "<Final_answer>\n\\boxed{4}\n")
+    with server(stream(*grown)) as url, connect(url):
+        state = sprint_program.run("q", stream=True)
+        assert "".join(state.text_iter()).endswith("<think>\n<Final_answer>\n\\boxed{4}\n")
+        assert state["answer"] == "4"
+        assert state.trajectory.repairs == ()
+
+
+@pytest.mark.filterwarnings("ignore:Error in stream_executor")
+def test_a_stream_that_breaks_off_is_an_error() -> None:
+    with server(stream("<Plan_1>\nI thi", finish=False)) as url, connect(url):
+        state = sprint_program.run("q", stream=True)
+        with pytest.raises(ProgramFailed, match=r"planner, stage 1: .* broke off a stream after 14 characters"):
+            _ = state["answer"]
+
+
+def test_an_unexpected_status_in_a_stream_is_an_error() -> None:
+    with server(lambda handler, body: send(handler, {"error": "no"}, status=503)) as url:
+        endpoint = Endpoint(url)
+        with pytest.raises(RequestFailed, match=r"HTTP 503"):
+            list(endpoint._stream({}))
+
+
+@pytest.mark.parametrize(
+    ("text", "held"), [("abc", 0), ("abc<", 1), ("abc</pro", 5), ("abc</prompt", 8), ("a</x", 0), ("", 0)]
+)
+def test_what_may_become_a_stop_string_is_held_back(text: str, held: int) -> None:
+    assert _held_back(text, ["</prompt_", "</Plan_"]) == held

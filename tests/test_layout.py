@@ -1,0 +1,70 @@
+"""Claims about the tree: who imports whom, what an import costs, and that names agree across files."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("sprint_sgl", "programs", "curation", "training")
+SOURCES = [path.relative_to(ROOT) for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+MAY_IMPORT_SGLANG = ("sprint_sgl/runtime.py", "sprint_sgl/endpoint.py", "programs/")
+
+
+def tree_of(source: Path) -> ast.Module:
+    return ast.parse((ROOT / source).read_text(), str(source))
+
+
+def imported(source: Path) -> set[str]:
+    """The top-level packages that a file imports anywhere, inside functions too."""
+    names: set[str] = set()
+    for node in ast.walk(tree_of(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(source.parts[0] if node.level else (node.module or "").partition(".")[0])
+    return names
+
+
+def config_names(source: Path) -> Iterator[str]:
+    """The literal `config_name=` arguments of a file's calls."""
+    for node in ast.walk(tree_of(source)):
+        if isinstance(node, ast.keyword) and node.arg == "config_name" and isinstance(node.value, ast.Constant):
+            yield str(node.value.value)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=str)
+def test_packages_import_only_themselves_and_sprint_sgl(source: Path) -> None:
+    assert imported(source) & set(PACKAGES) <= {source.parts[0], "sprint_sgl"}
+
+
+@pytest.mark.parametrize("source", [s for s in SOURCES if not s.as_posix().startswith(MAY_IMPORT_SGLANG)], ids=str)
+def test_sglang_is_imported_only_where_it_runs(source: Path) -> None:
+    assert "sglang" not in imported(source)
+
+
+@pytest.mark.parametrize("module", ["sprint_sgl.trajectory", "sprint_sgl.tags", "sprint_sgl.cli"])
+def test_a_light_module_loads_neither_torch_nor_sglang(module: str) -> None:
+    code = f"import json, sys, {module}; print(json.dumps(sorted({{'torch', 'sglang'}} & sys.modules.keys())))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == []
+
+
+def test_every_primary_config_belongs_to_an_entry_point_and_every_entry_point_has_one() -> None:
+    primary = {path.stem for path in (ROOT / "conf").glob("*.yaml")}
+    assert {name for source in SOURCES for name in config_names(source)} == primary
+
+
+def test_the_version_is_the_newest_in_the_changelog() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    headings = re.findall(r"^## \[(\d[^\]]*)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0] == version

@@ -1,0 +1,58 @@
+"""Makes a model that ships of a checkpoint: bf16 safetensors, its tokenizer, what it was trained with, its card.
+
+python -m training.export checkpoint=work/mini/sprint out=models/countdown-mini-sprint notes.prompt_style=mini
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+
+from sprint_sgl.errors import BadInput
+from training.train import last_checkpoint
+
+CONF = str(Path(__file__).parents[1] / "conf")
+
+
+@dataclass
+class Config:
+    """`checkpoint` is a checkpoint or a run's folder; `notes` become sprint.json, which the endpoint reads."""
+
+    checkpoint: str
+    out: str
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+def export(checkpoint: Path, out: Path, notes: dict[str, Any]) -> int:
+    """Writes the model and returns its size in bytes. Raises BadInput where there is no checkpoint."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    source = checkpoint if (checkpoint / "config.json").is_file() else last_checkpoint(checkpoint)
+    if source is None:
+        raise BadInput(f"{checkpoint} is no checkpoint and holds none")
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16)
+    model.save_pretrained(out)
+    AutoTokenizer.from_pretrained(source).save_pretrained(out)
+    (out / "sprint.json").write_text(json.dumps(notes, indent=2) + "\n")
+    return sum(file.stat().st_size for file in out.iterdir())
+
+
+ConfigStore.instance().store("export_schema", Config)
+
+
+@hydra.main(version_base="1.3", config_path=CONF, config_name="export")
+def main(raw: Config) -> None:
+    config: Config = OmegaConf.to_object(raw)  # type: ignore[assignment]
+    size = export(Path(config.checkpoint), Path(config.out), config.notes)
+    print(f"{config.out}: {size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
