@@ -36,12 +36,13 @@ class Problems:
 
 @dataclass
 class Config:
-    """`executors` is how many executor rows of a trajectory are kept, `min_ratio` the paper's filter."""
+    """`min_ratio` is the paper's filter; see conf/countdown_rows.yaml for the others."""
 
     out: str = "work/countdown"
     problems: Problems = field(default_factory=Problems)
     prompt_style: str = "mini"
     row_format: RowFormat = RowFormat.mixed
+    wholes: float = 1.0
     executors: int = 2
     min_ratio: float = 1.5
     validation: int = 40
@@ -65,7 +66,8 @@ def rows_of(trace: Trace, config: Config, style: PromptStyle, rng: random.Random
         return None
 
     whole, *executors = sprint_rows(packed, style, config.row_format)
-    return [whole, *sample_rows(executors, config.executors, rng)], rft_row(trace, style)
+    wholes = [whole] if config.wholes >= 1 or rng.random() < config.wholes else []
+    return [*wholes, *sample_rows(executors, config.executors, rng)], rft_row(trace, style)
 
 
 def write_jsonl(path: Path, rows: Iterable[object]) -> int:

@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,7 @@ class RuntimeConfig:
     """`args` are sglang's server arguments by their own names; `url` stands for a server that runs already."""
 
     args: Mapping[str, Any] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
     url: str | None = None
 
 
@@ -150,14 +151,14 @@ def start_server(
     port = port or free_port(host)
     command = server_command(config, model, host, port)
     log = log or Path(tempfile.mkdtemp(prefix="sprint-sgl-")) / "server.log"
-    env = {key: value for key, value in os.environ.items() if key != "SGLANG_USE_CPU_ENGINE"}
+    inherited = {key: value for key, value in os.environ.items() if key != "SGLANG_USE_CPU_ENGINE"}
     with log.open("wb") as file:
         keeper = subprocess.Popen(
             [sys.executable, str(KEEPER), *command],
             stdin=subprocess.PIPE,
             stdout=file,
             stderr=subprocess.STDOUT,
-            env=env,
+            env={**inherited, **config.env},
             start_new_session=True,
         )
     return Server(f"http://{host}:{port}", log, keeper)
@@ -204,7 +205,7 @@ def running(
     overrides = {key.replace("_", "-"): value for key, value in args.items()}
     if api_key:
         overrides["api-key"] = api_key
-    server = start_server(RuntimeConfig({**config.args, **overrides}), model, host=host, port=port)
+    server = start_server(replace(config, args={**config.args, **overrides}), model, host=host, port=port)
     try:
         if meanwhile:
             meanwhile()

@@ -7,6 +7,7 @@ Counts are in tokens, times in seconds.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -14,6 +15,7 @@ from typing import Literal
 from pydantic import TypeAdapter
 
 ExecutionStatus = Literal["ok", "truncated", "cancelled", "failed"]
+_SEPARATOR = re.compile(r"^[ \t]*-----[ \t]*\r?$", re.MULTILINE)
 
 
 def _strip(value: object, *names: str) -> None:
@@ -56,6 +58,8 @@ class Prompt:
 
     def __post_init__(self) -> None:
         _strip(self, "text", "lead")
+        if not self.text:
+            raise ValueError("a prompt needs a text")
 
     def __str__(self) -> str:
         return self.text
@@ -102,6 +106,12 @@ class Stage:
         """The plan's text without its prompts."""
         pieces = [*(prompt.lead for prompt in self.prompts), self.tail]
         return "\n".join(piece for piece in pieces if piece)
+
+    @property
+    def steps(self) -> int:
+        """The prompts, and the trains of thought without one: a `-----` line or a prompt ends a train of thought."""
+        without = [piece for prompt in self.prompts for piece in _trains(prompt.lead)[:-1]] + _trains(self.tail)
+        return len(self.prompts) + sum(bool(piece) for piece in without)
 
     @property
     def plan_tokens(self) -> int:
@@ -182,8 +192,8 @@ class Trajectory:
 
     @property
     def parallelization_ratio(self) -> float:
-        """Executions over stages. (#steps / #stages of section 3.2, where a step is one execution.)"""
-        return sum(len(stage.executions) for stage in self.stages) / len(self.stages) if self.stages else 0.0
+        """#steps / #stages (paper, section 3.2); steps without an execution count too."""
+        return sum(stage.steps for stage in self.stages) / len(self.stages) if self.stages else 0.0
 
     @property
     def width(self) -> int:
@@ -197,6 +207,11 @@ class Trajectory:
     def from_json(text: str | bytes) -> Trajectory:
         """The inverse of `to_json`. Raises pydantic.ValidationError, naming the field that is wrong."""
         return _ADAPTER.validate_json(text)
+
+
+def _trains(text: str) -> list[str]:
+    """The pieces between separator lines, stripped."""
+    return [piece.strip() for piece in _SEPARATOR.split(text)]
 
 
 def _flatten(groups: Iterable[tuple[Call, ...]]) -> Iterator[Call]:

@@ -1,6 +1,7 @@
 """Rows: what is trained is what the runtime's calls see and write, and nothing else."""
 
 import random
+import re
 from itertools import islice
 
 import pytest
@@ -38,7 +39,7 @@ def test_per_call_rows_hold_exactly_the_contexts_of_the_runtimes_calls(trace: Tr
     rows = sprint_rows(packed(trace), STYLE, RowFormat.per_call)
     contexts = {row["messages"][0]["content"] for row in rows}
     # The planner goes on behind each prompt without a row of its own: those calls continue an earlier row's text.
-    continued = [r for r in backend.requests if not r.context.endswith(">\n") or "</prompt_" in r.context[-16:]]
+    continued = [r for r in backend.requests if re.search(r"</prompt_\d+\.\d+>\n$", r.context)]
     fresh = {request.context for request in backend.requests} - {request.context for request in continued}
     assert fresh == contexts
     assert all(any(row_text(row).startswith(request.context) for row in rows) for request in continued)

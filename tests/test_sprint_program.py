@@ -1,6 +1,7 @@
 """The SPRINT program against a scripted model: order, prefixes, joins, limits, malformed output, failures."""
 
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -11,6 +12,7 @@ from programs.scripted import Request, ScriptedBackend, replay
 from programs.straggler import StragglerPolicy
 from sprint_sgl import tags
 from sprint_sgl.errors import BadInput, ProgramFailed, RuntimeUnavailable
+from sprint_sgl.prompts import prompt_style
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
 
 TWO_STAGES = Trajectory(
@@ -72,7 +74,7 @@ def test_the_run_is_the_trajectory_that_the_model_writes(launch: str) -> None:
 def test_the_context_of_every_call_is_a_verbatim_prefix(launch: str) -> None:
     backend = ScriptedBackend(replay(TWO_STAGES))
     run(backend, launch=launch)
-    opening = tags.opening("How much is it?", tags_style())
+    opening = tags.opening("How much is it?", prompt_style("sprint"))
     transcript = opening + tags.render(TWO_STAGES).partition("<think>\n")[2]
     for request in backend.requests:
         context = request.context
@@ -82,12 +84,6 @@ def test_the_context_of_every_call_is_a_verbatim_prefix(launch: str) -> None:
             assert shared.endswith(f"</prompt_{i}.{j}>\n")
             context = shared
         assert transcript.startswith(context)
-
-
-def tags_style():
-    from sprint_sgl.prompts import prompt_style
-
-    return prompt_style("sprint")
 
 
 def test_eager_launch_starts_an_executor_while_the_planner_goes_on() -> None:
@@ -127,26 +123,13 @@ def test_executions_join_in_prompt_order_whichever_ends_first() -> None:
 
 
 def test_the_answer_is_forced_at_the_twelfth_stage() -> None:
-    def script(context: str) -> str:
+    def endless(context: str) -> str:
         if context.endswith("<Final_answer>\n"):
             return "\\boxed{7}\n</Final_answer>"
-        return (
-            "done"
-            if is_executor(context)
-            else plan(context.count("\n</Execution_") + 1, "again")
-            if not context.endswith("</prompt_")
-            else ""
-        )
-
-    def endless(context: str) -> str:
-        if is_executor(context) or context.endswith("<Final_answer>\n"):
-            return script(context)
-        stage = context.count("\n</Execution_") + 1
-        return (
-            plan(stage, "again").partition("</prompt_")[2].partition("\n")[2]
-            if f"</prompt_{stage}." in context
-            else plan(stage, "again")
-        )
+        if is_executor(context):
+            return "done"
+        i = context.count("\n</Execution_") + 1
+        return "</Plan_" if f"</prompt_{i}.1>" in context else f"<Plan_{i}>\n<prompt_{i}.1> again </prompt_{i}.1>"
 
     state = run(ScriptedBackend(endless))
     assert state["answer"] == "7"
@@ -251,10 +234,14 @@ def test_a_fork_that_fails_is_an_error_that_names_its_stage_and_prompt() -> None
     with pytest.raises(ProgramFailed, match=r"executor 1\.2: the socket is gone") as caught:
         run(ScriptedBackend(failing))
     assert isinstance(caught.value.__cause__, ConnectionError)
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and "_run_worker_in_context" in repr(thread):
-            thread.join(2)
-    assert threading.active_count() <= threads + 1
+    assert ends(lambda: threading.active_count() <= threads)
+
+
+def ends(condition: Callable[[], bool], limit: float = 5.0) -> bool:
+    deadline = time.monotonic() + limit
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return condition()
 
 
 @pytest.mark.filterwarnings("ignore:Error in stream_executor")
