@@ -29,6 +29,7 @@ from rich.table import Table
 from programs.sequential import sequential_program
 from programs.sprint import sprint_program
 from sprint_sgl.answers import check_countdown
+from sprint_sgl.console import one_line_errors
 from sprint_sgl.countdown import Problem, problems
 from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import BadInput
@@ -216,14 +217,21 @@ ConfigStore.instance().store("bench_schema", Config)
 @hydra.main(version_base="1.3", config_path=CONF, config_name="bench")
 def main(raw: Config) -> None:
     config: Config = OmegaConf.to_object(raw)  # type: ignore[assignment]
-    check(config)
-    console, out = Console(), Path(config.out)
+    with one_line_errors():
+        check(config)
+        compare(config, Console())
+
+
+def compare(config: Config, console: Console) -> None:
+    """Runs what is missing of the comparison, prints its table and writes it beside the records."""
+    out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     (out / "config.json").write_text(json.dumps(asdict(config), indent=2) + "\n")
     with connect(config.url) if config.url else launch(config.sprint, runtime=config.runtime) as endpoint:
         records = measure(config, endpoint, out / "records.jsonl", console)
     console.print(table(records, config))
-    Console(file=(out / "table.txt").open("w"), width=140).print(table(records, config))
+    with (out / "table.txt").open("w") as file:
+        Console(file=file, width=140).print(table(records, config))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import importlib
 import signal
 import sys
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +14,8 @@ import typer
 from rich.console import Console
 
 from sprint_sgl import runtime as runtimes
-from sprint_sgl.errors import LaunchFailed, SprintError
+from sprint_sgl.console import notes, one_line_errors
+from sprint_sgl.errors import LaunchFailed
 from sprint_sgl.prompts import prompt_style as load_style
 from sprint_sgl.question import checked_question
 from sprint_sgl.show import costs
@@ -26,25 +26,10 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 EXPERIMENT = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 WRONG_ANSWER = 3
-notes = Console(stderr=True)
 
 ApiKey = Annotated[
     str | None, typer.Option(envvar="SPRINT_API_KEY", help="key of the server at --url", show_envvar=True)
 ]
-
-
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """An error that a person can mend is one line on stderr and exit status 1; Ctrl-C is 130."""
-    warnings.filterwarnings("ignore", message="Error in stream_executor")
-    try:
-        yield
-    except SprintError as error:
-        notes.print(f"sprint-sgl: {error}", style="red", markup=False, soft_wrap=True)
-        raise typer.Exit(1) from error
-    except KeyboardInterrupt as error:
-        notes.print("sprint-sgl: stopped", style="red")
-        raise typer.Exit(130) from error
 
 
 @app.command()

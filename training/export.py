@@ -14,6 +14,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
+from sprint_sgl.console import one_line_errors
 from sprint_sgl.errors import BadInput
 from training.train import last_checkpoint
 
@@ -50,8 +51,9 @@ ConfigStore.instance().store("export_schema", Config)
 @hydra.main(version_base="1.3", config_path=CONF, config_name="export")
 def main(raw: Config) -> None:
     config: Config = OmegaConf.to_object(raw)  # type: ignore[assignment]
-    size = export(Path(config.checkpoint), Path(config.out), config.notes)
-    print(f"{config.out}: {size / 1e6:.1f} MB")
+    with one_line_errors():
+        size = export(Path(config.checkpoint), Path(config.out), config.notes)
+        print(f"{config.out}: {size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

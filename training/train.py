@@ -20,6 +20,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
+from sprint_sgl.console import one_line_errors
 from sprint_sgl.errors import BadInput
 
 CONF = str(Path(__file__).parents[1] / "conf")
@@ -100,7 +101,8 @@ ConfigStore.instance().store("train_schema", Config)
 @hydra.main(version_base="1.3", config_path=CONF, config_name="train")
 def main(raw: Config) -> None:
     config: Config = OmegaConf.to_object(raw)  # type: ignore[assignment]
-    sys.exit(train(config))
+    with one_line_errors():
+        sys.exit(train(config))
 
 
 if __name__ == "__main__":

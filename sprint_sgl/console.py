@@ -1,0 +1,28 @@
+"""What every entry point does with an error that a person can mend."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from sprint_sgl.errors import SprintError
+
+notes = Console(stderr=True)
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """A SprintError is one message on stderr and exit status 1; Ctrl-C is 130. Others are bugs and show their trace."""
+    warnings.filterwarnings("ignore", message="Error in stream_executor")
+    try:
+        yield
+    except SprintError as error:
+        notes.print(f"sprint-sgl: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        notes.print("sprint-sgl: stopped", style="red")
+        sys.exit(130)
