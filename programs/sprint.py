@@ -18,6 +18,7 @@ released code does.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate, count
@@ -27,10 +28,10 @@ from sglang.lang.interpreter import ProgramState, ProgramStateGroup
 
 from programs.calls import Branch, Clock, Watch, Written, collect, pump, style_for, submit
 from programs.program import program
-from programs.straggler import StragglerPolicy, wait_for_siblings
+from programs.straggler import StragglerPolicy, finished, wait_for_siblings
 from sprint_sgl import tags
 from sprint_sgl.answers import extract_answer
-from sprint_sgl.errors import BadInput, ProgramFailed
+from sprint_sgl.errors import BadInput, ProgramFailed, SprintError
 from sprint_sgl.question import checked_question
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
 
@@ -67,25 +68,20 @@ def sprint_program(
     s.stream_executor.sampling_seed = seed
 
     stages: list[Stage] = []
-    answer = None
-    for i in range(1, max_stages):
-        plan = run.plan(i)
-        if plan.prompts or plan.tail or plan.answer is None:
-            executions = run.join(plan)
+    for i in range(1, max_stages + 1):
+        plan = run.plan(i) if i < max_stages else run.forced_answer(i)
+        executions = run.join(plan)
+        if plan.is_stage:
             stages.append(Stage(tuple(plan.prompts), executions, plan.tail, tuple(plan.calls)))
-            plan.calls = []
         if plan.answer is not None:
-            answer = Written(plan.answer, plan.calls[0]) if plan.calls else Written(plan.answer, Call())
             break
         s += tags.render_executions(i, executions)
-    if answer is None:
-        answer = run.forced_answer(max_stages)
 
     trajectory = Trajectory(
         question,
         tuple(stages),
-        final_answer=answer.text,
-        answer_calls=(answer.call,) if answer.call != Call() else (),
+        final_answer=plan.answer or "",
+        answer_calls=() if plan.is_stage else tuple(plan.calls),
         repairs=tags.merge_repairs(*run.repairs),
         discarded_tokens=run.discarded,
         seconds=round(run.clock.now(), 6),
@@ -107,10 +103,16 @@ class _Plan:
     calls: list[Call] = field(default_factory=list)
     tail: str = ""
     answer: str | None = None
+    idle: bool = False
 
     @property
     def tokens(self) -> int:
         return sum(call.completion_tokens for call in self.calls)
+
+    @property
+    def is_stage(self) -> bool:
+        """Whether anything was planned: the planner may give its answer in the place of a plan."""
+        return bool(self.prompts or self.tail or self.answer is None)
 
 
 @dataclass
@@ -151,7 +153,8 @@ class _Round:
         read = tags.read_plan(written.text, plan.stage, first=len(plan.prompts) + 1, closed_by=closed_by)
         self._settle(plan, before, written, read)
         plan.answer = read.answer
-        if closed_by == "</prompt_" and read.prompts and limit > written.call.completion_tokens:
+        idle, plan.idle = plan.idle, not read.prompts
+        if closed_by == "</prompt_" and not (idle and plan.idle) and limit > written.call.completion_tokens:
             return False
         if read.answer is None:
             self._append(tags.close_plan(plan.stage), plan.stage)
@@ -172,9 +175,11 @@ class _Round:
         elif read.prompts:
             self._append(tags.close_prompt(plan.stage, first + len(read.prompts) - 1), plan.stage)
             contexts[-1] = self.s.text()
-        plan.prompts += [Prompt(p.text, p.lead, offset=plan.tokens) for p in read.prompts]
+        for prompt in read.prompts:
+            plan.prompts.append(Prompt(prompt.text, f"{plan.tail}\n{prompt.lead}", offset=plan.tokens))
+            plan.tail = ""
         plan.contexts += contexts[1:]
-        plan.tail = read.tail
+        plan.tail = f"{plan.tail}\n{read.tail}".strip()
 
     def _append(self, text: str, stage: int) -> None:
         self.s += text
@@ -218,16 +223,15 @@ class _Round:
         status = "cancelled" if cancelled else "truncated" if written.call.finish == "length" else "ok"
         return Execution(text, status, written.call)  # type: ignore[arg-type]
 
-    def forced_answer(self, stage: int) -> Written:
+    def forced_answer(self, stage: int) -> _Plan:
         """The last stage: the tag is written for the planner (paper, appendix A.1)."""
         self._append(tags.FINAL_ANSWER_OPEN, stage)
         submit(self.s, "final_answer", tags.PLANNER_STOPS)
         written = collect(self.s, "final_answer", Branch(stage), self.clock, self.watch)
-        read = tags.read_plan(
-            tags.FINAL_ANSWER_OPEN + written.text, stage, closed_by=written.call.finish or "</Final_answer>"
-        )
+        closed_by = written.call.finish or "</Final_answer>"
+        read = tags.read_plan(tags.FINAL_ANSWER_OPEN + written.text, stage, closed_by=closed_by)
         self.repairs += [read.repairs, (("forced_answer", 1),)]
-        return Written(read.answer or "", written.call)
+        return _Plan(stage, calls=[written.call], answer=read.answer or "")
 
 
 def _name(stage: int, prompt: int) -> str:
@@ -238,7 +242,11 @@ def _name(stage: int, prompt: int) -> str:
 def _end(groups: Sequence[ProgramStateGroup]) -> None:
     """Ends forks for good: one that is left would keep its thread, and the process, alive."""
     for group in groups:
-        group[0].stream_executor.end()
+        executor = group[0].stream_executor
+        if not finished(group):
+            with suppress(SprintError):
+                executor.backend.abort(executor.request_id)
+        executor.end()
 
 
 def branch_seed(seed: int | None, stage: int, prompt: int) -> int | None:

@@ -30,7 +30,7 @@ def wait_for_siblings(forks: Sequence[ProgramStateGroup], policy: StragglerPolic
     """Waits until all have ended or been cut off; returns the numbers (from 1) of those that were cut off."""
     begun = time.monotonic()
     deadline = None
-    while running := [j for j, fork in enumerate(forks, 1) if not _finished(fork)]:
+    while running := [j for j, fork in enumerate(forks, 1) if not finished(fork)]:
         if deadline is None and len(forks) - len(running) >= policy.quorum * len(forks):
             deadline = begun + policy.patience * (time.monotonic() - begun)
         if deadline is not None and time.monotonic() >= deadline:
@@ -42,5 +42,6 @@ def wait_for_siblings(forks: Sequence[ProgramStateGroup], policy: StragglerPolic
     return frozenset()
 
 
-def _finished(fork: ProgramStateGroup) -> bool:
+def finished(fork: ProgramStateGroup) -> bool:
+    """Whether all that was asked of the fork is there, or has failed."""
     return all(event.is_set() for event in fork[0].stream_executor.variable_event.values())

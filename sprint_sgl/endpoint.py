@@ -47,14 +47,18 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         self.url = url.rstrip("/") if "://" in url else f"http://{url.rstrip('/')}"
-        self.time_limit = time_limit
+        self.time_limit, self.connect_limit = time_limit, connect_limit
         self.reconnects = reconnects
         self._client = httpx.Client(
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
-            timeout=httpx.Timeout(time_limit, connect=connect_limit),
+            timeout=self._timeout(time_limit),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=512),
         )
-        self.model_info = self._read_model_info()
+        try:
+            self.model_info = self._read_model_info()
+        except BaseException:
+            self.close()
+            raise
         self._read_notes()
 
     def __repr__(self) -> str:
@@ -90,7 +94,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
 
     def abort(self, request_id: str) -> None:
         """Stops a request on the server; one that has ended already is not an error."""
-        self._request("POST", "/abort_request", {"rid": request_id})
+        self._request("POST", "/abort_request", {"rid": request_id}, time_limit=5.0)
 
     def generate(self, s: StreamExecutor, sampling_params: SglSamplingParams) -> tuple[str, Meta]:
         """The continuation of `s.text_` and its accounting, with `start` and `end` on the perf_counter clock."""
@@ -127,22 +131,31 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
             f"(HTTP {response.status_code} for {path}): give the address of one"
         )
 
+    def _timeout(self, time_limit: float) -> httpx.Timeout:
+        return httpx.Timeout(time_limit, connect=self.connect_limit)
+
     def _read_notes(self) -> None:
         notes = _model_notes(self.get_model_name())
         self.prompt_style: str = notes.get("prompt_style", DEFAULT_PROMPT_STYLE)
         self.max_new_tokens: int | None = notes.get("max_new_tokens")
         self.max_sequential_tokens: int | None = notes.get("max_sequential_tokens")
 
-    def _request(self, method: str, path: str, body: Meta | None = None) -> httpx.Response:
-        response = self._send(method, path, body)
+    def _request(
+        self, method: str, path: str, body: Meta | None = None, time_limit: float | None = None
+    ) -> httpx.Response:
+        response = self._send(method, path, body, time_limit)
         if response.status_code != 200:
             raise RequestFailed(f"{self.url}{path}: HTTP {response.status_code}, {response.text.strip()[:500]}")
         return response
 
-    def _send(self, method: str, path: str, body: Meta | None = None) -> httpx.Response:
+    def _send(
+        self, method: str, path: str, body: Meta | None = None, time_limit: float | None = None
+    ) -> httpx.Response:
         for attempt in range(self.reconnects + 1):
             try:
-                response = self._client.request(method, self.url + path, json=body)
+                response = self._client.request(
+                    method, self.url + path, json=body, timeout=self._timeout(time_limit or self.time_limit)
+                )
                 response.extensions["retries"] = attempt
                 return response
             except httpx.HTTPError as error:

@@ -184,7 +184,7 @@ def test_a_planner_that_never_stops_opening_empty_prompts_comes_to_an_end() -> N
 
     state = run(ScriptedBackend(script))
     assert state["answer"] == "1"
-    assert len(state.trajectory.calls) == 2
+    assert len(state.trajectory.calls) == 3
 
 
 def test_a_truncated_execution_is_marked_and_counted() -> None:
