@@ -35,58 +35,45 @@ class StageText:
 
 
 class View:
-    """Collects what planner and executors write; `planner` and `executor` may be called from any thread."""
+    """Collects what planner and executors write, from any thread, and prints each stage when the next one begins."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self.stages: dict[int, StageText] = {}
         self._lock = threading.Lock()
-        self._shown = 0
+        self._printed = 0
 
     def __enter__(self) -> View:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._finish(max(self.stages, default=0) + 1)
+        self._print_before(max(self.stages, default=0) + 1)
 
     def write(self, stage: int, prompt: int | None, text: str) -> None:
+        """Adds to what the planner of that stage has written, or to one of its executors."""
         with self._lock:
             if stage not in self.stages:
-                self._finish(stage)
-                self.stages[stage] = StageText()
-            current = self.stages[stage]
+                self._print_before(stage)
+            current = self.stages.setdefault(stage, StageText())
             if prompt is None:
                 current.plan += text
             else:
                 current.executions[prompt] = current.executions.get(prompt, "") + text
-            self._changed(stage)
 
-    def _finish(self, before: int) -> None:
-        for stage in range(self._shown + 1, before):
-            if stage in self.stages:
-                self._show(stage)
-        self._shown = max(self._shown, before - 1)
+    def _print_before(self, stage: int) -> None:
+        for number in range(self._printed + 1, stage):
+            if number in self.stages:
+                self._print(number, self.stages[number])
+        self._printed = max(self._printed, stage - 1)
 
-    def _changed(self, stage: int) -> None:
-        pass
-
-    def _show(self, stage: int) -> None:
-        raise NotImplementedError
-
-
-class PlainView(View):
-    """Line by line, for pipes."""
-
-    def _show(self, stage: int) -> None:
-        text = self.stages[stage]
-        title = "answer" if is_answer(text.plan) else f"plan {stage}"
-        _print_plain(self.console, title, readable(text.plan))
-        for number, execution in sorted(text.executions.items()):
-            _print_plain(self.console, f"execution {stage}.{number}", restore(execution).strip())
+    def _print(self, number: int, stage: StageText) -> None:
+        _print_plain(self.console, "answer" if is_answer(stage.plan) else f"plan {number}", readable(stage.plan))
+        for j, execution in sorted(stage.executions.items()):
+            _print_plain(self.console, f"execution {number}.{j}", restore(execution).strip())
 
 
 class LiveView(View):
-    """Panels, refreshed while the stage runs."""
+    """The same on a terminal: panels, redrawn while the stage runs."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
@@ -100,16 +87,17 @@ class LiveView(View):
         self._live.stop()
         super().__exit__(*exception)
 
-    def _changed(self, stage: int) -> None:
+    def write(self, stage: int, prompt: int | None, text: str) -> None:
+        super().write(stage, prompt, text)
         self._live.update(stage_panel(stage, self.stages[stage], self.console.width, live=True))
 
-    def _show(self, stage: int) -> None:
+    def _print(self, number: int, stage: StageText) -> None:
         self._live.update(Text(""))
-        self.console.print(stage_panel(stage, self.stages[stage], self.console.width))
+        self.console.print(stage_panel(number, stage, self.console.width))
 
 
 def view_for(console: Console) -> View:
-    return LiveView(console) if console.is_terminal else PlainView(console)
+    return LiveView(console) if console.is_terminal else View(console)
 
 
 def is_answer(plan: str) -> bool:

@@ -210,6 +210,7 @@ def test_an_unexpected_status_in_a_stream_is_an_error() -> None:
         endpoint = Endpoint(url)
         with pytest.raises(RequestFailed, match=r"HTTP 503"):
             list(endpoint._stream({}))
+        endpoint.close()
 
 
 @pytest.mark.parametrize(

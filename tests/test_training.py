@@ -58,6 +58,13 @@ def test_an_interrupted_run_is_resumed_from_its_newest_checkpoint(tmp_path: Path
     assert command[command.index("--resume_from_checkpoint") + 1] == str(tmp_path / "checkpoint-1000")
 
 
+def test_a_run_goes_on_from_the_end_of_another(tmp_path: Path) -> None:
+    (tmp_path / "first" / "checkpoint-40").mkdir(parents=True)
+    (tmp_path / "first" / "checkpoint-40" / "trainer_state.json").write_text("{}")
+    command = compose(Config(str(tmp_path / "first"), "data", str(tmp_path / "second")))
+    assert command[command.index("--model") + 1] == str(tmp_path / "first" / "checkpoint-40")
+
+
 def test_a_missing_dataset_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"nothing\.train\.jsonl is not there"):
         train(Config("some/model", str(tmp_path / "nothing"), str(tmp_path / "out")))

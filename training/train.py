@@ -48,10 +48,15 @@ def last_checkpoint(out: Path) -> Path | None:
     return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
+def weights(model: str) -> str:
+    """The model, or the last checkpoint where it is the folder of a run: a run can go on from another's end."""
+    return str(last_checkpoint(Path(model)) or model)
+
+
 def compose(config: Config) -> list[str]:
     """The ms-swift command of that run, resuming where a checkpoint exists."""
     args: dict[str, Any] = {
-        "model": config.model,
+        "model": weights(config.model),
         "dataset": f"{config.dataset}.train.jsonl",
         "val_dataset": f"{config.dataset}.valid.jsonl",
         "output_dir": config.out,
@@ -75,7 +80,7 @@ def check(config: Config) -> None:
         if not path.is_file() or not path.stat().st_size:
             problem = "is empty" if path.is_file() else "is not there"
             raise BadInput(f"{path} {problem}: dataset=FOLDER/NAME names NAME.train.jsonl and NAME.valid.jsonl")
-    model = Path(config.model)
+    model = Path(weights(config.model))
     if model.exists() and not any(model.glob("*.safetensors")):
         raise BadInput(f"{model} holds no weights (*.safetensors)")
     out = Path(config.out)

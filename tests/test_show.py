@@ -1,0 +1,68 @@
+"""What a person sees: stages in order, prompts by number, no tags, and nothing that a model wrote as markup."""
+
+import io
+
+from rich.console import Console
+
+from sprint_sgl.show import LiveView, View, costs, readable, view_for
+from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
+
+
+def text_of(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def plain() -> Console:
+    return Console(file=io.StringIO(), width=100)
+
+
+def terminal() -> Console:
+    return Console(file=io.StringIO(), width=100, force_terminal=True)
+
+
+def write_two_stages(view: View) -> None:
+    with view:
+        view.write(1, None, "<Plan_1>\nTwo ways.\n<prompt_1.1> add [bold]")
+        view.write(1, None, " </prompt_1.1>\n")
+        view.write(1, 1, "it is ")
+        view.write(1, None, "</Plan_1>\n\n")
+        view.write(1, 1, "3 <\\Plan_9>\n")
+        view.write(2, None, "<Final_answer>\n\\boxed{3}\n")
+
+
+def test_a_pipe_gets_plain_text_in_order() -> None:
+    console = plain()
+    write_two_stages(view_for(console))
+    assert text_of(console).splitlines() == [
+        "[plan 1]",
+        "  Two ways.",
+        "  → 1.1 add [bold]",
+        "[execution 1.1]",
+        "  it is 3 <Plan_9>",
+        "[answer]",
+        "  \\boxed{3}",
+    ]
+
+
+def test_a_terminal_gets_panels_for_every_stage() -> None:
+    console = terminal()
+    view = view_for(console)
+    assert isinstance(view, LiveView)
+    write_two_stages(view)
+    for part in ("plan 1", "execution 1.1", "it is 3 <Plan_9>", "→ 1.1 add [bold]", "answer", "\\boxed{3}"):
+        assert part in text_of(console)
+
+
+def test_tags_in_the_making_are_not_shown_as_prompts_without_end() -> None:
+    assert readable("<Plan_2>\nSee.\n<prompt_2.1> che") == "See.\n→ 2.1 che"
+
+
+def test_the_costs_name_both_methods_and_their_tokens() -> None:
+    call = Call(prompt_tokens=100, cached_tokens=75, completion_tokens=40, end=1.0)
+    stage = Stage((Prompt("p", offset=10),), (Execution("e", call=call),), planner_calls=(Call(completion_tokens=20),))
+    console = plain()
+    console.print(costs([("SPRINT", "[red]1", Trajectory("q", (stage,), "1", seconds=1.25))]))
+    shown = text_of(console)
+    for part in ("SPRINT", "[red]1", "50", "60", "75%", "1.25"):
+        assert part in shown
