@@ -17,6 +17,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 from rich.progress import track
 
+from curation.arithmetic import drill
 from curation.countdown import write
 from curation.pack import pack
 from curation.reformat import Row, RowFormat, rft_row, sample_rows, sprint_rows
@@ -44,6 +45,7 @@ class Config:
     row_format: RowFormat = RowFormat.mixed
     wholes: float = 1.0
     executors: int = 2
+    drills: int = 0
     min_ratio: float = 1.5
     validation: int = 40
 
@@ -70,6 +72,10 @@ def rows_of(trace: Trace, config: Config, style: PromptStyle, rng: random.Random
     return [*wholes, *sample_rows(executors, config.executors, rng)], rft_row(trace, style)
 
 
+def shuffled(rows: list[Row], rng: random.Random) -> list[Row]:
+    return rng.sample(rows, len(rows))
+
+
 def write_jsonl(path: Path, rows: Iterable[object]) -> int:
     count = 0
     with path.open("w") as file:
@@ -89,10 +95,9 @@ def make(config: Config) -> dict[str, int]:
     pairs = [rows for trace in traces if (rows := rows_of(trace, config, style, rng))]
     counts = {"traces.jsonl": write_jsonl(out / "traces.jsonl", (trace.to_dict() for trace in traces))}
     for split, part in (("valid", pairs[: config.validation]), ("train", pairs[config.validation :])):
-        sprint = [row for rows, _ in part for row in rows]
-        rng.shuffle(sprint)
-        counts[f"sprint.{split}.jsonl"] = write_jsonl(out / f"sprint.{split}.jsonl", sprint)
-        counts[f"rft.{split}.jsonl"] = write_jsonl(out / f"rft.{split}.jsonl", (row for _, row in part))
+        drills = [drill(rng) for _ in range(config.drills if split == "train" else 0)]
+        for name, rows in (("sprint", [row for rows, _ in part for row in rows]), ("rft", [row for _, row in part])):
+            counts[f"{name}.{split}.jsonl"] = write_jsonl(out / f"{name}.{split}.jsonl", shuffled(rows + drills, rng))
     return counts
 
 

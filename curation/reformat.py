@@ -33,7 +33,7 @@ class RowFormat(Enum):
 def rft_row(trace: Trace, style: PromptStyle) -> Row:
     """The trace in its sequential order, for the reasoning fine-tuned baseline."""
     thought = f"{trace.text}\n{tags.THOUGHT_CLOSE}\n\n{trace.answer}"
-    return _row(tags.sequential_opening(trace.question, style), thought)
+    return make_row(tags.sequential_opening(trace.question, style), thought)
 
 
 def sprint_rows(packed: Packed, style: PromptStyle, row_format: RowFormat) -> list[Row]:
@@ -51,16 +51,16 @@ def sprint_rows(packed: Packed, style: PromptStyle, row_format: RowFormat) -> li
 
 def _transcript_row(trajectory: Trajectory, opening: str) -> Row:
     stages = "".join(tags.render_stage(i, stage) for i, stage in enumerate(trajectory.stages, 1))
-    return _row(opening, stages + tags.render_final_answer(trajectory.final_answer))
+    return make_row(opening, stages + tags.render_final_answer(trajectory.final_answer))
 
 
 def planner_rows(trajectory: Trajectory, opening: str) -> Iterator[Row]:
     """One row a plan, and one for the final answer; the executions so far are context."""
     context = opening
     for i, stage in enumerate(trajectory.stages, 1):
-        yield _row(context, tags.render_plan(i, stage.prompts, stage.tail))
+        yield make_row(context, tags.render_plan(i, stage.prompts, stage.tail))
         context += tags.render_stage(i, stage)
-    yield _row(context, tags.render_final_answer(trajectory.final_answer))
+    yield make_row(context, tags.render_final_answer(trajectory.final_answer))
 
 
 def executor_rows(trajectory: Trajectory, opening: str) -> Iterator[Row]:
@@ -71,7 +71,7 @@ def executor_rows(trajectory: Trajectory, opening: str) -> Iterator[Row]:
         for j, (prompt, execution) in enumerate(zip(stage.prompts, stage.executions, strict=True), 1):
             snapshot += tags.render_prompt(i, j, prompt)
             text = f"{tags.neutralise(execution.text)}{tags.close_execution(i, j)}\n"
-            yield _row(tags.executor_context(i, snapshot, j), text)
+            yield make_row(tags.executor_context(i, snapshot, j), text)
         context += tags.render_stage(i, stage)
 
 
@@ -87,5 +87,5 @@ def row_text(row: Row) -> str:
     return "".join(message["content"] for message in row["messages"])
 
 
-def _row(context: str, response: str) -> Row:
+def make_row(context: str, response: str) -> Row:
     return {"messages": [{"role": "user", "content": context}, {"role": "assistant", "content": response}]}

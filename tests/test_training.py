@@ -46,6 +46,8 @@ def test_the_command_names_every_argument_of_the_recipe(tmp_path: Path) -> None:
     assert command[command.index("--learning_rate") + 1] == "0.001"
     assert command[command.index("--use_cpu") + 1] == "true"
     assert command[command.index("--dataset") + 1] == "data/sprint.train.jsonl"
+    nested = compose(Config("model", "data", str(tmp_path), Recipe({"lr_scheduler_kwargs": {"num_cycles": 0.4}})))
+    assert nested[nested.index("--lr_scheduler_kwargs") + 1] == '{"num_cycles": 0.4}'
     assert "--resume_from_checkpoint" not in command
 
 

@@ -8,6 +8,7 @@ from its last checkpoint when it is started again.
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -70,6 +71,8 @@ def compose(config: Config) -> list[str]:
 
 
 def _word(value: object) -> str:
+    if isinstance(value, dict | list):
+        return json.dumps(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

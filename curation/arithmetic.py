@@ -1,0 +1,40 @@
+"""Arithmetic drills: rows of sums, differences, products and quotients, written as the Countdown traces write them.
+
+A model from random weights has no arithmetic to reason with; these rows teach it, to both models alike.
+"""
+
+from __future__ import annotations
+
+import random
+
+from curation.countdown import LIMIT, Op, minus, plus, products
+from curation.reformat import Row, make_row
+
+ITEMS = 20
+
+
+def drill(rng: random.Random, items: int = ITEMS) -> Row:
+    """One row: the tasks in a line as context, the same line worked out as response."""
+    tasks, worked = zip(*(_item(rng) for _ in range(items)), strict=True)
+    return make_row(f"{', '.join(tasks)}.\n", f"{', '.join(worked)}.\n")
+
+
+def _item(rng: random.Random) -> tuple[str, str]:
+    """A task such as 67+53 and its line, with numbers as large as Countdown's traces need."""
+    kind = rng.choices("+-*/", (4, 4, 2, 1))[0]
+    if kind in "+-":
+        op = (plus if kind == "+" else minus)(rng.randint(1, 200), rng.randint(1, 99))
+        return _task(op), str(op)
+    a, b = rng.randint(1, 99), rng.randint(1, 99)
+    if kind == "*":
+        while rng.random() < 0.5 and a * b > LIMIT:
+            b = rng.randint(1, max(1, LIMIT // a))
+        return f"{a}*{b}", products(a, b, 99 * 99)[0][0]
+    if rng.random() < 0.5:
+        a = b * rng.randint(1, max(1, 200 // b))
+    text, op_or_none = products(a, b)[1]
+    return (text, f"{text} no") if op_or_none is None else (_task(op_or_none), text)
+
+
+def _task(op: Op) -> str:
+    return f"{op.left}{op.sign}{op.right}"

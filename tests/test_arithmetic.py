@@ -1,0 +1,27 @@
+"""Drills: every line is true, and written as the traces write it."""
+
+import random
+import re
+
+from curation.arithmetic import ITEMS, drill
+
+
+def test_every_item_is_worked_out_and_true() -> None:
+    rng = random.Random(3)
+    for _ in range(50):
+        context, response = (message["content"] for message in drill(rng)["messages"])
+        tasks, worked = context.rstrip(".\n").split(", "), response.rstrip(".\n").split(", ")
+        assert len(tasks) == len(worked) == ITEMS
+        for task, line in zip(tasks, worked, strict=True):
+            left, sign, right = re.fullmatch(r"(\d+)([-+*/])(\d+)", task).groups()  # type: ignore[union-attr]
+            assert line.startswith(task)
+            if line.endswith(" no"):
+                assert int(left) % int(right)
+            else:
+                value = int(line.rpartition("=")[2])
+                results = {"+": int(left) + int(right), "-": int(left) - int(right), "*": int(left) * int(right)}
+                assert value == results.get(sign, int(left) // int(right))
+
+
+def test_the_same_seed_gives_the_same_drill() -> None:
+    assert drill(random.Random(1)) == drill(random.Random(1)) != drill(random.Random(2))
