@@ -37,7 +37,15 @@ class Problems:
 
 @dataclass
 class Config:
-    """`min_ratio` is the paper's filter; see conf/countdown_rows.yaml for the others."""
+    """Where the rows go and what they are.
+
+    row_format   transcript, per_call or mixed (see curation/reformat.py)
+    wholes       share of the trajectories whose first row (the transcript, in mixed) is kept
+    executors    executor rows kept of each trajectory, longer ones less often
+    drills       rows of plain arithmetic, the same for both models
+    min_ratio    the paper's filter on #steps / #stages
+    validation   trajectories kept for evaluation
+    """
 
     out: str = "work/countdown"
     problems: Problems = field(default_factory=Problems)
@@ -92,12 +100,14 @@ def make(config: Config) -> dict[str, int]:
     style = prompt_style(config.prompt_style)
     total = config.problems.three + config.problems.four
     traces = [t for p in track(training_problems(config.problems), "writing traces", total) if (t := write(p))]
-    pairs = [rows for trace in traces if (rows := rows_of(trace, config, style, rng))]
+    pairs = [both for trace in traces if (both := rows_of(trace, config, style, rng))]
     counts = {"traces.jsonl": write_jsonl(out / "traces.jsonl", (trace.to_dict() for trace in traces))}
     for split, part in (("valid", pairs[: config.validation]), ("train", pairs[config.validation :])):
         drills = [drill(rng) for _ in range(config.drills if split == "train" else 0)]
-        for name, rows in (("sprint", [row for rows, _ in part for row in rows]), ("rft", [row for _, row in part])):
-            counts[f"{name}.{split}.jsonl"] = write_jsonl(out / f"{name}.{split}.jsonl", shuffled(rows + drills, rng))
+        kinds = {"sprint": [row for sprint, _ in part for row in sprint], "rft": [rft for _, rft in part]}
+        for kind, rows in kinds.items():
+            file = f"{kind}.{split}.jsonl"
+            counts[file] = write_jsonl(out / file, shuffled(rows + drills, rng))
     return counts
 
 

@@ -26,8 +26,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from programs.program import TEMPERATURE
 from programs.sequential import sequential_program
-from programs.sprint import sprint_program
+from programs.sprint import MAX_STAGES, sprint_program
 from sprint_sgl.answers import check_countdown
 from sprint_sgl.console import one_line_errors
 from sprint_sgl.countdown import Problem, problems
@@ -43,15 +44,24 @@ METHODS = ("sprint", "sequential")
 
 @dataclass
 class Config:
-    """See conf/bench.yaml."""
+    """What is compared, on what, and how.
+
+    out           one JSON line a question and method; started again, it goes on where it stopped
+    problems      of each size in `numbers`, held out, by seed
+    concurrency   questions at a time; wall clock is comparable at 1
+    block         questions between two changes of the model
+    sprint, sequential   the two models: shipped names, folders or hub ids
+    runtime       a name in conf/runtime; None is the GPU's where there is one, else the CPU's
+    url           or a server that runs already, whose weights are swapped
+    """
 
     out: str = "work/bench"
     problems: int = 300
     numbers: list[int] = field(default_factory=lambda: [3, 4])
     seed: int = 7
-    temperature: float = 0.6
+    temperature: float = TEMPERATURE
     launch: str = "eager"
-    max_stages: int = 12
+    max_stages: int = MAX_STAGES
     concurrency: int = 1
     block: int = 25
     sprint: str = DEFAULT_MODEL
