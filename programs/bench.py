@@ -30,7 +30,7 @@ from programs.program import TEMPERATURE
 from programs.sequential import sequential_program
 from programs.sprint import MAX_STAGES, sprint_program
 from sprint_sgl.answers import check_countdown
-from sprint_sgl.console import one_line_errors
+from sprint_sgl.console import one_line_errors, screen
 from sprint_sgl.countdown import Problem, problems
 from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import BadInput
@@ -229,7 +229,7 @@ def main(raw: Config) -> None:
     config: Config = OmegaConf.to_object(raw)  # type: ignore[assignment]
     with one_line_errors():
         check(config)
-        compare(config, Console())
+        compare(config, screen())
 
 
 def compare(config: Config, console: Console) -> None:

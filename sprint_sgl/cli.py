@@ -11,10 +11,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from sprint_sgl import runtime as runtimes
-from sprint_sgl.console import notes, one_line_errors
+from sprint_sgl.console import notes, one_line_errors, screen
 from sprint_sgl.errors import LaunchFailed
 from sprint_sgl.prompts import prompt_style as load_style
 from sprint_sgl.question import checked_question
@@ -61,13 +60,13 @@ def solve(
         with _endpoint(url, api_key, model, runtime, time_limit) as endpoint:
             program = importlib.import_module("programs.solve")
             options = program.Options(sequential, style, launch, temperature, max_stages, max_new_tokens, seed)
-            answered = program.solve(checked, options, endpoint, None if json else Console())
+            answered = program.solve(checked, options, endpoint, None if json else screen())
     if json:
         print(answered[0].trajectory.to_json(indent=2))
     else:
-        Console().print(costs([(each.method, each.answer, each.trajectory) for each in answered]))
+        screen().print(costs([(each.method, each.answer, each.trajectory) for each in answered]))
     for each in answered:
-        (notes if json else Console()).print(str(each), markup=False, highlight=False, soft_wrap=True)
+        (notes if json else screen()).print(str(each), markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(WRONG_ANSWER if answered[0].verdict and not answered[0].verdict.correct else 0)
 
 

@@ -11,7 +11,13 @@ from rich.console import Console
 
 from sprint_sgl.errors import SprintError
 
+PIPE_WIDTH = 120
 notes = Console(stderr=True)
+
+
+def screen() -> Console:
+    """Standard output: as wide as the terminal, or wide enough for our tables in a pipe."""
+    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
 @contextmanager
