@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from sprint_sgl.markup import Key, Tag, find_tags, restore, without_cut_tag
-from sprint_sgl.reader import Reader, WrittenExecution, WrittenStage
+from sprint_sgl.reader import Reader
 from sprint_sgl.repairs import RepairKind, Repairs, sorted_repairs
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
+from sprint_sgl.written import WrittenExecution, WrittenStage
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """A small Qwen2 from nothing: a byte-level BPE tokenizer trained on the rows, and random weights.
 
-python -m training.mini out=work/mini/base shape.layers=4
+python -m training.mini rows=[work/base/rft.train.jsonl] out=work/mini/random shape.layers=4
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Config:
     """`texts` is how many rows of each file the tokenizer is trained on."""
 
     rows: list[str]
-    out: str = "work/mini/base"
+    out: str = "work/mini/random"
     vocab_size: int = 512
     texts: int = 4000
     seed: int = 1
