@@ -115,9 +115,7 @@ def main(raw: Config) -> None:
         config = settings(raw, Config)
         out = Path(config.out)
         if missing := [path for path in config.rows if not Path(path).is_file()]:
-            raise BadInput(
-                f"{missing[0]} is not there: rows=[FILE,...] names the rows that the tokenizer is trained on"
-            )
+            raise BadInput(f"{missing[0]} is not there: rows=[FILE,...] names what the tokenizer is trained on")
         out.mkdir(parents=True, exist_ok=True)
         texts = [text for path in config.rows for text in row_texts(Path(path), config.texts)]
         vocabulary = train_tokenizer(texts, config.vocab_size, out)
