@@ -31,9 +31,9 @@ class Packed:
 
 def merge_short(step: Step, min_lines: int = MIN_EXECUTION_LINES) -> Step:
     """A step whose execution has fewer lines becomes plan-only; its comment then ends its plan."""
-    if len(step.execution.splitlines()) >= min_lines:
+    if (step.execution_lines or len(step.execution.splitlines())) >= min_lines:
         return step
-    return replace(step, plan=step.text, prompt="", execution="", comment="")
+    return replace(step, plan=step.text, prompt="", execution="", comment="", execution_lines=0)
 
 
 def stage_numbers(steps: Sequence[Step]) -> list[int]:
