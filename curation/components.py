@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from curation.trace import Step
 
@@ -23,7 +23,7 @@ class Reason(Enum):
     OUT_OF_RANGE = "lines outside the trace"
     OVERLAP = "overlap"
     GAP = "gap"
-    ORDER = "execution before its plan"
+    ORDER = "phases out of order"
     NO_PROMPT = "no prompt"
     EMPTY = "empty component"
     NO_DICTIONARY = "no parent dictionary"
@@ -79,6 +79,9 @@ def check_components(components: Sequence[Component]) -> None:
             if line in owner:
                 raise refused(Reason.OVERLAP, f"Line {line} is in components {owner[line]} and {number}.")
             owner[line] = number
+    for number, (before, after) in enumerate(pairwise(components), 2):
+        if max(_numbers(before.spans)) > min(_numbers(after.spans)):
+            raise refused(Reason.ORDER, f"Component {number} begins before component {number - 1} ends.")
 
 
 def cover(components: Sequence[Component], lines: Sequence[str]) -> tuple[Component, ...]:

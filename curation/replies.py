@@ -127,20 +127,24 @@ _PARENTHESIS = re.compile(r"\s*\([^()]*\)\s*$")
 
 
 def _from_text(reply: str) -> Iterator[tuple[int, dict[str, str]]]:
-    headers = list(_HEADER.finditer(reply))
-    for header, following in zip(headers, [*headers[1:], None], strict=True):
-        body = reply[header.end() : following.start() if following else len(reply)]
+    for header, body in _sections(_HEADER, reply):
         if fields := _fields(body):
             yield int(header["number"]), fields
 
 
 def _fields(body: str) -> dict[str, str]:
-    marks = list(_FIELD.finditer(body))
     fields: dict[str, str] = {}
-    for mark, following in zip(marks, [*marks[1:], None], strict=True):
-        text = body[mark.end() : following.start() if following else len(body)]
+    for mark, text in _sections(_FIELD, body):
         fields.setdefault(mark["name"].lower(), re.split(r"\n\s*(?:\n|-{3,}|```)", text, maxsplit=1)[0].strip())
     return fields
+
+
+def _sections(mark: re.Pattern[str], text: str) -> Iterator[tuple[re.Match[str], str]]:
+    """Every mark with the text up to the next one."""
+    marks = list(mark.finditer(text))
+    ends = [following.start() for following in marks[1:]] + [len(text)]
+    for found, end in zip(marks, ends, strict=False):
+        yield found, text[found.end() : end]
 
 
 # The reply as JSON
