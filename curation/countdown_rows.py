@@ -14,7 +14,6 @@ from pathlib import Path
 
 import hydra
 from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
 from rich.progress import track
 
 from curation.arithmetic import drill
@@ -22,8 +21,10 @@ from curation.countdown import write
 from curation.pack import pack
 from curation.reformat import Row, RowFormat, rft_row, sample_rows, sprint_rows
 from curation.trace import Trace
+from sprint_sgl.console import one_line_errors
 from sprint_sgl.countdown import Problem, problems
 from sprint_sgl.prompts import PromptStyle, prompt_style
+from sprint_sgl.settings import settings
 
 CONF = str(Path(__file__).parents[1] / "conf")
 
@@ -115,9 +116,11 @@ ConfigStore.instance().store("countdown_rows_schema", Config)
 
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="countdown_rows")
-def main(config: Config) -> None:
-    for name, count in make(OmegaConf.to_object(config)).items():  # type: ignore[arg-type]
-        print(f"{config.out}/{name}: {count} rows")
+def main(raw: Config) -> None:
+    with one_line_errors():
+        config = settings(raw, Config)
+        for name, count in make(config).items():
+            print(f"{config.out}/{name}: {count} rows")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -35,6 +34,7 @@ from sprint_sgl.countdown import Problem, problems
 from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import BadInput
 from sprint_sgl.runtime import DEFAULT_BASELINE, DEFAULT_MODEL, connect, launch, resolve_model
+from sprint_sgl.settings import settings
 from sprint_sgl.show import critical_path
 from sprint_sgl.trajectory import Trajectory
 
@@ -226,8 +226,8 @@ ConfigStore.instance().store("bench_schema", Config)
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="bench")
 def main(raw: Config) -> None:
-    config: Config = OmegaConf.to_object(raw)  # type: ignore[assignment]
     with one_line_errors():
+        config = settings(raw, Config)
         check(config)
         compare(config, screen())
 

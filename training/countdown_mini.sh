@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Countdown-mini from nothing: problems and traces, rows, a tokenizer and random weights; a base model that reasons
 # sequentially; from it, as in the paper, one model fine-tuned on SPRINT rows and one on RFT rows of the same traces.
-# About an hour on two cores. Interrupted, each run goes on from its last checkpoint.
+# About an hour and a half on two cores. Interrupted, each run goes on from its last checkpoint.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
@@ -14,16 +14,18 @@ train() { # OUT MODEL DATASET OVERRIDES...
   $python -m training.train out="work/mini/$1" model="work/mini/$2" dataset="work/$3" recipe.args.eval_strategy=no "${@:4}"
 }
 
-# The base: sequential traces, and drills in arithmetic, which random weights have none of.
+three=recipe.args.per_device_train_batch_size=3
+# The base, in two rounds: sequential traces, and drills in arithmetic, which random weights have none of.
 rows base problems.three=5500 problems.four=9500 problems.seed=2 drills=16000
+rows base2 problems.three=3600 problems.four=6200 problems.seed=4 drills=6000
 [ -f work/mini/random/config.json ] || $python -m training.mini rows='[work/base/sprint.train.jsonl,work/base/rft.train.jsonl]'
-train base random base/rft recipe.args.per_device_train_batch_size=3
+train base random base/rft $three
+train base2 base base2/rft $three
 
 # New traces, and the same number of tokens for both: 4,500 batches of four SPRINT rows, 3,350 of three RFT rows.
 rows countdown problems.three=2500 problems.four=5500 problems.seed=3 executors=3
-train sprint base countdown/sprint recipe.args.learning_rate=6e-4 +recipe.args.max_steps=4500
-train rft base countdown/rft recipe.args.learning_rate=6e-4 +recipe.args.max_steps=3350 \
-  recipe.args.per_device_train_batch_size=3
+train sprint base2 countdown/sprint recipe.args.learning_rate=6e-4 +recipe.args.max_steps=4500
+train rft base2 countdown/rft $three recipe.args.learning_rate=6e-4 +recipe.args.max_steps=3350
 
 $python -m training.export checkpoint=work/mini/sprint out=models/countdown-mini-sprint
 $python -m training.export checkpoint=work/mini/rft out=models/countdown-mini-rft

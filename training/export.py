@@ -12,10 +12,10 @@ from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
 
 from sprint_sgl.console import one_line_errors
 from sprint_sgl.errors import BadInput
+from sprint_sgl.settings import settings
 from training.train import last_checkpoint
 
 CONF = str(Path(__file__).parents[1] / "conf")
@@ -50,8 +50,8 @@ ConfigStore.instance().store("export_schema", Config)
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="export")
 def main(raw: Config) -> None:
-    config: Config = OmegaConf.to_object(raw)  # type: ignore[assignment]
     with one_line_errors():
+        config = settings(raw, Config)
         size = export(Path(config.checkpoint), Path(config.out), config.notes)
         print(f"{config.out}: {size / 1e6:.1f} MB")
 

@@ -19,10 +19,10 @@ from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
 
 from sprint_sgl.console import one_line_errors
 from sprint_sgl.errors import BadInput
+from sprint_sgl.settings import settings
 
 CONF = str(Path(__file__).parents[1] / "conf")
 
@@ -108,8 +108,8 @@ ConfigStore.instance().store("train_schema", Config)
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="train")
 def main(raw: Config) -> None:
-    config: Config = OmegaConf.to_object(raw)  # type: ignore[assignment]
     with one_line_errors():
+        config = settings(raw, Config)
         sys.exit(train(config))
 
 

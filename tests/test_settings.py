@@ -1,0 +1,27 @@
+"""Entry points that take Hydra overrides answer a mistake in one clear line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["training.mini"], "rows is missing: give rows=..."),
+        (["training.mini", "rows=[nowhere.jsonl]"], "nowhere.jsonl is not there"),
+        (["training.export", "out=x"], "checkpoint is missing: give checkpoint=..."),
+        (["training.train", "model=m"], "dataset is missing: give dataset=... and out=..."),
+    ],
+)
+def test_a_value_left_out_or_wrong_is_one_clear_line(command: list[str], said: str) -> None:
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
