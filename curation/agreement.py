@@ -10,9 +10,10 @@ component a paragraph, which favours a baseline that cuts at paragraphs.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
 from itertools import combinations
+from operator import add
 from pathlib import Path
 
 import hydra
@@ -33,6 +34,7 @@ from sprint_sgl.errors import BadInput
 
 CONF = str(Path(__file__).parents[1] / "conf")
 NEAR = 1  # lines
+GO_ON = "Go on."  # a prompt where none is recorded
 
 
 @dataclass
@@ -65,12 +67,7 @@ class Confusion:
     neither: int = 0
 
     def __add__(self, other: Confusion) -> Confusion:
-        return Confusion(
-            self.both + other.both,
-            self.first + other.first,
-            self.second + other.second,
-            self.neither + other.neither,
-        )
+        return Confusion(*map(add, astuple(self), astuple(other)))
 
     @staticmethod
     def of(pairs: Iterable[tuple[bool, bool]]) -> Confusion:
@@ -114,6 +111,19 @@ def _share(part: int, whole: int) -> float:
 
 
 @dataclass(frozen=True)
+class Packing:
+    steps: int = 0
+    stages: int = 0
+
+    def __add__(self, other: Packing) -> Packing:
+        return Packing(self.steps + other.steps, self.stages + other.stages)
+
+    @property
+    def ratio(self) -> float:
+        return _share(self.steps, self.stages)
+
+
+@dataclass(frozen=True)
 class Agreement:
     """One annotation against another that is taken for right; sums over traces pool their counts.
 
@@ -121,9 +131,9 @@ class Agreement:
     near      the same, NEAR lines off allowed, each start matched once
     phases    lines whose phase is the same (both) or not (first)
     same      pairs of lines: in one component
-    depends   pairs of lines that the first annotation has in two components: the later one needs the earlier one,
+    depends   pairs of lines that the right annotation has in two components: the later one needs the earlier one,
               over any number of steps; within one component it does
-    steps, stages   of the first and of the second when packed
+    right, packing   what the right annotation packs to, and the other
     """
 
     starts: Confusion = Confusion()
@@ -131,24 +141,11 @@ class Agreement:
     phases: Confusion = Confusion()
     same: Confusion = Confusion()
     depends: Confusion = Confusion()
-    steps: tuple[int, int] = (0, 0)
-    stages: tuple[int, int] = (0, 0)
+    right: Packing = Packing()
+    packing: Packing = Packing()
 
     def __add__(self, other: Agreement) -> Agreement:
-        return Agreement(
-            self.starts + other.starts,
-            self.near + other.near,
-            self.phases + other.phases,
-            self.same + other.same,
-            self.depends + other.depends,
-            (self.steps[0] + other.steps[0], self.steps[1] + other.steps[1]),
-            (self.stages[0] + other.stages[0], self.stages[1] + other.stages[1]),
-        )
-
-    @property
-    def ratios(self) -> tuple[float, float]:
-        first, second = (_share(*counts) for counts in zip(self.steps, self.stages, strict=True))
-        return first, second
+        return Agreement(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
 
 
 # The measures
@@ -156,24 +153,25 @@ class Agreement:
 
 def agreement(right: Annotation, other: Annotation, lines: Sequence[str]) -> Agreement:
     """What `other` has in common with `right` on the same lines."""
-    owners = owners_of(right), owners_of(other)
     phases = phases_of(right), phases_of(other)
-    needs = needs_of(right), needs_of(other)
-    pairs = list(combinations(range(1, len(lines) + 1), 2))
-    apart = [(a, b) for a, b in pairs if owners[0][a] != owners[0][b]]
-    packed = packed_counts(right, lines), packed_counts(other, lines)
     alike = sum(phases[0][line] == phases[1][line] for line in phases[0])
     return Agreement(
-        starts=matched(starts_of(right), starts_of(other), 0),
-        near=matched(starts_of(right), starts_of(other), NEAR),
-        phases=Confusion(both=alike, first=len(lines) - alike),
-        same=Confusion.of((owners[0][a] == owners[0][b], owners[1][a] == owners[1][b]) for a, b in pairs),
-        depends=Confusion.of(
-            ((owners[0][a], owners[0][b]) in needs[0], (owners[1][a], owners[1][b]) in needs[1]) for a, b in apart
-        ),
-        steps=(packed[0][0], packed[1][0]),
-        stages=(packed[0][1], packed[1][1]),
+        matched(starts_of(right), starts_of(other), 0),
+        matched(starts_of(right), starts_of(other), NEAR),
+        Confusion(both=alike, first=len(lines) - alike),
+        *line_pairs(right, other, len(lines)),
+        packing_of(right, lines),
+        packing_of(other, lines),
     )
+
+
+def line_pairs(right: Annotation, other: Annotation, count: int) -> tuple[Confusion, Confusion]:
+    """`same` and `depends` of Agreement."""
+    owner, other_owner = owners_of(right), owners_of(other)
+    needs, other_needs = needs_of(right), needs_of(other)
+    both = [(owner[a], owner[b], other_owner[a], other_owner[b]) for a, b in combinations(range(1, count + 1), 2)]
+    same = Confusion.of((a == b, c == d) for a, b, c, d in both)
+    return same, Confusion.of(((a, b) in needs, (c, d) in other_needs) for a, b, c, d in both if a != b)
 
 
 def owners_of(annotation: Annotation) -> dict[int, int]:
@@ -216,14 +214,13 @@ def needs_of(annotation: Annotation) -> set[tuple[int, int]]:
     numbered = list(enumerate(annotation.parents, 1))
     graph = nx.DiGraph((parent, child) for child, named in numbered for parent in named)
     graph.add_nodes_from(child for child, _ in numbered)
-    return {pair for pair in nx.transitive_closure(graph, reflexive=True).edges}
+    return set(nx.transitive_closure(graph, reflexive=True).edges)
 
 
-def packed_counts(annotation: Annotation, lines: Sequence[str]) -> tuple[int, int]:
-    """Steps and stages."""
+def packing_of(annotation: Annotation, lines: Sequence[str]) -> Packing:
     steps = (c.step(lines, named) for c, named in zip(annotation.components, annotation.parents, strict=True))
     packed = pack(Trace("", "", tuple(steps), ""))
-    return packed.steps, len(packed.trajectory.stages)
+    return Packing(packed.steps, len(packed.trajectory.stages))
 
 
 # The annotators
@@ -239,7 +236,7 @@ def by_paragraphs(lines: Sequence[str]) -> Annotation:
     starts = [n for n in range(len(lines)) if n == 0 or lines[n - 1].endswith("\n\n")]
     ends = [*starts[1:], len(lines)]
     components = tuple(
-        Component(plan=((start + 1, start + 1),), prompt="Go on.", execution=((start + 2, end),))
+        Component(plan=((start + 1, start + 1),), prompt=GO_ON, execution=((start + 2, end),))
         if end - start > 1
         else Component(plan=((start + 1, end),))
         for start, end in zip(starts, ends, strict=True)
@@ -284,15 +281,13 @@ def rebuilt(bodies: Sequence[str]) -> tuple[list[str], list[Component]]:
     lines: list[str] = []
     components = []
     for body in bodies:
-        fields = {found["name"]: found["text"].strip() for found in _FIELD.finditer(body)}
-        texts = [fields.get(phase, "") for phase in PHASES]
-        spans = [
-            _appended(lines, text if text not in ("None", *texts[:place]) else "") for place, text in enumerate(texts)
-        ]
+        texts = {found["name"]: found["text"].strip() for found in _FIELD.finditer(body)}
+        named = [texts.get(phase, "") for phase in PHASES]
+        spans = [_appended(lines, "" if text in ("None", *named[:place]) else text) for place, text in enumerate(named)]
         if lines and any(spans):
             lines[-1] += "\n"
         plan, execution, comment = spans
-        components.append(Component(plan, fields.get("prompt") or "Go on.", execution, comment))
+        components.append(Component(plan, texts.get("prompt") or GO_ON, execution, comment))
     return lines, components
 
 
@@ -304,43 +299,40 @@ def _appended(lines: list[str], text: str) -> tuple[Span, ...]:
 
 def without_empty(components: Sequence[Component], parents: Sequence[Sequence[int]]) -> Annotation:
     """A component that was nothing but a comment has no lines here: what needs it needs its parents."""
-    resolved: list[set[int]] = []
+    kept: list[tuple[Component, tuple[int, ...]]] = []
+    numbers: list[set[int]] = []
     for component, named in zip(components, parents, strict=True):
-        ancestors = {kept for parent in named for kept in (resolved[parent - 1])}
-        resolved.append(
-            {len([r for r in components[: len(resolved)] if r.spans]) + 1} if component.spans else ancestors
-        )
-    kept = [n for n, component in enumerate(components) if component.spans]
-    return Annotation(
-        tuple(components[n] for n in kept),
-        tuple(tuple(sorted({p for parent in parents[n] for p in resolved[parent - 1]})) for n in kept),
-    )
+        needs = {number for parent in named for number in numbers[parent - 1]}
+        if component.spans:
+            kept.append((component, tuple(sorted(needs))))
+        numbers.append({len(kept)} if component.spans else needs)
+    return Annotation(tuple(component for component, _ in kept), tuple(needs for _, needs in kept))
 
 
 # The table
 
 COLUMNS: dict[str, Callable[[Agreement], str]] = {
-    "precision": lambda a: f"{a.starts.precision:.2f}",
-    "recall": lambda a: f"{a.starts.recall:.2f}",
+    "start P": lambda a: f"{a.starts.precision:.2f}",
+    "R": lambda a: f"{a.starts.recall:.2f}",
     "F1": lambda a: f"{a.starts.f1:.2f}",
-    "F1 near": lambda a: f"{a.near.f1:.2f}",
+    "F1 \u00b11": lambda a: f"{a.near.f1:.2f}",
     "phase": lambda a: f"{a.phases.accuracy:.2f}",
-    "same, kappa": lambda a: f"{a.same.kappa:.2f}",
-    "depends": lambda a: f"{a.depends.accuracy:.2f}",
-    "depends F1": lambda a: f"{a.depends.f1:.2f}",
-    "depends kappa": lambda a: f"{a.depends.kappa:.2f}",
-    "steps": lambda a: f"{a.steps[1]} ({a.steps[0]})",
-    "stages": lambda a: f"{a.stages[1]} ({a.stages[0]})",
-    "ratio": lambda a: f"{a.ratios[1]:.2f} ({a.ratios[0]:.2f})",
+    "same \u03ba": lambda a: f"{a.same.kappa:.2f}",
+    "needs": lambda a: f"{a.depends.accuracy:.2f}",
+    "F1 ": lambda a: f"{a.depends.f1:.2f}",
+    "\u03ba": lambda a: f"{a.depends.kappa:.2f}",
+    "steps": lambda a: f"{a.packing.steps} ({a.right.steps})",
+    "stages": lambda a: f"{a.packing.stages} ({a.right.stages})",
+    "ratio": lambda a: f"{a.packing.ratio:.2f} ({a.right.ratio:.2f})",
 }
 
 
-def table(title: str, rows: dict[str, Agreement]) -> Table:
+def table(title: str, rows: Mapping[str, Agreement]) -> Table:
     """One line a trace and one for all, whose counts are pooled."""
     result = Table(title=title, box=box.SIMPLE_HEAD)
     for name in ("trace", *COLUMNS):
         result.add_column(name, justify="right")
-    for name, row in (rows | {"all": sum(rows.values(), Agreement())}).items():
+    for name, row in ({**rows, "all": sum(rows.values(), Agreement())}).items():
         style = "bold" if name == "all" else None
         result.add_row(name, *(figure(row) for figure in COLUMNS.values()), style=style)
     return result

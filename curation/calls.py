@@ -8,7 +8,7 @@ from dataclasses import asdict, astuple, dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import diskcache  # type: ignore[import-untyped]
+import diskcache
 from openai.types.chat import ChatCompletion
 from pydantic import BaseModel
 

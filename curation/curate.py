@@ -21,7 +21,6 @@ from typing import Any
 import hydra
 from filelock import FileLock, Timeout
 from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
 
 from curation import dag, extract
 from curation.batch import Collected, collect, submit
@@ -51,6 +50,7 @@ from curation.verify import verify
 from curation.watch import watching
 from sprint_sgl.console import notes, one_line_errors, screen
 from sprint_sgl.errors import BadInput
+from sprint_sgl.settings import settings
 
 WINDOWS = 16  # so many records in the works for each request that may be under way
 CONF = str(Path(__file__).parents[1] / "conf")
@@ -246,7 +246,7 @@ ConfigStore.instance().store("curate_schema", Config)
 @hydra.main(version_base="1.3", config_path=CONF, config_name="curate")
 def main(raw: Config) -> None:
     with one_line_errors():
-        config: Config = OmegaConf.to_object(raw)  # type: ignore[assignment]
+        config = settings(raw, Config)
         check(config)
         with alone(config.folder):
             asyncio.run(dry_run(config) if config.dry_run else curate(config))

@@ -20,28 +20,24 @@ from curation.components import Component
 MAX_PLAN = 4  # lines; a plan names the task, the rest of a step carries it out
 MAX_SETUP_PLAN = 8  # lines; a trace begins by restating its question
 MAX_CLAUSE = 240  # characters of the plan that a prompt repeats
+MAX_REMARK = 120  # characters
+MIN_RESULT = 3  # characters; shorter ones meet by chance
 
 
 class Move(Enum):
+    """What a step does; where a line carries several marks, the first of these."""
+
     SETUP = "sets the problem up"
-    NEXT = "goes on"
-    RETHINK = "reconsiders"
-    CHECK = "checks what precedes"
-    ALTERNATIVE = "tries another way"
     CASE = "works out one case"
+    ALTERNATIVE = "tries another way"
+    CHECK = "checks what precedes"
     CONCLUDE = "brings the results together"
+    NEXT = "takes the next step"
+    RETHINK = "reconsiders what precedes"
 
 
 # Lines that a step has carried out before this move ends it: sooner it is a part of that step.
 MIN_DONE = {Move.NEXT: 0, Move.RETHINK: 4}
-
-
-class Place(Enum):
-    """Where a line must stand for its words to open a step."""
-
-    LINE = "at the start of any line"
-    PARAGRAPH = "at the start of a paragraph"
-
 
 # Words before the mark itself: bullets, fillers, connectives.
 _LEAD = (
@@ -55,64 +51,66 @@ _VERIFY = r"(?:double[- ]?check|re-?check|cross-?check|check|verify|confirm|vali
 _WAYS = r"(?:way|method|approach|route|strategy|technique|idea|angle|perspective)"
 _THUS = r"(?:(?:therefore|thus|hence|i think|i believe)\W+)?"
 
-OPENINGS: Mapping[tuple[Move, Place], tuple[str, ...]] = {
-    (Move.CASE, Place.LINE): (r"(?:sub-?)?(?:case|scenario|possibility) (?:\d+|[ivx]+|[a-d]|one|two|three|four)\b",),
-    (Move.CASE, Place.PARAGRAPH): (r"(?:the )?(?:first|second|third|fourth|last|next|other|remaining) case\b",),
-    (Move.ALTERNATIVE, Place.LINE): (
+# What opens a step at the start of a line, even within a paragraph.
+AT_LINE: Mapping[Move, tuple[str, ...]] = {
+    Move.CASE: (r"(?:sub-?)?(?:case|scenario|possibility) (?:\d+|[ivx]+|[a-d]|one|two|three|four)\b",),
+    Move.ALTERNATIVE: (
         rf"(?:is there )?(?:another|an alternative|a different|a second|an easier) {_WAYS}\b",
         rf".{{0,80}}\b(?:another|alternative|different) {_WAYS} to (?:confirm|verify|check|be)",
         rf"{_I_WILL} (?:try|use|think of|consider|find) (?:another|an alternative|a different)",
     ),
-    (Move.ALTERNATIVE, Place.PARAGRAPH): (
+    Move.CHECK: (rf"{_I_WILL} {_VERIFY}\b(?!\W*$)",),
+    Move.CONCLUDE: (r"(?:final answer|in conclusion|in summary|to conclude|to sum up|to summarize)\b",),
+}
+# What opens one at the start of a paragraph only.
+AT_PARAGRAPH: Mapping[Move, tuple[str, ...]] = {
+    Move.CASE: (r"(?:the )?(?:first|second|third|fourth|last|next|other|remaining) case\b",),
+    Move.ALTERNATIVE: (
         rf"alternatively\W+(?:(?:maybe|perhaps)\W+)?(?:{_I_WILL}|there|us(?:e|ing)|try|consider|think|by|another|one)\b",
     ),
-    (Move.CHECK, Place.LINE): (rf"{_I_WILL} {_VERIFY}\b(?!\W*$)",),
-    (Move.CHECK, Place.PARAGRAPH): (
+    Move.CHECK: (
         rf"(?:to )?(?:{_VERIFY}|be (?:\w+ )?(?:sure|safe|certain|thorough))\b",
         r"(?:checking|verifying|before (?:finalizing|concluding|i conclude|moving on))\b",
         r"is (?:that|this|it) (?:right|correct|true|possible)\b|is there any (?:chance|other)\b",
         r"(?:does|do) (?:that|this|it|these) (?:make sense|work|match|hold)\b",
     ),
-    (Move.CONCLUDE, Place.LINE): (r"(?:final answer|in conclusion|in summary|to conclude|to sum up|to summarize)\b",),
-    (Move.CONCLUDE, Place.PARAGRAPH): (
+    Move.CONCLUDE: (
         rf"{_THUS}(?:the|my|our) (?:final )?answer\b",
         rf"{_THUS}(?:all|both|either)\b.{{0,30}}\b{_WAYS}s?\b",
         rf"{_THUS}(?:putting|comparing|combining) (?:it|this|that|these|both|all|everything)\b",
         rf"{_THUS}(?:i'm|i am) (?:\w+ )?(?:confident|sure|certain)\b",
     ),
-    (Move.NEXT, Place.PARAGRAPH): (
+    Move.NEXT: (
         r"(?:next|first|firstly|second|secondly|third|thirdly|finally|lastly),\W*[a-z]{2}",
         r"(?:step \d|the (?:next|first|second|third|last) (?:step|thing|part|task))\b",
-        r"(?:starting|continuing|proceeding|moving on|going back|turning|looking at)\b",
+        r"(?:starting|continuing|proceeding|moving on|going back|turning|looking at|now)\b",
         r"(?:simplifying|expanding|solving for|factoring|rearranging)\b",
         rf"{_THUS}to (?:find|solve|get|compute|calculate|determine|do|simplify|factor)\b",
         rf"{_THUS}{_I_WILL} (?!denote|call|recall|think|see\b|note|say)\w+",
     ),
-    (Move.RETHINK, Place.PARAGRAPH): (r"(?:hold on|actually|however)\b",),
+    Move.RETHINK: (r"(?:wait|hold on|actually|however)\b",),
 }
-# Words which _LEAD passes over and which alone open a step at the start of a paragraph.
-BARE: Mapping[Move, str] = {
-    Move.NEXT: r"\W*(?:(?:okay|ok|so|and)\W+)?now\b",
-    Move.RETHINK: r"\W*(?:(?:but|hmm+|oh)\W+)?wait\b",
-}
-_MARKS = tuple(
-    (move, place, re.compile(_LEAD + mark, re.I)) for (move, place), marks in OPENINGS.items() for mark in marks
-) + tuple((move, Place.PARAGRAPH, re.compile(mark, re.I)) for move, mark in BARE.items())
 
+
+def _compiled(table: Mapping[Move, tuple[str, ...]]) -> dict[Move, re.Pattern[str]]:
+    return {move: re.compile(f"{_LEAD}(?:{'|'.join(marks)})", re.I) for move, marks in table.items()}
+
+
+_AT_LINE, _AT_PARAGRAPH = _compiled(AT_LINE), _compiled(AT_PARAGRAPH)
 _WILL = re.compile(rf"\b{_I_WILL} (?P<task>.+)", re.I)
 _AIMS = re.compile(r"\b(?:(?:is|was) to|to(?= (?:find|solve|compute|calculate|determine|verify))) (?P<task>.+)", re.I)
-_FINE = (
-    r"(?:seems?|looks?|makes sense|checks? out|correct|right|confirms?|match(?:es)?|works?|agrees?|adds up|consistent"
-    r"|good|great|perfect)"
-)
 _ASKS = re.compile(r"[:?]\W*$")
+_FINE = (
+    r"(?:seems?|looks?|makes sense|checks? out|correct|right|confirms?|match(?:es)?|works?|agrees?|adds up|consistent)"
+)
 _REMARK = re.compile(
     rf"{_LEAD}(?:(?:that|this|it|which|everything)(?:'s| is| all)? ?(?:also |indeed |all )*{_FINE}\b"
     rf"|(?:both|the two|all) {_WAYS}s (?:agree|match|give|work)|(?:yep|yeah|correct|perfect|great|good)\b"
     r"|same (?:answer|result)\b|yes\W+(?:that|this|it)\b)",
     re.I,
 )
-MAX_REMARK = 120  # characters
+# The value of an equation: a number, or an expression with a digit in it.
+_RESULT = re.compile(r"[=\u2248](?=[^\s=,;]*\d)([^\s=\u2248,;:]*[^\s=\u2248,;:.!?])(?![^\s,;:.!?])")
 _OVERTURNED = re.compile(
     r"\b(?:that|this|it)(?:'s| is| was| must be) (?:wrong|incorrect|not (?:right|correct))\b"
     r"|(?:^|[.!]\s+|\b(?:so|oh|ah|wait|no),? )i (?:made an? (?:mistake|error)|was wrong|forgot|missed|miscalculated)\b"
@@ -120,57 +118,23 @@ _OVERTURNED = re.compile(
     re.I,
 )
 
-TASKS: Mapping[Move, str] = {
-    Move.SETUP: "Set the problem up as the plan above says",
-    Move.NEXT: "Carry out the plan above",
-    Move.RETHINK: "Work out the reconsideration in the plan above",
-    Move.CHECK: "Carry out the check in the plan above",
-    Move.ALTERNATIVE: "Follow the other approach in the plan above",
-    Move.CASE: "Work out the case in the plan above",
-    Move.CONCLUDE: "Bring the results together as the plan above says",
-}
-
-
-@dataclass(frozen=True)
-class Part:
-    """A move by its lines: `start` to `end`, of which those before `execution` plan and those from `comment` on
-    remark on the rest; from 0, ends exclusive."""
-
-    move: Move
-    start: int
-    execution: int
-    comment: int
-    end: int
-
 
 def annotate(question: str, lines: Sequence[str]) -> tuple[tuple[Component, ...], list[tuple[int, ...]]]:
     """The components of a trace and the parents of each, redundant ones left out; every line is in one."""
-    parts = list(_parts([_plain(line) for line in lines]))
-    texts = ["".join(lines[part.start : part.end]) for part in parts]
-    components = tuple(_component(part, lines) for part in parts)
-    return components, _reduced(_parents([part.move for part in parts], texts, question))
+    plain = [line.replace("\u2019", "'") for line in lines]
+    opened = _opened(plain)
+    ends = [*(start for start, _ in opened), len(plain)][1:]
+    moves = [move for _, move in opened]
+    components = tuple(_component(move, start, end, plain) for (start, move), end in zip(opened, ends, strict=True))
+    texts = ["".join(plain[start:end]) for (start, _), end in zip(opened, ends, strict=True)]
+    return components, _reduced(_parents(moves, texts, question))
 
 
 # Moves and their phases
 
 
-def _plain(line: str) -> str:
-    return line.replace("\u2019", "'")
-
-
-def _parts(lines: Sequence[str]) -> Iterator[Part]:
-    opened = _opened(lines)
-    ends = [start for start, _ in opened[1:]] + [len(lines)]
-    for (start, move), end in zip(opened, ends, strict=True):
-        execution = _plan_end(lines, start, end, move)
-        comment = end
-        while comment > execution and _is_remark(lines[comment - 1]):
-            comment -= 1
-        yield Part(move, start, execution, comment, end)
-
-
 def _opened(lines: Sequence[str]) -> list[tuple[int, Move]]:
-    """Where each move starts. A mark within a plan opens nothing: it can only say what the plan is for."""
+    """Where each move starts. A mark within a plan opens no step, it can only say what the plan is for."""
     opened: list[tuple[int, Move]] = []
     for number in range(len(lines)):
         move = _opening(lines, number)
@@ -179,21 +143,24 @@ def _opened(lines: Sequence[str]) -> list[tuple[int, Move]]:
         elif move and not _is_remark(lines[number]):
             start, current = opened[-1]
             done = number - _plan_end(lines, start, len(lines), current)
-            if done < 0 and current in MIN_DONE:
-                opened[-1] = (start, current if move in MIN_DONE else move)
+            if done < 0 and current in MIN_DONE and move in (Move.ALTERNATIVE, Move.CHECK):
+                opened[-1] = (start, move)
             elif not _continues(move, current, done):
                 opened.append((number, move))
     return opened
 
 
 def _continues(move: Move, current: Move, done: int) -> bool:
-    """Whether a mark belongs to the move under way, of which so many lines are carried out; below 0: its plan."""
-    return done < MIN_DONE[move] if move in MIN_DONE else done < 0 and move is current
+    """Whether a mark belongs to the step under way, of which so many lines are carried out; below 0: its plan."""
+    if move in MIN_DONE:
+        return done < MIN_DONE[move]
+    return done < 0 and move is current and move is not Move.CASE
 
 
 def _opening(lines: Sequence[str], number: int) -> Move | None:
-    place = (Place.LINE, Place.PARAGRAPH) if _starts_paragraph(lines, number) else (Place.LINE,)
-    return next((move for move, at, mark in _MARKS if at in place and mark.match(lines[number])), None)
+    tables = (_AT_LINE, _AT_PARAGRAPH) if _starts_paragraph(lines, number) else (_AT_LINE,)
+    marks = ((move, table[move]) for move in Move for table in tables if move in table)
+    return next((move for move, mark in marks if mark.match(lines[number])), None)
 
 
 def _starts_paragraph(lines: Sequence[str], number: int) -> bool:
@@ -227,15 +194,13 @@ def _is_remark(line: str) -> bool:
     return len(line) <= MAX_REMARK and _REMARK.match(line) is not None
 
 
-def _component(part: Part, lines: Sequence[str]) -> Component:
-    plan = "".join(lines[part.start : part.execution])
-    return Component(
-        plan=_span(part.start, part.execution),
-        prompt=_prompt(part.move, plan) if part.execution < part.comment else "",
-        execution=_span(part.execution, part.comment),
-        comment=_span(part.comment, part.end),
-        description=part.move.value,
-    )
+def _component(move: Move, start: int, end: int, lines: Sequence[str]) -> Component:
+    execution, comment = _plan_end(lines, start, end, move), end
+    while comment > execution and _is_remark(lines[comment - 1]):
+        comment -= 1
+    prompt = _prompt(move, "".join(lines[start:execution])) if execution < comment else ""
+    phases = _span(start, execution), _span(execution, comment), _span(comment, end)
+    return Component(phases[0], prompt, phases[1], phases[2], move.value)
 
 
 def _span(start: int, end: int) -> tuple[tuple[int, int], ...]:
@@ -244,11 +209,11 @@ def _span(start: int, end: int) -> tuple[tuple[int, int], ...]:
 
 def _prompt(move: Move, plan: str) -> str:
     """An instruction in the plan's own words: its longest clause of intention, else its first sentence."""
-    sentences = [s for s in re.split(r"(?<=[.!?:])\s+|\n+", _plain(plan)) if re.search(r"\w", s)]
+    sentences = [s for s in re.split(r"(?<=[.!?:])\s+|\n+", plan) if re.search(r"\w", s)]
     tasks = [_tasks(mark, sentences) for mark in (_WILL, _AIMS)]
     clause = max(tasks[0] or tasks[1] or sentences[:1], key=len, default="")
     clause = textwrap.shorten(clause, MAX_CLAUSE, placeholder=" ...").rstrip(" .,:;")
-    return f"{TASKS[move]}: {clause}." if clause else f"{TASKS[move]}."
+    return f"Carry out the plan above, which {move.value}" + (f": {clause}." if clause else ".")
 
 
 def _tasks(mark: re.Pattern[str], sentences: Sequence[str]) -> list[str]:
@@ -271,7 +236,7 @@ def _parents(moves: Sequence[Move], texts: Sequence[str], question: str) -> list
     at = Branches()
     parents: list[set[int]] = []
     for number, (move, text) in enumerate(zip(moves, texts, strict=True), 1):
-        named, at = _attach(at, number, move, overturns=_OVERTURNED.search(_plain(text)) is not None)
+        named, at = _attach(at, number, move, overturns=_OVERTURNED.search(text) is not None)
         parents.append(named)
     for user, source in _uses(moves, texts, question):
         parents[user - 1].add(source)
@@ -300,22 +265,14 @@ def _attach(at: Branches, number: int, move: Move, overturns: bool) -> tuple[set
 def _uses(moves: Sequence[Move], texts: Sequence[str], question: str) -> Iterator[tuple[int, int]]:
     """(user, source) for each result that one step finds and another takes as given."""
     squeezed = [_squeezed(text) for text in texts]
-    given = _squeezed(question) + " " + "".join(squeezed[:1])
+    given = " ".join((_squeezed(question), *squeezed[:1]))
     sources: dict[str, int] = {}
     for number, (move, text) in enumerate(zip(moves, squeezed, strict=True), 1):
         if move not in (Move.ALTERNATIVE, Move.CASE):  # these have their branch to themselves
             yield from ((number, source) for value, source in sources.items() if _takes(text, value))
-        for value in _results(text):
-            if value not in given:
+        for value in _RESULT.findall(text):
+            if len(value) >= MIN_RESULT and value not in given:
                 sources.setdefault(value, number)
-
-
-def _results(text: str) -> list[str]:
-    """Numbers of two digits or more, and expressions with a digit in them, to which an equation leads."""
-    return [value for value in _RESULT.findall(text) if len(value) > 1]
-
-
-_RESULT = re.compile(r"[=\u2248](?=[^\s=,;]*\d)([^\s=\u2248,;:]*[^\s=\u2248,;:.!?])(?![^\s,;:.!?])")
 
 
 def _squeezed(text: str) -> str:
@@ -326,8 +283,9 @@ def _squeezed(text: str) -> str:
 
 def _takes(text: str, value: str) -> bool:
     """Whether the value stands in the text before the text derives it itself."""
-    found = re.search(rf"(?<![\w.^*/+-]){re.escape(value)}(?![\w^*/]|\.\d)", text)
-    return found is not None and text[found.start() - 1 : found.start()] not in ("=", "\u2248")
+    whole = rf"(?<![\w.^*/+-]){re.escape(value)}(?![\w^*/]|\.\d)"
+    found = re.search(whole, text) if value in text else None
+    return found is not None and text[: found.start()][-1:] not in ("=", "\u2248")
 
 
 def _reduced(parents: Sequence[set[int]]) -> list[tuple[int, ...]]:

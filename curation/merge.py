@@ -15,12 +15,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import hydra
-from omegaconf import OmegaConf
 
 from curation.curate import CONF, ORDER, Config, alone, check, finish, write_accounts
 from curation.stages import Funnel, Record, funnels, read_jsonl, to_line, whole_file
 from sprint_sgl.console import one_line_errors
 from sprint_sgl.errors import BadInput
+from sprint_sgl.settings import settings
 
 
 def merge(config: Config) -> None:
@@ -67,7 +67,7 @@ def summed(accounts: Sequence[Funnel]) -> Funnel:
 @hydra.main(version_base="1.3", config_path=CONF, config_name="curate")
 def main(raw: Config) -> None:
     with one_line_errors():
-        config: Config = OmegaConf.to_object(raw)  # type: ignore[assignment]
+        config = settings(raw, Config)
         check(config)
         with alone(Path(config.out)):
             merge(config)
