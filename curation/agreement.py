@@ -1,20 +1,16 @@
 """How far the rules of curation/discourse.py agree with recorded replies of an LLM, beside a baseline.
 
-    python -m curation.agreement recorded=../shared/data/curation_recorded
-
-component_inline_K.txt gives components with their text, from which the trace is rebuilt, and created_dag_K.json their
-parents. The recordings leave out the text of comments and how two phases were joined: here each begins a line, each
-component a paragraph, which favours a baseline that cuts at paragraphs.
+python -m curation.agreement recorded=../shared/data/curation_recorded
 """
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from itertools import combinations
-from operator import add
 from pathlib import Path
+from typing import Self
 
 import hydra
 import networkx as nx
@@ -24,17 +20,14 @@ from rich import box
 from rich.table import Table
 
 from curation import discourse
-from curation.components import PHASES, Component, Refused, Span
-from curation.numbering import split_lines
+from curation.components import PHASES, Component
 from curation.pack import pack
-from curation.replies import read_parents
+from curation.recorded import GO_ON, Annotation, Recording, read_recordings
 from curation.trace import Trace
 from sprint_sgl.console import one_line_errors, screen
-from sprint_sgl.errors import BadInput
 
 CONF = str(Path(__file__).parents[1] / "conf")
 NEAR = 1  # lines
-GO_ON = "Go on."  # a prompt where none is recorded
 
 
 @dataclass
@@ -43,22 +36,16 @@ class Config:
 
 
 @dataclass(frozen=True)
-class Annotation:
-    components: tuple[Component, ...]
-    parents: tuple[tuple[int, ...], ...]
+class Summed:
+    """A dataclass whose instances add up field by field."""
+
+    def __add__(self, other: Self) -> Self:
+        values = (getattr(self, field.name) + getattr(other, field.name) for field in fields(self))
+        return type(self)(*values)
 
 
 @dataclass(frozen=True)
-class Recording:
-    """A trace as its recorded annotation gives it back."""
-
-    name: str
-    lines: tuple[str, ...]
-    annotation: Annotation
-
-
-@dataclass(frozen=True)
-class Confusion:
+class Confusion(Summed):
     """Counts of yes and no by two annotators, the first taken for right."""
 
     both: int = 0
@@ -66,19 +53,10 @@ class Confusion:
     second: int = 0
     neither: int = 0
 
-    def __add__(self, other: Confusion) -> Confusion:
-        return Confusion(*map(add, astuple(self), astuple(other)))
-
     @staticmethod
     def of(pairs: Iterable[tuple[bool, bool]]) -> Confusion:
-        counts = [0, 0, 0, 0]
-        for first, second in pairs:
-            counts[2 * (not first) + (not second)] += 1
-        return Confusion(*counts)
-
-    @property
-    def total(self) -> int:
-        return self.both + self.first + self.second + self.neither
+        counts = Counter(pairs)
+        return Confusion(counts[True, True], counts[True, False], counts[False, True], counts[False, False])
 
     @property
     def precision(self) -> float:
@@ -94,14 +72,14 @@ class Confusion:
 
     @property
     def accuracy(self) -> float:
-        return _share(self.both + self.neither, self.total)
+        return _share(self.both + self.neither, sum(astuple(self)))
 
     @property
     def kappa(self) -> float:
         """Cohen's: 1 is full agreement, 0 what chance would give."""
         yes = (self.both + self.first) * (self.both + self.second)
         no = (self.second + self.neither) * (self.first + self.neither)
-        chance = _share(yes + no, self.total**2)
+        chance = _share(yes + no, sum(astuple(self)) ** 2)
         return 1.0 if chance == 1 else (self.accuracy - chance) / (1 - chance)
 
 
@@ -111,41 +89,27 @@ def _share(part: int, whole: int) -> float:
 
 
 @dataclass(frozen=True)
-class Packing:
-    steps: int = 0
-    stages: int = 0
-
-    def __add__(self, other: Packing) -> Packing:
-        return Packing(self.steps + other.steps, self.stages + other.stages)
-
-    @property
-    def ratio(self) -> float:
-        return _share(self.steps, self.stages)
-
-
-@dataclass(frozen=True)
-class Agreement:
+class Agreement(Summed):
     """One annotation against another that is taken for right; sums over traces pool their counts.
 
     starts    lines at which a component starts, the first line left out
     near      the same, NEAR lines off allowed, each start matched once
     phases    lines whose phase is the same (both) or not (first)
     same      pairs of lines: in one component
-    depends   pairs of lines that the right annotation has in two components: the later one needs the earlier one,
+    needs     pairs of lines that the right annotation has in two components: the later one needs the earlier one,
               over any number of steps; within one component it does
-    right, packing   what the right annotation packs to, and the other
+    steps, stages   to which the other annotation packs, and the right one
     """
 
     starts: Confusion = Confusion()
     near: Confusion = Confusion()
     phases: Confusion = Confusion()
     same: Confusion = Confusion()
-    depends: Confusion = Confusion()
-    right: Packing = Packing()
-    packing: Packing = Packing()
-
-    def __add__(self, other: Agreement) -> Agreement:
-        return Agreement(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
+    needs: Confusion = Confusion()
+    steps: int = 0
+    stages: int = 0
+    right_steps: int = 0
+    right_stages: int = 0
 
 
 # The measures
@@ -153,41 +117,33 @@ class Agreement:
 
 def agreement(right: Annotation, other: Annotation, lines: Sequence[str]) -> Agreement:
     """What `other` has in common with `right` on the same lines."""
-    phases = phases_of(right), phases_of(other)
-    alike = sum(phases[0][line] == phases[1][line] for line in phases[0])
+    owner, other_owner = owners_of(right), owners_of(other)
+    alike = sum(owner[line][1] == other_owner[line][1] for line in owner)
     return Agreement(
         matched(starts_of(right), starts_of(other), 0),
         matched(starts_of(right), starts_of(other), NEAR),
         Confusion(both=alike, first=len(lines) - alike),
         *line_pairs(right, other, len(lines)),
-        packing_of(right, lines),
-        packing_of(other, lines),
+        *packed(other, lines),
+        *packed(right, lines),
     )
 
 
 def line_pairs(right: Annotation, other: Annotation, count: int) -> tuple[Confusion, Confusion]:
-    """`same` and `depends` of Agreement."""
+    """`same` and `needs` of Agreement."""
     owner, other_owner = owners_of(right), owners_of(other)
     needs, other_needs = needs_of(right), needs_of(other)
-    both = [(owner[a], owner[b], other_owner[a], other_owner[b]) for a, b in combinations(range(1, count + 1), 2)]
-    same = Confusion.of((a == b, c == d) for a, b, c, d in both)
-    return same, Confusion.of(((a, b) in needs, (c, d) in other_needs) for a, b, c, d in both if a != b)
+    pairs = combinations(range(1, count + 1), 2)
+    owners = [(owner[a][0], owner[b][0], other_owner[a][0], other_owner[b][0]) for a, b in pairs]
+    same = Confusion.of((a == b, c == d) for a, b, c, d in owners)
+    return same, Confusion.of(((a, b) in needs, (c, d) in other_needs) for a, b, c, d in owners if a != b)
 
 
-def owners_of(annotation: Annotation) -> dict[int, int]:
-    """The component of each line, from 1."""
+def owners_of(annotation: Annotation) -> dict[int, tuple[int, str]]:
+    """The component of each line, from 1, and its phase."""
     return {
-        line: number
+        line: (number, phase)
         for number, component in enumerate(annotation.components, 1)
-        for first, last in component.spans
-        for line in range(first, last + 1)
-    }
-
-
-def phases_of(annotation: Annotation) -> dict[int, str]:
-    return {
-        line: phase
-        for component in annotation.components
         for phase in PHASES
         for first, last in getattr(component, phase)
         for line in range(first, last + 1)
@@ -217,10 +173,11 @@ def needs_of(annotation: Annotation) -> set[tuple[int, int]]:
     return set(nx.transitive_closure(graph, reflexive=True).edges)
 
 
-def packing_of(annotation: Annotation, lines: Sequence[str]) -> Packing:
+def packed(annotation: Annotation, lines: Sequence[str]) -> tuple[int, int]:
+    """Steps and stages."""
     steps = (c.step(lines, named) for c, named in zip(annotation.components, annotation.parents, strict=True))
-    packed = pack(Trace("", "", tuple(steps), ""))
-    return Packing(packed.steps, len(packed.trajectory.stages))
+    result = pack(Trace("", "", tuple(steps), ""))
+    return result.steps, len(result.trajectory.stages)
 
 
 # The annotators
@@ -250,65 +207,6 @@ ANNOTATORS: dict[str, Callable[[Sequence[str]], Annotation]] = {
 }
 
 
-# The recordings
-
-_COMPONENT = re.compile(r"^### Component \d+\s*$", re.M)
-_FIELD = re.compile(r"^<(?P<name>\w+)>\n(?P<text>.*?)\n</(?P=name)>", re.M | re.S)
-
-
-def read_recordings(folder: Path) -> list[Recording]:
-    """The recorded annotations in order of their names. Raises BadInput."""
-    files = sorted(folder.glob("component_inline_*.txt"))
-    if not files:
-        raise BadInput(f"{folder} holds no component_inline_*.txt: give recorded=FOLDER")
-    return [_recording(file) for file in files]
-
-
-def _recording(file: Path) -> Recording:
-    name = file.stem.rpartition("_")[2]
-    graph = file.with_name(f"created_dag_{name}.json")
-    bodies = _COMPONENT.split(file.read_text())[1:]
-    try:
-        parents = read_parents(graph.read_text(), len(bodies))
-    except (OSError, Refused) as error:
-        raise BadInput(f"{graph} cannot be used: {error}") from None
-    lines, components = rebuilt(bodies)
-    return Recording(name, tuple(lines), without_empty(components, parents))
-
-
-def rebuilt(bodies: Sequence[str]) -> tuple[list[str], list[Component]]:
-    """The trace's lines, and its components over them; text that two phases repeat belongs to the earlier."""
-    lines: list[str] = []
-    components = []
-    for body in bodies:
-        texts = {found["name"]: found["text"].strip() for found in _FIELD.finditer(body)}
-        named = [texts.get(phase, "") for phase in PHASES]
-        spans = [_appended(lines, "" if text in ("None", *named[:place]) else text) for place, text in enumerate(named)]
-        if lines and any(spans):
-            lines[-1] += "\n"
-        plan, execution, comment = spans
-        components.append(Component(plan, texts.get("prompt") or GO_ON, execution, comment))
-    return lines, components
-
-
-def _appended(lines: list[str], text: str) -> tuple[Span, ...]:
-    before = len(lines)
-    lines += split_lines(f"{text}\n") if text else []
-    return ((before + 1, len(lines)),) if text else ()
-
-
-def without_empty(components: Sequence[Component], parents: Sequence[Sequence[int]]) -> Annotation:
-    """A component that was nothing but a comment has no lines here: what needs it needs its parents."""
-    kept: list[tuple[Component, tuple[int, ...]]] = []
-    numbers: list[set[int]] = []
-    for component, named in zip(components, parents, strict=True):
-        needs = {number for parent in named for number in numbers[parent - 1]}
-        if component.spans:
-            kept.append((component, tuple(sorted(needs))))
-        numbers.append({len(kept)} if component.spans else needs)
-    return Annotation(tuple(component for component, _ in kept), tuple(needs for _, needs in kept))
-
-
 # The table
 
 COLUMNS: dict[str, Callable[[Agreement], str]] = {
@@ -318,12 +216,12 @@ COLUMNS: dict[str, Callable[[Agreement], str]] = {
     "F1 \u00b11": lambda a: f"{a.near.f1:.2f}",
     "phase": lambda a: f"{a.phases.accuracy:.2f}",
     "same \u03ba": lambda a: f"{a.same.kappa:.2f}",
-    "needs": lambda a: f"{a.depends.accuracy:.2f}",
-    "F1 ": lambda a: f"{a.depends.f1:.2f}",
-    "\u03ba": lambda a: f"{a.depends.kappa:.2f}",
-    "steps": lambda a: f"{a.packing.steps} ({a.right.steps})",
-    "stages": lambda a: f"{a.packing.stages} ({a.right.stages})",
-    "ratio": lambda a: f"{a.packing.ratio:.2f} ({a.right.ratio:.2f})",
+    "needs": lambda a: f"{a.needs.accuracy:.2f}",
+    "F1 ": lambda a: f"{a.needs.f1:.2f}",
+    "\u03ba": lambda a: f"{a.needs.kappa:.2f}",
+    "steps": lambda a: f"{a.steps} ({a.right_steps})",
+    "stages": lambda a: f"{a.stages} ({a.right_stages})",
+    "ratio": lambda a: f"{_share(a.steps, a.stages):.2f} ({_share(a.right_steps, a.right_stages):.2f})",
 }
 
 

@@ -45,7 +45,8 @@ _LEAD = (
 )
 _I_WILL = (
     r"(?:let me|let's|let us|(?:i|we)(?:'ll| will| can| could| should| must| might| want to| need to| have to)"
-    r"|(?:i|we)'d (?:like|better) to)(?: \w+ly| also| just| now| first| try to| go ahead and)*"
+    r"|(?:i|we)'d (?:like|better) to)"
+    r"(?: (?:also|just|now|first|quickly|carefully|simply|actually|briefly|try to|go ahead and))*"
 )
 _VERIFY = r"(?:double[- ]?check|re-?check|cross-?check|check|verify|confirm|validate|make sure|re-?examine|test)"
 _WAYS = r"(?:way|method|approach|route|strategy|technique|idea|angle|perspective)"
@@ -99,6 +100,7 @@ def _compiled(table: Mapping[Move, tuple[str, ...]]) -> dict[Move, re.Pattern[st
 _AT_LINE, _AT_PARAGRAPH = _compiled(AT_LINE), _compiled(AT_PARAGRAPH)
 _WILL = re.compile(rf"\b{_I_WILL} (?P<task>.+)", re.I)
 _AIMS = re.compile(r"\b(?:(?:is|was) to|to(?= (?:find|solve|compute|calculate|determine|verify))) (?P<task>.+)", re.I)
+_ONWARD = re.compile(rf"{_LEAD}(?:now|next|second|secondly|moving on)\b", re.I)
 _ASKS = re.compile(r"[:?]\W*$")
 _FINE = (
     r"(?:seems?|looks?|makes sense|checks? out|correct|right|confirms?|match(?:es)?|works?|agrees?|adds up|consistent)"
@@ -177,7 +179,8 @@ def _plan_end(lines: Sequence[str], start: int, end: int, move: Move) -> int:
 
 
 def _restates(lines: Sequence[str], number: int) -> bool:
-    return "=" not in lines[number] or _intends(lines[number])
+    line = lines[number]
+    return "=" not in line and not (_ONWARD.match(line) and _starts_paragraph(lines, number))
 
 
 def _plans_on(lines: Sequence[str], number: int) -> bool:

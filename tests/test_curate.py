@@ -174,7 +174,7 @@ def test_killed_again_and_again_it_pays_each_answer_once(source: Path, tmp_path:
 
 def test_a_budget_stops_the_run_and_a_larger_one_goes_on(source: Path, tmp_path: Path, endpoint: FakeEndpoint) -> None:
     out = tmp_path / "out"
-    price = "++teacher.prices.m={input: 1000, output: 1000}"
+    price = "+teacher.prices={m: {input: 1000, output: 1000}}"
     stopped = curate(source, out, price, "teacher.budget=25", endpoint=endpoint, status=1)
     assert "budget" in stopped.stderr
     asked = len(endpoint.log)
