@@ -6,9 +6,11 @@ steps that depend on it, and what nothing depends on opens the final answer.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from curation.stages import Record
 from curation.trace import Step, Trace, join_lines
 from sprint_sgl.tags import SEPARATOR, based_on
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
@@ -31,9 +33,9 @@ class Packed:
 
 def merge_short(step: Step, min_lines: int = MIN_EXECUTION_LINES) -> Step:
     """A step whose execution has fewer lines becomes plan-only; its comment then ends its plan."""
-    if len(step.execution.splitlines()) >= min_lines:
+    if (step.execution_lines or len(step.execution.splitlines())) >= min_lines:
         return step
-    return replace(step, plan=step.text, prompt="", execution="", comment="")
+    return replace(step, plan=step.text, prompt="", execution="", comment="", execution_lines=0)
 
 
 def stage_numbers(steps: Sequence[Step]) -> list[int]:
@@ -93,3 +95,14 @@ def _stage(steps: Sequence[Step], leads: Sequence[str]) -> Stage:
             pending = ""
     executions = tuple(Execution(step.execution) for step in steps if step.execution)
     return Stage(tuple(prompts), executions, tail=pending)
+
+
+def packed_record(record: Record, min_lines: int = MIN_EXECUTION_LINES) -> Record:
+    """Stage 5: the record of a trace with its trajectory, the stage of each step, and the ratio."""
+    trace = Trace.from_dict(record["trace"])
+    packed = pack(trace, min_lines)
+    return record | {
+        "trajectory": json.loads(packed.trajectory.to_json()),
+        "sigma": stage_numbers([merge_short(step, min_lines) for step in trace.steps]),
+        "ratio": round(packed.ratio, 4),
+    }

@@ -14,6 +14,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from enum import Enum
+from typing import Any
 
 from curation.pack import Packed
 from curation.trace import Trace
@@ -21,7 +22,7 @@ from sprint_sgl import tags
 from sprint_sgl.prompts import PromptStyle
 from sprint_sgl.trajectory import Trajectory
 
-Row = dict[str, list[dict[str, str]]]
+Row = dict[str, Any]
 
 
 class RowFormat(Enum):

@@ -9,11 +9,24 @@ from pydantic import TypeAdapter
 
 
 @dataclass(frozen=True)
+class Thought:
+    """One row of the source: a question, a reasoning trace as it stood, the reference answer; `index` is its place."""
+
+    id: str
+    index: int
+    question: str
+    text: str
+    answer: str
+    source: str = ""
+
+
+@dataclass(frozen=True)
 class Step:
     """S_i = (P_i, E_i): what the model planned, the prompt for an executor, what it did, what it remarked.
 
     `parents` are the numbers (from 1, in source order) of the steps whose results this one needs.
-    A step without an execution is plan-only and needs no prompt.
+    A step without an execution is plan-only and needs no prompt. `execution_lines` are the execution's numbered
+    lines where a line can be a sentence; 0 stands for the lines of its text.
     """
 
     plan: str = ""
@@ -21,6 +34,7 @@ class Step:
     execution: str = ""
     comment: str = ""
     parents: tuple[int, ...] = ()
+    execution_lines: int = 0
 
     @property
     def text(self) -> str:
@@ -30,12 +44,17 @@ class Step:
 
 @dataclass(frozen=True)
 class Trace:
-    """A question, the steps of one trace that answers it, and the answer as the solution states it."""
+    """A question, the steps of one trace that answers it, and the answer as the solution states it.
+
+    `thought` is the trace as it stood, where the steps were extracted from one; `annotator` is who extracted them.
+    """
 
     id: str
     question: str
     steps: tuple[Step, ...]
     answer: str
+    thought: str = ""
+    annotator: str = "written"
 
     def __post_init__(self) -> None:
         for number, step in enumerate(self.steps, 1):
@@ -46,8 +65,8 @@ class Trace:
 
     @property
     def text(self) -> str:
-        """The thought in its sequential order, one paragraph a step."""
-        return "\n\n".join(step.text for step in self.steps)
+        """The thought in its sequential order: as it stood, or one paragraph a step."""
+        return self.thought or "\n\n".join(step.text for step in self.steps)
 
     def to_dict(self) -> dict[str, object]:
         row: dict[str, object] = _ADAPTER.dump_python(self, mode="json")

@@ -138,6 +138,16 @@ def train(context: typer.Context) -> None:
     _experiment("training.train", context)
 
 
+@app.command(context_settings=EXPERIMENT)
+def curate(context: typer.Context) -> None:
+    """Turn reasoning traces into SPRINT and RFT rows (Hydra overrides).
+
+    [dim]sprint-sgl curate source.path=traces.jsonl out=work/curation[/dim]
+    [dim]sprint-sgl curate source=openthoughts_math teacher=openai teacher.budget=50 dry_run=true[/dim]
+    """
+    _experiment("curation.curate", context)
+
+
 def main() -> None:
     app()
 

@@ -1,0 +1,257 @@
+"""The whole curation (paper, section 3.2): load -> verify -> extract -> dag -> pack -> filter -> rows, and a report.
+
+    sprint-sgl curate source.path=traces.jsonl out=work/curation benchmarks=[]
+    sprint-sgl curate source=openthoughts_math teacher=openai teacher.budget=50 dry_run=true
+
+Started again after an interruption it goes on where it was: a finished stage is not repeated, an answered call not
+paid for again. `stages=[extract,dag]` runs those alone, on the files that are there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import hydra
+from filelock import FileLock, Timeout
+from hydra.core.config_store import ConfigStore
+
+from curation import dag, extract
+from curation.batch import Collected, collect, submit
+from curation.decontaminate import Grams, benchmark_questions, grams_of
+from curation.estimate import estimate, table
+from curation.extract import RULES
+from curation.filter import Filter, Thresholds
+from curation.load import FORMATS, Source, thoughts
+from curation.pack import MIN_EXECUTION_LINES, packed_record
+from curation.report import print_summary, summarise, write_card, write_html
+from curation.rows import RowSettings, write_rows
+from curation.stages import (
+    Funnel,
+    Outcome,
+    Record,
+    Stage,
+    Watch,
+    Work,
+    each,
+    file_digest,
+    funnels,
+    read_jsonl,
+    whole_file,
+)
+from curation.teacher import Teacher, TeacherConfig
+from curation.verify import verify
+from curation.watch import watching
+from sprint_sgl.console import notes, one_line_errors, screen
+from sprint_sgl.errors import BadInput
+from sprint_sgl.settings import settings
+
+WINDOWS = 16  # so many records in the works for each request that may be under way
+CONF = str(Path(__file__).parents[1] / "conf")
+ORDER = ("load", "verify", "extract", "dag", "pack", "filter", "rows")
+
+
+@dataclass
+class Models:
+    """Who extracts steps and who names their dependencies: a model of the teacher's endpoint, or `rules`."""
+
+    extract: str = RULES
+    dag: str = RULES
+
+
+@dataclass
+class Config:
+    """What goes in, who annotates it, what is kept.
+
+    out           every stage's file, rejected/ with reasons, the rows, report.html and the rows' card
+    stages        those to run, in this order; the earlier ones must have been run
+    min_lines     executions with fewer lines join their plan (appendix A.2)
+    benchmarks    data sets whose questions must not be trained on
+    time_limit    seconds for the comparison of one answer
+    shard         which of `shards` parts of the source this run takes; curation.merge puts them together
+    dry_run       only counts calls, tokens and dollars: nothing is asked
+    """
+
+    source: Source = field(default_factory=Source)
+    models: Models = field(default_factory=Models)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    out: str = "work/curation"
+    stages: list[str] = field(default_factory=lambda: list(ORDER))
+    min_lines: int = MIN_EXECUTION_LINES
+    filter: Thresholds = field(default_factory=Thresholds)
+    benchmarks: list[Source] = field(default_factory=list)
+    rows: RowSettings = field(default_factory=RowSettings)
+    time_limit: float = 5.0
+    shard: int = 0
+    shards: int = 1
+    dry_run: bool = False
+
+    @property
+    def folder(self) -> Path:
+        whole = Path(self.out)
+        return whole if self.shards == 1 else whole / f"shard-{self.shard}-of-{self.shards}"
+
+
+def check(config: Config) -> None:
+    """Finds what would stop the run before anything is read. Raises BadInput."""
+    if unknown := [name for name in config.stages if name not in ORDER]:
+        raise BadInput(f"stages={unknown[0]!r} is not a stage; they are {', '.join(ORDER)}")
+    if not 0 <= config.shard < config.shards:
+        raise BadInput(f"shard={config.shard} is not one of the {config.shards} shards, which start at 0")
+    if config.models.extract != RULES and config.models.dag == RULES:
+        raise BadInput("models.dag=rules knows only the components of models.extract=rules: name a model for both")
+
+
+def make_stages(config: Config, teacher: Teacher) -> dict[str, Stage]:
+    """The stages before the rows, by name."""
+    benchmarks = grams_of(benchmark_questions(config.benchmarks)) if "filter" in config.stages else Grams()
+    works: dict[str, tuple[Work, dict[str, Any]]] = {
+        "load": (_same, {"source": asdict(config.source), "shard": [config.shard, config.shards]}),
+        "verify": (partial(verify, time_limit=config.time_limit), {}),
+        "extract": annotation(config.models.extract, extract.by_rules, extract.ask, teacher),
+        "dag": annotation(config.models.dag, dag.by_rules, dag.ask, teacher),
+        "pack": (partial(packed_record, min_lines=config.min_lines), {"min_lines": config.min_lines}),
+        "filter": (
+            Filter(config.filter, benchmarks),
+            {"thresholds": asdict(config.filter), "benchmarks": [asdict(source) for source in config.benchmarks]},
+        ),
+    }
+    window = WINDOWS * config.teacher.concurrency
+    return {
+        name: Stage(name, config.folder, work, settings, window, partial(teacher.account.lines_of, name))
+        for name, (work, settings) in works.items()
+    }
+
+
+def _same(record: Record) -> Outcome:
+    return record
+
+
+def annotation(
+    model: str, by_rules: Work, ask: Callable[..., Awaitable[Outcome]], teacher: Teacher
+) -> tuple[Work, dict[str, Any]]:
+    """The work of a stage that rules or a model do, and what its result depends on."""
+    if model == RULES:
+        return by_rules, {"model": model}
+    return partial(ask, teacher=teacher, model=model), {"model": model, "structured": teacher.config.structured}
+
+
+async def run(config: Config, watch: Watch, teacher: Teacher) -> None:
+    """Runs the stages. Raises SprintError; what has been done stays."""
+    stages = make_stages(config, teacher)
+    for name in ORDER[:-1]:
+        if name in config.stages:
+            watch(await run_stage(stages, name, config, watch))
+
+
+async def run_stage(stages: dict[str, Stage], name: str, config: Config, watch: Watch) -> Funnel:
+    stage = stages[name]
+    if name == "load":
+        local = Path(config.source.path).suffix in FORMATS and Path(config.source.path).is_file()
+        digest = stage.digest(file_digest(Path(config.source.path)) if local else config.source.path)
+        records = thoughts(config.source, config.shard, config.shards)
+        return stage.done(digest) or await stage.write(each(records), digest, watch)
+    source = config.folder / f"{ORDER[ORDER.index(name) - 1]}.jsonl"
+    if not source.is_file():
+        raise BadInput(f"{source} is not there: run the stages before {name} first")
+    return await stage.run(source, watch)
+
+
+def write_accounts(folder: Path) -> None:
+    """funnel.json and account.json of all stages that have ended."""
+    accounts = funnels(folder, ORDER)
+    with whole_file(folder / "funnel.json") as file:
+        json.dump([asdict(funnel) for funnel in accounts], file, indent=2)
+    with whole_file(folder / "account.json") as file:
+        json.dump({"lines": [line for funnel in accounts for line in funnel.calls]}, file, indent=2)
+
+
+def finish(config: Config) -> None:
+    """Rows and reports from filter.jsonl."""
+    folder = config.folder
+    write_rows(read_jsonl(folder / "filter.jsonl"), config.rows, folder)
+    summary = summarise(folder)
+    write_html(summary, folder / "report.html")
+    write_card(summary, settings_of(config), folder / "README.md")
+    print_summary(summary, screen())
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+    """The settings as the card states them: nothing of where the cache lies or how the key is called."""
+    return {
+        "source": asdict(config.source),
+        "models": asdict(config.models),
+        "min_lines": config.min_lines,
+        "filter": asdict(config.filter),
+        "benchmarks": [benchmark.path for benchmark in config.benchmarks],
+        "rows": asdict(config.rows) | {"format": config.rows.format.value},
+    }
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """One run at a time in a folder; a run that was killed leaves no lock behind."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise BadInput(f"another run is writing to {folder}: wait for it, or give another out=FOLDER") from None
+
+
+async def curate(config: Config) -> None:
+    """A whole run. Raises SprintError."""
+    state = config.folder / "batches.json"
+    async with Teacher(config.teacher) as teacher:
+        if config.teacher.batch and state.exists():
+            notes.print(collected(await collect(state, teacher.client, teacher.cache, config.teacher.batch_discount)))
+        with watching(lambda: teacher.account.dollars) as watch:
+            await run(config, watch, teacher)
+        if teacher.pending:
+            count = await submit(teacher.pending, state, teacher.client)
+            notes.print(f"{count} calls submitted in batches, {len(teacher.pending)} wait: start again to collect them")
+    write_accounts(config.folder)
+    if "rows" in config.stages:
+        finish(config)
+
+
+def collected(found: Collected) -> str:
+    failed = "".join(f", {count} x {reason}" for reason, count in found.reasons.items())
+    return f"batches: {found.done} answers collected, {found.pending} pending, {found.failed} failed{failed}"
+
+
+async def dry_run(config: Config) -> None:
+    """Loads and verifies, which costs nothing, and prints what the rest would. Raises SprintError."""
+    if RULES in (config.models.extract, config.models.dag):
+        raise BadInput(
+            "rules cost nothing: dry_run=true needs models.extract and models.dag, as teacher=openai sets them"
+        )
+    async with Teacher(config.teacher) as teacher:
+        with watching(lambda: 0.0) as watch:
+            await run(replace(config, stages=["load", "verify"]), watch, teacher)
+    models = (config.models.extract, config.models.dag)
+    found = await estimate(read_jsonl(config.folder / "verify.jsonl"), models, config.teacher)
+    screen().print(table(found, config.teacher.batch_discount))
+
+
+ConfigStore.instance().store("curate_schema", Config)
+
+
+@hydra.main(version_base="1.3", config_path=CONF, config_name="curate")
+def main(raw: Config) -> None:
+    with one_line_errors():
+        config = settings(raw, Config)
+        check(config)
+        with alone(config.folder):
+            asyncio.run(dry_run(config) if config.dry_run else curate(config))
+
+
+if __name__ == "__main__":
+    importlib.import_module("curation.curate").main()  # by a name under which launchers' other processes find it

@@ -1,0 +1,43 @@
+"""Questions that share a run of words with a benchmark are not trained on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from curation.load import Source, rows, values
+
+WORDS = 10
+_WORD = re.compile(r"[A-Za-z]+|\d+|\\[A-Za-z]+")
+
+
+@dataclass(frozen=True)
+class Grams:
+    """The n-grams of benchmark questions; a question with fewer than n words counts as a whole."""
+
+    known: frozenset[tuple[str, ...]] = frozenset()
+    n: int = WORDS
+
+    def found_in(self, question: str) -> str | None:
+        """The first run of words that the question shares with a benchmark."""
+        return next((" ".join(gram) for gram in grams(question, self.n) if gram in self.known), None)
+
+
+def grams(text: str, n: int) -> Iterator[tuple[str, ...]]:
+    words = [word.lower() for word in _WORD.findall(text)]
+    if words and len(words) < n:
+        yield tuple(words)
+    for start in range(len(words) - n + 1):
+        yield tuple(words[start : start + n])
+
+
+def grams_of(questions: Iterable[str], n: int = WORDS) -> Grams:
+    return Grams(frozenset(gram for question in questions for gram in grams(question, n)), n)
+
+
+def benchmark_questions(benchmarks: Sequence[Source]) -> Iterator[str]:
+    """All questions of the benchmarks. Raises BadInput where one does not open."""
+    for source in benchmarks:
+        for row in rows(source):
+            yield from (str(question) for question in values(row, source.columns.question))

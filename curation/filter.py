@@ -1,0 +1,101 @@
+"""Stage 6: packed traces that are parallel enough and whole go on (section 3.2.4), each other one with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+from curation.components import PHASES
+from curation.decontaminate import Grams
+from curation.stages import Outcome, Record, Rejection
+
+
+@dataclass
+class Thresholds:
+    """What a trace must reach; the first one that it misses is its reason.
+
+    min_ratio       #steps / #stages as the paper counts it
+    min_coverage    share of the thought, by characters, that the packed trajectory holds
+    max_similarity  of two executions of one stage: shared words / all words of both
+    max_chars       of the trajectory; four characters are about a token
+    """
+
+    min_ratio: float = 1.5
+    min_coverage: float = 1.0
+    max_similarity: float = 0.9
+    max_chars: int = 60_000
+
+
+@dataclass(frozen=True)
+class Filter:
+    thresholds: Thresholds
+    benchmarks: Grams = field(default_factory=Grams)
+
+    def __call__(self, record: Record) -> Outcome:
+        for check in (self._ratio, self._contents, self._siblings, self._length, self._benchmark):
+            if found := check(record):
+                return Rejection(record["id"], record["index"], "filter", *found)
+        return record
+
+    def _ratio(self, record: Record) -> tuple[str, str] | None:
+        if record["ratio"] >= self.thresholds.min_ratio:
+            return None
+        return "ratio", f"{record['ratio']:.2f} steps a stage, below {self.thresholds.min_ratio}"
+
+    def _contents(self, record: Record) -> tuple[str, str] | None:
+        """The steps, rejoined, are the source, and the trajectory holds them."""
+        trace = record["trace"]
+        phases = [step[phase] for step in trace["steps"] for phase in PHASES if step[phase]]
+        if trace["thought"] and not same_letters("".join(phases), trace["thought"]):
+            return "rejoined text", "the steps in their order are not the thought"
+        share = coverage(phases, "\n".join(texts(record["trajectory"])))
+        if share >= self.thresholds.min_coverage:
+            return None
+        return "coverage", f"{share:.1%} of the thought, below {self.thresholds.min_coverage:.1%}"
+
+    def _siblings(self, record: Record) -> tuple[str, str] | None:
+        for number, stage in enumerate(record["trajectory"]["stages"], 1):
+            words = [set(execution["text"].split()) for execution in stage["executions"]]
+            for (j, first), (k, second) in combinations(enumerate(words, 1), 2):
+                if similarity(first, second) > self.thresholds.max_similarity:
+                    return "duplicate siblings", f"executions {number}.{j} and {number}.{k} say the same"
+        return None
+
+    def _length(self, record: Record) -> tuple[str, str] | None:
+        chars = sum(map(len, texts(record["trajectory"])))
+        if chars <= self.thresholds.max_chars:
+            return None
+        return "too long", f"{chars} characters, above {self.thresholds.max_chars}"
+
+    def _benchmark(self, record: Record) -> tuple[str, str] | None:
+        found = self.benchmarks.found_in(record["trace"]["question"])
+        return ("in a benchmark", f"shares {found!r}") if found else None
+
+
+def texts(trajectory: dict[str, Any]) -> Iterator[str]:
+    """All that a packed trajectory says, in its order."""
+    for stage in trajectory["stages"]:
+        for prompt in stage["prompts"]:
+            yield from (prompt["lead"], prompt["text"])
+        yield stage["tail"]
+        yield from (execution["text"] for execution in stage["executions"])
+    yield trajectory["final_answer"]
+
+
+def coverage(pieces: Sequence[str], whole: str) -> float:
+    """The share of the pieces, by characters, that the whole contains word for word."""
+    total = sum(map(len, pieces))
+    return sum(len(piece) for piece in pieces if piece in whole) / total if total else 1.0
+
+
+def same_letters(one: str, other: str) -> bool:
+    """Equal but for white space."""
+    return "".join(one.split()) == "".join(other.split())
+
+
+def similarity(one: set[str], other: set[str]) -> float:
+    """Jaccard: common words / all words."""
+    either = len(one | other)
+    return len(one & other) / either if either else 1.0

@@ -1,0 +1,180 @@
+"""What every stage shares: JSON lines in, JSON lines out, and an account of what was dropped.
+
+A stage's files appear whole, by a rename, and its account last: after a kill at any moment a stage has been done
+or it has not. One that was done on the same input with the same settings is not done again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import time
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A trace that leaves the pipeline: where, why in words that are counted, and the particulars.
+
+    `passing`: another attempt may succeed, since it was the endpoint that failed; its stage is not done yet.
+    """
+
+    id: str
+    index: int
+    stage: str
+    reason: str
+    detail: str = ""
+    passing: bool = False
+
+
+@dataclass(frozen=True)
+class Funnel:
+    """One stage's account: read = kept + the sum of rejected; `calls` is what it asked for and what that cost."""
+
+    stage: str
+    read: int
+    kept: int
+    rejected: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    calls: list[Record] = field(default_factory=list)
+    reused: bool = False
+
+
+Outcome = Record | Rejection
+Work = Callable[[Record], Outcome | Awaitable[Outcome]]
+Watch = Callable[[Funnel], None]
+
+
+def read_jsonl(path: Path) -> Iterator[Record]:
+    with path.open() as file:
+        for line in file:
+            yield json.loads(line)
+
+
+def to_line(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, ensure_ascii=False) + "\n"
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[TextIO]:
+    """Writes a file that appears, complete and on disk, when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        with partial.open("w") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a run in `folder`: it reads `source`'s records and writes NAME.jsonl and rejected/NAME.jsonl.
+
+    settings   what its result depends on beside the records
+    window     records in the works at a time, for work that waits for an endpoint
+    calls      the account of its calls so far
+    """
+
+    name: str
+    folder: Path
+    work: Work
+    settings: Mapping[str, Any]
+    window: int = 1
+    calls: Callable[[], list[Record]] = list
+
+    @property
+    def path(self) -> Path:
+        return self.folder / f"{self.name}.jsonl"
+
+    @property
+    def rejected(self) -> Path:
+        return self.folder / "rejected" / f"{self.name}.jsonl"
+
+    @property
+    def account(self) -> Path:
+        return self.folder / "funnel" / f"{self.name}.json"
+
+    def done(self, digest: str) -> Funnel | None:
+        """Its account, if it was done on this input with these settings."""
+        if not (self.account.is_file() and self.path.is_file() and self.rejected.is_file()):
+            return None
+        account = json.loads(self.account.read_text())
+        if account.pop("digest") != digest:
+            return None
+        return Funnel(**account | {"reused": True})
+
+    async def run(self, source: Path, watch: Watch) -> Funnel:
+        """Does what is not done yet. Raises what the work raises; then nothing of the stage has changed."""
+        digest = self.digest(file_digest(source))
+        if account := self.done(digest):
+            return account
+        return await self.write(self.outcomes(read_jsonl(source)), digest, watch)
+
+    def digest(self, source: str) -> str:
+        return hashlib.sha256(to_line({"stage": self.name, "source": source, **self.settings}).encode()).hexdigest()
+
+    async def write(self, outcomes: AsyncIterator[Outcome], digest: str, watch: Watch) -> Funnel:
+        start, kept, reasons, passing = time.monotonic(), 0, Counter[str](), False
+        with whole_file(self.path) as out, whole_file(self.rejected) as dropped:
+            async for outcome in outcomes:
+                if isinstance(outcome, Rejection):
+                    dropped.write(to_line(asdict(outcome)))
+                    reasons[outcome.reason] += 1
+                    passing = passing or outcome.passing
+                else:
+                    out.write(to_line(outcome))
+                    kept += 1
+                watch(Funnel(self.name, kept + reasons.total(), kept, reasons, time.monotonic() - start))
+        seconds = round(time.monotonic() - start, 2)
+        account = Funnel(self.name, kept + reasons.total(), kept, dict(reasons.most_common()), seconds, self.calls())
+        with whole_file(self.account) as file:
+            json.dump(asdict(account) | {"digest": "" if passing else digest}, file, indent=2)
+        return account
+
+    async def outcomes(self, records: Iterable[Record]) -> AsyncIterator[Outcome]:
+        """The work's outcomes, in the order of the records."""
+        tasks: deque[asyncio.Future[Outcome]] = deque()
+        try:
+            for record in records:
+                outcome = self.work(record)
+                if isinstance(outcome, dict | Rejection):
+                    yield outcome
+                    continue
+                tasks.append(asyncio.ensure_future(outcome))
+                while len(tasks) >= self.window or (tasks and tasks[0].done()):
+                    yield await tasks.popleft()
+                await asyncio.sleep(0)
+            while tasks:
+                yield await tasks.popleft()
+        finally:
+            await asyncio.gather(*tasks, return_exceptions=True)  # what is under way is paid for: let it be kept
+
+
+async def each(outcomes: Iterable[Outcome]) -> AsyncIterator[Outcome]:
+    for outcome in outcomes:
+        yield outcome
+
+
+def funnels(folder: Path, order: Sequence[str]) -> list[Funnel]:
+    """The accounts of all stages that have ended in that folder, in that order."""
+    paths = [folder / "funnel" / f"{name}.json" for name in order]
+    rows = [json.loads(path.read_text()) for path in paths if path.is_file()]
+    return [Funnel(**{key: value for key, value in row.items() if key != "digest"}) for row in rows]
+
+
+def file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,21 @@
+"""Stage 2: thoughts whose final answer is right go on (paper, section 4: filtered for correctness)."""
+
+from __future__ import annotations
+
+from curation.stages import Outcome, Record, Rejection
+from sprint_sgl.answers import extract_answer, same_answer
+
+
+def verify(record: Record, time_limit: float = 5.0) -> Outcome:
+    """The record with the answer that its thought reaches, compared by math-verify within `time_limit` seconds."""
+    gold = extract_answer(record["answer"]) or record["answer"]
+    given = extract_answer(record["response"]) or extract_answer(record["text"])
+    if given is None:
+        return _rejected(record, "no answer", f"neither \\boxed{{}} nor an answer tag; expected {gold}")
+    if not same_answer(given, gold, time_limit):
+        return _rejected(record, "wrong answer", f"{given} instead of {gold}")
+    return record | {"answer": gold}
+
+
+def _rejected(record: Record, reason: str, detail: str) -> Rejection:
+    return Rejection(record["id"], record["index"], "verify", reason, detail)

@@ -1,0 +1,220 @@
+"""The whole curation through its own command: every trace becomes a row or a rejection, once, whatever happens."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_endpoint import Answer, FakeEndpoint, by_hook
+
+from curation.stages import read_jsonl
+
+ROOT = Path(__file__).parents[1]
+ROWS = ("sprint.train.jsonl", "sprint.valid.jsonl", "rft.train.jsonl", "rft.valid.jsonl")
+PARAGRAPH = "First, let me compute {n} + {k}.\nThe units add up to {u}.\nThe tens stay as they are.\nSo it is {v}.\n"
+
+
+def trace(number: int) -> dict[str, Any]:
+    """A thought of several paragraphs about a sum; every fifth ends in a wrong answer."""
+    moves = [PARAGRAPH.format(n=number, k=k, u=(number + k) % 10, v=number + k) for k in range(1, 8)]
+    thought = "Okay, I need to add numbers.\n\n" + "\nAlternatively, another way.\n".join(moves)
+    said = number + 7 + (number % 5 == 0)
+    return {
+        "question": f"What is {number} + 7, worked out in at least a handful of quite different ways by you?",
+        "response": f"<think>\n{thought}\n</think>\nThe answer is \\boxed{{{said}}}.",
+        "answer": str(number + 7),
+    }
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "traces.jsonl"
+    path.write_text("".join(json.dumps(trace(number)) + "\n" for number in range(1, 31)))
+    return path
+
+
+@pytest.fixture
+def endpoint() -> Iterator[FakeEndpoint]:
+    with FakeEndpoint() as server:
+        yield server
+
+
+def command(source: Path, out: Path, *options: str, endpoint: FakeEndpoint | None = None) -> list[str]:
+    words = [f"source.path={source}", f"out={out}", "filter.min_ratio=1", *options]
+    if endpoint:
+        words += ["teacher=sglang", "models.extract=m", "models.dag=m", f"teacher.base_url={endpoint.url}"]
+        words += ["teacher.structured=false", f"teacher.cache={out.parent / 'cache'}", "teacher.max_retries=1"]
+    return [sys.executable, "-m", "curation.curate", *sorted(words, key=lambda word: not word.startswith("--"))]
+
+
+def curate(
+    source: Path, out: Path, *options: str, endpoint: FakeEndpoint | None = None, status: int = 0
+) -> subprocess.CompletedProcess[str]:
+    words = command(source, out, *options, endpoint=endpoint)
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def ids(path: Path) -> list[str]:
+    return [record["id"] for record in read_jsonl(path)]
+
+
+def fates(out: Path) -> list[str]:
+    """The ids of all kept traces and of all rejections, each as often as it stands there."""
+    rejected = [id for path in sorted((out / "rejected").glob("*.jsonl")) for id in ids(path)]
+    return sorted(ids(out / "filter.jsonl") + rejected)
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    return {name: (out / name).read_bytes() for name in ROWS}
+
+
+def test_without_a_key_every_trace_becomes_rows_or_a_rejection(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    curate(source, out)
+    assert fates(out) == sorted(ids(out / "load.jsonl"))
+    rejected = {r["reason"] for path in (out / "rejected").glob("*.jsonl") for r in read_jsonl(path)}
+    assert "wrong answer" in rejected
+    rows = list(read_jsonl(out / "sprint.train.jsonl")) + list(read_jsonl(out / "sprint.valid.jsonl"))
+    assert len(rows) == len(ids(out / "filter.jsonl"))
+    assert {row["annotator"] for row in rows} == {"rules"}
+    assert all(row["messages"][1]["content"].startswith("<Plan_1>") for row in rows)
+    for name in ("report.html", "README.md", "funnel.json", "account.json"):
+        assert (out / name).stat().st_size
+
+
+def test_rft_rows_hold_the_thought_as_it_stood(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    curate(source, out)
+    texts = {record["id"]: record["text"] for record in read_jsonl(out / "verify.jsonl")}
+    rows = list(read_jsonl(out / "rft.train.jsonl"))
+    assert rows
+    assert all(texts[row["id"]] in row["messages"][1]["content"] for row in rows)
+
+
+def test_a_second_run_asks_and_pays_nothing(source: Path, tmp_path: Path, endpoint: FakeEndpoint) -> None:
+    out = tmp_path / "out"
+    curate(source, out, endpoint=endpoint)
+    asked, before = len(endpoint.log), contents(out)
+    assert asked == 2 * len(ids(out / "verify.jsonl"))
+    curate(source, out, endpoint=endpoint)
+    curate(source, tmp_path / "elsewhere", endpoint=endpoint)
+    assert len(endpoint.log) == asked
+    assert contents(out) == contents(tmp_path / "elsewhere") == before
+
+
+def troubled(request: dict[str, Any]) -> Answer | str:
+    """By the prompt: 500s, 429s, cut-off replies, nonsense, an overlap, prose around a good answer."""
+    text = by_hook(request)
+    match sum(map(ord, request["messages"][0]["content"])) % 8:
+        case 0:
+            return Answer(status=500)
+        case 1:
+            return Answer(status=429)
+        case 2:
+            return Answer(text[: len(text) // 2], finish="length")
+        case 3:
+            return "I am sorry, I cannot do that."
+        case 4:
+            return text.replace("Lines 2-6", "Lines 2-9")
+        case 5:
+            return f"Certainly! Here you are:\n\n{text}\n\nLet me know if you need more."
+        case _:
+            return text
+
+
+def test_whatever_the_endpoint_does_the_counts_add_up(source: Path, tmp_path: Path, endpoint: FakeEndpoint) -> None:
+    out = tmp_path / "out"
+    endpoint.script = troubled
+    curate(source, out, endpoint=endpoint)
+    assert fates(out) == sorted(ids(out / "load.jsonl"))
+    for account in json.loads((out / "funnel.json").read_text()):
+        assert account["read"] == account["kept"] + sum(account["rejected"].values())
+    reasons = {r["reason"] for r in read_jsonl(out / "rejected" / "extract.jsonl")}
+    assert {"server error", "rate limited", "cut off", "no components"} <= reasons
+    endpoint.script = by_hook
+    curate(source, out, endpoint=endpoint)
+    later = {r["reason"] for r in read_jsonl(out / "rejected" / "extract.jsonl")}
+    assert not later & {"server error", "rate limited"}
+
+
+def test_killed_again_and_again_it_pays_each_answer_once(source: Path, tmp_path: Path, endpoint: FakeEndpoint) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed" / "out"
+    curate(source, whole, endpoint=endpoint)
+    calls = len(endpoint.log)
+    endpoint.log.clear()
+    endpoint.seconds = 0.1
+    under_way = 4
+    kills = 0
+    for seed in range(6):
+        options = [f"teacher.concurrency={under_way}"]
+        process = subprocess.Popen(
+            command(source, killed, *options, endpoint=endpoint), cwd=ROOT, stderr=subprocess.DEVNULL
+        )
+        time.sleep(1.5 + 3 * random.Random(seed).random())
+        kills += process.poll() is None
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    curate(source, killed, endpoint=endpoint)
+    assert contents(killed) == contents(whole)
+    assert fates(killed) == fates(whole)
+    assert calls <= len(endpoint.log) <= calls + kills * under_way
+
+
+def test_a_budget_stops_the_run_and_a_larger_one_goes_on(source: Path, tmp_path: Path, endpoint: FakeEndpoint) -> None:
+    out = tmp_path / "out"
+    price = "+teacher.prices={m: {input: 1000, output: 1000}}"
+    stopped = curate(source, out, price, "teacher.budget=25", endpoint=endpoint, status=1)
+    assert "budget" in stopped.stderr
+    asked = len(endpoint.log)
+    curate(source, out, price, "teacher.budget=1000", endpoint=endpoint)
+    assert 0 < asked < len(endpoint.log) == 2 * len(ids(out / "verify.jsonl"))
+
+
+def test_two_shards_under_joblib_merge_into_the_rows_of_one_run(source: Path, tmp_path: Path) -> None:
+    one, parts = tmp_path / "one", tmp_path / "parts"
+    curate(source, one)
+    curate(source, parts, "--multirun", "shards=2", "shard=0,1", "hydra/launcher=joblib")
+    merge = [sys.executable, "-m", "curation.merge", f"source.path={source}", f"out={parts}", "filter.min_ratio=1"]
+    done = subprocess.run([*merge, "shards=2"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert contents(parts) == contents(one)
+    assert fates(parts) == fates(one)
+
+
+def test_a_dry_run_names_what_is_left_to_pay_and_asks_nothing(
+    source: Path, tmp_path: Path, endpoint: FakeEndpoint
+) -> None:
+    done = curate(source, tmp_path / "out", "dry_run=true", endpoint=endpoint)
+    assert not endpoint.log
+    assert "extract" in done.stdout
+    assert "24" in done.stdout  # of 30 traces, those with a right answer
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["source.path=nowhere.jsonl"], "nowhere.jsonl is not there"),
+        (["source.columns.question=query"], "no column 'query'"),
+        (["stages=[extract]"], "run the stages before extract first"),
+        (["stages=[pack,fold]"], "'fold' is not a stage"),
+        (["shard=3"], "shard=3"),
+        (["models.extract=gpt-4o"], "models.dag=rules"),
+        (["benchmarks=[{path: nothing.jsonl}]"], "nothing.jsonl is not there"),
+    ],
+)
+def test_bad_input_is_one_clear_line(source: Path, tmp_path: Path, options: list[str], said: str) -> None:
+    done = curate(source, tmp_path / "out", *options, status=1)
+    assert said in done.stderr
+    assert len([line for line in done.stderr.splitlines() if line.startswith("sprint-sgl:")]) == 1

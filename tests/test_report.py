@@ -1,0 +1,267 @@
+"""The report of a run says what its files say, shows text without running it, and is the same each time."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import re
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from curation.calls import Line
+from curation.curate import CONF, Config, settings_of
+from curation.drawing import RADIUS, picture
+from curation.filter import Filter, Thresholds
+from curation.pack import packed_record
+from curation.report import command, print_summary, summarise, write_card, write_html
+from curation.rows import RowSettings, write_rows
+from curation.shape import Example, Measure, Shape, shape_of
+from curation.stages import Funnel, Record, Stage, read_jsonl, to_line
+from curation.trace import Step, Trace
+
+LONG = "one {0}\ntwo {0}\nthree {0}"
+ATTACK = "<script>alert(1)</script> ![x](https://example.org/x.png)"
+PAID = {"stage": "extract", "model": "gpt-4o"} | asdict(Line(calls=5, prompt_tokens=4000, total_dollars=0.25))
+SETTINGS: dict[str, Any] = {
+    "source": {"path": "some/traces", "name": None, "split": "train"},
+    "models": {"extract": "gpt-4o", "dag": "gpt-4o-mini"},
+    "min_lines": 3,
+    "filter": {"min_ratio": 1.5, "min_coverage": 1.0, "max_similarity": 0.9, "max_chars": 60_000},
+    "benchmarks": ["HuggingFaceH4/MATH-500"],
+    "rows": {"format": "transcript", "executors": 0, "prompt_style": "sprint", "validation": 0.5},
+    "license": "cc-by-4.0",
+}
+
+
+def make_trace(name: str, *parents: tuple[int, ...], question: str = "How many?") -> Trace:
+    """A step for each tuple of parents; one that has none there but is not the first only plans."""
+    steps = (
+        Step(f"plan {n}", f"prompt {n}", LONG.format(f"{name} {n}"), parents=needed)
+        if needed or n == 1
+        else Step(f"only plan {n}")
+        for n, needed in enumerate(parents, 1)
+    )
+    return Trace(name, question, tuple(steps), "\\boxed{4}", annotator="rules")
+
+
+WIDE = make_trace("wide", (), (1,), (1,), (1,), (2, 3, 4), question=ATTACK)
+CHAIN = make_trace("chain", (), (1,), (2,))
+MIXED = make_trace("mixed", (), (), (2,), (1, 3), (2, 4), question="What is 2 + 2?")
+TRACES = [WIDE, CHAIN, MIXED, *(make_trace(f"other {n}", (), (1,), (1,), question=f"Which {n}?") for n in range(5))]
+
+
+def record_of(trace: Trace, index: int = 0) -> Record:
+    return {"id": trace.id, "index": index, "annotator": trace.annotator, "trace": trace.to_dict()}
+
+
+def write_run(
+    folder: Path, min_ratio: float = 1.5, lines: Sequence[Record] = (PAID,), traces: Sequence[Trace] = TRACES
+) -> Path:
+    """A run's folder from its dag stage on, as the stages write it."""
+    folder.mkdir(exist_ok=True)
+    (folder / "dag.jsonl").write_text("".join(to_line(record_of(trace, n)) for n, trace in enumerate(traces)))
+    stages = [
+        Stage("pack", folder, packed_record, {}),
+        Stage("filter", folder, Filter(Thresholds(min_ratio=min_ratio)), {}),
+    ]
+    funnel = [Funnel("dag", len(traces) + 2, len(traces), {"no components": 2})]
+    for stage, before in zip(stages, ("dag", "pack"), strict=True):
+        funnel.append(asyncio.run(stage.run(folder / f"{before}.jsonl", lambda _: None)))
+    (folder / "funnel.json").write_text(json.dumps([asdict(stage) for stage in funnel]))
+    (folder / "account.json").write_text(json.dumps({"lines": lines}))
+    write_rows(read_jsonl(folder / "filter.jsonl"), RowSettings(validation=0.5), folder)
+    return folder
+
+
+def page_of(folder: Path) -> str:
+    write_html(summarise(folder), folder / "report.html")
+    return (folder / "report.html").read_text()
+
+
+def card_of(folder: Path) -> str:
+    write_card(summarise(folder), SETTINGS, folder / "README.md")
+    return (folder / "README.md").read_text()
+
+
+def printed(folder: Path) -> str:
+    console = Console(width=120, file=io.StringIO())
+    with console.capture() as capture:
+        print_summary(summarise(folder), console)
+    return capture.get()
+
+
+def test_every_stage_reads_what_the_one_before_kept_and_its_reasons_add_up(tmp_path: Path) -> None:
+    summary = summarise(write_run(tmp_path))
+    for stage in summary.funnel:
+        assert stage.read == stage.kept + sum(stage.rejected.values())
+    assert [stage.read for stage in summary.funnel[1:]] == [stage.kept for stage in summary.funnel[:-1]]
+    assert summary.read == 10
+    assert (summary.packed.traces, summary.kept.traces) == (8, 7)
+    assert summary.annotators == {"rules": 7}
+
+
+def test_a_page_loads_nothing(tmp_path: Path) -> None:
+    page = page_of(write_run(tmp_path))
+    loads = re.findall(r"""(?:src|href|action|data)\s*=\s*["']?([^"'\s>]*)|url\(([^)]*)\)|(@import)""", page)
+    assert loads
+    assert {found for groups in loads for found in groups if found and not found.startswith("#")} == set()
+    assert "<script" not in page
+
+
+def test_text_of_a_trace_is_shown_and_not_run(tmp_path: Path) -> None:
+    page = page_of(write_run(tmp_path))
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "<script>" not in page
+
+
+def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
+    one, other = write_run(tmp_path / "one"), write_run(tmp_path / "other")
+    assert page_of(one) == page_of(other) == page_of(one)
+    assert card_of(one) == card_of(other)
+
+
+def test_a_page_draws_every_step_of_its_examples_once(tmp_path: Path) -> None:
+    folder = write_run(tmp_path)
+    drawn = re.findall(r'<g class="(executes|plans)" id="trace-(\d+)-step-(\d+)"', page_of(folder))
+    expected = [
+        ("executes" if executes else "plans", str(place), str(number))
+        for place, example in enumerate(summarise(folder).examples, 1)
+        for number, executes in enumerate(example.executes, 1)
+    ]
+    assert drawn == expected
+
+
+@st.composite
+def examples(draw: st.DrawFn) -> Example:
+    count = draw(st.integers(1, 12))
+    parents = [
+        draw(st.sets(st.integers(1, number - 1), max_size=3)) if number > 1 else set() for number in range(1, count + 1)
+    ]
+    steps = tuple(
+        Step(f"plan {n}", f"prompt {n}", LONG.format(n), parents=tuple(sorted(needed)))
+        if draw(st.booleans())
+        else Step(f"plan {n}", parents=tuple(sorted(needed)))
+        for n, needed in enumerate(parents, 1)
+    )
+    return Example.of(packed_record(record_of(Trace("t", "q", steps, "4"))))
+
+
+@given(examples())
+def test_a_picture_has_every_step_once_in_the_band_of_its_stage(example: Example) -> None:
+    drawn = picture(example)
+    assert [node.number for node in drawn.nodes] == list(range(1, len(example.trace.steps) + 1))
+    for node, stage in zip(drawn.nodes, example.sigma, strict=True):
+        band = drawn.bands[stage - 1]
+        assert band.x + RADIUS < node.x < band.x + band.width - RADIUS
+        assert RADIUS < node.y < drawn.height - RADIUS
+
+
+@given(examples())
+def test_steps_stand_apart_and_curves_run_from_parents_to_children(example: Example) -> None:
+    drawn = picture(example)
+    centres = [(node.x, node.y) for node in drawn.nodes]
+    for n, (x, y) in enumerate(centres):
+        assert all(abs(x - a) > 2 * RADIUS or abs(y - b) > 2 * RADIUS for a, b in centres[:n])
+    assert all(curve.x1 < curve.x2 for curve in drawn.curves)
+    edges = sum(len(step.parents) for step in example.trace.steps)
+    assert sum(curve.arrives for curve in drawn.curves) == edges
+
+
+@given(examples())
+def test_a_step_executes_if_the_trajectory_holds_its_execution(example: Example) -> None:
+    assert list(example.executes) == [bool(step.execution) for step in example.trace.steps]
+
+
+def test_a_run_that_kept_nothing_still_reports(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, min_ratio=100.0)
+    summary = summarise(folder)
+    assert summary.kept == Shape()
+    assert summary.examples == ()
+    assert "No trace was kept." in page_of(folder)
+    assert "| filter | 8 | 0 | 8 | ratio 8 |" in card_of(folder)
+    assert "ratio 8" in printed(folder)
+
+
+def test_a_run_that_packed_nothing_still_reports(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, lines=(), traces=())
+    assert "No model was asked." in page_of(folder)
+    assert "| pack | 0 | 0 | 0 |  |" in card_of(folder)
+    assert "no components 2" in printed(folder)
+
+
+def test_the_cards_counts_are_those_of_the_files(tmp_path: Path) -> None:
+    folder = write_run(tmp_path)
+    card = card_of(folder)
+    told = dict(re.findall(r"^\| (\w+\.\w+\.jsonl) \| (\d+) \|$", card, re.MULTILINE))
+    assert told == {path.name: str(len(path.read_text().splitlines())) for path in folder.glob("*.*.jsonl")}
+    assert "\n7 traces." in card
+    assert "7 were annotated by rules and 0 with an LLM" in card
+
+
+def test_the_cards_front_matter_names_the_files_that_have_rows(tmp_path: Path) -> None:
+    folder = write_run(tmp_path)
+    head = yaml.safe_load(card_of(folder).split("---\n")[1])
+    assert head["license"] == "cc-by-4.0"
+    files = {data["path"] for config in head["configs"] for data in config["data_files"]}
+    assert files == {path.name for path in folder.glob("*.*.jsonl") if path.stat().st_size}
+
+
+def settings_by(*overrides: str) -> dict[str, Any]:
+    with hydra.initialize_config_dir(CONF, version_base="1.3"):
+        config: Config = OmegaConf.to_object(hydra.compose("curate", overrides=list(overrides)))  # type: ignore[assignment]
+    return settings_of(config)
+
+
+def test_the_cards_command_gives_the_same_settings_again() -> None:
+    settings = settings_by(
+        "source.path=my folder/traces.jsonl",
+        "source.columns.response=generations.*",
+        r"++source.where={a.0.kind: 'it\'s | \\', level: 3}",
+        "models={extract: gpt-4o, dag: gpt-4o-mini}",
+        "filter.min_ratio=2",
+        "benchmarks=[{path: HuggingFaceH4/MATH-500}]",
+        "rows.format=mixed",
+    )
+    words = shlex.split(command(settings).replace("\\\n", ""))
+    assert words[:2] == ["sprint-sgl", "curate"]
+    assert settings_by(*words[2:]) == settings
+
+
+def test_costs_of_shards_are_added_by_stage_and_model(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, lines=(PAID, PAID, PAID | {"model": "other"}))
+    assert [(cost.model, cost.line.calls) for cost in summarise(folder).costs] == [("gpt-4o", 10), ("other", 5)]
+    assert "0.75" in printed(folder)
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.0, 1), (0.5, 2), (0.75, 2), (0.76, 5), (1.0, 5)])
+def test_a_quantile_is_the_smallest_value_that_enough_do_not_exceed(share: float, value: float) -> None:
+    assert Measure("m", Counter([1, 2, 2, 5])).quantile(share) == value
+
+
+def test_the_shape_counts_stages_prompts_and_executions() -> None:
+    shape = shape_of([packed_record(record_of(WIDE)), packed_record(record_of(MIXED))])
+    assert shape.ratio == {round(5 / 3, 2): 2}
+    assert shape.width == {1: 4, 2: 1, 3: 1}
+    assert shape.executions == {5: 1, 4: 1}
+    assert shape.plan_only == pytest.approx(0.1)
+
+
+def test_the_saving_is_the_part_of_the_trace_that_is_off_the_critical_path() -> None:
+    branch = "\n".join(["x" * 33] * 3)
+    steps = tuple(Step("", "p", branch.replace("x", letter)) for letter in "abcd")
+    example = Example.of(packed_record(record_of(Trace("t", "q", steps, "4"))))
+    longest = 4 + len(branch) + len("4")
+    assert example.saving == round(100 * (1 - longest / (4 * len(branch) + 3 * 2 + 1)))
