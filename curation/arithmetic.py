@@ -52,7 +52,7 @@ def check_drill(rng: random.Random, items: int = CHECKS) -> Row:
         for _ in range(items)
     ]
     judged = ", ".join(f"{op} {'yes' if op.value in usable else 'no'}" for op in ops)
-    listed = ", ".join(map(str, usable))
+    listed = ", ".join(f"{value} yes" for value in usable)
     return make_row(f"{', '.join(map(_task, ops))}.\nI can use {listed}.\n", f"{judged}.\n")
 
 

@@ -19,7 +19,8 @@ from rich.progress import track
 from curation.arithmetic import check_drill, drill
 from curation.countdown import write
 from curation.pack import pack
-from curation.reformat import Row, RowFormat, rft_row, sample_rows, sprint_rows
+from curation.reformat import Row, RowFormat, rft_row, sprint_rows
+from curation.stages import whole_file
 from curation.trace import Trace
 from sprint_sgl.console import one_line_errors
 from sprint_sgl.countdown import Problem, problems
@@ -41,7 +42,7 @@ class Config:
     """Where the rows go and what they are.
 
     row_format   transcript, per_call or mixed (see curation/reformat.py)
-    wholes       share of the trajectories whose first row (the transcript, in mixed) is kept
+    wholes       share of the trajectories whose transcript is kept in mixed
     executors    executor rows kept of each trajectory, longer ones less often
     drills       rows of plain arithmetic, the same for both models
     checks       rows of results to be looked up in a list, the same for both models
@@ -78,9 +79,10 @@ def rows_of(trace: Trace, config: Config, style: PromptStyle, rng: random.Random
     if packed.ratio < config.min_ratio:
         return None
 
-    whole, *executors = sprint_rows(packed, style, config.row_format)
-    wholes = [whole] if config.wholes >= 1 or rng.random() < config.wholes else []
-    return [*wholes, *sample_rows(executors, config.executors, rng)], rft_row(trace, style)
+    rows = sprint_rows(packed, style, config.row_format, config.executors, rng)
+    if config.row_format is RowFormat.mixed and rng.random() >= config.wholes:
+        rows = rows[1:]
+    return rows, rft_row(trace, style)
 
 
 def drills_of(config: Config, rng: random.Random) -> list[Row]:
@@ -93,7 +95,7 @@ def shuffled(rows: list[Row], rng: random.Random) -> list[Row]:
 
 def write_jsonl(path: Path, rows: Iterable[object]) -> int:
     count = 0
-    with path.open("w") as file:
+    with whole_file(path) as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             count += 1

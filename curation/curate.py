@@ -105,6 +105,11 @@ def check(config: Config) -> None:
         raise BadInput(f"stages={unknown[0]!r} is not a stage; they are {', '.join(ORDER)}")
     if not 0 <= config.shard < config.shards:
         raise BadInput(f"shard={config.shard} is not one of the {config.shards} shards, which start at 0")
+    models = {config.models.extract, config.models.dag} - {RULES}
+    if config.teacher.budget is not None and (unpriced := sorted(models - config.teacher.prices.keys())):
+        raise BadInput(
+            f"teacher.budget needs the price of {unpriced[0]}: '+teacher.prices={{NAME: {{input: 1, output: 2}}}}'"
+        )
     if config.models.extract != RULES and config.models.dag == RULES:
         raise BadInput("models.dag=rules knows only the components of models.extract=rules: name a model for both")
 
@@ -114,9 +119,9 @@ def make_stages(config: Config, teacher: Teacher) -> dict[str, Stage]:
     benchmarks = grams_of(benchmark_questions(config.benchmarks)) if "filter" in config.stages else Grams()
     works: dict[str, tuple[Work, dict[str, Any]]] = {
         "load": (_same, {"source": asdict(config.source), "shard": [config.shard, config.shards]}),
-        "verify": (partial(verify, time_limit=config.time_limit), {}),
-        "extract": annotation(config.models.extract, extract.by_rules, extract.ask, teacher),
-        "dag": annotation(config.models.dag, dag.by_rules, dag.ask, teacher),
+        "verify": (partial(verify, time_limit=config.time_limit), {"time_limit": config.time_limit}),
+        "extract": annotation(config.models.extract, extract.by_rules, extract.ask, extract.PROMPT.template, teacher),
+        "dag": annotation(config.models.dag, dag.by_rules, dag.ask, dag.PROMPT.template, teacher),
         "pack": (partial(packed_record, min_lines=config.min_lines), {"min_lines": config.min_lines}),
         "filter": (
             Filter(config.filter, benchmarks),
@@ -135,12 +140,13 @@ def _same(record: Record) -> Outcome:
 
 
 def annotation(
-    model: str, by_rules: Work, ask: Callable[..., Awaitable[Outcome]], teacher: Teacher
+    model: str, by_rules: Work, ask: Callable[..., Awaitable[Outcome]], prompt: str, teacher: Teacher
 ) -> tuple[Work, dict[str, Any]]:
     """The work of a stage that rules or a model do, and what its result depends on."""
     if model == RULES:
         return by_rules, {"model": model}
-    return partial(ask, teacher=teacher, model=model), {"model": model, "structured": teacher.config.structured}
+    depends = {"model": model, "structured": teacher.config.structured, "url": teacher.config.url, "prompt": prompt}
+    return partial(ask, teacher=teacher, model=model), depends
 
 
 async def run(config: Config, watch: Watch, teacher: Teacher) -> None:
@@ -190,7 +196,7 @@ def settings_of(config: Config) -> dict[str, Any]:
         "models": asdict(config.models),
         "min_lines": config.min_lines,
         "filter": asdict(config.filter),
-        "benchmarks": [benchmark.path for benchmark in config.benchmarks],
+        "benchmarks": [asdict(benchmark) for benchmark in config.benchmarks],
         "rows": asdict(config.rows) | {"format": config.rows.format.value},
     }
 

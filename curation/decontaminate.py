@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from curation.load import Source, rows, values
+from curation.load import Source, chosen_rows, values
+from sprint_sgl.errors import BadInput
 
 WORDS = 10
 _WORD = re.compile(r"[A-Za-z]+|\d+|\\[A-Za-z]+")
@@ -37,7 +38,12 @@ def grams_of(questions: Iterable[str], n: int = WORDS) -> Grams:
 
 
 def benchmark_questions(benchmarks: Sequence[Source]) -> Iterator[str]:
-    """All questions of the benchmarks. Raises BadInput where one does not open."""
+    """All questions of the benchmarks. Raises BadInput where one does not open or has none in that column."""
     for source in benchmarks:
-        for row in rows(source):
-            yield from (str(question) for question in values(row, source.columns.question))
+        column, found = source.columns.question, 0
+        for row in chosen_rows(source):
+            for question in values(row, column):
+                found += 1
+                yield str(question)
+        if not found:
+            raise BadInput(f"benchmark {source.path} has no questions in {column!r}: name columns.question")

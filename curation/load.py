@@ -92,7 +92,7 @@ def thoughts(source: Source, shard: int = 0, shards: int = 1) -> Iterator[Record
     Raises BadInput where a column is missing from the first row: the mapping is wrong, not the row.
     """
     index, seen = -1, set[str]()
-    for number, row in enumerate(_chosen(source)):
+    for number, row in enumerate(chosen_rows(source)):
         if number == 0:
             _check_columns(row, source.columns)
         for response in values(row, source.columns.response):
@@ -107,7 +107,8 @@ def thoughts(source: Source, shard: int = 0, shards: int = 1) -> Iterator[Record
                 yield record
 
 
-def _chosen(source: Source) -> Iterator[Mapping[str, Any]]:
+def chosen_rows(source: Source) -> Iterator[Mapping[str, Any]]:
+    """The rows that `where` chooses, up to `limit`. Raises BadInput as `rows` does."""
     left = source.limit
     for row in rows(source):
         if left == 0:

@@ -37,17 +37,20 @@ def rft_row(trace: Trace, style: PromptStyle) -> Row:
     return make_row(tags.sequential_opening(trace.question, style), thought)
 
 
-def sprint_rows(packed: Packed, style: PromptStyle, row_format: RowFormat) -> list[Row]:
-    """All rows of one trajectory in that format."""
+def sprint_rows(
+    packed: Packed, style: PromptStyle, row_format: RowFormat, keep: int | None = None, rng: random.Random | None = None
+) -> list[Row]:
+    """The rows of one trajectory in that format; of its executor rows at most `keep`, drawn by `rng`."""
     trajectory = packed.trajectory
     opening = tags.opening(trajectory.question, style)
-    match row_format:
-        case RowFormat.transcript:
-            return [_transcript_row(trajectory, opening)]
-        case RowFormat.per_call:
-            return [*planner_rows(trajectory, opening), *executor_rows(trajectory, opening)]
-        case RowFormat.mixed:
-            return [_transcript_row(trajectory, opening), *executor_rows(trajectory, opening)]
+    if row_format is RowFormat.transcript:
+        return [_transcript_row(trajectory, opening)]
+    executors = list(executor_rows(trajectory, opening))
+    if keep is not None:
+        executors = sample_rows(executors, keep, rng or random.Random(0))
+    if row_format is RowFormat.per_call:
+        return [*planner_rows(trajectory, opening), *executors]
+    return [_transcript_row(trajectory, opening), *executors]
 
 
 def _transcript_row(trajectory: Trajectory, opening: str) -> Row:

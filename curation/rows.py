@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curation.pack import Packed
-from curation.reformat import Row, RowFormat, rft_row, sample_rows, sprint_rows
+from curation.reformat import Row, RowFormat, rft_row, sprint_rows
 from curation.stages import Record, to_line, whole_file
 from curation.trace import Trace
 from sprint_sgl.prompts import PromptStyle, prompt_style
@@ -26,13 +26,13 @@ class RowSettings:
     """How rows are written.
 
     format        transcript, per_call or mixed (see curation/reformat.py)
-    executors     executor rows kept of a trajectory in mixed; 0 keeps all
+    executors     executor rows kept of a trajectory in per_call and mixed; null keeps all
     prompt_style  the instruction texts: sprint, or mini for the small models
     validation    share of the questions that are held out for evaluation
     """
 
     format: RowFormat = RowFormat.transcript
-    executors: int = 0
+    executors: int | None = None
     prompt_style: str = "sprint"
     validation: float = 0.02
 
@@ -61,8 +61,6 @@ def split_of(question: str, validation: float) -> str:
 def rows_of(record: Record, settings: RowSettings, style: PromptStyle) -> Iterator[tuple[str, Row]]:
     trace = Trace.from_dict(record["trace"])
     packed = Packed(Trajectory.from_json(json.dumps(record["trajectory"])), len(trace.steps))
-    rows = sprint_rows(packed, style, settings.format)
-    if settings.executors and settings.format is RowFormat.mixed:
-        rows = [rows[0], *sample_rows(rows[1:], settings.executors, random.Random(record["id"]))]
+    rows = sprint_rows(packed, style, settings.format, settings.executors, random.Random(record["id"]))
     yield from (("sprint", row) for row in rows)
     yield "rft", rft_row(trace, style)

@@ -9,18 +9,6 @@ from pydantic import TypeAdapter
 
 
 @dataclass(frozen=True)
-class Thought:
-    """One row of the source: a question, a reasoning trace as it stood, the reference answer; `index` is its place."""
-
-    id: str
-    index: int
-    question: str
-    text: str
-    answer: str
-    source: str = ""
-
-
-@dataclass(frozen=True)
 class Step:
     """S_i = (P_i, E_i): what the model planned, the prompt for an executor, what it did, what it remarked.
 

@@ -27,7 +27,7 @@ from rich.table import Table
 
 from programs.program import TEMPERATURE
 from programs.sequential import sequential_program
-from programs.sprint import MAX_STAGES, sprint_program
+from programs.sprint import LAUNCHES, MAX_STAGES, sprint_program
 from sprint_sgl.answers import check_countdown
 from sprint_sgl.console import one_line_errors, screen
 from sprint_sgl.countdown import Problem, problems
@@ -39,7 +39,9 @@ from sprint_sgl.show import critical_path
 from sprint_sgl.trajectory import Trajectory
 
 CONF = str(Path(__file__).parents[1] / "conf")
+SIZES = (3, 4)
 METHODS = ("sprint", "sequential")
+MAY_CHANGE = {"out", "problems", "numbers", "block", "url"}  # between two runs into one folder
 
 
 @dataclass
@@ -137,8 +139,9 @@ def blocks(config: Config, done: set[tuple[str, tuple[int, ...], int]]) -> Itera
 
 
 def measure(config: Config, endpoint: Endpoint, path: Path, console: Console) -> list[Record]:
-    """Runs what is missing and returns all records."""
-    records = read_records(path)
+    """Runs what is missing and returns the records of the problems that were asked for."""
+    wanted = {(p.numbers, p.target) for size in config.numbers for p in held_out(size, config.problems, config.seed)}
+    records = [record for record in read_records(path) if (record.numbers, record.target) in wanted]
     work = list(blocks(config, {record.key for record in records}))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress, path.open("a") as file:
@@ -217,6 +220,10 @@ def check(config: Config) -> None:
     for name in ("problems", "concurrency", "block", "max_stages"):
         if getattr(config, name) < 1:
             raise BadInput(f"{name} must be at least 1, got {getattr(config, name)}")
+    if config.launch not in LAUNCHES:
+        raise BadInput(f"launch must be one of {', '.join(LAUNCHES)}, got {config.launch!r}")
+    if unknown := [size for size in config.numbers if size not in SIZES]:
+        raise BadInput(f"numbers={unknown[0]}: Countdown has problems of {' or '.join(map(str, SIZES))} numbers")
     for model in (config.sprint, config.sequential):
         resolve_model(model)
 
@@ -232,11 +239,23 @@ def main(raw: Config) -> None:
         compare(config, screen())
 
 
+def claim(out: Path, config: Config) -> None:
+    """Keeps the config in the folder. Raises BadInput if records there were made with another one."""
+    path, current = out / "config.json", asdict(config)
+    if path.is_file() and (out / "records.jsonl").is_file():
+        before = json.loads(path.read_text())
+        for key in current.keys() - MAY_CHANGE:
+            if before.get(key) != current[key]:
+                made = f"{key}={before.get(key)}, not {key}={current[key]}"
+                raise BadInput(f"{out} holds records of {made}: choose another out=FOLDER")
+    out.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(current, indent=2) + "\n")
+
+
 def compare(config: Config, console: Console) -> None:
     """Runs what is missing of the comparison, prints its table and writes it beside the records."""
     out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "config.json").write_text(json.dumps(asdict(config), indent=2) + "\n")
+    claim(out, config)
     with connect(config.url) if config.url else launch(config.sprint, runtime=config.runtime) as endpoint:
         records = measure(config, endpoint, out / "records.jsonl", console)
     console.print(table(records, config))

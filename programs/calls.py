@@ -11,9 +11,11 @@ from typing import Any
 import sglang as sgl
 from sglang.lang.interpreter import ProgramState
 
-from sprint_sgl.errors import ProgramFailed
+from sprint_sgl.errors import ProgramFailed, RequestFailed
 from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE, PromptStyle, prompt_style
 from sprint_sgl.trajectory import Call
+
+ERROR_LIMIT = 5.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -57,24 +59,37 @@ def collect(state: ProgramState, name: str, branch: Branch, clock: Clock, watch:
     """Waits for the call of that name. Raises ProgramFailed with the branch if it failed."""
     if watch:
         _forward(state, name, branch, watch)
-    if error := state.error():
+    if error := _error(state, name):
         raise ProgramFailed(str(branch), error) from error
     return Written(state[name], account(state.get_meta_info(name), clock))
 
 
-def pump(state: ProgramState, name: str, branch: Branch, watch: Watch) -> None:
-    """Hands the call's text to the watcher from a thread of its own, while others are waited for."""
-    threading.Thread(target=_forward, args=(state, name, branch, watch), daemon=True).start()
+def _error(state: ProgramState, name: str) -> BaseException | None:
+    """What stopped the call. SGLang lets a waiting caller go a moment before it keeps the error."""
+    if error := state.error():
+        return error  # type: ignore[no-any-return]
+    if name in state and (state.get_meta_info(name) or {}).get("finish_reason"):
+        return None
+    state.stream_executor.worker.join(ERROR_LIMIT)
+    return state.error() or RequestFailed("the call ended without a reason")
+
+
+def pump(state: ProgramState, name: str, branch: Branch, watch: Watch) -> threading.Thread:
+    """Hands the call's text to the watcher from a thread of its own, which ends with the text."""
+    thread = threading.Thread(target=_forward, args=(state, name, branch, watch), daemon=True)
+    thread.start()
+    return thread
 
 
 def _forward(state: ProgramState, name: str, branch: Branch, watch: Watch) -> None:
+    seen = 0
     if state.stream_executor.stream:
         for chunk in ProgramState.text_iter(state, name):
+            seen += len(chunk)
             watch(branch, chunk)
-        return
     state.stream_executor.variable_event[name].wait()
-    if name in state:
-        watch(branch, state[name])
+    if name in state and (rest := state[name][seen:]):  # SGLang's stream may end before its text does
+        watch(branch, rest)
 
 
 def style_for(state: ProgramState, name: str | None) -> PromptStyle:
@@ -92,9 +107,9 @@ def account(meta: dict[str, Any], clock: Clock) -> Call:
     end = meta.get("end", time.perf_counter())
     start = meta.get("start", end - meta.get("e2e_latency", 0.0))
     return Call(
-        prompt_tokens=meta["prompt_tokens"],
+        prompt_tokens=meta.get("prompt_tokens", 0),  # an abort in the queue has none
         cached_tokens=meta.get("cached_tokens", 0),
-        completion_tokens=meta["completion_tokens"],
+        completion_tokens=meta.get("completion_tokens", 0),
         start=round(start - clock.zero, 6),
         end=round(end - clock.zero, 6),
         finish=finish,

@@ -23,6 +23,7 @@ from rich.table import Table
 from programs.sprint import sprint_program
 from sprint_sgl.console import one_line_errors, screen
 from sprint_sgl.endpoint import Endpoint
+from sprint_sgl.errors import BadInput
 from sprint_sgl.runtime import DEFAULT_MODEL, connect, running
 from sprint_sgl.settings import settings
 
@@ -115,6 +116,8 @@ ConfigStore.instance().store("cold_start_schema", Config)
 def main(raw: Config) -> None:
     with one_line_errors():
         config = settings(raw, Config)
+        if config.runs < 1:
+            raise BadInput(f"runs must be at least 1, got {config.runs}")
         screen().print(table([cold_start(config) for _ in range(config.runs)]))
 
 

@@ -113,9 +113,20 @@ class Program(SglFunction):  # type: ignore[misc]
         run.raise_failure()
         return run
 
+    def _arguments(self, row: Mapping[str, Any] | Sequence[Any] | str) -> dict[str, Any]:
+        """A row of a batch by name; a text alone is the first argument. Raises BadInput for too many."""
+        if isinstance(row, Mapping):
+            return dict(row)
+        values = (row,) if isinstance(row, str) else tuple(row)
+        if len(values) > len(self.arg_names):
+            raise BadInput(
+                f"{self.func.__name__} takes {', '.join(self.arg_names)}; a row of the batch has {len(values)}"
+            )
+        return dict(zip(self.arg_names, values, strict=False))
+
     def run_batch(
         self,
-        batch_kwargs: Sequence[Mapping[str, Any] | Sequence[Any]],
+        batch_kwargs: Sequence[Mapping[str, Any] | Sequence[Any] | str],
         *,
         num_threads: int | str = "auto",
         progress_bar: bool = False,
@@ -125,10 +136,7 @@ class Program(SglFunction):  # type: ignore[misc]
 
         Every run is carried to its end; then the first failure, if any, is raised.
         """
-        rows = [
-            dict(row) if isinstance(row, Mapping) else dict(zip(self.arg_names, row, strict=False))
-            for row in batch_kwargs
-        ]
+        rows = [self._arguments(row) for row in batch_kwargs]
         if not rows:
             return []
         threads = min(len(rows), 96 if num_threads == "auto" else int(num_threads))

@@ -38,7 +38,12 @@ def solve(question: str, options: Options, endpoint: Endpoint, console: Console 
         endpoint.load_weights(options.baseline)
         endpoint.warm_up()
         with console.status("the sequential model, for comparison") if console else nullcontext():
-            run = sequential_program.run(question, temperature=options.temperature)
+            run = sequential_program.run(
+                question,
+                prompt_style=options.prompt_style,
+                seed=options.seed,
+                temperature=options.temperature,
+            )
         answered.append(Answered.of("sequential", run))
     return answered
 

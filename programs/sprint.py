@@ -17,24 +17,26 @@ released code does.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate, count
+from threading import Thread
 from typing import Literal
 
 from sglang.lang.interpreter import ProgramState, ProgramStateGroup
 
 from programs.calls import Branch, Clock, Watch, Written, collect, pump, style_for, submit
 from programs.program import program
-from programs.straggler import StragglerPolicy, finished, wait_for_siblings
+from programs.straggler import StragglerPolicy, abort, finished, wait_for_siblings
 from sprint_sgl import tags
 from sprint_sgl.answers import extract_answer
-from sprint_sgl.errors import BadInput, ProgramFailed, SprintError
+from sprint_sgl.errors import BadInput, ProgramFailed
 from sprint_sgl.question import checked_question
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
 
+LAUNCHES = ("eager", "barrier")
 MAX_STAGES = 12
 
 
@@ -61,7 +63,7 @@ def sprint_program(
     watch          called with (branch, text) as text appears; with stream=True piece by piece
     """
     question = checked_question(question)
-    if launch not in ("eager", "barrier") or on_failure not in ("raise", "mark") or max_stages < 1:
+    if launch not in LAUNCHES or on_failure not in ("raise", "mark") or max_stages < 1:
         raise BadInput(f"unusable option: launch={launch!r}, on_failure={on_failure!r}, max_stages={max_stages!r}")
     run = _Round(s, Clock(), launch, seed, straggler, on_failure, watch)
     s += tags.opening(question, style_for(s, prompt_style))
@@ -100,6 +102,8 @@ class _Plan:
     prompts: list[Prompt] = field(default_factory=list)
     contexts: list[str] = field(default_factory=list)
     forks: list[ProgramStateGroup] = field(default_factory=list)
+    launched: list[float] = field(default_factory=list)
+    pumps: list[Thread] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     tail: str = ""
     answer: str | None = None
@@ -192,18 +196,22 @@ class _Round:
             group = self.s.fork(1)
             executor = group[0].stream_executor
             executor.text_ = tags.executor_context(plan.stage, plan.contexts[j - 1], j)
-            executor.request_id = f"{executor.sid}-{plan.stage}.{j}"
+            executor.request_id = f"{executor.sid}-{plan.stage}.{j}."  # SGLang aborts by prefix: 1.1 is not 1.10
             executor.sampling_seed = branch_seed(self.seed, plan.stage, j)
             submit(group[0], _name(plan.stage, j), tags.EXECUTOR_STOPS)
             plan.forks.append(group)
+            plan.launched.append(time.monotonic())
             if self.watch:
-                pump(group[0], _name(plan.stage, j), Branch(plan.stage, j), self.watch)
+                plan.pumps.append(pump(group[0], _name(plan.stage, j), Branch(plan.stage, j), self.watch))
 
     def join(self, plan: _Plan) -> tuple[Execution, ...]:
         """Waits for the executors and returns what they wrote, in prompt order."""
         try:
-            cancelled = wait_for_siblings(plan.forks, self.straggler) if self.straggler else frozenset()
-            return tuple(self._execution(plan, j, j in cancelled) for j in range(1, len(plan.forks) + 1))
+            cancelled = wait_for_siblings(plan.forks, plan.launched, self.straggler) if self.straggler else frozenset()
+            executions = tuple(self._execution(plan, j, j in cancelled) for j in range(1, len(plan.forks) + 1))
+            for pumping in plan.pumps:
+                pumping.join()
+            return executions
         finally:
             _end(plan.forks)
 
@@ -217,10 +225,10 @@ class _Round:
             self.repairs.append((("failed_execution", 1),))
             return Execution("", status="failed")
         text, repairs = tags.read_execution(written.text)
-        if written.call.finish == "length":
-            repairs = tags.merge_repairs(repairs, (("truncated", 1),))
-        self.repairs.append(repairs)
-        status = "cancelled" if cancelled else "truncated" if written.call.finish == "length" else "ok"
+        stopped = written.call.finish == "abort"
+        cut = written.call.finish == "length" or (stopped and not cancelled)
+        self.repairs.append(tags.merge_repairs(repairs, (("truncated", 1),)) if cut else repairs)
+        status = "truncated" if cut else "cancelled" if stopped else "ok"
         return Execution(text, status, written.call)  # type: ignore[arg-type]
 
     def forced_answer(self, stage: int) -> _Plan:
@@ -242,11 +250,9 @@ def _name(stage: int, prompt: int) -> str:
 def _end(groups: Sequence[ProgramStateGroup]) -> None:
     """Ends forks for good: one that is left would keep its thread, and the process, alive."""
     for group in groups:
-        executor = group[0].stream_executor
         if not finished(group):
-            with suppress(SprintError):
-                executor.backend.abort(executor.request_id)
-        executor.end()
+            abort(group)
+        group[0].stream_executor.end()
 
 
 def branch_seed(seed: int | None, stage: int, prompt: int) -> int | None:

@@ -14,7 +14,7 @@ import typer
 
 from sprint_sgl import runtime as runtimes
 from sprint_sgl.console import notes, one_line_errors, screen
-from sprint_sgl.errors import LaunchFailed
+from sprint_sgl.errors import BadInput, LaunchFailed
 from sprint_sgl.prompts import prompt_style as load_style
 from sprint_sgl.question import checked_question
 from sprint_sgl.show import costs
@@ -56,7 +56,9 @@ def solve(
     with one_line_errors():
         checked = checked_question(sys.stdin.read() if question == "-" else question)
         style = prompt_style and load_style(prompt_style).name
-        sequential = runtimes.baseline_for(model, baseline) if url is None else None
+        if url and (given := next(filter(None, (model, runtime, baseline)), None)):
+            raise BadInput(f"{given!r} is for a runtime that is started here; the one at --url has its own model")
+        sequential = None if url else runtimes.baseline_for(model, baseline)
         with _endpoint(url, api_key, model, runtime, time_limit) as endpoint:
             program = importlib.import_module("programs.solve")
             options = program.Options(sequential, style, launch, temperature, max_stages, max_new_tokens, seed)

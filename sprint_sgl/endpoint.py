@@ -18,7 +18,7 @@ from sglang.lang.backend.base_backend import BaseBackend
 from sglang.lang.interpreter import StreamExecutor
 from sglang.lang.ir import SglSamplingParams
 
-from sprint_sgl.errors import RequestFailed, RuntimeUnavailable
+from sprint_sgl.errors import BadInput, RequestFailed, RuntimeUnavailable
 from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE
 
 MODEL_NOTES = "sprint.json"
@@ -52,7 +52,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         self._client = httpx.Client(
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
             timeout=self._timeout(time_limit),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=512),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=512, keepalive_expiry=4.0),
         )
         try:
             self.model_info = self._read_model_info()
@@ -75,7 +75,13 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         return dict(self._request("GET", "/server_info").json())
 
     def load_weights(self, model_path: str) -> None:
-        """Swaps in another model of the same architecture and tokenizer; the server keeps running."""
+        """Swaps in another model of the same architecture and tokenizer; the server keeps running.
+
+        Raises BadInput where the two tokenizers are files here and differ: the server would keep its first one.
+        """
+        ours, theirs = (Path(str(path)) / "tokenizer.json" for path in (self.model_info["tokenizer_path"], model_path))
+        if ours.is_file() and theirs.is_file() and ours.read_bytes() != theirs.read_bytes():
+            raise BadInput(f"{model_path} has another tokenizer than {ours.parent}, which the server was started with")
         answer = self._request("POST", "/update_weights_from_disk", {"model_path": model_path}).json()
         if not answer["success"]:
             raise RequestFailed(f"{self.url} did not load {model_path}: {answer['message']}")
@@ -154,10 +160,15 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         for attempt in range(self.reconnects + 1):
             try:
                 response = self._client.request(
-                    method, self.url + path, json=body, timeout=self._timeout(time_limit or self.time_limit)
+                    method,
+                    self.url + path,
+                    json=_renamed(body, attempt),
+                    timeout=self._timeout(time_limit or self.time_limit),
                 )
                 response.extensions["retries"] = attempt
                 return response
+            except httpx.InvalidURL as error:
+                raise RuntimeUnavailable(f"{self.url} is no address: {error}") from error
             except httpx.HTTPError as error:
                 if not isinstance(error, _RECONNECTABLE) or attempt == self.reconnects:
                     raise self._failure(error) from error
@@ -165,6 +176,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _stream(self, body: Meta) -> Iterator[tuple[str, Meta]]:
+        deadline = time.monotonic() + self.time_limit
         try:
             with self._client.stream("POST", self.url + "/generate", json=body) as response:
                 if response.status_code != 200:
@@ -172,6 +184,8 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
                 for line in response.iter_lines():
                     if line.startswith("data:") and line != "data: [DONE]":
                         event = json.loads(line[5:])
+                        if time.monotonic() > deadline:
+                            raise RequestFailed(f"{self.url} did not end its answer within {self.time_limit:g} s")
                         if "error" in event:
                             raise RequestFailed(f"{self.url}: {event['error']}")
                         yield event["text"], event["meta_info"]
@@ -194,6 +208,11 @@ def _body(s: StreamExecutor, sampling_params: SglSamplingParams) -> Meta:
     if request_id := getattr(s, "request_id", None):
         body["rid"] = request_id
     return body
+
+
+def _renamed(body: Meta | None, attempt: int) -> Meta | None:
+    """The server may still hold the first attempt's request: a second one needs a name of its own."""
+    return body | {"rid": f"{body['rid']}~{attempt}"} if body and attempt and "rid" in body else body
 
 
 def _held_back(text: str, stops: str | list[str] | tuple[str, ...]) -> int:

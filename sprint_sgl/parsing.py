@@ -68,6 +68,8 @@ def read_plan(body: str, i: int, first: int = 1, closed_by: str = "") -> PlanTex
     stage = reader.stages[0]
     prompts, tail = _prompts(stage, first, reader)
     answer = "".join(reader.after).strip() or None if reader.answer is None else reader.answer
+    if first == 1 and stage.prompts and not any(tag.kind == "plan" and not tag.closing for tag in find_tags(body)):
+        reader.count(RepairKind.UNOPENED)
     if first == 1 and not (stage.prompts or cut or answer is not None):
         reader.count(RepairKind.NO_PROMPT if tail else RepairKind.EMPTY_PLAN)
     kept = tuple(prompt for prompt in prompts if prompt)

@@ -143,14 +143,13 @@ def start_server(
     *,
     host: str = "127.0.0.1",
     port: int = 0,
-    log: Path | None = None,
 ) -> Server:
     """Starts the server process and returns at once; `wait_until_ready` follows."""
     if port:
         _check_port(host, port)
     port = port or free_port(host)
     command = server_command(config, model, host, port)
-    log = log or Path(tempfile.mkdtemp(prefix="sprint-sgl-")) / "server.log"
+    log = Path(tempfile.mkdtemp(prefix="sprint-sgl-")) / "server.log"
     inherited = {key: value for key, value in os.environ.items() if key != "SGLANG_USE_CPU_ENGINE"}
     with log.open("wb") as file:
         keeper = subprocess.Popen(
@@ -201,7 +200,7 @@ def running(
     """
     config = runtime_config(runtime or default_runtime())
     if config.url:
-        raise BadInput(f"runtime {runtime!r} is a server that runs already: use connect({config.url!r})")
+        raise BadInput(f"runtime {runtime!r} is a server that runs already: use connect({config.url!r}) or --url")
     overrides = {key.replace("_", "-"): value for key, value in args.items()}
     if api_key:
         overrides["api-key"] = api_key

@@ -435,6 +435,7 @@ def test_a_plan_is_read_call_by_call() -> None:
         ("<Plan_1>\nl <prompt_1.1> ", "</prompt_", [], {"empty_prompt": 1}),
         ("<Plan_7>\n<prompt_1.4> a ", "</prompt_", ["a"], {"wrong_number": 2}),
         ("<plan_1>\n<prompt_1.1> a ", "</prompt_", ["a"], {"variant": 1}),
+        ("<prompt_1.1> a ", "</prompt_", ["a"], {"unopened": 1}),
         ("<Plan_1>\nl", "</Plan_", [], {"no_prompt": 1}),
         ("<Plan_1>\n", "</Plan_", [], {"empty_plan": 1}),
         (

@@ -87,7 +87,10 @@ def check(config: Config) -> None:
     if model.exists() and not any(model.glob("*.safetensors")):
         raise BadInput(f"{model} holds no weights (*.safetensors)")
     out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{out} cannot be written to: {error.strerror}") from error
     if not os.access(out, os.W_OK):
         raise BadInput(f"{out} cannot be written to")
 

@@ -27,7 +27,10 @@ def style_names() -> list[str]:
 def prompt_style(name: str) -> PromptStyle:
     """The style of that name, or the one in the folder of that path. Raises BadInput."""
     folder = _FOLDER / name if name in style_names() else Path(name)
-    if not (folder / "parallel.txt").is_file():
-        raise BadInput(f"unknown prompt style {name!r}; known: {', '.join(style_names())}, or a folder")
-    texts = ((folder / f"{role}.txt").read_text().strip() for role in ("parallel", "sequential"))
-    return PromptStyle(name, *texts)
+    files = [folder / f"{role}.txt" for role in ("parallel", "sequential")]
+    if not all(file.is_file() for file in files):
+        known = ", ".join(style_names())
+        raise BadInput(
+            f"unknown prompt style {name!r}; known: {known}, or a folder with parallel.txt and sequential.txt"
+        )
+    return PromptStyle(name, *(file.read_text().strip() for file in files))
