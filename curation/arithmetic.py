@@ -11,7 +11,6 @@ from curation.countdown import LIMIT, Op, minus, plus, products
 from curation.reformat import Row, make_row
 
 ITEMS = 20
-CHECKS = 12
 
 
 def drill(rng: random.Random, items: int = ITEMS) -> Row:
@@ -39,28 +38,3 @@ def _item(rng: random.Random) -> tuple[str, str]:
 
 def _task(op: Op) -> str:
     return f"{op.left}{op.sign}{op.right}"
-
-
-def check_drill(rng: random.Random, items: int = CHECKS) -> Row:
-    """One row of the question that a search asks of every result: is it one of the numbers that can be used?
-
-    In traces the answer is yes once in twenty times, too rarely to learn the lookup from; here it is every other time.
-    """
-    usable = [rng.randint(1, 200) for _ in range(rng.randint(2, 4))]
-    ops = [
-        _reaching(rng.choice(usable) + rng.choice((0, 0, 0, 1, -1, 10, -10, rng.randint(-90, 90))), rng)
-        for _ in range(items)
-    ]
-    judged = ", ".join(f"{op} {'yes' if op.value in usable else 'no'}" for op in ops)
-    listed = ", ".join(f"{value} yes" for value in usable)
-    return make_row(f"{', '.join(map(_task, ops))}.\nI can use {listed}.\n", f"{judged}.\n")
-
-
-def _reaching(value: int, rng: random.Random) -> Op:
-    """A sum or a difference of two numbers that makes about that value; the value itself where it is positive."""
-    value = max(value, 1)
-    if value > 2 and rng.random() < 0.5:
-        left = rng.randint(1, value - 1)
-        return plus(left, value - left)
-    right = rng.randint(1, 99)
-    return minus(value + right, right)

@@ -147,7 +147,7 @@ def try_sums(problem: Problem, pair: Pair, rest: tuple[int, ...]) -> Try:
     lines = [
         f"{c} and {d} left.",
         f"{', '.join(str(op) for op, _ in first)}.",
-        f"I can use {', '.join(f'{op} yes' for op, _ in second)}.",
+        f"{', '.join(str(op) for op, _ in second)}.",
     ]
     return attempt(_try(pair), lines, [need for _, need in second], sums(*pair) + products(*pair))
 
@@ -174,9 +174,7 @@ def try_products(problem: Problem, pair: Pair, rest: tuple[int, ...]) -> Try:
 
 
 def _usable(needs: list[Need]) -> str:
-    """The values that would do. The word that a match is answered with stands behind each: a model that can copy can
-    judge a result, where comparing two numbers that stand apart takes it far longer to learn (LOG.md)."""
-    return f"I can use {', '.join(f'{need.value} yes' for need in needs)}."
+    return f"I can use {', '.join(str(need.value) for need in needs)}."
 
 
 def _try(pair: Pair) -> str:

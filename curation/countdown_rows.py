@@ -16,7 +16,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from rich.progress import track
 
-from curation.arithmetic import check_drill, drill
+from curation.arithmetic import drill
 from curation.countdown import write
 from curation.pack import pack
 from curation.reformat import Row, RowFormat, rft_row, sprint_rows
@@ -45,7 +45,6 @@ class Config:
     wholes       share of the trajectories whose transcript is kept in mixed
     executors    executor rows kept of each trajectory, longer ones less often
     drills       rows of plain arithmetic, the same for both models
-    checks       rows of results to be looked up in a list, the same for both models
     min_ratio    the paper's filter on #steps / #stages
     validation   trajectories kept for evaluation
     """
@@ -57,7 +56,6 @@ class Config:
     wholes: float = 1.0
     executors: int = 2
     drills: int = 0
-    checks: int = 0
     min_ratio: float = 1.5
     validation: int = 40
 
@@ -85,10 +83,6 @@ def rows_of(trace: Trace, config: Config, style: PromptStyle, rng: random.Random
     return rows, rft_row(trace, style)
 
 
-def drills_of(config: Config, rng: random.Random) -> list[Row]:
-    return [*(drill(rng) for _ in range(config.drills)), *(check_drill(rng) for _ in range(config.checks))]
-
-
 def shuffled(rows: list[Row], rng: random.Random) -> list[Row]:
     return rng.sample(rows, len(rows))
 
@@ -112,7 +106,7 @@ def make(config: Config) -> dict[str, int]:
     pairs = [both for trace in traces if (both := rows_of(trace, config, style, rng))]
     counts = {"traces.jsonl": write_jsonl(out / "traces.jsonl", (trace.to_dict() for trace in traces))}
     for split, part in (("valid", pairs[: config.validation]), ("train", pairs[config.validation :])):
-        drills = drills_of(config, rng) if split == "train" else []
+        drills = [drill(rng) for _ in range(config.drills if split == "train" else 0)]
         kinds = {"sprint": [row for sprint, _ in part for row in sprint], "rft": [rft for _, rft in part]}
         for kind, rows in kinds.items():
             file = f"{kind}.{split}.jsonl"
