@@ -218,11 +218,9 @@ def command(settings: Mapping[str, Any]) -> str:
 
 
 def overrides(settings: Mapping[str, Any]) -> Iterator[str]:
-    """As Hydra reads them: `++` before a dictionary, which may have keys of its own; benchmarks by their paths."""
+    """As Hydra reads them: `++` before a dictionary, which may have keys of its own."""
     for name, value in settings.items():
-        if name == "benchmarks":
-            yield f"benchmarks={literal([{'path': path} for path in value])}"
-        elif isinstance(value, Mapping):
+        if isinstance(value, Mapping):
             for key, item in value.items():
                 yield f"{'++' * isinstance(item, Mapping)}{name}.{key}={literal(item)}"
         else:

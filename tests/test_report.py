@@ -40,7 +40,7 @@ SETTINGS: dict[str, Any] = {
     "models": {"extract": "gpt-4o", "dag": "gpt-4o-mini"},
     "min_lines": 3,
     "filter": {"min_ratio": 1.5, "min_coverage": 1.0, "max_similarity": 0.9, "max_chars": 60_000},
-    "benchmarks": ["HuggingFaceH4/MATH-500"],
+    "benchmarks": [{"path": "HuggingFaceH4/MATH-500", "split": "test"}],
     "rows": {"format": "transcript", "executors": 0, "prompt_style": "sprint", "validation": 0.5},
     "license": "cc-by-4.0",
 }
