@@ -15,16 +15,17 @@ from typing import Self
 import hydra
 import networkx as nx
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING
 from rich import box
 from rich.table import Table
 
 from curation import discourse
-from curation.components import PHASES, Component
+from curation.components import PHASES, Component, graph_of
 from curation.pack import pack
 from curation.recorded import GO_ON, Annotation, Recording, read_recordings
 from curation.trace import Trace
 from sprint_sgl.console import one_line_errors, screen
+from sprint_sgl.settings import settings
 
 CONF = str(Path(__file__).parents[1] / "conf")
 NEAR = 1  # lines
@@ -167,10 +168,7 @@ def matched(right: Sequence[int], other: Sequence[int], within: int) -> Confusio
 
 def needs_of(annotation: Annotation) -> set[tuple[int, int]]:
     """(earlier, later) for each two components of which the later needs the earlier; each needs itself."""
-    numbered = list(enumerate(annotation.parents, 1))
-    graph = nx.DiGraph((parent, child) for child, named in numbered for parent in named)
-    graph.add_nodes_from(child for child, _ in numbered)
-    return set(nx.transitive_closure(graph, reflexive=True).edges)
+    return set(nx.transitive_closure(graph_of(annotation.parents), reflexive=True).edges)
 
 
 def packed(annotation: Annotation, lines: Sequence[str]) -> tuple[int, int]:
@@ -246,7 +244,7 @@ ConfigStore.instance().store("agreement_schema", Config)
 @hydra.main(version_base="1.3", config_path=CONF, config_name="agreement")
 def main(raw: Config) -> None:
     with one_line_errors():
-        config: Config = OmegaConf.to_object(raw)  # type: ignore[assignment]
+        config = settings(raw, Config)
         recordings = read_recordings(Path(config.recorded))
         for name, annotate in ANNOTATORS.items():
             screen().print(table(f"{name}; in brackets what is recorded", measured(recordings, annotate)))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import groupby, pairwise
+
+import networkx as nx
 
 from curation.trace import Step
 
@@ -133,6 +135,19 @@ def _check_phases(number: int, component: Component) -> None:
         earlier, later = getattr(component, before), getattr(component, after)
         if earlier and later and max(last for _, last in earlier) > min(first for first, _ in later):
             raise refused(Reason.ORDER, f"In component {number} the {after} begins before its {before} ends.")
+
+
+def graph_of(parents: Sequence[Iterable[int]]) -> nx.DiGraph[int]:
+    """The dependencies of components 1, 2 and so on: an edge from each parent to its child."""
+    graph = nx.DiGraph((parent, child) for child, named in enumerate(parents, 1) for parent in named)
+    graph.add_nodes_from(range(1, len(parents) + 1))
+    return graph
+
+
+def without_redundant(parents: Sequence[Iterable[int]]) -> list[tuple[int, ...]]:
+    """The parents of components 1, 2 and so on, less those that another parent already stands for."""
+    reduced = nx.transitive_reduction(graph_of(parents))
+    return [tuple(sorted(reduced.predecessors(child))) for child in range(1, len(parents) + 1)]
 
 
 def refused(reason: Reason, message: str) -> Refused:

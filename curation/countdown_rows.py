@@ -5,12 +5,12 @@ python -m curation.countdown_rows out=work/countdown problems.three=6000 problem
 
 from __future__ import annotations
 
-import json
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -20,7 +20,7 @@ from curation.arithmetic import drill
 from curation.countdown import write
 from curation.pack import pack
 from curation.reformat import Row, RowFormat, rft_row, sprint_rows
-from curation.stages import whole_file
+from curation.stages import to_line, whole_file
 from curation.trace import Trace
 from sprint_sgl.console import one_line_errors
 from sprint_sgl.countdown import Problem, problems
@@ -87,11 +87,11 @@ def shuffled(rows: list[Row], rng: random.Random) -> list[Row]:
     return rng.sample(rows, len(rows))
 
 
-def write_jsonl(path: Path, rows: Iterable[object]) -> int:
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
     count = 0
     with whole_file(path) as file:
         for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.write(to_line(row))
             count += 1
     return count
 

@@ -1,6 +1,6 @@
 """The whole curation (paper, section 3.2): load -> verify -> extract -> dag -> pack -> filter -> rows, and a report.
 
-    sprint-sgl curate source.path=traces.jsonl out=work/curation benchmarks=[]
+    sprint-sgl curate source.path=traces.jsonl out=work/curation
     sprint-sgl curate source=openthoughts_math teacher=openai teacher.budget=50 dry_run=true
 
 Started again after an interruption it goes on where it was: a finished stage is not repeated, an answered call not
@@ -130,8 +130,8 @@ def make_stages(config: Config, teacher: Teacher) -> dict[str, Stage]:
     }
     window = WINDOWS * config.teacher.concurrency
     return {
-        name: Stage(name, config.folder, work, settings, window, partial(teacher.account.lines_of, name))
-        for name, (work, settings) in works.items()
+        name: Stage(name, config.folder, work, depends, window, partial(teacher.account.lines_of, name))
+        for name, (work, depends) in works.items()
     }
 
 

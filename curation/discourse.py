@@ -13,9 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
-import networkx as nx
-
-from curation.components import Component
+from curation.components import Component, without_redundant
 
 MAX_PLAN = 4  # lines; a plan names the task, the rest of a step carries it out
 MAX_SETUP_PLAN = 8  # lines; a trace begins by restating its question
@@ -129,7 +127,7 @@ def annotate(question: str, lines: Sequence[str]) -> tuple[tuple[Component, ...]
     moves = [move for _, move in opened]
     components = tuple(_component(move, start, end, plain) for (start, move), end in zip(opened, ends, strict=True))
     texts = ["".join(plain[start:end]) for (start, _), end in zip(opened, ends, strict=True)]
-    return components, _reduced(_parents(moves, texts, question))
+    return components, without_redundant(_parents(moves, texts, question))
 
 
 # Moves and their phases
@@ -289,10 +287,3 @@ def _takes(text: str, value: str) -> bool:
     whole = rf"(?<![\w.^*/+-]){re.escape(value)}(?![\w^*/]|\.\d)"
     found = re.search(whole, text) if value in text else None
     return found is not None and text[: found.start()][-1:] not in ("=", "\u2248")
-
-
-def _reduced(parents: Sequence[set[int]]) -> list[tuple[int, ...]]:
-    graph = nx.DiGraph((parent, child) for child, named in enumerate(parents, 1) for parent in named)
-    graph.add_nodes_from(range(1, len(parents) + 1))
-    reduced = nx.transitive_reduction(graph)
-    return [tuple(sorted(reduced.predecessors(child))) for child in range(1, len(parents) + 1)]

@@ -12,10 +12,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import networkx as nx
 from pydantic import BaseModel
 
-from curation.components import PHASES, Component, Reason, check_components, refused, runs
+from curation.components import PHASES, Component, Reason, check_components, refused, runs, without_redundant
 
 
 def read_components(reply: str) -> tuple[Component, ...]:
@@ -48,10 +47,7 @@ def read_parents(reply: str, count: int) -> list[tuple[int, ...]]:
                 raise refused(Reason.UNKNOWN, f"There is no component {number}; they are 1 to {count}.")
         if late := [parent for parent in named if parent >= child]:
             raise refused(Reason.BACKWARD, f"Component {child} cannot depend on {late[0]}, which does not precede it.")
-    graph = nx.DiGraph((parent, child) for child, named in parents.items() for parent in named)
-    graph.add_nodes_from(parents)
-    reduced = nx.transitive_reduction(graph)
-    return [tuple(sorted(reduced.predecessors(child))) for child in range(1, count + 1)]
+    return without_redundant([parents[child] for child in range(1, count + 1)])
 
 
 def _dictionary(reply: str) -> dict[Any, Any] | None:
