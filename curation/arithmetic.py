@@ -23,7 +23,8 @@ def _item(rng: random.Random) -> tuple[str, str]:
     """A task such as 67+53 and its line, with numbers as large as Countdown's traces need."""
     kind = rng.choices("+-*/", (4, 4, 2, 1))[0]
     if kind in "+-":
-        op = (plus if kind == "+" else minus)(rng.randint(1, 200), rng.randint(1, 99))
+        a, b = rng.randint(1, 200), rng.randint(1, 99)
+        op = plus(a, b) if kind == "+" else minus(a, rng.choice((b, rng.randint(1, 300))))
         return _task(op), str(op)
     a, b = rng.randint(1, 99), rng.randint(1, 99)
     if kind == "*":

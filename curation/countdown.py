@@ -5,6 +5,10 @@ from the target by sums and differences; if no pair meets what is needed, a seco
 and quotients too. So what the second stage tries depends on what the first one found: a check of the
 pair that fits, or the wider search. Products above LIMIT are left out, and so is a part of the tree that
 would need them; `write` returns None for a problem that this search does not solve.
+
+Whether a result is among the values that would do is not judged but measured, "27+8=35 to 20=15": the nearest of
+them, then the distance, which is 0 for a hit. A model of a few million parameters learns to look up and to subtract,
+and did not learn to say yes or no at once (LOG.md).
 """
 
 from __future__ import annotations
@@ -114,14 +118,17 @@ class Try:
 
 
 def attempt(prompt: str, lines: list[str], needs: list[Need], made: list[tuple[str, Op | None]]) -> Try:
-    """Compares what a pair makes with what is needed."""
+    """Measures what a pair makes against what is needed: how far is the nearest value that would do."""
     wanted = {need.value: need for need in reversed(needs)}
     words, chain = [], None
     for text, op in made:
-        fits = op is not None and op.value in wanted
-        words.append(text if text.endswith("big") else f"{text} {'yes' if fits else 'no'}")
-        if op is not None and fits:
-            chain = (op, *wanted[op.value].rest)
+        if op is None:
+            words.append(text if text.endswith("big") else f"{text} no")
+            continue
+        nearest = min(wanted, key=lambda value: (abs(value - op.value), value))
+        words.append(f"{text} to {nearest}={abs(nearest - op.value)}")
+        if op.value == nearest:
+            chain = (op, *wanted[nearest].rest)
             break
     verdict = f"So {', '.join(map(str, chain))}." if chain else "No way."
     return Try(prompt, "\n".join([*lines, ", ".join(words) + ".", verdict]), chain)

@@ -64,6 +64,16 @@ def test_every_written_equation_is_true(size: int) -> None:
             assert not tens or int(tens) + int(units) == int(result)
 
 
+@pytest.mark.parametrize("size", [3, 4])
+def test_a_try_has_an_answer_where_its_distance_to_what_is_needed_is_zero(size: int) -> None:
+    measured = re.compile(r"=(\d+) to (\d+)=(\d+)")
+    for problem in SAMPLE[size][:60]:
+        for step in trace.steps if (trace := write(problem)) else ():
+            distances = [(int(v), int(n), int(d)) for v, n, d in measured.findall(step.execution)]
+            assert all(abs(value - nearest) == distance for value, nearest, distance in distances)
+            assert any(distance == 0 for *_, distance in distances) == ("\nSo " in step.execution)
+
+
 def test_what_the_second_stage_tries_depends_on_what_the_first_one_found() -> None:
     stages = {len(pack(trace).trajectory.stages) for problem in SAMPLE[4] if (trace := write(problem))}
     assert stages == {2, 3}
