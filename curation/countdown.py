@@ -13,6 +13,7 @@ and did not learn to say yes or no at once (LOG.md).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -55,21 +56,27 @@ def over(a: int, b: int) -> Op:
 
 @dataclass(frozen=True)
 class Need:
-    """A value that a pair must make, and the operations that lead from it to the target."""
+    """A value that a pair must make, the operations that lead from it to the target, and those that undid them."""
 
     value: int
     rest: tuple[Op, ...]
+    undone: tuple[Op, ...]
+
+    def then(self, more: list[Need]) -> list[Need]:
+        """What is needed for this value, as needs for the target."""
+        return [Need(need.value, need.rest + self.rest, need.undone + self.undone) for need in more]
 
 
-def undo_sum(target: int, number: int) -> list[tuple[Op, Need]]:
+def undo_sum(target: int, number: int) -> list[Need]:
     """target+number and the difference, each with the step that leads back to the target."""
     up, down = plus(target, number), minus(target, number)
     back = plus(down.value, number) if target >= number else Op(number, "-", down.value, target)
-    return [(up, Need(up.value, (Op(up.value, "-", number, target),))), (down, Need(down.value, (back,)))]
+    return [Need(up.value, (Op(up.value, "-", number, target),), (up,)), Need(down.value, (back,), (down,))]
 
 
-def _then(first: Need, more: list[tuple[Op, Need]]) -> list[tuple[Op, Need]]:
-    return [(op, Need(need.value, need.rest + first.rest)) for op, need in more]
+def _written(needs: list[Need]) -> list[str]:
+    """The last operation that each was found by."""
+    return [str(need.undone[0]) for need in needs]
 
 
 def undo_quotient(target: int, number: int, limit: int = LIMIT) -> tuple[list[str], list[Need]]:
@@ -77,13 +84,13 @@ def undo_quotient(target: int, number: int, limit: int = LIMIT) -> tuple[list[st
     needs, words = [], []
     if target % number == 0:
         q = over(target, number)
-        needs.append(Need(q.value, (times(q.value, number),)))
+        needs.append(Need(q.value, (times(q.value, number),), (q,)))
         words.append(str(q))
     elif target > number:
         words.append(f"{target}/{number} no")
     if target * number <= limit:
         p = times(target, number)
-        needs.append(Need(p.value, (over(p.value, number),)))
+        needs.append(Need(p.value, (over(p.value, number),), (p,)))
         words.append(long_product(target, number))
     return words, needs
 
@@ -120,7 +127,7 @@ class Try:
 def attempt(prompt: str, lines: list[str], needs: list[Need], made: list[tuple[str, Op | None]]) -> Try:
     """Measures what a pair makes against what is needed: how far is the nearest value that would do."""
     wanted = {need.value: need for need in reversed(needs)}
-    words, chain = [], None
+    words, chain, verdict = [], None, "No way."
     for text, op in made:
         if op is None:
             words.append(text if text.endswith("big") else f"{text} no")
@@ -129,9 +136,13 @@ def attempt(prompt: str, lines: list[str], needs: list[Need], made: list[tuple[s
         words.append(f"{text} to {nearest}={abs(nearest - op.value)}")
         if op.value == nearest:
             chain = (op, *wanted[nearest].rest)
+            verdict = f"From {_line(wanted[nearest].undone)}\nSo {_line(chain)}"
             break
-    verdict = f"So {', '.join(map(str, chain))}." if chain else "No way."
     return Try(prompt, "\n".join([*lines, ", ".join(words) + ".", verdict]), chain)
+
+
+def _line(ops: Iterable[Op]) -> str:
+    return f"{', '.join(map(str, ops))}."
 
 
 def try_three(problem: Problem, verb: str, pair: Pair, last: int) -> Try:
@@ -139,8 +150,8 @@ def try_three(problem: Problem, verb: str, pair: Pair, last: int) -> Try:
     limit = max(NUMBERS) ** 2
     undone = undo_sum(problem.target, last)
     words, needs = undo_quotient(problem.target, last, limit)
-    lines = [f"{last} left.", f"{', '.join([*(str(op) for op, _ in undone), *words])}."]
-    needs = [need for _, need in undone] + needs
+    lines = [f"{last} left.", f"{', '.join([*_written(undone), *words])}."]
+    needs = undone + needs
     lines.append(_usable(needs))
     made = sums(*pair) if verb == "Add" else products(*pair, limit)
     return attempt(f"{verb} {pair[0]} and {pair[1]}", lines, needs, made)
@@ -150,13 +161,9 @@ def try_sums(problem: Problem, pair: Pair, rest: tuple[int, ...]) -> Try:
     """Four numbers: the other two are added or subtracted."""
     c, d = rest
     first = undo_sum(problem.target, c)
-    second = [item for _, need in first for item in _then(need, undo_sum(need.value, d))]
-    lines = [
-        f"{c} and {d} left.",
-        f"{', '.join(str(op) for op, _ in first)}.",
-        f"{', '.join(str(op) for op, _ in second)}.",
-    ]
-    return attempt(_try(pair), lines, [need for _, need in second], sums(*pair) + products(*pair))
+    second = [found for need in first for found in need.then(undo_sum(need.value, d))]
+    lines = [f"{c} and {d} left.", f"{', '.join(_written(first))}.", f"{', '.join(_written(second))}."]
+    return attempt(_try(pair), lines, second, sums(*pair) + products(*pair))
 
 
 def try_products(problem: Problem, pair: Pair, rest: tuple[int, ...]) -> Try:
@@ -165,12 +172,12 @@ def try_products(problem: Problem, pair: Pair, rest: tuple[int, ...]) -> Try:
     needs: list[Need] = []
     for c, d in (rest, rest[::-1]):
         undone = undo_sum(problem.target, c)
-        words = [str(op) for op, _ in undone]
-        for _, need in undone:
+        words = _written(undone)
+        for need in undone:
             if need.value:
                 more, found = undo_quotient(need.value, d)
                 words += more
-                needs += [Need(n.value, n.rest + need.rest) for n in found]
+                needs += need.then(found)
         more, found = _inner_quotient(problem.target, c, d)
         needs += found
         lines.append(f"{', '.join(words + more)}.")
@@ -193,23 +200,27 @@ def _inner_quotient(target: int, c: int, d: int) -> tuple[list[str], list[Need]]
     if target % c:
         return ([f"{target}/{c} no"] if target > c else []), []
     q = over(target, c)
-    second = _then(Need(q.value, (times(q.value, c),)), undo_sum(q.value, d))
-    return [str(q), *(str(op) for op, _ in second)], [need for _, need in second]
+    second = Need(q.value, (times(q.value, c),), (q,)).then(undo_sum(q.value, d))
+    return [str(q), *_written(second)], second
 
 
-def expression(chain: tuple[Op, ...]) -> str:
-    """The chain as one nested expression over the given numbers: "((3+7)+25)+12"."""
+def expressions(chain: tuple[Op, ...]) -> list[str]:
+    """The chain up to each of its operations as one expression over the given numbers: "3+7", "(3+7)+25", ..."""
     first, *others = chain
-    text, value = f"{first.left}{first.sign}{first.right}", first.value
+    texts, value = [f"{first.left}{first.sign}{first.right}"], first.value
     for op in others:
-        text = f"({text}){op.sign}{op.right}" if op.left == value else f"{op.left}{op.sign}({text})"
+        inner = f"({texts[-1]})"
+        texts.append(f"{inner}{op.sign}{op.right}" if op.left == value else f"{op.left}{op.sign}{inner}")
         value = op.value
-    return text
+    return texts
 
 
 def _check(chain: tuple[Op, ...], parent: int) -> Step:
-    lines = [*map(str, chain), f"That makes {chain[-1].value}."]
-    return Step("That fits, check it.", f"Work out {expression(chain)}", "\n".join(lines), parents=(parent,))
+    """The chain again, step by step, each with the whole expression so far."""
+    whole = expressions(chain)
+    lines = [str(chain[0]), *(f"{op}, {text}" for op, text in zip(chain[1:], whole[1:], strict=True))]
+    lines.append(f"That makes {chain[-1].value}.")
+    return Step("That fits, check it.", f"Work out {_line(chain)[:-1]}", "\n".join(lines), parents=(parent,))
 
 
 def _splits(numbers: tuple[int, ...]) -> list[tuple[Pair, tuple[int, ...]]]:
@@ -235,7 +246,7 @@ def write(problem: Problem) -> Trace | None:
     number, chain = hit
     steps = (*(step for step, _ in tried), _check(chain, number))
     name = "-".join(map(str, (*problem.numbers, problem.target)))
-    return Trace(f"countdown-{name}", problem.question, steps, f"\\boxed{{{expression(chain)}}}")
+    return Trace(f"countdown-{name}", problem.question, steps, f"\\boxed{{{expressions(chain)[-1]}}}")
 
 
 Tried = list[tuple[Step, tuple[Op, ...] | None]]
