@@ -19,9 +19,10 @@ from rich.progress import track
 from curation.arithmetic import drill
 from curation.countdown import write
 from curation.pack import pack
-from curation.reformat import Row, RowFormat, rft_row, sprint_rows
+from curation.reformat import Row, RowFormat, make_row, rft_row, sprint_rows
 from curation.stages import to_line, whole_file
 from curation.trace import Trace
+from sprint_sgl import tags
 from sprint_sgl.console import one_line_errors
 from sprint_sgl.countdown import Problem, problems
 from sprint_sgl.prompts import PromptStyle, prompt_style
@@ -45,6 +46,7 @@ class Config:
     wholes       share of the trajectories whose transcript is kept in mixed
     executors    executor rows kept of each trajectory, longer ones less often
     drills       rows of plain arithmetic, the same for both models
+    tries        single steps kept of each trace as rows of their own, tries that meet the target three times as often
     min_ratio    the paper's filter on #steps / #stages
     validation   trajectories kept for evaluation
     """
@@ -56,6 +58,7 @@ class Config:
     wholes: float = 1.0
     executors: int = 2
     drills: int = 0
+    tries: int = 0
     min_ratio: float = 1.5
     validation: int = 40
 
@@ -83,6 +86,14 @@ def rows_of(trace: Trace, config: Config, style: PromptStyle, rng: random.Random
     return rows, rft_row(trace, style)
 
 
+def try_rows(trace: Trace, count: int, style: PromptStyle, rng: random.Random) -> list[Row]:
+    """Practice in single steps: the question and a step's prompt as context, its execution as response."""
+    steps = [step for step in trace.steps if step.prompt]
+    chosen = rng.choices(steps, [3 if "\nSo " in step.execution else 1 for step in steps], k=count)
+    opening = tags.sequential_opening(trace.question, style)
+    return [make_row(f"{opening}{step.prompt}.\n", step.execution) for step in chosen]
+
+
 def shuffled(rows: list[Row], rng: random.Random) -> list[Row]:
     return rng.sample(rows, len(rows))
 
@@ -97,20 +108,25 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
 
 
 def make(config: Config) -> dict[str, int]:
-    """Writes traces.jsonl and {sprint,rft}.{train,valid}.jsonl; returns the number of rows of each."""
+    """Writes traces.jsonl and {sprint,rft,tries}.{train,valid}.jsonl; returns the number of rows of each."""
     out, rng = Path(config.out), random.Random(config.problems.seed)
     out.mkdir(parents=True, exist_ok=True)
     style = prompt_style(config.prompt_style)
     total = config.problems.three + config.problems.four
     traces = [t for p in track(training_problems(config.problems), "writing traces", total) if (t := write(p))]
-    pairs = [both for trace in traces if (both := rows_of(trace, config, style, rng))]
+    kept = [(trace, both) for trace in traces if (both := rows_of(trace, config, style, rng))]
     counts = {"traces.jsonl": write_jsonl(out / "traces.jsonl", (trace.to_dict() for trace in traces))}
-    for split, part in (("valid", pairs[: config.validation]), ("train", pairs[config.validation :])):
+    for split, part in (("valid", kept[: config.validation]), ("train", kept[config.validation :])):
         drills = [drill(rng) for _ in range(config.drills if split == "train" else 0)]
-        kinds = {"sprint": [row for sprint, _ in part for row in sprint], "rft": [rft for _, rft in part]}
+        kinds = {
+            "sprint": [row for _, (sprint, _) in part for row in sprint] + drills,
+            "rft": [rft for _, (_, rft) in part] + drills,
+        }
+        if config.tries:
+            kinds["tries"] = [row for trace, _ in part for row in try_rows(trace, config.tries, style, rng)]
         for kind, rows in kinds.items():
             file = f"{kind}.{split}.jsonl"
-            counts[file] = write_jsonl(out / file, shuffled(rows + drills, rng))
+            counts[file] = write_jsonl(out / file, shuffled(rows, rng))
     return counts
 
 

@@ -1,13 +1,15 @@
 """Countdown: problems can be solved, held-out ones stay apart, traces are right in every line."""
 
+import json
 import re
 from fractions import Fraction
 from itertools import islice
+from pathlib import Path
 
 import pytest
 
 from curation.countdown import write
-from curation.countdown_rows import Config, Problems, training_problems
+from curation.countdown_rows import Config, Problems, make, training_problems
 from curation.pack import pack
 from sprint_sgl.answers import check_countdown, countdown_problem
 from sprint_sgl.countdown import NUMBERS, TARGETS, Problem, problems, reachable
@@ -91,6 +93,16 @@ def test_a_question_reads_back_as_its_problem() -> None:
 
 def test_the_rows_config_has_the_papers_filter_as_its_default() -> None:
     assert Config().min_ratio == 1.5
+
+
+def test_practice_in_single_steps_is_the_traces_own_text(tmp_path: Path) -> None:
+    make(Config(out=str(tmp_path), problems=Problems(three=20, four=20), tries=3, validation=4))
+    traces = [json.loads(line) for line in (tmp_path / "traces.jsonl").open()]
+    steps = {(step["prompt"], step["execution"]) for trace in traces for step in trace["steps"]}
+    rows = [json.loads(line)["messages"] for line in (tmp_path / "tries.train.jsonl").open()]
+    assert len(rows) % 3 == 0
+    for context, response in rows:
+        assert (context["content"].rpartition("<think>\n")[2].removesuffix(".\n"), response["content"]) in steps
 
 
 def test_a_problem_needs_two_numbers() -> None:

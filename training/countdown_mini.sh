@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Countdown-mini from nothing: problems and traces, rows, a tokenizer and random weights; a base model that reasons
 # sequentially; from it, as in the paper, one model fine-tuned on SPRINT rows and one on RFT rows of the same traces.
-# About two hours on two cores. Interrupted, each run goes on from its last checkpoint.
+# About three hours on two cores. Interrupted, each run goes on from its last checkpoint.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
@@ -15,20 +15,23 @@ train() { # OUT MODEL DATASET OVERRIDES...
 }
 
 three=recipe.args.per_device_train_batch_size=3
-# The base, in three rounds: sequential traces, and drills in arithmetic, which random weights have none of.
-# The weights that ship had the first two rounds on the traces of commit f90a9d7, which said yes or no to a result.
+# The base: sequential traces, with drills in arithmetic, which random weights have none of; then practice in single
+# steps, where most tries meet the target, and traces again.
 rows base problems.three=5500 problems.four=9500 problems.seed=2 drills=16000
 rows base2 problems.three=3600 problems.four=6200 problems.seed=4 drills=6000
 rows base3 problems.three=4200 problems.four=8800 problems.seed=5 drills=3000
+rows base4 problems.three=5000 problems.four=9000 problems.seed=6 tries=4
 [ -f work/mini/random/config.json ] || $python -m training.mini rows='[work/base/sprint.train.jsonl,work/base/rft.train.jsonl]'
 train base random base/rft $three
 train base2 base base2/rft $three
 train base3 base2 base3/rft $three +recipe.args.max_steps=3600
+train tries base3 base4/tries recipe.args.per_device_train_batch_size=16 +recipe.args.max_steps=2000
+train base4 tries base4/rft $three +recipe.args.max_steps=2400
 
-# New traces, and the same number of tokens for both: 4,500 batches of four SPRINT rows, 3,380 of three RFT rows.
-rows countdown problems.three=4000 problems.four=7500 problems.seed=3 executors=3
-train sprint base3 countdown/sprint +recipe.args.max_steps=4500
-train rft base3 countdown/rft $three +recipe.args.max_steps=3380
+# New traces, and the same number of tokens for both: 8,000 batches of four SPRINT rows, 6,500 of three RFT rows.
+rows countdown problems.three=8000 problems.four=15000 problems.seed=3 executors=2
+train sprint base4 countdown/sprint +recipe.args.max_steps=8000
+train rft base4 countdown/rft $three +recipe.args.max_steps=6500
 
 $python -m training.export checkpoint=work/mini/sprint out=models/countdown-mini-sprint
 $python -m training.export checkpoint=work/mini/rft out=models/countdown-mini-rft
