@@ -8,12 +8,12 @@ would need them; `write` returns None for a problem that this search does not so
 
 Whether a result is among the values that would do is not judged but measured, "27+8=35 to 20=15": the nearest of
 them, then the distance, which is 0 for a hit. A model of a few million parameters learns to look up and to subtract,
-and did not learn to say yes or no at once (LOG.md).
+and did not learn to say yes or no at once; nor, given a value, to find the operation before it, so that the way back to
+the target is written after each value (LOG.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -56,27 +56,34 @@ def over(a: int, b: int) -> Op:
 
 @dataclass(frozen=True)
 class Need:
-    """A value that a pair must make, the operations that lead from it to the target, and those that undid them."""
+    """A value that a pair must make, the operations that lead from it to the target, and the one that found it."""
 
     value: int
     rest: tuple[Op, ...]
-    undone: tuple[Op, ...]
+    found_by: Op
 
     def then(self, more: list[Need]) -> list[Need]:
         """What is needed for this value, as needs for the target."""
-        return [Need(need.value, need.rest + self.rest, need.undone + self.undone) for need in more]
+        return [Need(need.value, need.rest + self.rest, need.found_by) for need in more]
+
+    def __str__(self) -> str:
+        """The value and the way back to the target, as far as it is to be copied: "35<79+24" is 79-35=44, 44+24=68."""
+        text, value = f"{self.value}", self.value
+        for op in self.rest:
+            text += f"{op.sign}{op.right}" if op.left == value else f"<{op.left}"
+            value = op.value
+        return text
 
 
 def undo_sum(target: int, number: int) -> list[Need]:
     """target+number and the difference, each with the step that leads back to the target."""
     up, down = plus(target, number), minus(target, number)
     back = plus(down.value, number) if target >= number else Op(number, "-", down.value, target)
-    return [Need(up.value, (Op(up.value, "-", number, target),), (up,)), Need(down.value, (back,), (down,))]
+    return [Need(up.value, (Op(up.value, "-", number, target),), up), Need(down.value, (back,), down)]
 
 
 def _written(needs: list[Need]) -> list[str]:
-    """The last operation that each was found by."""
-    return [str(need.undone[0]) for need in needs]
+    return [str(need.found_by) for need in needs]
 
 
 def undo_quotient(target: int, number: int, limit: int = LIMIT) -> tuple[list[str], list[Need]]:
@@ -84,13 +91,13 @@ def undo_quotient(target: int, number: int, limit: int = LIMIT) -> tuple[list[st
     needs, words = [], []
     if target % number == 0:
         q = over(target, number)
-        needs.append(Need(q.value, (times(q.value, number),), (q,)))
+        needs.append(Need(q.value, (times(q.value, number),), q))
         words.append(str(q))
     elif target > number:
         words.append(f"{target}/{number} no")
     if target * number <= limit:
         p = times(target, number)
-        needs.append(Need(p.value, (over(p.value, number),), (p,)))
+        needs.append(Need(p.value, (over(p.value, number),), p))
         words.append(long_product(target, number))
     return words, needs
 
@@ -136,13 +143,9 @@ def attempt(prompt: str, lines: list[str], needs: list[Need], made: list[tuple[s
         words.append(f"{text} to {nearest}={abs(nearest - op.value)}")
         if op.value == nearest:
             chain = (op, *wanted[nearest].rest)
-            verdict = f"From {_line(wanted[nearest].undone)}\nSo {_line(chain)}"
+            verdict = f"So {', '.join(map(str, chain))}."
             break
     return Try(prompt, "\n".join([*lines, ", ".join(words) + ".", verdict]), chain)
-
-
-def _line(ops: Iterable[Op]) -> str:
-    return f"{', '.join(map(str, ops))}."
 
 
 def try_three(problem: Problem, verb: str, pair: Pair, last: int) -> Try:
@@ -163,6 +166,7 @@ def try_sums(problem: Problem, pair: Pair, rest: tuple[int, ...]) -> Try:
     first = undo_sum(problem.target, c)
     second = [found for need in first for found in need.then(undo_sum(need.value, d))]
     lines = [f"{c} and {d} left.", f"{', '.join(_written(first))}.", f"{', '.join(_written(second))}."]
+    lines.append(_usable(second))
     return attempt(_try(pair), lines, second, sums(*pair) + products(*pair))
 
 
@@ -188,7 +192,7 @@ def try_products(problem: Problem, pair: Pair, rest: tuple[int, ...]) -> Try:
 
 
 def _usable(needs: list[Need]) -> str:
-    return f"I can use {', '.join(str(need.value) for need in needs)}."
+    return f"I can use {', '.join(map(str, needs))}."
 
 
 def _try(pair: Pair) -> str:
@@ -200,7 +204,7 @@ def _inner_quotient(target: int, c: int, d: int) -> tuple[list[str], list[Need]]
     if target % c:
         return ([f"{target}/{c} no"] if target > c else []), []
     q = over(target, c)
-    second = Need(q.value, (times(q.value, c),), (q,)).then(undo_sum(q.value, d))
+    second = Need(q.value, (times(q.value, c),), q).then(undo_sum(q.value, d))
     return [str(q), *_written(second)], second
 
 
@@ -220,7 +224,7 @@ def _check(chain: tuple[Op, ...], parent: int) -> Step:
     whole = expressions(chain)
     lines = [str(chain[0]), *(f"{op}, {text}" for op, text in zip(chain[1:], whole[1:], strict=True))]
     lines.append(f"That makes {chain[-1].value}.")
-    return Step("That fits, check it.", f"Work out {_line(chain)[:-1]}", "\n".join(lines), parents=(parent,))
+    return Step("That fits, check it.", f"Work out {', '.join(map(str, chain))}", "\n".join(lines), parents=(parent,))
 
 
 def _splits(numbers: tuple[int, ...]) -> list[tuple[Pair, tuple[int, ...]]]:
