@@ -6,6 +6,9 @@ IS_311 := -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'
 # uv reads no pip settings, so the index that pip is set to, if any, is handed over.
 PIP_INDEX = $(BIN)/python -m pip config list | sed -n "s/^[^=]*\.index-url='\(.*\)'$$/\1/p" | head -n 1
 
+# Some images switch compiled Python files off; each start of a runtime would then compile thousands of them again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup demo test fast check
 
 help:

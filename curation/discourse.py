@@ -96,6 +96,7 @@ def _compiled(table: Mapping[Move, tuple[str, ...]]) -> dict[Move, re.Pattern[st
 
 
 _AT_LINE, _AT_PARAGRAPH = _compiled(AT_LINE), _compiled(AT_PARAGRAPH)
+_MARKS = [(move, table[move]) for move in Move for table in (_AT_LINE, _AT_PARAGRAPH) if move in table]
 _WILL = re.compile(rf"\b{_I_WILL} (?P<task>.+)", re.I)
 _AIMS = re.compile(r"\b(?:(?:is|was) to|to(?= (?:find|solve|compute|calculate|determine|verify))) (?P<task>.+)", re.I)
 _ONWARD = re.compile(rf"{_LEAD}(?:now|next|second|secondly|moving on)\b", re.I)
@@ -158,8 +159,7 @@ def _continues(move: Move, current: Move, done: int) -> bool:
 
 
 def _opening(lines: Sequence[str], number: int) -> Move | None:
-    tables = (_AT_LINE, _AT_PARAGRAPH) if _starts_paragraph(lines, number) else (_AT_LINE,)
-    marks = ((move, table[move]) for move in Move for table in tables if move in table)
+    marks = _MARKS if _starts_paragraph(lines, number) else _AT_LINE.items()
     return next((move for move, mark in marks if mark.match(lines[number])), None)
 
 

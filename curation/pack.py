@@ -6,7 +6,6 @@ steps that depend on it, and what nothing depends on opens the final answer.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -102,7 +101,7 @@ def packed_record(record: Record, min_lines: int = MIN_EXECUTION_LINES) -> Recor
     trace = Trace.from_dict(record["trace"])
     packed = pack(trace, min_lines)
     return record | {
-        "trajectory": json.loads(packed.trajectory.to_json()),
+        "trajectory": packed.trajectory.to_dict(),
         "sigma": stage_numbers([merge_short(step, min_lines) for step in trace.steps]),
         "ratio": round(packed.ratio, 4),
     }

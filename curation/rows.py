@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -60,7 +59,7 @@ def split_of(question: str, validation: float) -> str:
 
 def rows_of(record: Record, settings: RowSettings, style: PromptStyle) -> Iterator[tuple[str, Row]]:
     trace = Trace.from_dict(record["trace"])
-    packed = Packed(Trajectory.from_json(json.dumps(record["trajectory"])), len(trace.steps))
+    packed = Packed(Trajectory.from_dict(record["trajectory"]), len(trace.steps))
     rows = sprint_rows(packed, style, settings.format, settings.executors, random.Random(record["id"]))
     yield from (("sprint", row) for row in rows)
     yield "rft", rft_row(trace, style)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -90,7 +89,7 @@ class Example:
 
     @staticmethod
     def of(record: Record) -> Example:
-        trajectory = Trajectory.from_json(json.dumps(record["trajectory"]))
+        trajectory = Trajectory.from_dict(record["trajectory"])
         return Example(Trace.from_dict(record["trace"]), trajectory, tuple(record["sigma"]), rounded_ratio(record))
 
     @property

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 Record = dict[str, Any]
+SHOWN_EVERY = 0.1  # seconds between two looks at a stage under way: drawing a bar takes longer than packing a trace
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,7 @@ class Stage:
 
     async def write(self, outcomes: AsyncIterator[Outcome], digest: str, watch: Watch) -> Funnel:
         start, kept, reasons, passing = time.monotonic(), 0, Counter[str](), False
+        shown = start - SHOWN_EVERY
         with whole_file(self.path) as out, whole_file(self.rejected) as dropped:
             async for outcome in outcomes:
                 if isinstance(outcome, Rejection):
@@ -137,7 +139,9 @@ class Stage:
                 else:
                     out.write(to_line(outcome))
                     kept += 1
-                watch(Funnel(self.name, kept + reasons.total(), kept, reasons, time.monotonic() - start))
+                if (now := time.monotonic()) >= shown + SHOWN_EVERY:
+                    watch(Funnel(self.name, kept + reasons.total(), kept, reasons, now - start))
+                    shown = now
         seconds = round(time.monotonic() - start, 2)
         account = Funnel(self.name, kept + reasons.total(), kept, dict(reasons.most_common()), seconds, self.calls())
         with whole_file(self.account) as file:

@@ -90,12 +90,12 @@ class Record:
 
     def to_json(self) -> str:
         row = {name: getattr(self, name) for name in ("method", "numbers", "target", "answer", "correct", "reason")}
-        return json.dumps(row | {"trajectory": json.loads(self.trajectory.to_json())})
+        return json.dumps(row | {"trajectory": self.trajectory.to_dict()})
 
     @staticmethod
     def from_json(line: str) -> Record:
         row = json.loads(line)
-        trajectory = Trajectory.from_json(json.dumps(row.pop("trajectory")))
+        trajectory = Trajectory.from_dict(row.pop("trajectory"))
         return Record(**row | {"numbers": tuple(row["numbers"]), "trajectory": trajectory})
 
 

@@ -8,9 +8,9 @@ Counts are in tokens, times in seconds.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
@@ -199,6 +199,16 @@ class Trajectory:
     def width(self) -> int:
         """The largest number of executors that ran side by side."""
         return max((len(stage.executions) for stage in self.stages), default=0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `to_json` writes, as plain values."""
+        row: dict[str, Any] = _ADAPTER.dump_python(self, mode="json")
+        return row
+
+    @staticmethod
+    def from_dict(row: Mapping[str, Any]) -> Trajectory:
+        """The inverse of `to_dict`. Raises pydantic.ValidationError, naming the field that is wrong."""
+        return _ADAPTER.validate_python(row)
 
     def to_json(self, indent: int | None = None) -> str:
         return _ADAPTER.dump_json(self, indent=indent).decode()

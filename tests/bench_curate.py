@@ -58,7 +58,8 @@ def endpoint(seconds: float) -> Iterator[str]:
 
 def curate(source: Path, out: Path, overrides: list[str]) -> list[tuple[float, float]]:
     """Runs the command; returns (seconds since its start, MiB it held) as measured twice a second."""
-    command = [sys.executable, "-m", "curation.curate", f"source.path={source}", f"out={out}", *overrides]
+    everything = [f"source.path={source}", f"out={out}", "filter.min_ratio=0"]
+    command = [sys.executable, "-m", "curation.curate", *everything, *overrides]
     start, samples = time.monotonic(), []
     process = psutil.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     while process.poll() is None:
@@ -73,12 +74,16 @@ def curate(source: Path, out: Path, overrides: list[str]) -> list[tuple[float, f
     return samples
 
 
-def stages_table(out: Path, traces: int) -> Table:
+def stages_table(out: Path) -> Table:
+    """Seconds and rate of each stage; that of the rows is taken from the times at which files were complete."""
     table = Table("stage", "read", "kept", "seconds", "traces/s")
     for path in sorted((out / "funnel").glob("*.json"), key=lambda path: path.stat().st_mtime):
         stage = json.loads(path.read_text())
         rate = f"{stage['read'] / stage['seconds']:,.0f}" if stage["seconds"] else "-"
         table.add_row(stage["stage"], str(stage["read"]), str(stage["kept"]), f"{stage['seconds']:.1f}", rate)
+    began, ended = ((out / name).stat().st_mtime for name in ("funnel/filter.json", "rft.valid.jsonl"))
+    kept, seconds = stage["kept"], ended - began
+    table.add_row("rows", str(kept), str(kept), f"{seconds:.1f}", f"{kept / seconds:,.0f}")
     return table
 
 
@@ -107,7 +112,7 @@ def main() -> None:
                 teacher = [f"teacher.base_url={url}", f"teacher.concurrency={options.at_once}", "teacher=openai"]
                 teacher += [f"teacher.cache={folder}/replies"]
                 samples = curate(source, out, teacher)
-        console.print(stages_table(out, options.traces), memory_line(samples), f"whole run: {samples[-1][0]:.1f} s")
+        console.print(stages_table(out), memory_line(samples), f"whole run: {samples[-1][0]:.1f} s")
         if not options.rules:
             ideal = options.seconds / options.at_once
             for name in ("extract", "dag"):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -151,22 +149,25 @@ def test_whatever_the_endpoint_does_the_counts_add_up(source: Path, tmp_path: Pa
 
 def test_killed_again_and_again_it_pays_each_answer_once(source: Path, tmp_path: Path, endpoint: FakeEndpoint) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed" / "out"
-    curate(source, whole, endpoint=endpoint)
+    under_way = 4
+    options = [f"teacher.concurrency={under_way}"]
+    endpoint.seconds = 0.1
+    start = time.monotonic()
+    curate(source, whole, *options, endpoint=endpoint)
+    took = time.monotonic() - start
     calls = len(endpoint.log)
     endpoint.log.clear()
-    endpoint.seconds = 0.1
-    under_way = 4
     kills = 0
     for seed in range(6):
-        options = [f"teacher.concurrency={under_way}"]
         process = subprocess.Popen(
             command(source, killed, *options, endpoint=endpoint), cwd=ROOT, stderr=subprocess.DEVNULL
         )
-        time.sleep(1.5 + 3 * random.Random(seed).random())
+        time.sleep(took * random.Random(seed).uniform(0.2, 1))
         kills += process.poll() is None
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         process.wait()
-    curate(source, killed, endpoint=endpoint)
+    assert kills
+    curate(source, killed, *options, endpoint=endpoint)
     assert contents(killed) == contents(whole)
     assert fates(killed) == fates(whole)
     assert calls <= len(endpoint.log) <= calls + kills * under_way
