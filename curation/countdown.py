@@ -9,7 +9,7 @@ would need them; `write` returns None for a problem that this search does not so
 Whether a result is among the values that would do is not judged but measured, "27+8=35 to 20=15": the nearest of
 them, then the distance, which is 0 for a hit. A model of a few million parameters learns to look up and to subtract,
 and did not learn to say yes or no at once; nor, given a value, to find the operation before it, so that the way back to
-the target is written after each value (LOG.md).
+the target is written after each value and read from left to right, "35<79+24" (LOG.md).
 """
 
 from __future__ import annotations
@@ -35,6 +35,17 @@ class Op:
 
     def __str__(self) -> str:
         return f"{self.left}{self.sign}{self.right}={self.value}"
+
+
+def after(value: int, op: Op) -> str:
+    """What is done to that value, which is one side of the operation: "+24", or "<79" for 79 minus it."""
+    return f"{op.sign}{op.right}" if op.left == value else f"<{op.left}"
+
+
+def written(chain: tuple[Op, ...]) -> list[str]:
+    """The chain in words, each operation on the value before it: "76-41=35", "35<79=44", "44+24=68"."""
+    values = [op.value for op in chain]
+    return [str(chain[0]), *(f"{v}{after(v, op)}={op.value}" for v, op in zip(values, chain[1:], strict=False))]
 
 
 def plus(a: int, b: int) -> Op:
@@ -67,12 +78,9 @@ class Need:
         return [Need(need.value, need.rest + self.rest, need.found_by) for need in more]
 
     def __str__(self) -> str:
-        """The value and the way back to the target, as far as it is to be copied: "35<79+24" is 79-35=44, 44+24=68."""
-        text, value = f"{self.value}", self.value
-        for op in self.rest:
-            text += f"{op.sign}{op.right}" if op.left == value else f"<{op.left}"
-            value = op.value
-        return text
+        """The value and the way back to the target: "35<79+24" is 79-35=44, 44+24=68."""
+        values = [self.value, *(op.value for op in self.rest)]
+        return f"{self.value}" + "".join(after(value, op) for value, op in zip(values, self.rest, strict=False))
 
 
 def undo_sum(target: int, number: int) -> list[Need]:
@@ -82,7 +90,7 @@ def undo_sum(target: int, number: int) -> list[Need]:
     return [Need(up.value, (Op(up.value, "-", number, target),), up), Need(down.value, (back,), down)]
 
 
-def _written(needs: list[Need]) -> list[str]:
+def _found(needs: list[Need]) -> list[str]:
     return [str(need.found_by) for need in needs]
 
 
@@ -143,7 +151,7 @@ def attempt(prompt: str, lines: list[str], needs: list[Need], made: list[tuple[s
         words.append(f"{text} to {nearest}={abs(nearest - op.value)}")
         if op.value == nearest:
             chain = (op, *wanted[nearest].rest)
-            verdict = f"So {', '.join(map(str, chain))}."
+            verdict = f"So {', '.join(written(chain))}."
             break
     return Try(prompt, "\n".join([*lines, ", ".join(words) + ".", verdict]), chain)
 
@@ -153,11 +161,11 @@ def try_three(problem: Problem, verb: str, pair: Pair, last: int) -> Try:
     limit = max(NUMBERS) ** 2
     undone = undo_sum(problem.target, last)
     words, needs = undo_quotient(problem.target, last, limit)
-    lines = [f"{last} left.", f"{', '.join([*_written(undone), *words])}."]
+    lines = [f"{last} left.", f"{', '.join([*_found(undone), *words])}."]
     needs = undone + needs
     lines.append(_usable(needs))
     made = sums(*pair) if verb == "Add" else products(*pair, limit)
-    return attempt(f"{verb} {pair[0]} and {pair[1]}", lines, needs, made)
+    return attempt(f"{verb} {pair[0]} and {pair[1]} with {last} left", lines, needs, made)
 
 
 def try_sums(problem: Problem, pair: Pair, rest: tuple[int, ...]) -> Try:
@@ -165,9 +173,9 @@ def try_sums(problem: Problem, pair: Pair, rest: tuple[int, ...]) -> Try:
     c, d = rest
     first = undo_sum(problem.target, c)
     second = [found for need in first for found in need.then(undo_sum(need.value, d))]
-    lines = [f"{c} and {d} left.", f"{', '.join(_written(first))}.", f"{', '.join(_written(second))}."]
+    lines = [f"{c} and {d} left.", f"{', '.join(_found(first))}.", f"{', '.join(_found(second))}."]
     lines.append(_usable(second))
-    return attempt(_try(pair), lines, second, sums(*pair) + products(*pair))
+    return attempt(_try(pair, rest), lines, second, sums(*pair) + products(*pair))
 
 
 def try_products(problem: Problem, pair: Pair, rest: tuple[int, ...]) -> Try:
@@ -176,7 +184,7 @@ def try_products(problem: Problem, pair: Pair, rest: tuple[int, ...]) -> Try:
     needs: list[Need] = []
     for c, d in (rest, rest[::-1]):
         undone = undo_sum(problem.target, c)
-        words = _written(undone)
+        words = _found(undone)
         for need in undone:
             if need.value:
                 more, found = undo_quotient(need.value, d)
@@ -186,17 +194,18 @@ def try_products(problem: Problem, pair: Pair, rest: tuple[int, ...]) -> Try:
         needs += found
         lines.append(f"{', '.join(words + more)}.")
     if not needs:
-        return Try(_try(pair), "\n".join([*lines, "No way."]), None)
+        return Try(_try(pair, rest), "\n".join([*lines, "No way."]), None)
     lines.append(_usable(needs))
-    return attempt(_try(pair), lines, needs, sums(*pair) + products(*pair))
+    return attempt(_try(pair, rest), lines, needs, sums(*pair) + products(*pair))
 
 
 def _usable(needs: list[Need]) -> str:
     return f"I can use {', '.join(map(str, needs))}."
 
 
-def _try(pair: Pair) -> str:
-    return f"Try {pair[0]} and {pair[1]}"
+def _try(pair: Pair, rest: tuple[int, ...]) -> str:
+    """The prompt says what is left too: the planner, who takes the pairs by their place, knows it best."""
+    return f"Try {pair[0]} and {pair[1]} with {rest[0]} and {rest[1]} left"
 
 
 def _inner_quotient(target: int, c: int, d: int) -> tuple[list[str], list[Need]]:
@@ -205,7 +214,7 @@ def _inner_quotient(target: int, c: int, d: int) -> tuple[list[str], list[Need]]
         return ([f"{target}/{c} no"] if target > c else []), []
     q = over(target, c)
     second = Need(q.value, (times(q.value, c),), q).then(undo_sum(q.value, d))
-    return [str(q), *_written(second)], second
+    return [str(q), *_found(second)], second
 
 
 def expressions(chain: tuple[Op, ...]) -> list[str]:
@@ -221,10 +230,10 @@ def expressions(chain: tuple[Op, ...]) -> list[str]:
 
 def _check(chain: tuple[Op, ...], parent: int) -> Step:
     """The chain again, step by step, each with the whole expression so far."""
-    whole = expressions(chain)
-    lines = [str(chain[0]), *(f"{op}, {text}" for op, text in zip(chain[1:], whole[1:], strict=True))]
+    words = written(chain)
+    lines = [words[0], *(f"{said}, {text}" for said, text in zip(words[1:], expressions(chain)[1:], strict=True))]
     lines.append(f"That makes {chain[-1].value}.")
-    return Step("That fits, check it.", f"Work out {', '.join(map(str, chain))}", "\n".join(lines), parents=(parent,))
+    return Step("That fits, check it.", f"Work out {', '.join(words)}", "\n".join(lines), parents=(parent,))
 
 
 def _splits(numbers: tuple[int, ...]) -> list[tuple[Pair, tuple[int, ...]]]:
