@@ -35,7 +35,6 @@ from sprint_sgl.errors import BadInput, RequestFailed
 
 OPENAI_URL = "https://api.openai.com/v1"
 NO_KEY = "none"
-MAX_TOKENS = 8192  # of one reply
 COMPLAINT = "Your reply cannot be used. {} Answer again, in full and in the required form."
 
 T = TypeVar("T")
@@ -66,6 +65,7 @@ class TeacherConfig:
     concurrency      requests under way at a time
     timeout          seconds for one request
     max_retries      how often the client repeats a failed request
+    max_tokens       of one reply; it has to fit the model's context beside the prompt
     cache            folder of the replies; processes may share it
     budget           dollars that one run may pay, None: no limit
     structured       replies are held to a JSON schema
@@ -78,6 +78,7 @@ class TeacherConfig:
     concurrency: int = 64
     timeout: float = 300.0
     max_retries: int = 5
+    max_tokens: int = 8192
     cache: str = "work/curation-cache"
     budget: float | None = None
     structured: bool = False
@@ -86,8 +87,8 @@ class TeacherConfig:
     batch_discount: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.concurrency < 1 or self.timeout <= 0 or self.max_retries < 0:
-            raise BadInput("teacher: concurrency and timeout must be above 0, max_retries not below")
+        if min(self.concurrency, self.max_tokens) < 1 or self.timeout <= 0 or self.max_retries < 0:
+            raise BadInput("teacher: concurrency, max_tokens and timeout must be above 0, max_retries not below")
 
     @property
     def url(self) -> str:
@@ -157,7 +158,6 @@ class Teacher:
         prompt: str,
         read: Callable[[str], T],
         schema: type[BaseModel] | None = None,
-        max_tokens: int = MAX_TOKENS,
     ) -> T:
         """What `read` makes of the model's reply at temperature 0; a reply that it refuses is complained about once.
 
@@ -166,7 +166,7 @@ class Teacher:
         Raises Refused, CallFailed, Deferred, EndpointFailed or BudgetReached.
         """
         form = schema if self.config.structured else None
-        request = Request.of(self.config.url, model, prompt, max_tokens, form)
+        request = Request.of(self.config.url, model, prompt, self.config.max_tokens, form)
         text = (await self._reply(stage, request)).usable()
         try:
             return read(text)

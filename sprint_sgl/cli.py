@@ -133,11 +133,15 @@ def bench(context: typer.Context) -> None:
 
 @app.command(context_settings=EXPERIMENT)
 def train(context: typer.Context) -> None:
-    """Fine-tune with ms-swift (Hydra overrides).
+    """Fine-tune with ms-swift (Hydra overrides), or look at rows before: train check FILE.
 
     [dim]sprint-sgl train model=work/mini/base dataset=work/countdown/sprint out=work/mini/sprint[/dim]
+    [dim]sprint-sgl train check work/countdown/sprint.train.jsonl --model models/countdown-mini-sprint[/dim]
     """
-    _experiment("training.train", context)
+    if context.args[:1] == ["check"]:
+        importlib.import_module("training.check").main(context.args[1:])
+    else:
+        _experiment("training.train", context)
 
 
 @app.command(context_settings=EXPERIMENT)

@@ -25,14 +25,44 @@ from sprint_sgl.errors import BadInput
 from sprint_sgl.settings import settings
 
 CONF = str(Path(__file__).parents[1] / "conf")
+SLURM = "slurm"
 
 
 @dataclass
 class Recipe:
-    """`args` are ms-swift's own arguments, `env` the environment that they need."""
+    """`args` are ms-swift's own arguments, `env` the environment that they need, `base` is what it fine-tunes."""
 
+    base: str = ""
     args: dict[str, Any] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Machines:
+    """Where it runs: so many processes (devices) on each of so many nodes; this node's rank, and the first's address.
+
+    `address: slurm` takes rank and address from the Slurm job that this is a task of.
+    """
+
+    processes: int = 1
+    nodes: int = 1
+    rank: int = 0
+    address: str = "127.0.0.1"
+    port: int = 29500
+
+    def torchrun(self) -> list[str]:
+        """torchrun's arguments; none where one process does."""
+        if self.processes * self.nodes == 1:
+            return []
+        rank, address = self.rank, self.address
+        if address == SLURM:
+            from submitit import JobEnvironment
+
+            job = JobEnvironment()
+            rank, address = job.node, job.hostnames[0]
+        where = ["--node_rank", str(rank), "--master_addr", address] if self.nodes > 1 else []
+        sizes = ["--nnodes", str(self.nodes), "--nproc_per_node", str(self.processes)]
+        return ["-m", "torch.distributed.run", *sizes, *where, "--master_port", str(self.port)]
 
 
 @dataclass
@@ -41,6 +71,7 @@ class Config:
     dataset: str
     out: str
     recipe: Recipe = field(default_factory=Recipe)
+    machines: Machines = field(default_factory=Machines)
 
 
 def last_checkpoint(out: Path) -> Path | None:
@@ -67,7 +98,9 @@ def compose(config: Config) -> list[str]:
     if checkpoint := last_checkpoint(Path(config.out)):
         args["resume_from_checkpoint"] = str(checkpoint)
     flags = [word for key, value in args.items() for word in (f"--{key}", _word(value))]
-    return [sys.executable, "-m", "swift.cli.sft", *flags]
+    cpu = bool(config.recipe.args.get("use_cpu"))
+    torchrun = config.machines.torchrun()
+    return [sys.executable, *torchrun, "-m", "training.gloo" if cpu and torchrun else "swift.cli.sft", *flags]
 
 
 def _word(value: object) -> str:
@@ -78,6 +111,8 @@ def _word(value: object) -> str:
 
 def check(config: Config) -> None:
     """Finds what would stop the run before anything loads. Raises BadInput."""
+    if not config.model:
+        raise BadInput("model is missing: this recipe has none of its own, give model=...")
     for split in ("train", "valid"):
         path = Path(f"{config.dataset}.{split}.jsonl")
         if not path.is_file() or not path.stat().st_size:
