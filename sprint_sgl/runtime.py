@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sprint_sgl.checkpoints import weights
 from sprint_sgl.errors import BadInput, LaunchFailed
 
 if TYPE_CHECKING:
@@ -68,11 +69,14 @@ def model_names() -> list[str]:
 
 
 def resolve_model(model: str) -> str:
-    """A shipped model's name, a folder, or a hub id as sglang's model path. Raises BadInput for an absent folder."""
+    """A shipped model's name, a folder, a run's folder for its best checkpoint, or a hub id, as sglang's model path.
+
+    Raises BadInput for a folder that is not there.
+    """
     if model in model_names():
         return str(SHIPPED_MODELS / model)
-    if (Path(model).expanduser() / "config.json").is_file():
-        return str(Path(model).expanduser())
+    if ((folder := weights(model)) / "config.json").is_file():
+        return str(folder)
     looks_like_hub_id = model.count("/") == 1 and not model.startswith((".", "/", "~")) and not Path(model).exists()
     if looks_like_hub_id:
         return model

@@ -2,18 +2,30 @@
 
 import json
 import math
+import re
+import shutil
 from itertools import islice
 from pathlib import Path
 
 import pytest
+from hydra import compose as compose_config
+from hydra import initialize_config_dir
 
 from curation.countdown_rows import Config as RowsConfig
 from curation.countdown_rows import Problems, make
+from sprint_sgl.checkpoints import last_checkpoint
 from sprint_sgl.errors import BadInput
+from sprint_sgl.settings import settings
 from sprint_sgl.tags import EXECUTOR_STOPS, PLANNER_STOPS
 from training.export import export
+from training.machines import Machines
 from training.mini import Shape, init_weights, row_texts, train_tokenizer
-from training.train import Config, Recipe, compose, last_checkpoint, train
+from training.preflight import check
+from training.record import draw, history, record
+from training.train import CONF as CONF_FOLDER
+from training.train import Config, Recipe, compose, train
+
+CONF = Path(CONF_FOLDER)
 
 TINY = Shape(hidden_size=32, layers=2, heads=2, kv_heads=1, intermediate_size=64, context=4096)
 
@@ -41,6 +53,12 @@ def recipe(**changes: object) -> Recipe:
     return Recipe(args={**values["args"], **changes}, env=values["env"])
 
 
+def composed(*overrides: str) -> Config:
+    """What the entry point makes of these overrides."""
+    with initialize_config_dir(CONF_FOLDER, version_base="1.3"):
+        return settings(compose_config("train", list(overrides)), Config)
+
+
 def test_the_command_names_every_argument_of_the_recipe(tmp_path: Path) -> None:
     command = compose(Config("model", "data/sprint", str(tmp_path), Recipe({"learning_rate": 1e-3, "use_cpu": True})))
     assert command[command.index("--learning_rate") + 1] == "0.001"
@@ -65,6 +83,111 @@ def test_a_run_goes_on_from_the_end_of_another(tmp_path: Path) -> None:
     (tmp_path / "first" / "checkpoint-40" / "trainer_state.json").write_text("{}")
     command = compose(Config(str(tmp_path / "first"), "data", str(tmp_path / "second")))
     assert command[command.index("--model") + 1] == str(tmp_path / "first" / "checkpoint-40")
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "recipe").glob("*.yaml")))
+def test_ms_swift_knows_every_argument_of_every_recipe(name: str, tmp_path: Path) -> None:
+    from swift.arguments import SftArguments
+    from transformers import HfArgumentParser
+
+    command = compose(composed(f"recipe={name}", "model=some/model", "dataset=rows/sprint", f"out={tmp_path}"))
+    parsed, unknown = HfArgumentParser(SftArguments).parse_known_args(command[command.index("swift.cli.sft") + 1 :])
+    assert unknown == []
+    assert parsed.dataset == ["rows/sprint.train.jsonl"]
+
+
+def test_the_papers_recipe_is_the_papers(tmp_path: Path) -> None:
+    config = composed("recipe=paper", "dataset=rows/sprint", f"out={tmp_path}", "machines.processes=8")
+    args = config.recipe.args
+    assert config.model == "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"
+    assert (args["learning_rate"], args["weight_decay"], args["num_train_epochs"]) == (1e-5, 1e-4, 5)
+    assert (args["lr_scheduler_type"], args["warmup_ratio"], args["eval_steps"]) == ("linear", 0.05, 100)
+    assert (args["deepspeed"], args["bf16"], args["per_device_train_batch_size"]) == ("zero3", True, 1)
+    assert compose(config)[1:8] == [
+        "-m",
+        "torch.distributed.run",
+        "--nnodes",
+        "1",
+        "--nproc_per_node",
+        "8",
+        "--master_port",
+    ]
+
+
+def test_each_node_gets_its_rank_and_the_first_ones_address() -> None:
+    words = Machines(processes=8, nodes=4, rank=2, address="10.0.0.1").torchrun()
+    assert words[words.index("--node_rank") + 1] == "2"
+    assert words[words.index("--master_addr") + 1] == "10.0.0.1"
+    assert Machines().torchrun() == []
+    with pytest.raises(BadInput, match="at least 1"):
+        Machines(processes=0).torchrun()
+
+
+def test_under_slurm_the_job_says_which_node_this_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text('#!/bin/sh\n[ "$3" = "gpu[07-08]" ] && printf "gpu07\\ngpu08\\n"\n')
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("SLURM_NODEID", "1")
+    monkeypatch.setenv("SLURM_JOB_NODELIST", "gpu[07-08]")
+    words = Machines(processes=8, nodes=2, address="slurm").torchrun()
+    assert words[words.index("--node_rank") + 1] == "1"
+    assert words[words.index("--master_addr") + 1] == "gpu07"
+    monkeypatch.delenv("SLURM_NODEID")
+    with pytest.raises(BadInput, match="SLURM_NODEID"):
+        Machines(nodes=2, address="slurm").torchrun()
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ('{"messages": [{"role": "user", "content": "a"}]}', "line 2: 'messages' must be"),
+        ('{"question": "a"}', "line 2: no column 'messages'"),
+        ("{", "line 2: not JSON"),
+        ('{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": ""}]}', "has no text"),
+    ],
+)
+def test_a_row_that_cannot_be_read_is_named_by_its_line(base: Path, tmp_path: Path, row: str, said: str) -> None:
+    good = json.dumps({"messages": [{"role": role, "content": "a"} for role in ("user", "assistant")]})
+    for split in ("train", "valid"):
+        (tmp_path / f"rows.{split}.jsonl").write_text(f"{good}\n{row}\n")
+    with pytest.raises(BadInput, match=re.escape(said)):
+        train(Config(str(base), str(tmp_path / "rows"), str(tmp_path / "out")))
+
+
+def test_rows_longer_than_the_limit_are_counted_or_refused(base: Path, rows: Path, tmp_path: Path) -> None:
+    files = [rows / "sprint.train.jsonl"]
+    (said,) = check(str(base), files, tmp_path, {"max_length": 300, "truncation_strategy": "delete"})
+    assert "rows are longer than 300 tokens and are left out" in said
+    assert check(str(base), files, tmp_path, {"max_length": 4096}) == []
+    with pytest.raises(BadInput, match="longer than max_length=300"):
+        check(str(base), files, tmp_path, {"max_length": 300, "truncation_strategy": "raise"})
+    with pytest.raises(BadInput, match="more than the context"):
+        check(str(base), files, tmp_path, {"max_length": 5000})
+
+
+def test_a_disk_too_small_for_the_checkpoints_is_found_first(
+    base: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(BadInput, match="lower recipe"):
+        train(Config(str(base), str(rows / "rft"), str(tmp_path / "out")))
+
+
+def test_a_run_is_recorded_with_its_data_and_its_curves_are_drawn(rows: Path, tmp_path: Path) -> None:
+    files = [rows / "rft.train.jsonl"]
+    found = record({"seed": 1}, files)
+    assert found["data"][str(files[0])]["rows"] == len(files[0].read_text().splitlines())
+    assert found["versions"]["ms-swift"]
+    assert draw(tmp_path) is None
+    log = [{"loss": 2.0, "global_step/max_steps": "5/20"}, {"loss": 1.0, "global_step/max_steps": "10/20"}]
+    log += [{"loss": 0.9, "global_step/max_steps": "10/20"}, {"eval_loss": 0.8, "global_step/max_steps": "10/20"}]
+    (tmp_path / "logging.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
+    assert [(line["step"], line.get("loss")) for line in history(tmp_path)] == [(5, 2.0), (10, 0.9), (10, None)]
+    picture = draw(tmp_path)
+    assert picture
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_missing_dataset_is_one_clear_error(tmp_path: Path) -> None:

@@ -23,10 +23,9 @@ from rich.text import Text
 from sprint_sgl.console import notes, one_line_errors, screen
 from sprint_sgl.errors import BadInput
 from sprint_sgl.markup import find_tags
+from training.rows import Row, read_rows
 
-Row = dict[str, Any]
 MASKED = -100
-ROLES = ("user", "assistant")
 BARS, BAR_WIDTH = 10, 40
 
 
@@ -82,33 +81,6 @@ def _model_type(folder: Path) -> str | None:
     """The architecture that a folder's config names, since ms-swift takes several to be possible; a hub id says it."""
     config = folder / "config.json"
     return str(json.loads(config.read_text())["model_type"]) if config.is_file() else None
-
-
-def read_rows(path: Path) -> Iterator[Row]:
-    """The rows of a file. Raises BadInput, with the line's number, for what ms-swift would stumble over."""
-    if not path.is_file():
-        raise BadInput(f"{path} is not there: give a file of rows, one JSON object a line")
-    count = 0
-    with path.open() as file:
-        for count, line in enumerate(file, 1):
-            yield _checked(line, f"{path}, line {count}")
-    if not count:
-        raise BadInput(f"{path} is empty")
-
-
-def _checked(line: str, where: str) -> Row:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise BadInput(f"{where}: not JSON ({error})") from None
-    messages = row.get("messages") if isinstance(row, dict) else None
-    if not isinstance(messages, list):
-        raise BadInput(f"{where}: no column 'messages'; rows are {{'messages': [a user's, an assistant's]}}")
-    if [message.get("role") for message in messages if isinstance(message, dict)] != list(ROLES):
-        raise BadInput(f"{where}: 'messages' must be one user's and one assistant's, in this order")
-    if not all(isinstance(message.get("content"), str) and message["content"] for message in messages):
-        raise BadInput(f"{where}: a message has no text")
-    return dict(row)
 
 
 def lost_tags(row: Row, encoded: Encoded, text: Callable[[Sequence[int]], str]) -> list[str]:

@@ -13,10 +13,10 @@ from typing import Any
 import hydra
 from hydra.core.config_store import ConfigStore
 
+from sprint_sgl.checkpoints import weights
 from sprint_sgl.console import one_line_errors
 from sprint_sgl.errors import BadInput
 from sprint_sgl.settings import settings
-from training.train import last_checkpoint
 
 CONF = str(Path(__file__).parents[1] / "conf")
 
@@ -35,8 +35,8 @@ def export(checkpoint: Path, out: Path, notes: dict[str, Any]) -> int:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    source = checkpoint if (checkpoint / "config.json").is_file() else last_checkpoint(checkpoint)
-    if source is None:
+    source = weights(str(checkpoint))
+    if not (source / "config.json").is_file():
         raise BadInput(f"{checkpoint} is no checkpoint and holds none")
     model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16)
     model.save_pretrained(out)

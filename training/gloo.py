@@ -1,6 +1,6 @@
 """ms-swift's entry for several processes on CPU cores: the process group begins before DeepSpeed asks for its size.
 
-    python -m torch.distributed.run --nproc_per_node 2 -m training.gloo --use_cpu true --deepspeed zero3 ...
+python -m torch.distributed.run --nproc_per_node 2 -m training.gloo --use_cpu true --deepspeed zero3 ...
 """
 
 from __future__ import annotations

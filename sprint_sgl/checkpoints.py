@@ -1,0 +1,23 @@
+"""The folder of a training run, seen from outside: its newest checkpoint, and the one to use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def last_checkpoint(run: Path) -> Path | None:
+    """The newest complete checkpoint of a run, by its step."""
+    found = [path.parent for path in run.glob("checkpoint-*/trainer_state.json")]
+    return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def best_checkpoint(run: Path) -> Path | None:
+    """The checkpoint with the lowest evaluation loss where the run has marked one (`best`), else the newest."""
+    best = run / "best"
+    return best.resolve() if (best / "config.json").is_file() else last_checkpoint(run)
+
+
+def weights(model: str) -> Path:
+    """The folder with the weights: the model itself, or of a run's folder its checkpoint to use."""
+    folder = Path(model).expanduser()
+    return folder if (folder / "config.json").is_file() else best_checkpoint(folder) or folder

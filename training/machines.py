@@ -1,0 +1,47 @@
+"""Where a training runs: one process, several on one machine, several machines. torchrun starts what needs more."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass
+
+from sprint_sgl.errors import BadInput
+
+SLURM = "slurm"
+
+
+@dataclass
+class Machines:
+    """`processes` (devices) on each of `nodes`; on several nodes this node's `rank` and the first one's `address`.
+
+    address: slurm takes rank and address from the Slurm job of which this is a task, one task a node.
+    """
+
+    processes: int = 1
+    nodes: int = 1
+    rank: int = 0
+    address: str = "127.0.0.1"
+    port: int = 29500
+
+    def torchrun(self) -> list[str]:
+        """Python's arguments that start torchrun; none where one process does. Raises BadInput."""
+        if min(self.processes, self.nodes) < 1:
+            raise BadInput("machines: processes and nodes must be at least 1")
+        if self.processes * self.nodes == 1:
+            return []
+        words = ["--nnodes", str(self.nodes), "--nproc_per_node", str(self.processes)]
+        if self.nodes > 1:
+            rank, address = slurm_place() if self.address == SLURM else (self.rank, self.address)
+            words += ["--node_rank", str(rank), "--master_addr", address]
+        return ["-m", "torch.distributed.run", *words, "--master_port", str(self.port)]
+
+
+def slurm_place() -> tuple[int, str]:
+    """This task's node and the name of the job's first one. Raises BadInput outside of a Slurm job."""
+    try:
+        rank, nodes = int(os.environ["SLURM_NODEID"]), os.environ["SLURM_JOB_NODELIST"]
+        names = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True)
+        return rank, names.stdout.split()[0]
+    except (KeyError, OSError, subprocess.CalledProcessError, IndexError) as error:
+        raise BadInput(f"machines.address=slurm is for a task of a Slurm job: {error!r}") from error

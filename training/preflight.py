@@ -1,0 +1,84 @@
+"""What would stop a run, or spoil it, found before anything loads."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sprint_sgl.checkpoints import weights
+from sprint_sgl.errors import BadInput
+from training.rows import read_rows, row_text
+
+# A checkpoint in bf16 holds two bytes a weight, and twelve of the optimiser: a copy in full precision and two moments.
+CHECKPOINT_BYTES_A_WEIGHT_BYTE = 7
+
+
+def check(model: str, files: Iterable[Path], out: Path, args: Mapping[str, Any]) -> list[str]:
+    """What is worth saying about rows that will be left out. Raises BadInput."""
+    if not model:
+        raise BadInput("model is missing: this recipe has none of its own, give model=...")
+    folder = weights(model)
+    context = check_model(folder, args)
+    notes = [note for path in files for note in check_rows(path, model, context, args)]
+    check_out(out, folder, int(args.get("save_total_limit") or 1))
+    return notes
+
+
+def check_model(folder: Path, args: Mapping[str, Any]) -> int | None:
+    """The longest row in tokens, None where nothing limits it; a hub id is not looked at."""
+    limit = args.get("max_length")
+    if not folder.exists():
+        return limit
+    if not any(folder.glob("*.safetensors")):
+        raise BadInput(f"{folder} holds no weights (*.safetensors)")
+    context = int(json.loads((folder / "config.json").read_text())["max_position_embeddings"])
+    if limit and limit > context:
+        raise BadInput(f"max_length={limit} is more than the context of {folder}, {context} tokens")
+    return limit or context
+
+
+def check_rows(path: Path, model: str, limit: int | None, args: Mapping[str, Any]) -> list[str]:
+    """Every row is one that ms-swift can read; of those longer than the limit, how many."""
+    # No token is shorter than a byte, so that only rows with more bytes than the limit need the tokenizer.
+    doubtful = [
+        (number, text)
+        for number, row in enumerate(read_rows(path), 1)
+        if limit and len((text := row_text(row)).encode()) >= limit
+    ]
+    long = [number for number, tokens in _lengths(doubtful, model) if limit and tokens > limit] if doubtful else []
+    if not long:
+        return []
+    if args.get("truncation_strategy", "delete") != "delete":
+        raise BadInput(
+            f"{path}, line {long[0]}: longer than max_length={limit} tokens, as {len(long) - 1} more rows are"
+        )
+    return [f"{path}: {len(long)} rows are longer than {limit} tokens and are left out, the first on line {long[0]}"]
+
+
+def _lengths(rows: list[tuple[int, str]], model: str) -> list[tuple[int, int]]:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(weights(model) if weights(model).exists() else model)
+    ids = tokenizer([text for _, text in rows])["input_ids"]
+    return [(number, len(row) + 1) for (number, _), row in zip(rows, ids, strict=True)]
+
+
+def check_out(out: Path, folder: Path, kept: int) -> None:
+    """The folder can be written to and has room for the checkpoints that are kept and one under way."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{out} cannot be written to: {error.strerror}") from error
+    if not os.access(out, os.W_OK):
+        raise BadInput(f"{out} cannot be written to")
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors")) if folder.exists() else 0
+    needed, free = (kept + 1) * CHECKPOINT_BYTES_A_WEIGHT_BYTE * size, shutil.disk_usage(out).free
+    if needed > free:
+        raise BadInput(
+            f"{out} has {free / 1e9:.1f} GB left and {kept + 1} checkpoints need {needed / 1e9:.1f}: "
+            "lower recipe.args.save_total_limit or give another out=FOLDER"
+        )

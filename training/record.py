@@ -1,0 +1,90 @@
+"""What a run leaves beside its checkpoints: run.json (settings, versions, commit, digests of data) and curves.png."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("sprint-sgl", "ms-swift", "deepspeed", "transformers", "torch")
+CURVES = {
+    "loss": "loss",
+    "eval_loss": "evaluation loss",
+    "token_acc": "token accuracy",
+    "learning_rate": "learning rate",
+}
+ROOT = Path(__file__).parents[1]
+
+
+def record(settings: Mapping[str, Any], data: Sequence[Path]) -> dict[str, Any]:
+    """What makes a run repeatable, as plain values."""
+    return {
+        "settings": dict(settings),
+        "versions": {name: _version(name) for name in PACKAGES},
+        "commit": commit(),
+        "data": {str(path): {"sha256": _digest(path), "rows": _rows(path)} for path in data},
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def commit() -> str | None:
+    """The checkout's commit, with a + where files differ from it; None where this is no checkout."""
+    try:
+        words = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _rows(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(1 for _ in file)
+
+
+def history(run: Path) -> list[dict[str, Any]]:
+    """What ms-swift logged, in the order of steps; of a step that was trained again after a resume, the last."""
+    path = run / "logging.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    found: dict[tuple[int, bool], dict[str, Any]] = {}
+    for line in lines:
+        if step := str(line.get("global_step/max_steps", "")).partition("/")[0]:
+            found[int(step), "eval_loss" in line] = {**line, "step": int(step)}
+    return [found[key] for key in sorted(found)]
+
+
+def draw(run: Path) -> Path | None:
+    """Writes curves.png; None where nothing has been logged yet."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    lines = history(run)
+    names = [name for name in CURVES if any(name in line for line in lines)]
+    if not names:
+        return None
+    figure, axes = pyplot.subplots(1, len(names), figsize=(4 * len(names), 3), layout="constrained", squeeze=False)
+    for axis, name in zip(axes[0], names, strict=True):
+        points = [(line["step"], float(line[name])) for line in lines if name in line]
+        axis.plot(*zip(*points, strict=True), marker="." if len(points) < 30 else "")
+        axis.set_title(CURVES[name])
+        axis.set_xlabel("step")
+        axis.grid(alpha=0.3)
+    figure.savefig(run / "curves.png", dpi=120)
+    pyplot.close(figure)
+    return run / "curves.png"

@@ -1,0 +1,44 @@
+"""Training rows as they lie in a file: one user's and one assistant's message, the context and what is trained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sprint_sgl.errors import BadInput
+
+Row = dict[str, Any]
+ROLES = ["user", "assistant"]
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """The rows of a file. Raises BadInput, with the line's number, for what ms-swift would stumble over."""
+    if not path.is_file():
+        raise BadInput(f"{path} is not there: give a file of rows, one JSON object a line")
+    count = 0
+    with path.open() as file:
+        for count, line in enumerate(file, 1):
+            yield _checked(line, f"{path}, line {count}")
+    if not count:
+        raise BadInput(f"{path} is empty")
+
+
+def _checked(line: str, where: str) -> Row:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise BadInput(f"{where}: not JSON ({error})") from None
+    messages = row.get("messages") if isinstance(row, dict) else None
+    if not isinstance(messages, list):
+        raise BadInput(f"{where}: no column 'messages'; rows are {{'messages': [a user's, an assistant's]}}")
+    if [message.get("role") for message in messages if isinstance(message, dict)] != ROLES:
+        raise BadInput(f"{where}: 'messages' must be one user's and one assistant's, in this order")
+    if not all(isinstance(message.get("content"), str) and message["content"] for message in messages):
+        raise BadInput(f"{where}: a message has no text")
+    return dict(row)
+
+
+def row_text(row: Row) -> str:
+    return "".join(message["content"] for message in row["messages"])
