@@ -2,8 +2,13 @@
 
 import json
 import math
+import os
 import re
 import shutil
+import signal
+import subprocess
+import time
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -15,6 +20,7 @@ from curation.countdown_rows import Config as RowsConfig
 from curation.countdown_rows import Problems, make
 from sprint_sgl.checkpoints import last_checkpoint
 from sprint_sgl.errors import BadInput
+from sprint_sgl.runtime import free_port
 from sprint_sgl.settings import settings
 from sprint_sgl.tags import EXECUTOR_STOPS, PLANNER_STOPS
 from training.export import export
@@ -91,6 +97,7 @@ def test_ms_swift_knows_every_argument_of_every_recipe(name: str, tmp_path: Path
     from transformers import HfArgumentParser
 
     command = compose(composed(f"recipe={name}", "model=some/model", "dataset=rows/sprint", f"out={tmp_path}"))
+    assert ("torch.distributed.run" in command) == (name != "countdown_mini")
     parsed, unknown = HfArgumentParser(SftArguments).parse_known_args(command[command.index("swift.cli.sft") + 1 :])
     assert unknown == []
     assert parsed.dataset == ["rows/sprint.train.jsonl"]
@@ -118,7 +125,7 @@ def test_each_node_gets_its_rank_and_the_first_ones_address() -> None:
     words = Machines(processes=8, nodes=4, rank=2, address="10.0.0.1").torchrun()
     assert words[words.index("--node_rank") + 1] == "2"
     assert words[words.index("--master_addr") + 1] == "10.0.0.1"
-    assert Machines().torchrun() == []
+    assert Machines().torchrun()[2:6] == ["--nnodes", "1", "--nproc_per_node", "1"]
     with pytest.raises(BadInput, match="at least 1"):
         Machines(processes=0).torchrun()
 
@@ -183,6 +190,7 @@ def test_a_run_is_recorded_with_its_data_and_its_curves_are_drawn(rows: Path, tm
     assert draw(tmp_path) is None
     log = [{"loss": 2.0, "global_step/max_steps": "5/20"}, {"loss": 1.0, "global_step/max_steps": "10/20"}]
     log += [{"loss": 0.9, "global_step/max_steps": "10/20"}, {"eval_loss": 0.8, "global_step/max_steps": "10/20"}]
+    log += [{"train_runtime": 9.0, "global_step/max_steps": "10/20"}, {"model_parameter_info": "3M"}]
     (tmp_path / "logging.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
     assert [(line["step"], line.get("loss")) for line in history(tmp_path)] == [(5, 2.0), (10, 0.9), (10, None)]
     picture = draw(tmp_path)
@@ -226,6 +234,52 @@ def test_context_and_response_tokenise_apart_as_they_do_together(base: Path, row
         for line in islice((rows / f"{name}.train.jsonl").open(), 60):
             context, response = (message["content"] for message in json.loads(line)["messages"])
             assert tokenizer.encode(context) + tokenizer.encode(response) == tokenizer.encode(context + response)
+
+
+def losses(run: Path) -> dict[int, float]:
+    return {line["step"]: float(line["loss"]) for line in history(run) if "loss" in line}
+
+
+@pytest.mark.training
+def test_two_processes_with_zero_3_learn_as_one_does(rows: Path, base: Path, tmp_path: Path) -> None:
+    """Two rows a step, by one process or by two, each of which holds half of everything."""
+    settings = {"max_steps": 6, "logging_steps": 1, "eval_strategy": "no", "save_steps": 6, "bf16": False}
+    settings |= {"group_by_length": False, "deepspeed": "zero3"}
+    lines = (rows / "rft.train.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "even.train.jsonl").write_text("".join(lines[: len(lines) // 2 * 2]))  # of an odd one two drop a row
+    (tmp_path / "even.valid.jsonl").write_text("".join(lines[:2]))
+    found = []
+    for processes in (1, 2):
+        out = tmp_path / str(processes)
+        shipped = recipe(per_device_train_batch_size=2 // processes, **settings)
+        zero = replace(shipped, env=shipped.env | {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"})
+        assert (
+            train(Config(str(base), str(tmp_path / "even"), str(out), zero, Machines(processes, port=free_port()))) == 0
+        )
+        found.append(losses(out))
+    one, two = found
+    assert sorted(one) == sorted(two) == [1, 2, 3, 4, 5, 6]
+    assert two == pytest.approx(one, rel=1e-3)
+    assert one[6] < one[1]
+
+
+@pytest.mark.training
+def test_a_run_killed_twice_goes_on_as_if_it_had_not_been(rows: Path, base: Path, tmp_path: Path) -> None:
+    settings = recipe(max_steps=12, logging_steps=1, eval_strategy="no", save_steps=3, per_device_train_batch_size=1)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert train(Config(str(base), str(rows / "rft"), str(whole), settings)) == 0
+    config = Config(str(base), str(rows / "rft"), str(killed), settings)
+    for step in (3, 6):
+        killed.mkdir(exist_ok=True)
+        process = subprocess.Popen(compose(config), env=os.environ | settings.env, start_new_session=True)
+        while last_checkpoint(killed) != killed / f"checkpoint-{step}":
+            assert process.poll() is None
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert train(config) == 0
+    assert losses(killed) == pytest.approx(losses(whole), rel=1e-4)
+    assert sorted(losses(killed)) == list(range(1, 13))
 
 
 @pytest.mark.training

@@ -6,12 +6,16 @@ python -m torch.distributed.run --nproc_per_node 2 -m training.gloo --use_cpu tr
 from __future__ import annotations
 
 import deepspeed
+import torch
 from swift.pipelines import sft_main
 
 
 def main() -> None:
     deepspeed.init_distributed("gloo")
-    sft_main()
+    try:
+        sft_main()
+    finally:
+        torch.distributed.destroy_process_group()  # else gloo's threads may abort the interpreter on its way out
 
 
 if __name__ == "__main__":

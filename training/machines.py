@@ -24,12 +24,14 @@ class Machines:
     address: str = "127.0.0.1"
     port: int = 29500
 
+    @property
+    def several(self) -> bool:
+        return self.processes * self.nodes > 1
+
     def torchrun(self) -> list[str]:
-        """Python's arguments that start torchrun; none where one process does. Raises BadInput."""
+        """Python's arguments that start torchrun. Raises BadInput."""
         if min(self.processes, self.nodes) < 1:
             raise BadInput("machines: processes and nodes must be at least 1")
-        if self.processes * self.nodes == 1:
-            return []
         words = ["--nnodes", str(self.nodes), "--nproc_per_node", str(self.processes)]
         if self.nodes > 1:
             rank, address = slurm_place() if self.address == SLURM else (self.rank, self.address)

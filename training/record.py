@@ -63,7 +63,7 @@ def history(run: Path) -> list[dict[str, Any]]:
     found: dict[tuple[int, bool], dict[str, Any]] = {}
     for line in lines:
         if step := str(line.get("global_step/max_steps", "")).partition("/")[0]:
-            found[int(step), "eval_loss" in line] = {**line, "step": int(step)}
+            found.setdefault((int(step), "eval_loss" in line), {"step": int(step)}).update(line)
     return [found[key] for key in sorted(found)]
 
 

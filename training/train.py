@@ -66,9 +66,10 @@ def compose(config: Config) -> list[str]:
     if checkpoint := last_checkpoint(Path(config.out)):
         args["resume_from_checkpoint"] = str(checkpoint)
     flags = [word for key, value in args.items() for word in (f"--{key}", _word(value))]
-    cpu = bool(config.recipe.args.get("use_cpu"))
-    torchrun = config.machines.torchrun()
-    return [sys.executable, *torchrun, "-m", "training.gloo" if cpu and torchrun else "swift.cli.sft", *flags]
+    if not (config.machines.several or args.get("deepspeed")):  # DeepSpeed expects a process group, even of one
+        return [sys.executable, "-m", "swift.cli.sft", *flags]
+    entry = "training.gloo" if args.get("use_cpu") else "swift.cli.sft"
+    return [sys.executable, *config.machines.torchrun(), "-m", entry, *flags]
 
 
 def _word(value: object) -> str:
