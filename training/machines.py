@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from dataclasses import dataclass
+from functools import cached_property
 
 from sprint_sgl.errors import BadInput
 
@@ -28,13 +29,18 @@ class Machines:
     def several(self) -> bool:
         return self.processes * self.nodes > 1
 
+    @cached_property
+    def place(self) -> tuple[int, str]:
+        """This node's rank and the first one's address. Raises BadInput for Slurm's outside of a job."""
+        return slurm_place() if self.address == SLURM else (self.rank, self.address)
+
     def torchrun(self) -> list[str]:
         """Python's arguments that start torchrun. Raises BadInput."""
         if min(self.processes, self.nodes) < 1:
             raise BadInput("machines: processes and nodes must be at least 1")
         words = ["--nnodes", str(self.nodes), "--nproc_per_node", str(self.processes)]
         if self.nodes > 1:
-            rank, address = slurm_place() if self.address == SLURM else (self.rank, self.address)
+            rank, address = self.place
             words += ["--node_rank", str(rank), "--master_addr", address]
         return ["-m", "torch.distributed.run", *words, "--master_port", str(self.port)]
 

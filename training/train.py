@@ -85,13 +85,16 @@ def train(config: Config) -> int:
         notes.print(note, highlight=False)
     command = compose(config)
     line = shlex.join([*(f"{k}={v}" for k, v in config.recipe.env.items()), *command])
-    (out / "command.sh").write_text(line + "\n")
-    (out / "run.json").write_text(json.dumps(record(asdict(config), rows_of(config)), indent=2) + "\n")
+    leads = config.machines.place[0] == 0
+    if leads:
+        (out / "command.sh").write_text(line + "\n")
+        (out / "run.json").write_text(json.dumps(record(asdict(config), rows_of(config)), indent=2) + "\n")
     print(line, flush=True)
     try:
         return subprocess.run(command, env=os.environ | config.recipe.env, check=False).returncode
     finally:
-        draw(out)
+        if leads:
+            draw(out)
 
 
 ConfigStore.instance().store("train_schema", Config)
