@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from sprint_sgl.errors import BadInput, RequestFailed, RuntimeUnavailable
 from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE
 
 MODEL_NOTES = "sprint.json"
+GENERATE = "/generate"
 _RECONNECTABLE = (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 
 Meta = dict[str, Any]
@@ -49,6 +52,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         self.url = url.rstrip("/") if "://" in url else f"http://{url.rstrip('/')}"
         self.time_limit, self.connect_limit = time_limit, connect_limit
         self.reconnects = reconnects
+        self._in_flight: set[str] = set()
         self._client = httpx.Client(
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
             timeout=self._timeout(time_limit),
@@ -68,7 +72,10 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         return str(self.model_info["model_path"])
 
     def close(self) -> None:
-        """Closes all connections; requests in flight end with an error, and the server drops them."""
+        """Stops our requests on the server, which frees the threads that wait for them, and closes all connections."""
+        for request_id in list(self._in_flight):
+            with suppress(RequestFailed, RuntimeUnavailable):
+                self.abort(request_id)
         self._client.close()
 
     def get_server_info(self) -> Meta:
@@ -92,11 +99,11 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         self._request("POST", "/flush_cache")
 
     def cache_prefix(self, prefix_str: str) -> None:
-        self._request("POST", "/generate", {"text": prefix_str, "sampling_params": {"max_new_tokens": 0}})
+        self._request("POST", GENERATE, {"text": prefix_str, "sampling_params": {"max_new_tokens": 0}})
 
     def warm_up(self, tokens: int = 4) -> None:
         """Generates a few tokens for nothing: the first request pays for what the runtime sets up late."""
-        self._request("POST", "/generate", {"text": "1 2 3", "sampling_params": {"max_new_tokens": tokens}})
+        self._request("POST", GENERATE, {"text": "1 2 3", "sampling_params": {"max_new_tokens": tokens}})
 
     def abort(self, request_id: str) -> None:
         """Stops a request on the server; one that has ended already is not an error."""
@@ -105,7 +112,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
     def generate(self, s: StreamExecutor, sampling_params: SglSamplingParams) -> tuple[str, Meta]:
         """The continuation of `s.text_` and its accounting, with `start` and `end` on the perf_counter clock."""
         start = time.perf_counter()
-        response = self._request("POST", "/generate", _body(s, sampling_params))
+        response = self._request("POST", GENERATE, _body(s, sampling_params))
         answer = response.json()
         times = {"start": start, "end": time.perf_counter(), "retries": response.extensions["retries"]}
         return answer["text"], answer["meta_info"] | times
@@ -158,13 +165,10 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         self, method: str, path: str, body: Meta | None = None, time_limit: float | None = None
     ) -> httpx.Response:
         for attempt in range(self.reconnects + 1):
+            named, limit = _renamed(body, attempt), self._timeout(time_limit or self.time_limit)
             try:
-                response = self._client.request(
-                    method,
-                    self.url + path,
-                    json=_renamed(body, attempt),
-                    timeout=self._timeout(time_limit or self.time_limit),
-                )
+                with self._running(named if path == GENERATE else None):
+                    response = self._client.request(method, self.url + path, json=named, timeout=limit)
                 response.extensions["retries"] = attempt
                 return response
             except httpx.InvalidURL as error:
@@ -178,7 +182,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
     def _stream(self, body: Meta) -> Iterator[tuple[str, Meta]]:
         deadline = time.monotonic() + self.time_limit
         try:
-            with self._client.stream("POST", self.url + "/generate", json=body) as response:
+            with self._running(body), self._client.stream("POST", self.url + GENERATE, json=body) as response:
                 if response.status_code != 200:
                     raise RequestFailed(f"{self.url}: HTTP {response.status_code}, {response.read().decode()[:500]}")
                 for line in response.iter_lines():
@@ -192,6 +196,16 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         except httpx.HTTPError as error:
             raise self._failure(error) from error
 
+    @contextmanager
+    def _running(self, body: Meta | None) -> Iterator[None]:
+        request_id = body.get("rid", "") if body else ""
+        if request_id:
+            self._in_flight.add(request_id)
+        try:
+            yield
+        finally:
+            self._in_flight.discard(request_id)
+
     def _failure(self, error: httpx.HTTPError) -> Exception:
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             return RuntimeUnavailable(f"nothing answers at {self.url} ({error}): is the runtime up?")
@@ -204,10 +218,7 @@ def _body(s: StreamExecutor, sampling_params: SglSamplingParams) -> Meta:
     params = sampling_params.to_srt_kwargs() | {"skip_special_tokens": True, "spaces_between_special_tokens": False}
     if (seed := getattr(s, "sampling_seed", None)) is not None:
         params["sampling_seed"] = seed
-    body = {"text": s.text_, "sampling_params": params}
-    if request_id := getattr(s, "request_id", None):
-        body["rid"] = request_id
-    return body
+    return {"text": s.text_, "sampling_params": params, "rid": getattr(s, "request_id", None) or uuid.uuid4().hex}
 
 
 def _renamed(body: Meta | None, attempt: int) -> Meta | None:

@@ -139,16 +139,21 @@ def reset(handler: BaseHTTPRequestHandler) -> None:
     handler.close_connection = True
 
 
-def test_a_reset_connection_is_tried_again_and_recorded() -> None:
+def shut(handler: BaseHTTPRequestHandler) -> None:
+    handler.connection.shutdown(socket.SHUT_RDWR)
+    handler.close_connection = True
+
+
+@pytest.mark.parametrize("end", [shut, reset])
+def test_a_broken_connection_is_tried_again_and_recorded(end: Callable[[BaseHTTPRequestHandler], None]) -> None:
     asked = []
 
     def reply(handler: BaseHTTPRequestHandler, body: dict) -> None:
         asked.append(body)
         if len(asked) == 1:
-            handler.close_connection = True
-            handler.connection.shutdown(socket.SHUT_RDWR)
-            return
-        final_answer(handler, body)
+            end(handler)
+        else:
+            final_answer(handler, body)
 
     with server(reply) as url, connect(url):
         trajectory = sprint_program.run("q").trajectory
@@ -162,8 +167,7 @@ def test_retries_are_bounded() -> None:
 
     def reply(handler: BaseHTTPRequestHandler, body: dict) -> None:
         asked.append(body)
-        handler.close_connection = True
-        handler.connection.shutdown(socket.SHUT_RDWR)
+        shut(handler)
 
     with server(reply) as url, connect(url, reconnects=1), pytest.raises(ProgramFailed, match=r"connection .* broke"):
         sprint_program.run("q")

@@ -9,9 +9,11 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
+from sglang.lang.ir import SglSamplingParams
 
 from programs import sequential_program, sprint_program
 from programs.bench import held_out
@@ -19,7 +21,7 @@ from programs.straggler import StragglerPolicy
 from sprint_sgl import tags
 from sprint_sgl.answers import check_countdown
 from sprint_sgl.endpoint import Endpoint
-from sprint_sgl.errors import LaunchFailed, ProgramFailed
+from sprint_sgl.errors import LaunchFailed, ProgramFailed, RequestFailed
 from sprint_sgl.prompts import prompt_style
 from sprint_sgl.runtime import (
     DEFAULT_BASELINE,
@@ -55,6 +57,28 @@ def baseline(endpoint: Endpoint) -> Iterator[Endpoint]:
     endpoint.load_weights(resolve_model(DEFAULT_BASELINE))
     yield endpoint
     endpoint.load_weights(resolve_model(DEFAULT_MODEL))
+
+
+def idle(endpoint: Endpoint) -> bool:
+    """A runtime refuses to empty its cache while requests run."""
+    try:
+        endpoint.flush_cache()
+    except RequestFailed:
+        return False
+    return True
+
+
+def test_closing_a_connection_stops_its_requests(url: str, endpoint: Endpoint) -> None:
+    other = Endpoint(url)
+    long = SglSamplingParams(max_new_tokens=4000, ignore_eos=True, stop=[], stop_token_ids=[], stop_regex=[])
+    waiting = threading.Thread(target=other.generate, args=(SimpleNamespace(text_="1 2 3"), long))
+    waiting.start()
+    time.sleep(1.0)
+    assert not idle(endpoint)
+    other.close()
+    waiting.join(4.0)
+    assert not waiting.is_alive()
+    assert idle(endpoint)
 
 
 def test_a_question_runs_in_stages_whose_tokens_add_up(endpoint: Endpoint) -> None:
@@ -142,9 +166,7 @@ def test_a_cut_off_straggler_stops_on_the_runtime(endpoint: Endpoint) -> None:
     statuses = [e.status for stage in trajectory.stages for e in stage.executions]
     assert "cancelled" in statuses
     time.sleep(0.5)
-    info = endpoint.get_server_info()
-    states = info.get("internal_states", [{}])
-    assert all(state.get("num_running_reqs", 0) == 0 for state in states)
+    assert idle(endpoint)
 
 
 def test_questions_full_of_our_tags_do_no_harm(endpoint: Endpoint) -> None:
@@ -196,14 +218,13 @@ def test_nothing_is_left_behind_when_launch_is_stopped_while_it_loads(number: si
 
 
 def test_an_exception_inside_the_with_ends_the_runtime_too() -> None:
-    code = LAUNCH.replace("time.sleep(600)", "raise KeyError('mine')")
+    children = "import psutil; print(*(p.pid for p in psutil.Process().children(recursive=True)))"
+    code = LAUNCH.replace("import time; time.sleep(600)", f"{children}; raise KeyError('mine')")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=300, check=False)
     assert b"KeyError: 'mine'" in done.stderr
-    assert not [
-        p
-        for p in psutil.process_iter(["cmdline"])
-        if str(DEFAULT_MODEL) in " ".join(p.info["cmdline"] or []) and p.ppid() == 1
-    ]
+    pids = done.stdout.split()[1:]
+    assert len(pids) >= 3
+    assert all_gone([psutil.Process(int(pid)) for pid in pids if psutil.pid_exists(int(pid))])
 
 
 def test_a_server_that_dies_while_loading_shows_the_end_of_its_log(tmp_path: Path) -> None:

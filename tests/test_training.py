@@ -1,7 +1,6 @@
 """Training: the composed command, what is refused, and one real ms-swift run of a few steps."""
 
 import json
-import math
 import os
 import re
 import shutil
@@ -292,10 +291,8 @@ def test_ms_swift_trains_stops_resumes_and_its_model_exports(rows: Path, base: P
         checkpoint = last_checkpoint(out)
         assert checkpoint is not None
         assert checkpoint.name == f"checkpoint-{last}"
-    history = json.loads((out / "checkpoint-4" / "trainer_state.json").read_text())["log_history"]
-    losses = {entry["step"]: entry["loss"] for entry in history if "loss" in entry}
-    assert sorted(losses) == [1, 2, 3, 4]
-    assert losses[4] < math.log(512) + 0.5
+    assert sorted(losses(out)) == [1, 2, 3, 4]
+    assert losses(out)[4] < losses(out)[1]
     assert "--resume_from_checkpoint" in (out / "command.sh").read_text()
 
     size = export(out, tmp_path / "model", {"prompt_style": "mini"})
