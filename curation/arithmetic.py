@@ -9,14 +9,29 @@ import random
 
 from curation.countdown import LIMIT, Op, minus, plus, products
 from curation.reformat import Row, make_row
+from sprint_sgl.countdown import NUMBERS
 
 ITEMS = 20
+PAIRS = [(a, b) for b in NUMBERS for a in range(b, 201)]
+QUOTIENTS = [(a, b) for a, b in PAIRS if a % b == 0 and 1 < b < a]
 
 
 def drill(rng: random.Random, items: int = ITEMS) -> Row:
     """One row: the tasks in a line as context, the same line worked out as response."""
     tasks, worked = zip(*(_item(rng) for _ in range(items)), strict=True)
     return make_row(f"{', '.join(tasks)}.\n", f"{', '.join(worked)}.\n")
+
+
+def divisions(rng: random.Random, items: int = 2 * ITEMS) -> Row:
+    """The same with quotients alone, every other one whole: what divides what is not worked out but known by heart."""
+    tasks, worked = zip(*(_quotient(*rng.choice(QUOTIENTS if n % 2 else PAIRS)) for n in range(items)), strict=True)
+    order = rng.sample(range(items), items)
+    return make_row(f"{', '.join(tasks[n] for n in order)}.\n", f"{', '.join(worked[n] for n in order)}.\n")
+
+
+def _quotient(a: int, b: int) -> tuple[str, str]:
+    text, op = products(a, b)[1]
+    return (text, f"{text} no") if op is None else (_task(op), text)
 
 
 def _item(rng: random.Random) -> tuple[str, str]:
@@ -33,8 +48,7 @@ def _item(rng: random.Random) -> tuple[str, str]:
         return f"{a}*{b}", products(a, b, 99 * 99)[0][0]
     if rng.random() < 0.5:
         a = b * rng.randint(1, max(1, 200 // b))
-    text, op_or_none = products(a, b)[1]
-    return (text, f"{text} no") if op_or_none is None else (_task(op_or_none), text)
+    return _quotient(a, b)
 
 
 def _task(op: Op) -> str:

@@ -16,7 +16,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from rich.progress import track
 
-from curation.arithmetic import drill
+from curation.arithmetic import divisions, drill
 from curation.countdown import write
 from curation.pack import pack
 from curation.reformat import Row, RowFormat, make_row, rft_row, sprint_rows
@@ -46,6 +46,7 @@ class Config:
     wholes       share of the trajectories whose transcript is kept in mixed
     executors    executor rows kept of each trajectory, longer ones less often
     drills       rows of plain arithmetic, the same for both models
+    divisions    rows of quotients alone
     tries        single steps kept of each trace as rows of their own, tries that meet the target three times as often
     min_ratio    the paper's filter on #steps / #stages
     validation   trajectories kept for evaluation
@@ -58,6 +59,7 @@ class Config:
     wholes: float = 1.0
     executors: int = 2
     drills: int = 0
+    divisions: int = 0
     tries: int = 0
     min_ratio: float = 1.5
     validation: int = 40
@@ -118,6 +120,7 @@ def make(config: Config) -> dict[str, int]:
     counts = {"traces.jsonl": write_jsonl(out / "traces.jsonl", (trace.to_dict() for trace in traces))}
     for split, part in (("valid", kept[: config.validation]), ("train", kept[config.validation :])):
         drills = [drill(rng) for _ in range(config.drills if split == "train" else 0)]
+        drills += [divisions(rng) for _ in range(config.divisions if split == "train" else 0)]
         kinds = {
             "sprint": [row for _, (sprint, _) in part for row in sprint] + drills,
             "rft": [rft for _, (_, rft) in part] + drills,

@@ -2,16 +2,21 @@
 
 import random
 import re
+from collections.abc import Callable
 
-from curation.arithmetic import ITEMS, drill
+import pytest
+
+from curation.arithmetic import ITEMS, divisions, drill
+from curation.reformat import Row
 
 
-def test_every_item_is_worked_out_and_true() -> None:
+@pytest.mark.parametrize(("make", "items"), [(drill, ITEMS), (divisions, 2 * ITEMS)])
+def test_every_item_is_worked_out_and_true(make: Callable[[random.Random], Row], items: int) -> None:
     rng = random.Random(3)
     for _ in range(50):
-        context, response = (message["content"] for message in drill(rng)["messages"])
+        context, response = (message["content"] for message in make(rng)["messages"])
         tasks, worked = context.rstrip(".\n").split(", "), response.rstrip(".\n").split(", ")
-        assert len(tasks) == len(worked) == ITEMS
+        assert len(tasks) == len(worked) == items
         for task, line in zip(tasks, worked, strict=True):
             left, sign, right = re.fullmatch(r"(\d+)([-+*/])(\d+)", task).groups()  # type: ignore[union-attr]
             assert line.startswith(task)

@@ -172,6 +172,15 @@ def test_rows_longer_than_the_limit_are_counted_or_refused(base: Path, rows: Pat
         check(str(base), files, tmp_path, {"max_length": 5000})
 
 
+def test_a_model_that_is_nowhere_is_one_clear_error(
+    rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    files = [rows / "sprint.train.jsonl"]
+    with pytest.raises(BadInput, match="'no/such-model' is no folder"):
+        check("no/such-model", files, tmp_path, {"max_length": 300})
+
+
 def test_a_disk_too_small_for_the_checkpoints_is_found_first(
     base: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,7 +62,10 @@ def check_rows(path: Path, model: str, limit: int | None, args: Mapping[str, Any
 def _lengths(rows: list[tuple[int, str]], model: str) -> list[tuple[int, int]]:
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(weights(model) if weights(model).exists() else model)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(weights(model) if weights(model).exists() else model)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"model {model!r} is no folder, and the hub gives no tokenizer of that name: {error}") from error
     ids = tokenizer([text for _, text in rows])["input_ids"]
     return [(number, len(row) + 1) for (number, _), row in zip(rows, ids, strict=True)]
 

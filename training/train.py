@@ -82,7 +82,7 @@ def train(config: Config) -> int:
     """Runs the command in the foreground; returns its exit status. Raises BadInput before anything loads."""
     out = Path(config.out)
     for note in check(config.model, rows_of(config), out, config.recipe.args):
-        notes.print(note, highlight=False)
+        notes.print(note, highlight=False, soft_wrap=True)
     command = compose(config)
     line = shlex.join([*(f"{k}={v}" for k, v in config.recipe.env.items()), *command])
     leads = config.machines.place[0] == 0
