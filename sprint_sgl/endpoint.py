@@ -165,6 +165,8 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         self, method: str, path: str, body: Meta | None = None, time_limit: float | None = None
     ) -> httpx.Response:
         for attempt in range(self.reconnects + 1):
+            if self._client.is_closed:
+                raise RequestFailed(f"the connection to {self.url} was closed on our side")
             named, limit = _renamed(body, attempt), self._timeout(time_limit or self.time_limit)
             try:
                 with self._running(named if path == GENERATE else None):
