@@ -6,6 +6,7 @@ A model from random weights has no arithmetic to reason with; these rows teach i
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 
 from curation.countdown import LIMIT, Op, minus, plus, products
 from curation.reformat import Row, make_row
@@ -18,15 +19,18 @@ QUOTIENTS = [(a, b) for a, b in PAIRS if a % b == 0 and 1 < b < a]
 
 def drill(rng: random.Random, items: int = ITEMS) -> Row:
     """One row: the tasks in a line as context, the same line worked out as response."""
-    tasks, worked = zip(*(_item(rng) for _ in range(items)), strict=True)
-    return make_row(f"{', '.join(tasks)}.\n", f"{', '.join(worked)}.\n")
+    return _row(_item(rng) for _ in range(items))
 
 
 def divisions(rng: random.Random, items: int = 2 * ITEMS) -> Row:
     """The same with quotients alone, every other one whole: what divides what is not worked out but known by heart."""
-    tasks, worked = zip(*(_quotient(*rng.choice(QUOTIENTS if n % 2 else PAIRS)) for n in range(items)), strict=True)
-    order = rng.sample(range(items), items)
-    return make_row(f"{', '.join(tasks[n] for n in order)}.\n", f"{', '.join(worked[n] for n in order)}.\n")
+    drawn = [rng.choice(QUOTIENTS if n % 2 else PAIRS) for n in range(items)]
+    return _row(_quotient(a, b) for a, b in rng.sample(drawn, items))
+
+
+def _row(items: Iterable[tuple[str, str]]) -> Row:
+    tasks, worked = zip(*items, strict=True)
+    return make_row(f"{', '.join(tasks)}.\n", f"{', '.join(worked)}.\n")
 
 
 def _quotient(a: int, b: int) -> tuple[str, str]:

@@ -23,7 +23,7 @@ from rich.text import Text
 from sprint_sgl.console import notes, one_line_errors, screen
 from sprint_sgl.errors import BadInput
 from sprint_sgl.markup import find_tags
-from training.rows import Row, read_rows
+from training.rows import Row, read_rows, row_text
 
 MASKED = -100
 BARS, BAR_WIDTH = 10, 40
@@ -49,7 +49,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Encoder:
-    """ms-swift's template for training; `row` raises nothing on text of any kind."""
+    """ms-swift's template for training."""
 
     template: Any
 
@@ -85,10 +85,9 @@ def _model_type(folder: Path) -> str | None:
 
 def lost_tags(row: Row, encoded: Encoded, text: Callable[[Sequence[int]], str]) -> list[str]:
     """Tags of the protocol that the row holds and its tokens do not give back, in the row's order."""
-    told = "".join(message["content"] for message in row["messages"])
     there = Counter(tag.text for tag in find_tags(text(encoded.ids)))
     lost = []
-    for tag in find_tags(told):
+    for tag in find_tags(row_text(row)):
         there[tag.text] -= 1
         if there[tag.text] < 0:
             lost.append(tag.text)

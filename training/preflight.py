@@ -23,7 +23,7 @@ def check(model: str, files: Iterable[Path], out: Path, args: Mapping[str, Any])
         raise BadInput("model is missing: this recipe has none of its own, give model=...")
     folder = weights(model)
     context = check_model(folder, args)
-    notes = [note for path in files for note in check_rows(path, model, context, args)]
+    notes = [note for path in files for note in check_rows(path, folder, context, args)]
     check_out(out, folder, int(args.get("save_total_limit") or 1))
     return notes
 
@@ -41,7 +41,7 @@ def check_model(folder: Path, args: Mapping[str, Any]) -> int | None:
     return limit or context
 
 
-def check_rows(path: Path, model: str, limit: int | None, args: Mapping[str, Any]) -> list[str]:
+def check_rows(path: Path, folder: Path, limit: int | None, args: Mapping[str, Any]) -> list[str]:
     """Every row is one that ms-swift can read; of those longer than the limit, how many."""
     # No token is shorter than a byte, so that only rows with more bytes than the limit need the tokenizer.
     doubtful = [
@@ -49,7 +49,7 @@ def check_rows(path: Path, model: str, limit: int | None, args: Mapping[str, Any
         for number, row in enumerate(read_rows(path), 1)
         if limit and len((text := row_text(row)).encode()) >= limit
     ]
-    long = [number for number, tokens in _lengths(doubtful, model) if limit and tokens > limit] if doubtful else []
+    long = [number for number, tokens in _lengths(doubtful, folder) if limit and tokens > limit] if doubtful else []
     if not long:
         return []
     if args.get("truncation_strategy", "delete") != "delete":
@@ -59,13 +59,13 @@ def check_rows(path: Path, model: str, limit: int | None, args: Mapping[str, Any
     return [f"{path}: {len(long)} rows are longer than {limit} tokens and are left out, the first on line {long[0]}"]
 
 
-def _lengths(rows: list[tuple[int, str]], model: str) -> list[tuple[int, int]]:
+def _lengths(rows: list[tuple[int, str]], folder: Path) -> list[tuple[int, int]]:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(weights(model) if weights(model).exists() else model)
+        tokenizer = AutoTokenizer.from_pretrained(str(folder))  # a hub id stays as it is
     except (OSError, ValueError) as error:
-        raise BadInput(f"model {model!r} is no folder, and the hub gives no tokenizer of that name: {error}") from error
+        raise BadInput(f"model '{folder}' is no folder, and no tokenizer on the hub: {error}") from error
     ids = tokenizer([text for _, text in rows])["input_ids"]
     return [(number, len(row) + 1) for (number, _), row in zip(rows, ids, strict=True)]
 

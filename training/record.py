@@ -69,22 +69,18 @@ def history(run: Path) -> list[dict[str, Any]]:
 
 def draw(run: Path) -> Path | None:
     """Writes curves.png; None where nothing has been logged yet."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     lines = history(run)
     names = [name for name in CURVES if any(name in line for line in lines)]
     if not names:
         return None
-    figure, axes = pyplot.subplots(1, len(names), figsize=(4 * len(names), 3), layout="constrained", squeeze=False)
-    for axis, name in zip(axes[0], names, strict=True):
+    figure = Figure(figsize=(4 * len(names), 3), layout="constrained")
+    for axis, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         points = [(line["step"], float(line[name])) for line in lines if name in line]
         axis.plot(*zip(*points, strict=True), marker="." if len(points) < 30 else "")
         axis.set_title(CURVES[name])
         axis.set_xlabel("step")
         axis.grid(alpha=0.3)
     figure.savefig(run / "curves.png", dpi=120)
-    pyplot.close(figure)
     return run / "curves.png"

@@ -11,18 +11,19 @@ from sprint_sgl.errors import BadInput
 
 Row = dict[str, Any]
 ROLES = ["user", "assistant"]
+WANTED = "rows are one JSON object a line; dataset=FOLDER/NAME names NAME.train.jsonl and NAME.valid.jsonl"
 
 
 def read_rows(path: Path) -> Iterator[Row]:
     """The rows of a file. Raises BadInput, with the line's number, for what ms-swift would stumble over."""
     if not path.is_file():
-        raise BadInput(f"{path} is not there: give a file of rows, one JSON object a line")
+        raise BadInput(f"{path} is not there: {WANTED}")
     count = 0
     with path.open() as file:
         for count, line in enumerate(file, 1):
             yield _checked(line, f"{path}, line {count}")
     if not count:
-        raise BadInput(f"{path} is empty")
+        raise BadInput(f"{path} is empty: {WANTED}")
 
 
 def _checked(line: str, where: str) -> Row:
