@@ -133,13 +133,17 @@ def bench(context: typer.Context) -> None:
 
 @app.command(context_settings=EXPERIMENT)
 def train(context: typer.Context) -> None:
-    """Fine-tune with ms-swift (Hydra overrides), or look at rows before: train check FILE.
+    """Fine-tune with ms-swift (Hydra overrides). Before: look at rows (train check), ask what it needs (train cost).
 
     [dim]sprint-sgl train model=work/mini/base dataset=work/countdown/sprint out=work/mini/sprint[/dim]
     [dim]sprint-sgl train check work/countdown/sprint.train.jsonl --model models/countdown-mini-sprint[/dim]
+    [dim]sprint-sgl train cost recipe=paper machines.processes=8 device=a100_40gb[/dim]
     """
     if context.args[:1] == ["check"]:
         importlib.import_module("training.check").main(context.args[1:])
+    elif context.args[:1] == ["cost"]:
+        context.args.pop(0)
+        _experiment("training.cost", context)
     else:
         _experiment("training.train", context)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,8 @@ def check_rows(path: Path, folder: Path, limit: int | None, args: Mapping[str, A
         for number, row in enumerate(read_rows(path), 1)
         if limit and len((text := row_text(row)).encode()) >= limit
     ]
-    long = [number for number, tokens in _lengths(doubtful, folder) if limit and tokens > limit] if doubtful else []
+    lengths = row_lengths([text for _, text in doubtful], folder) if doubtful else []
+    long = [number for (number, _), tokens in zip(doubtful, lengths, strict=True) if limit and tokens > limit]
     if not long:
         return []
     if args.get("truncation_strategy", "delete") != "delete":
@@ -59,15 +60,15 @@ def check_rows(path: Path, folder: Path, limit: int | None, args: Mapping[str, A
     return [f"{path}: {len(long)} rows are longer than {limit} tokens and are left out, the first on line {long[0]}"]
 
 
-def _lengths(rows: list[tuple[int, str]], folder: Path) -> list[tuple[int, int]]:
+def row_lengths(texts: Sequence[str], folder: Path) -> list[int]:
+    """Tokens of each row, with the end token. Raises BadInput where the model has no tokenizer."""
     from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder))  # a hub id stays as it is
     except (OSError, ValueError) as error:
         raise BadInput(f"model '{folder}' is no folder, and no tokenizer on the hub: {error}") from error
-    ids = tokenizer([text for _, text in rows])["input_ids"]
-    return [(number, len(row) + 1) for (number, _), row in zip(rows, ids, strict=True)]
+    return [len(ids) + 1 for ids in tokenizer(list(texts))["input_ids"]]
 
 
 def check_out(out: Path, folder: Path, kept: int) -> None:

@@ -1,0 +1,42 @@
+"""A real ms-swift training that says how much memory it took: python tests/peak_memory.py FILE ARGUMENTS...
+
+Writes bytes into FILE: `states`, what weights and optimiser hold once the first step is done, and `peak`, what the
+steps after it need above that. The process's own code is in neither: it is loaded before, or in the first step.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from swift.pipelines import sft_main
+from transformers import PreTrainedModel
+
+
+def used() -> int:
+    return int(psutil.Process().memory_info().rss)
+
+
+def highest() -> int:
+    """The most that this process ever held (VmHWM)."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024
+
+
+def main(file: Path) -> None:
+    before: list[int] = []
+
+    def note(module: torch.nn.Module, inputs: Any) -> None:
+        if isinstance(module, PreTrainedModel) and module.training and torch.is_grad_enabled():
+            before.append(used())
+
+    torch.nn.modules.module.register_module_forward_pre_hook(note)
+    loaded = used()
+    sft_main()
+    file.write_text(json.dumps({"states": before[-1] - loaded, "peak": highest() - before[-1]}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv.pop(1)))

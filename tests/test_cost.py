@@ -1,0 +1,115 @@
+"""The estimate of memory and time before a training; a real training takes what it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from bench_cost import MINI, Case, compare
+from hydra import compose, initialize_config_dir
+
+from curation.countdown_rows import Config as RowsConfig
+from curation.countdown_rows import Problems, make
+from sprint_sgl.errors import BadInput
+from sprint_sgl.settings import settings
+from training.cost import CONF, GIB, Config, Estimate, time_line, verdict
+
+SEVEN_BILLION = 7_615_616_512
+
+
+@pytest.fixture(scope="module")
+def seven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shape of DeepSeek-R1-Distill-Qwen-7B: a config and no weights, which an estimate does not need."""
+    from transformers import Qwen2Config
+
+    out = tmp_path_factory.mktemp("seven")
+    Qwen2Config(
+        hidden_size=3584,
+        num_hidden_layers=28,
+        num_attention_heads=28,
+        num_key_value_heads=4,
+        intermediate_size=18944,
+        vocab_size=152064,
+        max_position_embeddings=131072,
+        tie_word_embeddings=False,
+    ).save_pretrained(out)
+    return out
+
+
+def estimate(*overrides: str) -> Estimate:
+    with initialize_config_dir(CONF, version_base="1.3"):
+        return Estimate(settings(compose("cost", list(overrides)), Config))
+
+
+def test_the_papers_recipe_fits_eight_cards_of_40_gb_and_not_four(seven: Path) -> None:
+    eight = estimate("recipe=paper", "machines.processes=8", "device=a100_40gb", f"model={seven}")
+    memory = eight.memory(eight.longest)
+    assert eight.sizes.total == SEVEN_BILLION
+    assert memory.states == pytest.approx(SEVEN_BILLION * 16 / 8)
+    assert memory.peak < 39.4 * GIB
+    assert verdict(eight, memory).startswith("It fits")
+    four = estimate("recipe=paper", "machines.processes=4", "device=a100_40gb", f"model={seven}")
+    memory = four.memory(four.longest)
+    assert memory.peak > 39.4 * GIB
+    assert "does not fit" in verdict(four, memory)
+
+
+def test_the_longest_row_that_fits_is_the_longest_that_fits(seven: Path) -> None:
+    eight = estimate("recipe=paper", "machines.processes=8", "device=a100_40gb", f"model={seven}")
+    assert eight.memory(eight.fits()).peak == pytest.approx(39.4 * GIB, rel=0.01)
+    one = estimate("recipe=paper", "device=a100_40gb", f"model={seven}")
+    assert one.fits() == 0
+
+
+def test_lora_trains_little_and_four_bits_hold_the_rest(seven: Path) -> None:
+    lora, qlora = (estimate(f"recipe={name}", "device=a100_40gb", f"model={seven}") for name in ("lora", "qlora"))
+    assert lora.sizes.trained < 0.03 * lora.sizes.total
+    assert lora.memory(64).optimizer == lora.sizes.trained * 12
+    assert qlora.memory(64).weights < 0.4 * lora.memory(64).weights
+    assert qlora.memory(qlora.longest).peak < 24 * GIB
+
+
+def test_offloading_leaves_no_states_and_sequence_parallel_shares_a_row(seven: Path) -> None:
+    long = estimate("recipe=long", "machines.processes=8", "device=a100_40gb", f"model={seven}")
+    memory = long.memory(32768)
+    assert memory.states == 0
+    assert memory.activations == long.simulation.activations(1, 4096)
+
+
+def test_fused_loss_and_checkpointing_take_less() -> None:
+    plain = estimate(f"model={MINI}").memory(2048).activations
+    again = estimate(f"model={MINI}", "recipe.args.gradient_checkpointing=true").memory(2048).activations
+    fused = estimate(f"model={MINI}", "+recipe.args.use_liger_kernel=true").memory(2048).activations
+    assert again < 0.5 * plain
+    assert fused < plain
+
+
+def test_time_grows_with_epochs_and_shrinks_with_devices(tmp_path: Path) -> None:
+    make(RowsConfig(out=str(tmp_path), problems=Problems(three=10, four=4), validation=2))
+    words = (f"model={MINI}", f"dataset={tmp_path}/rft")
+    once = estimate(*words)
+    work = once.work()
+    assert once.longest == max(once.lengths)
+    assert work.tokens == sum(once.lengths)
+    # Six operations for each weight and token, attention and padding of the last step aside.
+    assert work.flops == pytest.approx(6 * once.sizes.total * work.tokens, rel=0.4)
+    thrice = estimate(*words, "recipe.args.num_train_epochs=3", "machines.processes=3")
+    assert thrice.seconds(work) == pytest.approx(once.seconds(work), rel=0.5)
+    assert thrice.steps(work) == 3 * -(-work.rows // 12)
+    assert f"{work.rows:,} rows, {work.tokens:,} tokens" in time_line(once)
+
+
+def test_what_cannot_be_estimated_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="neither a name that ms-swift knows"):
+        estimate(f"model={MINI}", "+recipe.args.deepspeed=zero9").memory(64)
+    with pytest.raises(BadInput, match="does not divide"):
+        estimate(f"model={MINI}", "+recipe.args.sequence_parallel_size=2", "machines.processes=3")
+    with pytest.raises(BadInput, match=r"no folder with a config\.json"):
+        estimate(f"model={tmp_path}")
+
+
+@pytest.mark.training
+def test_a_real_training_takes_the_memory_that_was_estimated(tmp_path: Path) -> None:
+    case = Case("", MINI, 8, 1024, {"gradient_checkpointing": False})
+    (found,) = compare(case, tmp_path)
+    assert found.estimated == pytest.approx(found.measured, rel=0.2)

@@ -1,0 +1,268 @@
+"""What a run will need, before anyone pays for it: memory of each device, disk, and hours.
+
+    sprint-sgl train cost recipe=paper machines.processes=8 device=a100_40gb dataset=work/curation/sprint
+
+It takes the overrides of `sprint-sgl train`. Activations come from a simulated step on the longest row that the
+recipe admits (training/simulate.py), weights, gradients and optimiser from what ZeRO leaves on a device.
+tests/bench_cost.py compares both with measured peaks.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import distribution
+from pathlib import Path
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from rich.table import Table
+
+from sprint_sgl.checkpoints import weights
+from sprint_sgl.console import one_line_errors, screen
+from sprint_sgl.errors import BadInput
+from sprint_sgl.settings import settings
+from training.machines import Machines
+from training.preflight import row_lengths
+from training.rows import read_rows, row_text
+from training.train import Recipe
+
+CONF = str(Path(__file__).parents[1] / "conf")
+GIB = 2**30
+MASTER_AND_MOMENTS = 12  # bytes a trained weight: DeepSpeed's copy in full precision and Adam's two moments
+FOUR_BITS = 0.52  # bytes a weight with its share of the scales, which are quantised too
+
+
+@dataclass
+class Device:
+    """`memory` in GiB, the highest rate of dense bf16 in `teraflops`, the share of it that training reaches, and what
+    a process holds before any tensor (`overhead`, GiB)."""
+
+    memory: float
+    teraflops: float
+    utilisation: float = 0.4
+    overhead: float = 1.0
+
+
+@dataclass
+class Config:
+    model: str
+    dataset: str | None = None
+    out: str | None = None  # taken, so that the overrides of a training can be pasted; nothing is written
+    recipe: Recipe = field(default_factory=Recipe)
+    machines: Machines = field(default_factory=Machines)
+    device: Device = field(default_factory=lambda: Device(0, 0))
+
+
+@dataclass(frozen=True)
+class Zero:
+    """What DeepSpeed's config leaves on a device. Stage 0 is no sharding."""
+
+    stage: int = 0
+    offload_optimizer: bool = False
+    offload_weights: bool = False
+    live: int = 0  # weights that stage 3 gathers at most at a time
+    group: int = 0  # weights that it updates at a time
+
+    @staticmethod
+    def of(name: str | None) -> Zero:
+        """From ms-swift's name (zero0 to zero3_offload) or a file. Raises BadInput."""
+        if not name:
+            return Zero()
+        found = json.loads(_deepspeed_file(name).read_text()).get("zero_optimization", {})
+
+        def leaves(key: str) -> bool:
+            return bool(found.get(key, {}).get("device", "none") != "none")
+
+        live, group = (int(found.get(key, 1e9)) for key in ("stage3_max_live_parameters", "sub_group_size"))
+        return Zero(found.get("stage", 0), leaves("offload_optimizer"), leaves("offload_param"), live, group)
+
+
+def _deepspeed_file(name: str) -> Path:
+    shipped = Path(str(distribution("ms-swift").locate_file(f"swift/config/{name}.json")))
+    for path in (shipped, Path(name)):
+        if path.is_file():
+            return path
+    raise BadInput(f"deepspeed={name!r} is neither a name that ms-swift knows, such as zero3, nor a file")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on each device, by what they hold; `step` is what the optimiser needs for a moment, when activations are
+    gone."""
+
+    weights: float
+    gradients: float
+    optimizer: float
+    gathered: float
+    activations: float
+    step: float
+    overhead: float
+
+    @property
+    def states(self) -> float:
+        return self.weights + self.gradients + self.optimizer
+
+    @property
+    def peak(self) -> float:
+        return self.overhead + self.states + max(self.gathered + self.activations, self.step)
+
+
+@dataclass(frozen=True)
+class Work:
+    """An epoch's rows: their tokens, and the floating-point operations of one epoch."""
+
+    rows: int
+    tokens: int
+    flops: float
+
+
+class Estimate:
+    """Raises BadInput for a model without a config, or a recipe that cannot be."""
+
+    def __init__(self, config: Config) -> None:
+        from training.simulate import Simulation
+
+        self.config, self.args = config, config.recipe.args
+        self.folder = weights(config.model)
+        self.simulation = Simulation(str(self.folder), self.args)
+        self.sizes = self.simulation.sizes
+        self.devices = config.machines.processes * config.machines.nodes
+        self.sequence_parallel = int(self.args.get("sequence_parallel_size", 1))
+        if self.devices % self.sequence_parallel:
+            raise BadInput(f"sequence_parallel_size={self.sequence_parallel} does not divide {self.devices} devices")
+
+    @property
+    def limit(self) -> int:
+        return int(self.args.get("max_length") or self.simulation.context)
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """Tokens of each row that is trained on."""
+        texts = [row_text(row) for row in read_rows(Path(f"{self.config.dataset}.train.jsonl"))]
+        return [length for length in row_lengths(texts, self.folder) if length <= self.limit]
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row: of the data where it is there, else of what the recipe admits."""
+        return max(self.lengths) if self.config.dataset else self.limit
+
+    def memory(self, length: int) -> Memory:
+        """On each device, with rows of that many tokens."""
+        zero, sizes = Zero.of(self.args.get("deepspeed")), self.sizes
+        width = self.simulation.weight_bytes
+        held = sizes.total * width - (sizes.linear * (width - FOUR_BITS) if self.args.get("quant_bits") == 4 else 0)
+        moments = MASTER_AND_MOMENTS if self.args.get("deepspeed") else 2 * width
+        weights, gradients, optimizer = (self.devices if zero.stage >= stage else 1 for stage in (3, 2, 1))
+        gathers = zero.stage == 3 and (self.devices > 1 or zero.offload_weights)
+        rows = int(self.args.get("per_device_train_batch_size", 1))
+        return Memory(
+            weights=0 if zero.offload_weights else held / weights,
+            gradients=0 if zero.offload_optimizer else sizes.trained * width / gradients,
+            optimizer=0 if zero.offload_optimizer else sizes.trained * moments / optimizer,
+            gathered=min(sizes.total, zero.live) * width if gathers else 0,
+            activations=self.simulation.activations(rows, math.ceil(length / self.sequence_parallel)),
+            step=0 if zero.offload_optimizer else 4 * min(sizes.trained / optimizer, zero.group),
+            overhead=self.config.device.overhead * GIB,
+        )
+
+    def fits(self) -> int:
+        """Tokens of the longest row that the device has room for, 0 if for none: activations grow with the row."""
+        room = self.config.device.memory * GIB
+        few, many = (1024 * self.sequence_parallel, 2048 * self.sequence_parallel)
+        low, high = self.memory(few), self.memory(many)
+        if low.overhead + low.states + max(low.step, low.gathered) > room:
+            return 0
+        a_token = (high.activations - low.activations) / (many - few)
+        more = math.floor((room - low.overhead - low.states - low.gathered - low.activations) / a_token)
+        return max(0, min(few + more, self.simulation.context))
+
+    def work(self) -> Work:
+        """Of an epoch. The work of a row grows with its length and, in attention, with its square."""
+        short, long = (self.simulation.flops(length) for length in (512, 1024))
+        square = (long - 2 * short) / (2 * 512**2)
+        line = short / 512 - square * 512
+        lengths = self.lengths
+        return Work(len(lengths), sum(lengths), sum(line * n + square * n * n for n in lengths))
+
+    @property
+    def rate(self) -> float:
+        """Floating-point operations a second of all devices."""
+        return self.devices * self.config.device.teraflops * 1e12 * self.config.device.utilisation
+
+    @property
+    def rows_a_step(self) -> int:
+        per_device = self.args.get("per_device_train_batch_size", 1) * self.args.get("gradient_accumulation_steps", 1)
+        return int(per_device) * self.devices // self.sequence_parallel
+
+    def steps(self, work: Work) -> int:
+        epoch = math.ceil(work.rows / self.rows_a_step)
+        most = int(self.args.get("max_steps", -1))
+        return most if most > 0 else math.ceil(float(self.args.get("num_train_epochs", 3)) * epoch)
+
+    def seconds(self, work: Work) -> float:
+        return self.steps(work) * self.rows_a_step * work.flops / work.rows / self.rate
+
+
+def memory_table(estimate: Estimate, memory: Memory) -> Table:
+    device = estimate.config.device
+    table = Table("on each device", "GiB", title=f"{estimate.devices} device(s), rows of {estimate.longest:,} tokens")
+    table.columns[1].justify = "right"
+    shown = {
+        "weights": memory.weights,
+        "gradients": memory.gradients,
+        "optimiser": memory.optimizer,
+        "weights gathered by ZeRO-3": memory.gathered,
+        "activations, logits, backward pass": memory.activations,
+        "the process itself": memory.overhead,
+    }
+    for name, size in shown.items():
+        if size:
+            table.add_row(name, f"{size / GIB:.2f}")
+    fits = memory.peak <= device.memory * GIB
+    table.add_section()
+    table.add_row("peak", f"{memory.peak / GIB:.2f}", style="bold")
+    table.add_row("a device has", f"{device.memory:.2f}", style="green" if fits else "red")
+    return table
+
+
+def verdict(estimate: Estimate, memory: Memory) -> str:
+    """Whether it fits, and what would."""
+    most = estimate.fits()
+    if memory.peak <= estimate.config.device.memory * GIB:
+        return f"It fits; rows of up to {most:,} tokens would."
+    if not most:
+        return "It does not fit with rows of any length: take more devices, or recipe.args.deepspeed=zero3_offload."
+    others = ["recipe=long"] + ["+recipe.args.use_liger_kernel=true"] * (not estimate.args.get("use_liger_kernel"))
+    return f"It does not fit. Rows of {most:,} tokens would: recipe.args.max_length={most}, or {' or '.join(others)}."
+
+
+def time_line(estimate: Estimate) -> str:
+    device, work = estimate.config.device, estimate.work()
+    seconds = estimate.seconds(work)
+    span = f"{seconds / 3600:.1f} hours" if seconds > 3600 else f"{seconds / 60:.0f} minutes"
+    return (
+        f"{work.rows:,} rows, {work.tokens:,} tokens: {estimate.steps(work):,} steps of {estimate.rows_a_step} rows "
+        f"take about {span} ({estimate.rate * work.tokens / work.flops:,.0f} tokens/s) if each device reaches "
+        f"{device.utilisation:.0%} of {device.teraflops:g} TFLOP/s"
+    )
+
+
+ConfigStore.instance().store("cost_schema", Config)
+
+
+@hydra.main(version_base="1.3", config_path=CONF, config_name="cost")
+def main(raw: Config) -> None:
+    with one_line_errors():
+        estimate = Estimate(settings(raw, Config))
+        out = screen()
+        memory = estimate.memory(estimate.longest)
+        out.print(memory_table(estimate, memory), verdict(estimate, memory), highlight=False)
+        if estimate.config.dataset:
+            out.print(time_line(estimate), highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""One training step on tensors without storage (torch's FakeTensorMode): the memory and the work of the model itself.
+
+No formula for activations: the architecture's own code runs forward and backward, and each tensor counts
+from its making until it is freed. A 7B model takes seconds on a laptop and no memory.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.functional import cross_entropy, scaled_dot_product_attention
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM
+from transformers.masking_utils import AttentionMaskInterface
+
+from sprint_sgl.errors import BadInput
+
+ATTENTION = "unmasked_sdpa"
+HALF = ("bfloat16", "float16")
+
+
+def _attend(
+    module: torch.nn.Module, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: None, scaling: float, **_: Any
+) -> tuple[torch.Tensor, None]:
+    """What transformers' sdpa does with rows of one length; on fake tensors it would build a mask that training has
+    no need of."""
+    found = scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True, scale=scaling)
+    return found.transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register(ATTENTION, _attend)
+AttentionMaskInterface.register(ATTENTION, lambda *_, **__: None)
+
+
+class LiveMemory(TorchDispatchMode):
+    """Bytes of the tensors that operations make under it: how many live now, and at most at once.
+
+    `known` tensors, such as weights, are not counted, nor are views of them.
+    """
+
+    def __init__(self, known: Iterable[torch.Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.now = self.peak = 0
+        self._sizes: dict[int, int] = {}
+        self._known = {tensor.untyped_storage()._cdata for tensor in known}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(made):
+            if isinstance(leaf, torch.Tensor):
+                self._count(leaf.untyped_storage())
+        return made
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        key = storage._cdata
+        if key in self._sizes or key in self._known:
+            return
+        self._sizes[key] = storage.nbytes()
+        self.now += storage.nbytes()
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._free, key)
+
+    def _free(self, key: int) -> None:
+        self.now -= self._sizes.pop(key)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Numbers of parameters: all, those that are trained, and those that lie in matrices that 4 bits can hold."""
+
+    total: int
+    trained: int
+    linear: int
+
+
+class Simulation:
+    """The model of a folder or hub id under ms-swift's arguments. Raises BadInput where there is no config."""
+
+    def __init__(self, model: str, args: Mapping[str, Any]) -> None:
+        self._args = args
+        half = args.get("torch_dtype") in HALF or (args.get("deepspeed") and args.get("bf16"))
+        self._dtype = torch.bfloat16 if half else torch.float32
+        self._fake = FakeTensorMode()
+        try:
+            config = AutoConfig.from_pretrained(model)
+        except (OSError, ValueError) as error:
+            raise BadInput(f"model {model!r} is no folder with a config.json, and not on the hub: {error}") from error
+        with torch.device("meta"):
+            self._model = self._trainable(self._load(config))
+        with self._fake:
+            _on_cpu(self._model)
+
+    def _load(self, config: Any) -> Any:
+        return AutoModelForCausalLM.from_config(config, dtype=self._dtype, attn_implementation=ATTENTION)
+
+    def _trainable(self, model: Any) -> Any:
+        if self._args.get("tuner_type", "lora") == "lora":
+            from peft import LoraConfig, get_peft_model
+
+            rank = int(self._args.get("lora_rank", 8))
+            model = get_peft_model(model, LoraConfig(r=rank, target_modules="all-linear"))
+        if self._args.get("gradient_checkpointing", True):
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.train()
+        return model
+
+    @property
+    def weight_bytes(self) -> int:
+        return self._dtype.itemsize
+
+    @property
+    def context(self) -> int:
+        """Tokens that the model takes."""
+        return int(self._model.config.max_position_embeddings)
+
+    @property
+    def sizes(self) -> Sizes:
+        head = self._model.get_output_embeddings()
+        linear = [m.weight for m in self._model.modules() if isinstance(m, torch.nn.Linear) and m is not head]
+        parameters = list(self._model.parameters())
+        return Sizes(
+            sum(p.numel() for p in parameters),
+            sum(p.numel() for p in parameters if p.requires_grad),
+            sum(weight.numel() for weight in linear if not weight.requires_grad),
+        )
+
+    def activations(self, rows: int, length: int) -> int:
+        """Bytes that a step of so many rows of that length has alive at most, above weights and gradients."""
+        with self._fake, _no_gradients_kept(self._model), LiveMemory(self._model.parameters()) as memory:
+            self._step(rows, length)
+        return int(memory.peak)
+
+    def flops(self, length: int) -> int:
+        """Floating-point operations of a row: forward, backward, and what checkpointing does twice."""
+        with self._fake, FlopCounterMode(display=False) as counter:
+            self._step(1, length)
+        self._model.zero_grad()
+        return int(counter.get_total_flops())
+
+    def _step(self, rows: int, length: int) -> None:
+        ids = torch.zeros(rows, length, dtype=torch.long)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bool(self._args.get("bf16"))):
+            self._loss(ids).backward()
+
+    def _loss(self, ids: torch.Tensor) -> Any:
+        if not self._args.get("use_liger_kernel"):
+            return self._model(input_ids=ids, labels=ids, use_cache=False).loss
+        # Liger's fused loss makes the logits of some positions at a time, about as many numbers as the hidden states.
+        hidden = self._model.base_model(input_ids=ids, use_cache=False).last_hidden_state.flatten(0, 1)
+        head = self._model.get_output_embeddings()
+        chunk = -(-len(hidden) // -(-head.out_features // head.in_features))
+        return cross_entropy(head(hidden[:chunk]).float(), ids.flatten()[:chunk])
+
+
+def _on_cpu(model: torch.nn.Module) -> None:
+    """Meta tensors become fake ones of the CPU, shared ones staying shared: autocast knows no meta device, and peft
+    cannot be applied to fake tensors."""
+    moved: dict[int, torch.nn.Parameter] = {}
+
+    def empty(tensor: torch.Tensor) -> torch.Tensor:
+        return torch.empty(tensor.shape, dtype=tensor.dtype)
+
+    for module in model.modules():
+        for name, weight in module._parameters.items():
+            if weight is not None:
+                fake = torch.nn.Parameter(empty(weight), weight.requires_grad)
+                module._parameters[name] = moved.setdefault(id(weight), fake)
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = empty(buffer)
+
+
+@contextmanager
+def _no_gradients_kept(model: torch.nn.Module) -> Iterator[None]:
+    """Each gradient is let go as soon as it is there: they are counted by themselves, whole or in shards."""
+
+    def let_go(parameter: torch.Tensor) -> None:
+        parameter.grad = None
+
+    hooks = [p.register_post_accumulate_grad_hook(let_go) for p in model.parameters() if p.requires_grad]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
