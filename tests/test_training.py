@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from sprint_sgl.errors import BadInput
 from sprint_sgl.runtime import free_port
 from sprint_sgl.settings import settings
 from sprint_sgl.tags import EXECUTOR_STOPS, PLANNER_STOPS
+from training.card import write_card
 from training.export import export
 from training.machines import Machines
 from training.mini import Shape, init_weights, row_texts, train_tokenizer
@@ -206,6 +207,36 @@ def test_a_run_is_recorded_with_its_data_and_its_curves_are_drawn(rows: Path, tm
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_runs_card_says_from_what_on_what_and_how_it_went(rows: Path, tmp_path: Path) -> None:
+    assert write_card(tmp_path) is None
+    config = composed("model=hub/base", f"dataset={rows}/rft", f"out={tmp_path}", "machines.processes=2")
+    (tmp_path / "run.json").write_text(json.dumps(record(asdict(config), [rows / "rft.train.jsonl"])))
+    (tmp_path / "command.sh").write_text("swift sft --seed 1\n")
+    log: list[dict[str, object]] = [
+        {"loss": 1 / step, "num_input_tokens_seen": 100 * step, "tokens_per_second": 50 + step} for step in (1, 2, 3)
+    ]
+    log += [{"eval_loss": 0.9}, {"eval_loss": 0.8, "eval_token_acc": 0.7}, {"eval_loss": 0.95}]
+    steps = (1, 2, 3, 1, 2, 3)
+    lines = [line | {"global_step/max_steps": f"{step}/9"} for step, line in zip(steps, log, strict=True)]
+    (tmp_path / "logging.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    written = write_card(tmp_path)
+    assert written
+    text = written.read_text()
+    for said in (
+        "base_model: hub/base",
+        "- step: 3/9",
+        "- training loss: 0.3333",
+        "- tokens: 300",
+        "- tokens/s: 52 (median)",
+        "- evaluation loss: 0.8000 at step 2",
+        "- machines: 1 x 2 processes",
+        f"{rows}/rft.train.jsonl: {len((rows / 'rft.train.jsonl').read_text().splitlines())} rows, SHA-256 ",
+        "swift sft --seed 1",
+        f"sprint-sgl launch --model {tmp_path}",
+    ):
+        assert said in text, said
+
+
 def test_a_missing_dataset_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"nothing\.train\.jsonl is not there"):
         train(Config("some/model", str(tmp_path / "nothing"), str(tmp_path / "out")))
@@ -303,6 +334,9 @@ def test_ms_swift_trains_stops_resumes_and_its_model_exports(rows: Path, base: P
     assert sorted(losses(out)) == [1, 2, 3, 4]
     assert losses(out)[4] < losses(out)[1]
     assert "--resume_from_checkpoint" in (out / "command.sh").read_text()
+    assert all(line["tokens_per_second"] > 0 for line in history(out) if "loss" in line)
+    assert "- step: 4/4" in (out / "README.md").read_text()
+    assert list((out / "runs").glob("events.out.tfevents.*"))  # TensorBoard's
 
     size = export(out, tmp_path / "model", {"prompt_style": "mini"})
     assert size < 25e6

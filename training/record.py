@@ -16,6 +16,7 @@ CURVES = {
     "eval_loss": "evaluation loss",
     "token_acc": "token accuracy",
     "learning_rate": "learning rate",
+    "tokens_per_second": "tokens/s",
 }
 ROOT = Path(__file__).parents[1]
 

@@ -23,11 +23,13 @@ from hydra.core.config_store import ConfigStore
 from sprint_sgl.checkpoints import last_checkpoint, weights
 from sprint_sgl.console import notes, one_line_errors
 from sprint_sgl.settings import settings
+from training.card import write_card
 from training.machines import Machines
 from training.preflight import check
 from training.record import draw, record
 
 CONF = str(Path(__file__).parents[1] / "conf")
+THROUGHPUT = Path(__file__).with_name("plugins") / "throughput.py"
 
 
 @dataclass
@@ -61,6 +63,9 @@ def compose(config: Config) -> list[str]:
         "val_dataset": f"{config.dataset}.valid.jsonl",
         "output_dir": config.out,
         "add_version": False,
+        "external_plugins": str(THROUGHPUT),
+        "callbacks": THROUGHPUT.stem,
+        "include_num_input_tokens_seen": True,
         **config.recipe.args,
     }
     if checkpoint := last_checkpoint(Path(config.out)):
@@ -95,6 +100,7 @@ def train(config: Config) -> int:
     finally:
         if leads:
             draw(out)
+            write_card(out)
 
 
 ConfigStore.instance().store("train_schema", Config)

@@ -1,0 +1,81 @@
+"""The model card of a run, README.md in its folder: from what, on what, how, and how it went."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from training.record import history
+
+# Of the arguments those that a reader asks for first; all are in run.json and in the command.
+ARGUMENTS = (
+    "tuner_type",
+    "learning_rate",
+    "lr_scheduler_type",
+    "warmup_ratio",
+    "weight_decay",
+    "num_train_epochs",
+    "max_steps",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "max_length",
+    "deepspeed",
+    "seed",
+)
+TAGS = ["sprint", "parallel-reasoning", "ms-swift"]
+
+
+def write_card(run: Path) -> Path | None:
+    """Writes README.md from run.json, command.sh and the log; None where nothing has been logged yet."""
+    lines = history(run)
+    if not lines:
+        return None
+    record = json.loads((run / "run.json").read_text())
+    (run / "README.md").write_text(card(run, record, lines, (run / "command.sh").read_text()))
+    return run / "README.md"
+
+
+def card(run: Path, record: Mapping[str, Any], lines: list[dict[str, Any]], command: str) -> str:
+    from huggingface_hub import ModelCardData
+
+    settings = record["settings"]
+    model = settings["model"]
+    on_hub = not Path(model).exists()
+    data = ModelCardData(base_model=model if on_hub else None, library_name="transformers", tags=TAGS)
+    arguments = settings["recipe"]["args"]
+    parts = [
+        f"---\n{data.to_yaml()}\n---\n\n# {run.name}\n",
+        f"{model}, fine-tuned by sprint-sgl through ms-swift for SPRINT (arXiv 2506.05745).\n",
+        "## Figures\n",
+        *(f"- {name}: {value}" for name, value in figures(lines)),
+        "\n## Data\n",
+        *(f"- {path}: {file['rows']:,} rows, SHA-256 {file['sha256']}" for path, file in record["data"].items()),
+        "\n## Training\n",
+        *(f"- {key}: {arguments[key]}" for key in ARGUMENTS if key in arguments),
+        f"- machines: {settings['machines']['nodes']} x {settings['machines']['processes']} processes",
+        f"- versions: {', '.join(f'{name} {version}' for name, version in record['versions'].items())}",
+        f"- commit: {record['commit']}",
+        f"\n```bash\n{command.strip()}\n```\n",
+        f"## Use\n\n```bash\nsprint-sgl launch --model {run}\n```",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def figures(lines: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """How the run stands: progress, losses, speed."""
+    trained = [line for line in lines if "loss" in line]
+    evaluated = [line for line in lines if "eval_loss" in line]
+    yield "step", str(lines[-1].get("global_step/max_steps", lines[-1]["step"]))
+    if trained:
+        yield "training loss", f"{float(trained[-1]['loss']):.4f}"
+        yield "tokens", f"{int(trained[-1].get('num_input_tokens_seen', 0)):,}"
+        if rates := [line["tokens_per_second"] for line in trained if "tokens_per_second" in line]:
+            yield "tokens/s", f"{statistics.median(rates):,.0f} (median)"
+    if evaluated:
+        best = min(evaluated, key=lambda line: float(line["eval_loss"]))
+        yield "evaluation loss", f"{float(best['eval_loss']):.4f} at step {best['step']}, the lowest"
+        if "eval_token_acc" in best:
+            yield "token accuracy", f"{float(best['eval_token_acc']):.4f}"
