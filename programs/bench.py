@@ -41,7 +41,8 @@ from sprint_sgl.trajectory import Trajectory
 CONF = str(Path(__file__).parents[1] / "conf")
 SIZES = (3, 4)
 METHODS = ("sprint", "sequential")
-MAY_CHANGE = {"out", "problems", "numbers", "block", "url"}  # between two runs into one folder
+SPLITS = ("held_out", "train")
+MAY_CHANGE = {"out", "methods", "problems", "numbers", "block", "url"}  # between two runs into one folder
 
 
 @dataclass
@@ -49,7 +50,9 @@ class Config:
     """What is compared, on what, and how.
 
     out           one JSON line a question and method; started again, it goes on where it stopped
-    problems      of each size in `numbers`, held out, by seed
+    methods       sprint, sequential or both
+    problems      of each size in `numbers`, by seed
+    split         held_out, or train: problems that training rows may be made of
     concurrency   questions at a time; wall clock is comparable at 1
     block         questions between two changes of the model
     sprint, sequential   the two models: shipped names, folders or hub ids
@@ -58,7 +61,9 @@ class Config:
     """
 
     out: str = "work/bench"
+    methods: list[str] = field(default_factory=lambda: list(METHODS))
     problems: int = 300
+    split: str = "held_out"
     numbers: list[int] = field(default_factory=lambda: [3, 4])
     seed: int = 7
     temperature: float = TEMPERATURE
@@ -99,9 +104,10 @@ class Record:
         return Record(**row | {"numbers": tuple(row["numbers"]), "trajectory": trajectory})
 
 
-def held_out(size: int, count: int, seed: int) -> list[Problem]:
-    """That many problems that no training run has seen, the same for the same seed."""
-    return list(islice((problem for problem in problems(size, seed) if problem.held_out), count))
+def chosen(size: int, count: int, seed: int, split: str = "held_out") -> list[Problem]:
+    """That many problems of the split, the same for the same seed; no training run has seen one that is held out."""
+    wanted = split == "held_out"
+    return list(islice((problem for problem in problems(size, seed) if problem.held_out == wanted), count))
 
 
 def answer(problem: Problem, method: str, config: Config) -> Record:
@@ -130,17 +136,18 @@ def read_records(path: Path) -> list[Record]:
 def blocks(config: Config, done: set[tuple[str, tuple[int, ...], int]]) -> Iterator[tuple[str, list[Problem]]]:
     """What is left to do: blocks of problems, each for both methods in turn."""
     for size in config.numbers:
-        chosen = held_out(size, config.problems, config.seed)
-        for start in range(0, len(chosen), config.block):
-            for method in METHODS:
-                block = [p for p in chosen[start : start + config.block] if (method, p.numbers, p.target) not in done]
+        asked = chosen(size, config.problems, config.seed, config.split)
+        for start in range(0, len(asked), config.block):
+            for method in config.methods:
+                block = [p for p in asked[start : start + config.block] if (method, p.numbers, p.target) not in done]
                 if block:
                     yield method, block
 
 
 def measure(config: Config, endpoint: Endpoint, path: Path, console: Console) -> list[Record]:
     """Runs what is missing and returns the records of the problems that were asked for."""
-    wanted = {(p.numbers, p.target) for size in config.numbers for p in held_out(size, config.problems, config.seed)}
+    asked = (p for size in config.numbers for p in chosen(size, config.problems, config.seed, config.split))
+    wanted = {(p.numbers, p.target) for p in asked}
     records = [record for record in read_records(path) if (record.numbers, record.target) in wanted]
     work = list(blocks(config, {record.key for record in records}))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -222,6 +229,10 @@ def check(config: Config) -> None:
             raise BadInput(f"{name} must be at least 1, got {getattr(config, name)}")
     if config.launch not in LAUNCHES:
         raise BadInput(f"launch must be one of {', '.join(LAUNCHES)}, got {config.launch!r}")
+    if config.split not in SPLITS:
+        raise BadInput(f"split must be one of {', '.join(SPLITS)}, got {config.split!r}")
+    if strange := [method for method in config.methods if method not in METHODS]:
+        raise BadInput(f"methods={strange[0]}: choose among {', '.join(METHODS)}")
     if unknown := [size for size in config.numbers if size not in SIZES]:
         raise BadInput(f"numbers={unknown[0]}: Countdown has problems of {' or '.join(map(str, SIZES))} numbers")
     for model in (config.sprint, config.sequential):

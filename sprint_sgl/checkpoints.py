@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
+
+MODEL_NOTES = "sprint.json"
 
 
 def last_checkpoint(run: Path) -> Path | None:
@@ -21,3 +25,14 @@ def weights(model: str) -> Path:
     """The folder with the weights: the model itself, or of a run's folder its checkpoint to use."""
     folder = Path(model).expanduser()
     return folder if (folder / "config.json").is_file() else best_checkpoint(folder) or folder
+
+
+def model_notes(model: str) -> dict[str, Any]:
+    """What the folder's sprint.json, or for a checkpoint its run's, says of how to use the model: prompt style, limits.
+
+    Nothing where there is none.
+    """
+    for folder in (Path(model), Path(model).parent):
+        if (file := folder / MODEL_NOTES).is_file():
+            return dict(json.loads(file.read_text()))
+    return {}

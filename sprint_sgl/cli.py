@@ -158,6 +158,15 @@ def curate(context: typer.Context) -> None:
     _experiment("curation.curate", context)
 
 
+@app.command(context_settings=EXPERIMENT)
+def experiment(context: typer.Context) -> None:
+    """Run several of these in a row, as conf/experiment/NAME.yaml lists them; what is done is not done again.
+
+    [dim]sprint-sgl experiment experiment=self_training out=work/self[/dim]
+    """
+    _experiment("sprint_sgl.experiment", context)
+
+
 def main() -> None:
     app()
 

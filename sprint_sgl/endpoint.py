@@ -20,10 +20,10 @@ from sglang.lang.backend.base_backend import BaseBackend
 from sglang.lang.interpreter import StreamExecutor
 from sglang.lang.ir import SglSamplingParams
 
+from sprint_sgl.checkpoints import model_notes
 from sprint_sgl.errors import BadInput, RequestFailed, RuntimeUnavailable
 from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE
 
-MODEL_NOTES = "sprint.json"
 GENERATE = "/generate"
 _RECONNECTABLE = (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 
@@ -148,7 +148,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         return httpx.Timeout(time_limit, connect=self.connect_limit)
 
     def _read_notes(self) -> None:
-        notes = _model_notes(self.get_model_name())
+        notes = model_notes(self.get_model_name())
         self.prompt_style: str = notes.get("prompt_style", DEFAULT_PROMPT_STYLE)
         self.max_new_tokens: int | None = notes.get("max_new_tokens")
         self.max_sequential_tokens: int | None = notes.get("max_sequential_tokens")
@@ -244,9 +244,3 @@ def _json_object(response: httpx.Response) -> Meta:
     except json.JSONDecodeError:
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _model_notes(model_path: str) -> Meta:
-    """What a model's folder says in its sprint.json about how it was trained; nothing where it has none."""
-    file = Path(model_path) / MODEL_NOTES
-    return dict(json.loads(file.read_text())) if file.is_file() else {}

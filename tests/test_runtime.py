@@ -17,7 +17,7 @@ import pytest
 from sglang.lang.ir import SglSamplingParams
 
 from programs import sequential_program, sprint_program
-from programs.bench import held_out
+from programs.bench import chosen
 from programs.straggler import StragglerPolicy
 from sprint_sgl import tags
 from sprint_sgl.answers import check_countdown
@@ -115,7 +115,7 @@ def test_eager_executors_overlap_the_planner_and_one_another(endpoint: Endpoint)
 
 
 def test_the_shipped_model_solves_some_problems_with_half_the_sequential_tokens(endpoint: Endpoint) -> None:
-    problems = held_out(3, 24, seed=99)
+    problems = chosen(3, 24, seed=99)
     states = sprint_program.run_batch([(p.question,) for p in problems], temperature=0.0, num_threads=4)
     right = sum(
         check_countdown(s["answer"], p.numbers, p.target).correct for s, p in zip(states, problems, strict=True)
@@ -126,7 +126,7 @@ def test_the_shipped_model_solves_some_problems_with_half_the_sequential_tokens(
 
 
 def test_the_sequential_model_runs_on_the_same_runtime(baseline: Endpoint) -> None:
-    problems = held_out(3, 16, seed=99)
+    problems = chosen(3, 16, seed=99)
     states = sequential_program.run_batch([(p.question,) for p in problems], temperature=0.0, num_threads=3)
     assert (
         sum(check_countdown(s["answer"], p.numbers, p.target).correct for s, p in zip(states, problems, strict=True))
@@ -315,7 +315,7 @@ def test_bench_goes_on_where_it_was_killed(url: str, tmp_path: Path) -> None:
     assert "ratio" in second.stdout
 
 
-@pytest.mark.parametrize("command", ["solve", "launch", "bench", "train"])
+@pytest.mark.parametrize("command", ["solve", "launch", "bench", "train", "curate", "experiment"])
 def test_every_commands_help_shows_an_example(command: str) -> None:
     done = run_command(command, "--help")
     assert done.returncode == 0

@@ -17,7 +17,7 @@ from hydra import initialize_config_dir
 
 from curation.countdown_rows import Config as RowsConfig
 from curation.countdown_rows import Problems, make
-from sprint_sgl.checkpoints import last_checkpoint
+from sprint_sgl.checkpoints import last_checkpoint, model_notes
 from sprint_sgl.errors import BadInput
 from sprint_sgl.runtime import free_port
 from sprint_sgl.settings import settings
@@ -56,7 +56,7 @@ def recipe(**changes: object) -> Recipe:
     import yaml
 
     values = yaml.safe_load((Path(__file__).parents[1] / "conf/recipe/countdown_mini.yaml").read_text())
-    return Recipe(args={**values["args"], **changes}, env=values["env"])
+    return Recipe({**values["args"], **changes}, values["env"], notes={"prompt_style": "mini", "max_new_tokens": 64})
 
 
 def composed(*overrides: str) -> Config:
@@ -338,7 +338,7 @@ def test_ms_swift_trains_stops_resumes_and_its_model_exports(rows: Path, base: P
     assert "- step: 4/4" in (out / "README.md").read_text()
     assert list((out / "runs").glob("events.out.tfevents.*"))  # TensorBoard's
 
-    size = export(out, tmp_path / "model", {"prompt_style": "mini"})
+    size = export(out, tmp_path / "model")
     assert size < 25e6
-    assert json.loads((tmp_path / "model" / "sprint.json").read_text()) == {"prompt_style": "mini"}
+    assert model_notes(str(tmp_path / "model")) == {"prompt_style": "mini", "max_new_tokens": 64}
     assert json.loads((tmp_path / "model" / "config.json").read_text())["dtype"] == "bfloat16"

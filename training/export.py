@@ -1,19 +1,18 @@
 """Makes a model that ships of a checkpoint: bf16 safetensors, its tokenizer, what it was trained with, its card.
 
-python -m training.export checkpoint=work/mini/sprint out=models/countdown-mini-sprint notes.prompt_style=mini
+python -m training.export checkpoint=work/mini/sprint out=models/countdown-mini-sprint
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
 
-from sprint_sgl.checkpoints import weights
+from sprint_sgl.checkpoints import MODEL_NOTES, model_notes, weights
 from sprint_sgl.console import one_line_errors
 from sprint_sgl.errors import BadInput
 from sprint_sgl.settings import settings
@@ -23,14 +22,13 @@ CONF = str(Path(__file__).parents[1] / "conf")
 
 @dataclass
 class Config:
-    """`checkpoint` is a checkpoint or a run's folder; `notes` become sprint.json, which the endpoint reads."""
+    """`checkpoint` is a checkpoint or a run's folder."""
 
     checkpoint: str
     out: str
-    notes: dict[str, Any] = field(default_factory=dict)
 
 
-def export(checkpoint: Path, out: Path, notes: dict[str, Any]) -> int:
+def export(checkpoint: Path, out: Path) -> int:
     """Writes the model and returns its size in bytes. Raises BadInput where there is no checkpoint."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -41,7 +39,7 @@ def export(checkpoint: Path, out: Path, notes: dict[str, Any]) -> int:
     model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16)
     model.save_pretrained(out)
     AutoTokenizer.from_pretrained(source).save_pretrained(out)
-    (out / "sprint.json").write_text(json.dumps(notes, indent=2) + "\n")
+    (out / MODEL_NOTES).write_text(json.dumps(model_notes(str(source)), indent=2) + "\n")
     return sum(file.stat().st_size for file in out.iterdir())
 
 
@@ -52,7 +50,7 @@ ConfigStore.instance().store("export_schema", Config)
 def main(raw: Config) -> None:
     with one_line_errors():
         config = settings(raw, Config)
-        size = export(Path(config.checkpoint), Path(config.out), config.notes)
+        size = export(Path(config.checkpoint), Path(config.out))
         print(f"{config.out}: {size / 1e6:.1f} MB")
 
 

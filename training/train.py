@@ -20,7 +20,7 @@ from typing import Any
 import hydra
 from hydra.core.config_store import ConfigStore
 
-from sprint_sgl.checkpoints import last_checkpoint, weights
+from sprint_sgl.checkpoints import MODEL_NOTES, last_checkpoint, model_notes, weights
 from sprint_sgl.console import notes, one_line_errors
 from sprint_sgl.settings import settings
 from training.card import write_card
@@ -34,11 +34,15 @@ THROUGHPUT = Path(__file__).with_name("plugins") / "throughput.py"
 
 @dataclass
 class Recipe:
-    """`args` are ms-swift's own arguments, `env` the environment that they need, `base` is what it fine-tunes."""
+    """`args` are ms-swift's own arguments, `env` the environment that they need, `base` is what it fine-tunes.
+
+    `notes` say how the model is to be used (sprint.json of the run); without them those of the model it begins from.
+    """
 
     args: dict[str, Any] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
     base: str = ""
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -92,6 +96,8 @@ def train(config: Config) -> int:
     line = shlex.join([*(f"{k}={v}" for k, v in config.recipe.env.items()), *command])
     leads = config.machines.place[0] == 0
     if leads:
+        if notes_of_model := config.recipe.notes or model_notes(str(weights(config.model))):
+            (out / MODEL_NOTES).write_text(json.dumps(notes_of_model, indent=2) + "\n")
         (out / "command.sh").write_text(line + "\n")
         (out / "run.json").write_text(json.dumps(record(asdict(config), rows_of(config)), indent=2) + "\n")
     print(line, flush=True)
