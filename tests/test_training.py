@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import asdict, replace
 from itertools import islice
@@ -342,3 +343,15 @@ def test_ms_swift_trains_stops_resumes_and_its_model_exports(rows: Path, base: P
     assert size < 25e6
     assert model_notes(str(tmp_path / "model")) == {"prompt_style": "mini", "max_new_tokens": 64}
     assert json.loads((tmp_path / "model" / "config.json").read_text())["dtype"] == "bfloat16"
+
+
+@pytest.mark.training
+def test_submitit_runs_a_training_for_each_value(rows: Path, base: Path, tmp_path: Path) -> None:
+    """On this machine; on a cluster the launcher is submitit_slurm."""
+    words = [sys.executable, "-m", "sprint_sgl.cli", "train", "--multirun", "hydra/launcher=submitit_local"]
+    words += ["hydra.launcher.timeout_min=10", f"hydra.sweep.dir={tmp_path}/sweep", f"model={base}"]
+    words += [f"dataset={rows}/rft", f"out={tmp_path}/${{recipe.args.seed}}", "recipe.args.seed=1,2"]
+    words += ["+recipe.args.max_steps=1", "recipe.args.eval_strategy=no", "recipe.args.report_to=none"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all(last_checkpoint(tmp_path / seed) for seed in ("1", "2"))

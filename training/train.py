@@ -116,7 +116,8 @@ ConfigStore.instance().store("train_schema", Config)
 def main(raw: Config) -> None:
     with one_line_errors():
         config = settings(raw, Config)
-        sys.exit(train(config))
+        if code := train(config):
+            sys.exit(code)
 
 
 if __name__ == "__main__":
