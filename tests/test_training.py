@@ -85,6 +85,19 @@ def test_an_interrupted_run_is_resumed_from_its_newest_checkpoint(tmp_path: Path
     assert command[command.index("--resume_from_checkpoint") + 1] == str(tmp_path / "checkpoint-1000")
 
 
+def test_a_run_does_not_go_on_from_checkpoints_of_another(rows: Path, base: Path, tmp_path: Path) -> None:
+    config = Config(str(base), str(rows / "rft"), str(tmp_path), recipe())
+    (tmp_path / "checkpoint-5").mkdir()
+    (tmp_path / "checkpoint-5" / "trainer_state.json").write_text("{}")
+    before = record(asdict(config), [rows / f"rft.{split}.jsonl" for split in ("train", "valid")])
+    (tmp_path / "run.json").write_text(json.dumps(before))
+    with pytest.raises(BadInput, match="holds a run on other rows"):
+        train(replace(config, dataset=str(rows / "sprint")))
+    (tmp_path / "run.json").write_text(json.dumps(before | {"settings": {"model": "another"}}))
+    with pytest.raises(BadInput, match="holds a run from another"):
+        train(config)
+
+
 def test_a_run_goes_on_from_the_end_of_another(tmp_path: Path) -> None:
     (tmp_path / "first" / "checkpoint-40").mkdir(parents=True)
     (tmp_path / "first" / "checkpoint-40" / "trainer_state.json").write_text("{}")

@@ -13,6 +13,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from hydra.core.config_store import ConfigStore
 
 from sprint_sgl.checkpoints import MODEL_NOTES, last_checkpoint, model_notes, weights
 from sprint_sgl.console import notes, one_line_errors
+from sprint_sgl.errors import BadInput
 from sprint_sgl.settings import settings
 from training.card import write_card
 from training.machines import Machines
@@ -87,11 +89,25 @@ def _word(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def claim(out: Path, made: Mapping[str, Any]) -> None:
+    """Raises BadInput if checkpoints there, from which the run would go on, are of another model or other rows."""
+    path = out / "run.json"
+    if not (path.is_file() and last_checkpoint(out)):
+        return
+    before = json.loads(path.read_text())
+    if before["settings"]["model"] != made["settings"]["model"]:
+        raise BadInput(f"{out} holds a run from {before['settings']['model']}: choose another out=FOLDER, or remove it")
+    if [file["sha256"] for file in before["data"].values()] != [file["sha256"] for file in made["data"].values()]:
+        raise BadInput(f"{out} holds a run on other rows: choose another out=FOLDER, or remove it")
+
+
 def train(config: Config) -> int:
     """Runs the command in the foreground; returns its exit status. Raises BadInput before anything loads."""
     out = Path(config.out)
     for note in check(config.model, rows_of(config), out, config.recipe.args):
         notes.print(note, highlight=False, soft_wrap=True)
+    made = record(asdict(config), rows_of(config))
+    claim(out, made)
     command = compose(config)
     line = shlex.join([*(f"{k}={v}" for k, v in config.recipe.env.items()), *command])
     leads = config.machines.place[0] == 0
@@ -99,7 +115,7 @@ def train(config: Config) -> int:
         if notes_of_model := config.recipe.notes or model_notes(str(weights(config.model))):
             (out / MODEL_NOTES).write_text(json.dumps(notes_of_model, indent=2) + "\n")
         (out / "command.sh").write_text(line + "\n")
-        (out / "run.json").write_text(json.dumps(record(asdict(config), rows_of(config)), indent=2) + "\n")
+        (out / "run.json").write_text(json.dumps(made, indent=2) + "\n")
     print(line, flush=True)
     try:
         return subprocess.run(command, env=os.environ | config.recipe.env, check=False).returncode
