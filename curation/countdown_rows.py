@@ -29,6 +29,7 @@ from sprint_sgl.prompts import PromptStyle, prompt_style
 from sprint_sgl.settings import settings
 
 CONF = str(Path(__file__).parents[1] / "conf")
+HIT = "\nSo "  # how an execution goes on that has met the target
 
 
 @dataclass
@@ -45,6 +46,7 @@ class Config:
     row_format   transcript, per_call or mixed (see curation/reformat.py)
     wholes       share of the trajectories whose transcript is kept in mixed
     executors    executor rows kept of each trajectory, longer ones less often
+    hits         whether the executor that met the target is always among them
     drills       rows of plain arithmetic, the same for both models
     divisions    rows of quotients alone
     tries        single steps kept of each trace as rows of their own, tries that meet the target three times as often
@@ -58,6 +60,7 @@ class Config:
     row_format: RowFormat = RowFormat.mixed
     wholes: float = 1.0
     executors: int = 2
+    hits: bool = False
     drills: int = 0
     divisions: int = 0
     tries: int = 0
@@ -82,16 +85,22 @@ def rows_of(trace: Trace, config: Config, style: PromptStyle, rng: random.Random
     if packed.ratio < config.min_ratio:
         return None
 
-    rows = sprint_rows(packed, style, config.row_format, config.executors, rng)
+    prized = meets_target if config.hits else None
+    rows = sprint_rows(packed, style, config.row_format, config.executors, rng, prized)
     if config.row_format is RowFormat.mixed and rng.random() >= config.wholes:
         rows = rows[1:]
     return rows, rft_row(trace, style)
 
 
+def meets_target(row: Row) -> bool:
+    """Whether what is trained is an execution that found the target."""
+    return HIT in str(row["messages"][1]["content"])
+
+
 def try_rows(trace: Trace, count: int, style: PromptStyle, rng: random.Random) -> list[Row]:
     """Practice in single steps: the question and a step's prompt as context, its execution as response."""
     steps = [step for step in trace.steps if step.prompt]
-    chosen = rng.choices(steps, [3 if "\nSo " in step.execution else 1 for step in steps], k=count)
+    chosen = rng.choices(steps, [3 if HIT in step.execution else 1 for step in steps], k=count)
     opening = tags.sequential_opening(trace.question, style)
     return [make_row(f"{opening}{step.prompt}.\n", step.execution) for step in chosen]
 

@@ -12,7 +12,7 @@ mixed        the transcript row, which serves the planner's calls as it is, and 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from typing import Any
 
@@ -38,16 +38,24 @@ def rft_row(trace: Trace, style: PromptStyle) -> Row:
 
 
 def sprint_rows(
-    packed: Packed, style: PromptStyle, row_format: RowFormat, keep: int | None = None, rng: random.Random | None = None
+    packed: Packed,
+    style: PromptStyle,
+    row_format: RowFormat,
+    keep: int | None = None,
+    rng: random.Random | None = None,
+    prized: Callable[[Row], bool] | None = None,
 ) -> list[Row]:
-    """The rows of one trajectory in that format; of its executor rows at most `keep`, drawn by `rng`."""
+    """The rows of one trajectory in that format; of its executor rows at most `keep`, drawn by `rng`, `prized` ones
+    first."""
     trajectory = packed.trajectory
     opening = tags.opening(trajectory.question, style)
     if row_format is RowFormat.transcript:
         return [_transcript_row(trajectory, opening)]
     executors = list(executor_rows(trajectory, opening))
     if keep is not None:
-        executors = sample_rows(executors, keep, rng or random.Random(0))
+        best = [row for row in executors if prized and prized(row)][:keep]
+        others = [row for row in executors if row not in best]
+        executors = best + sample_rows(others, keep - len(best), rng or random.Random(0))
     if row_format is RowFormat.per_call:
         return [*planner_rows(trajectory, opening), *executors]
     return [_transcript_row(trajectory, opening), *executors]

@@ -105,6 +105,17 @@ def test_practice_in_single_steps_is_the_traces_own_text(tmp_path: Path) -> None
         assert (context["content"].rpartition("<think>\n")[2].removesuffix(".\n"), response["content"]) in steps
 
 
+def test_the_executor_that_met_the_target_is_always_kept_where_that_is_asked(tmp_path: Path) -> None:
+    def hits(**settings: bool) -> int:
+        make(Config(out=str(tmp_path), problems=Problems(three=30, four=10), executors=1, validation=0, **settings))
+        rows = [json.loads(line)["messages"] for line in (tmp_path / "sprint.train.jsonl").open()]
+        return sum("\nSo " in response["content"] and "<Plan_" not in response["content"] for _, response in rows)
+
+    drawn = hits()
+    solved = len((tmp_path / "traces.jsonl").read_text().splitlines())
+    assert drawn < solved == hits(hits=True)
+
+
 def test_a_problem_needs_two_numbers() -> None:
     with pytest.raises(ValueError, match="at least 2 numbers, got 1"):
         next(problems(1, 0))

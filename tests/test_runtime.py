@@ -289,6 +289,8 @@ def test_a_running_server_answers_with_the_prompt_style_that_is_asked_for(url: s
         (["launch", "--runtime", "endpoint"], "use connect"),
         (["train", "model=x", "dataset=nowhere/at", "out=work/nothing"], "nowhere/at.train.jsonl is not there"),
         (["bench", "problems=0"], "problems must be at least 1, got 0"),
+        (["bench", "split=test"], "split must be one of held_out, train, got 'test'"),
+        (["bench", "methods=[tree]"], "methods=tree: choose among sprint, sequential"),
     ],
 )
 def test_bad_input_is_one_line_and_a_failing_exit_status(arguments: list[str], message: str) -> None:
@@ -297,6 +299,12 @@ def test_bad_input_is_one_line_and_a_failing_exit_status(arguments: list[str], m
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert done.stdout == ""
+
+
+def test_no_problem_is_in_both_splits() -> None:
+    held_out, train = ({problem.key for problem in chosen(3, 50, 7, split)} for split in ("held_out", "train"))
+    assert len(held_out) == len(train) == 50
+    assert not held_out & train
 
 
 def test_bench_goes_on_where_it_was_killed(url: str, tmp_path: Path) -> None:
