@@ -21,7 +21,7 @@ help:
 setup: $(STAMP)
 
 demo: $(STAMP)
-	@$(BIN)/sprint-sgl solve "Use 3, 7, 12 and 25 to make 66"
+	@$(BIN)/sprint-sgl solve "Use 3, 7, 12 and 25 to make 66" || [ $$? -eq 3 ] # a small model may be wrong
 
 test: $(STAMP)
 	@status=0; \

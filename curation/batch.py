@@ -22,8 +22,8 @@ from openai.types import Batch as Job
 from openai.types.chat import ChatCompletion
 
 from curation.calls import TOO_LONG, Reply, ReplyCache, Request
-from curation.stages import whole_file
 from curation.teacher import boundary, too_long
+from sprint_sgl.files import whole_file
 
 MOST_REQUESTS = 50_000  # the Batch API's limit for one batch
 MOST_BYTES = 190_000_000  # its limit is 200 MB

@@ -20,11 +20,13 @@ from curation.arithmetic import divisions, drill
 from curation.countdown import write
 from curation.pack import pack
 from curation.reformat import Row, RowFormat, make_row, rft_row, sprint_rows
-from curation.stages import to_line, whole_file
+from curation.stages import to_line
 from curation.trace import Trace
 from sprint_sgl import tags
 from sprint_sgl.console import one_line_errors
 from sprint_sgl.countdown import Problem, problems
+from sprint_sgl.errors import BadInput
+from sprint_sgl.files import whole_file
 from sprint_sgl.prompts import PromptStyle, prompt_style
 from sprint_sgl.settings import settings
 
@@ -86,7 +88,7 @@ def rows_of(trace: Trace, config: Config, style: PromptStyle, rng: random.Random
         return None
 
     prized = meets_target if config.hits else None
-    rows = sprint_rows(packed, style, config.row_format, config.executors, rng, prized)
+    rows = sprint_rows(packed.trajectory, style, config.row_format, config.executors, rng, prized)
     if config.row_format is RowFormat.mixed and rng.random() >= config.wholes:
         rows = rows[1:]
     return rows, rft_row(trace, style)
@@ -126,6 +128,8 @@ def make(config: Config) -> dict[str, int]:
     total = config.problems.three + config.problems.four
     traces = [t for p in track(training_problems(config.problems), "writing traces", total) if (t := write(p))]
     kept = [(trace, both) for trace in traces if (both := rows_of(trace, config, style, rng))]
+    if len(kept) <= config.validation:
+        raise BadInput(f"{len(kept)} traces can be trained on, and validation={config.validation} takes them all")
     counts = {"traces.jsonl": write_jsonl(out / "traces.jsonl", (trace.to_dict() for trace in traces))}
     for split, part in (("valid", kept[: config.validation]), ("train", kept[config.validation :])):
         drills = [drill(rng) for _ in range(config.drills if split == "train" else 0)]

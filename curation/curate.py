@@ -41,16 +41,15 @@ from curation.stages import (
     Watch,
     Work,
     each,
-    file_digest,
     funnels,
     read_jsonl,
-    whole_file,
 )
 from curation.teacher import Teacher, TeacherConfig
 from curation.verify import verify
 from curation.watch import watching
 from sprint_sgl.console import notes, one_line_errors, screen
 from sprint_sgl.errors import BadInput
+from sprint_sgl.files import file_digest, whole_file
 from sprint_sgl.settings import settings
 
 WINDOWS = 16  # so many records in the works for each request that may be under way
@@ -182,6 +181,8 @@ def write_accounts(folder: Path) -> None:
 def finish(config: Config) -> None:
     """Rows and reports from filter.jsonl."""
     folder = config.folder
+    if not (folder / "filter.jsonl").is_file():
+        raise BadInput(f"{folder / 'filter.jsonl'} is not there: run the stages before rows first")
     write_rows(read_jsonl(folder / "filter.jsonl"), config.rows, folder)
     summary = summarise(folder)
     write_html(summary, folder / "report.html")

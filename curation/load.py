@@ -63,6 +63,8 @@ def _file_rows(path: Path) -> Iterator[Mapping[str, Any]]:
     from datasets import load_dataset
     from datasets.exceptions import DatasetGenerationError
 
+    if not path.stat().st_size:
+        raise BadInput(f"{path} is empty")
     try:
         yield from load_dataset(FORMATS[path.suffix], data_files=str(path), split="train", streaming=True)
     except (DatasetGenerationError, ValueError) as error:

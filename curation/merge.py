@@ -17,9 +17,10 @@ from pathlib import Path
 import hydra
 
 from curation.curate import CONF, ORDER, Config, alone, check, finish, write_accounts
-from curation.stages import Funnel, Record, funnels, read_jsonl, to_line, whole_file
+from curation.stages import Funnel, Record, funnels, read_jsonl, to_line
 from sprint_sgl.console import one_line_errors
 from sprint_sgl.errors import BadInput
+from sprint_sgl.files import whole_file
 from sprint_sgl.settings import settings
 
 

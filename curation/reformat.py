@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from typing import Any
 
-from curation.pack import Packed
 from curation.trace import Trace
 from sprint_sgl import tags
 from sprint_sgl.prompts import PromptStyle
@@ -38,7 +37,7 @@ def rft_row(trace: Trace, style: PromptStyle) -> Row:
 
 
 def sprint_rows(
-    packed: Packed,
+    trajectory: Trajectory,
     style: PromptStyle,
     row_format: RowFormat,
     keep: int | None = None,
@@ -47,7 +46,6 @@ def sprint_rows(
 ) -> list[Row]:
     """The rows of one trajectory in that format; of its executor rows at most `keep`, drawn by `rng`, `prized` ones
     first."""
-    trajectory = packed.trajectory
     opening = tags.opening(trajectory.question, style)
     if row_format is RowFormat.transcript:
         return [_transcript_row(trajectory, opening)]

@@ -26,7 +26,8 @@ from curation.calls import Line
 from curation.extract import RULES
 from curation.rows import KINDS, SPLITS
 from curation.shape import Example, Shape, examples_of, shape_of
-from curation.stages import Funnel, read_jsonl, whole_file
+from curation.stages import Funnel, read_jsonl
+from sprint_sgl.files import whole_file
 
 HERE = Path(__file__).parent
 HUB_SPLITS = {"train": "train", "valid": "validation"}

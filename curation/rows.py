@@ -9,10 +9,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from curation.pack import Packed
 from curation.reformat import Row, RowFormat, rft_row, sprint_rows
-from curation.stages import Record, to_line, whole_file
+from curation.stages import Record, to_line
 from curation.trace import Trace
+from sprint_sgl.files import whole_file
 from sprint_sgl.prompts import PromptStyle, prompt_style
 from sprint_sgl.trajectory import Trajectory
 
@@ -59,7 +59,7 @@ def split_of(question: str, validation: float) -> str:
 
 def rows_of(record: Record, settings: RowSettings, style: PromptStyle) -> Iterator[tuple[str, Row]]:
     trace = Trace.from_dict(record["trace"])
-    packed = Packed(Trajectory.from_dict(record["trajectory"]), len(trace.steps))
-    rows = sprint_rows(packed, style, settings.format, settings.executors, random.Random(record["id"]))
+    trajectory = Trajectory.from_dict(record["trajectory"])
+    rows = sprint_rows(trajectory, style, settings.format, settings.executors, random.Random(record["id"]))
     yield from (("sprint", row) for row in rows)
     yield "rft", rft_row(trace, style)

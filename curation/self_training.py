@@ -3,7 +3,7 @@
     python -m curation.self_training records=work/self/sampled/records.jsonl seeds=work/self/seeds/traces.jsonl \
         tokenizer=models/countdown-mini-sprint out=work/self/rows
 
-A trajectory is kept that is right, well-formed, wide, and shorter on its critical path than the seed, the written
+A trajectory is kept that is right, well-formed, wide, and has fewer sequential tokens than the seed, the written
 trace of the same question. Questions without one keep their seed, so that the hard ones stay in the rows.
 """
 
@@ -20,14 +20,16 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from rich.table import Table
 
-from curation.pack import Packed, pack
-from curation.reformat import Row, RowFormat, sprint_rows
-from curation.stages import Record, read_jsonl, to_line, whole_file
+from curation.countdown_rows import shuffled, write_jsonl
+from curation.pack import pack
+from curation.reformat import RowFormat, sprint_rows
+from curation.stages import Record, read_jsonl
 from curation.trace import Trace
 from sprint_sgl import tags
 from sprint_sgl.console import one_line_errors, screen
 from sprint_sgl.errors import BadInput
-from sprint_sgl.prompts import PromptStyle, prompt_style
+from sprint_sgl.files import whole_file
+from sprint_sgl.prompts import prompt_style
 from sprint_sgl.settings import settings
 from sprint_sgl.trajectory import Trajectory
 
@@ -42,7 +44,7 @@ class Config:
 
     records      answered questions, as `sprint-sgl bench` writes them; several samples of a question may be there
     seeds        traces of the same questions
-    tokenizer    whose tokens the critical paths are compared in
+    tokenizer    whose tokens are counted
     min_ratio    the paper's filter on #steps / #stages
     fill         whether questions without a kept trajectory keep their seed
     validation   questions kept for evaluation
@@ -61,22 +63,23 @@ class Config:
     seed: int = 1
 
 
-def critical_path(trajectory: Trajectory, count: CountTokens) -> int:
-    """Tokens on the longest path under eager launch (section 4.1), counted in the text: seeds were never decoded."""
+def sequential_tokens(trajectory: Trajectory, count: CountTokens) -> int:
+    """Of eager launch (section 4.1), counted in the text, since seeds were never decoded."""
     total = count(tags.render_final_answer(trajectory.final_answer))
     for i, stage in enumerate(trajectory.stages, 1):
-        ends, plan = [], ""
+        plan, longest = tags.open_plan(i), count(tags.render_plan(i, stage.prompts, stage.tail))
         for j, (prompt, execution) in enumerate(zip(stage.prompts, stage.executions, strict=True), 1):
             plan += tags.render_prompt(i, j, prompt)
-            ends.append(count(plan) + count(execution.text + tags.close_execution(i, j)))
-        total += max([count(tags.render_plan(i, stage.prompts, stage.tail)), *ends])
+            longest = max(longest, count(plan) + count(execution.text + tags.close_execution(i, j)))
+        total += longest
     return total
 
 
-def verdict(record: Record, seed: Trajectory | None, count: CountTokens, min_ratio: float) -> str:
-    """KEPT, or why the record's trajectory is not."""
-    trajectory = Trajectory.from_dict(record["trajectory"])
-    if not record["correct"]:
+def verdict(
+    trajectory: Trajectory, correct: bool, seed: Trajectory | None, count: CountTokens, min_ratio: float
+) -> str:
+    """KEPT, or why the trajectory is not."""
+    if not correct:
         return "wrong"
     if trajectory.repairs or any(e.status != "ok" for stage in trajectory.stages for e in stage.executions):
         return "malformed"
@@ -84,7 +87,8 @@ def verdict(record: Record, seed: Trajectory | None, count: CountTokens, min_rat
         return "narrow"
     if seed is None:
         return "no seed"
-    return KEPT if critical_path(trajectory, count) < critical_path(seed, count) else "not shorter than the seed"
+    shorter = sequential_tokens(trajectory, count) < sequential_tokens(seed, count)
+    return KEPT if shorter else "not shorter than the seed"
 
 
 def select(
@@ -95,17 +99,13 @@ def select(
     verdicts: Counter[str] = Counter()
     for record in records:
         trajectory = Trajectory.from_dict(record["trajectory"])
-        found = verdict(record, seeds.get(trajectory.question), count, min_ratio)
+        question = trajectory.question
+        found = verdict(trajectory, record["correct"], seeds.get(question), count, min_ratio)
         verdicts[found] += 1
-        before = kept.get(trajectory.question)
-        if found == KEPT and (before is None or critical_path(trajectory, count) < critical_path(before, count)):
-            kept[trajectory.question] = trajectory
+        if found == KEPT:
+            both = (kept.get(question, trajectory), trajectory)
+            kept[question] = min(both, key=lambda each: sequential_tokens(each, count))
     return kept, verdicts
-
-
-def rows_of(trajectory: Trajectory, config: Config, style: PromptStyle, rng: random.Random) -> list[Row]:
-    packed = Packed(trajectory, sum(stage.steps for stage in trajectory.stages))
-    return sprint_rows(packed, style, config.row_format, config.executors, rng)
 
 
 def make(config: Config) -> dict[str, int]:
@@ -114,21 +114,23 @@ def make(config: Config) -> dict[str, int]:
         if not Path(path).is_file():
             raise BadInput(f"{path} is not there")
     count, out, rng = token_counter(config.tokenizer), Path(config.out), random.Random(config.seed)
-    packed = (pack(Trace.from_dict(row)) for row in read_jsonl(Path(config.seeds)))
-    seeds = {each.trajectory.question: each.trajectory for each in packed if each.ratio >= config.min_ratio}
+    seeds = {row["question"]: pack(Trace.from_dict(row)).trajectory for row in read_jsonl(Path(config.seeds))}
     kept, verdicts = select(read_jsonl(Path(config.records)), seeds, count, config.min_ratio)
-    if not kept:
-        raise BadInput(f"{config.records}: no trajectory is kept ({dict(verdicts)}); sample more, or at a temperature")
+    wide = {question: seed for question, seed in seeds.items() if seed.parallelization_ratio >= config.min_ratio}
+    chosen = list((wide | kept if config.fill else kept).values())
+    if not kept or len(chosen) <= config.validation:
+        said = ", ".join(f"{number} {name}" for name, number in verdicts.most_common())
+        raise BadInput(
+            f"{config.records}: {len(chosen)} trajectories, {len(kept)} of them kept ({said}), are too few beside "
+            f"validation={config.validation}; sample more, or at a higher temperature"
+        )
 
-    style = prompt_style(config.prompt_style)
-    chosen = list((seeds | kept if config.fill else kept).values())
     rng.shuffle(chosen)
+    style = prompt_style(config.prompt_style)
     account: dict[str, int] = dict(verdicts.most_common()) | {"questions": len(chosen), "questions with one": len(kept)}
     for split, part in (("valid", chosen[: config.validation]), ("train", chosen[config.validation :])):
-        rows = [row for trajectory in part for row in rows_of(trajectory, config, style, rng)]
-        account[f"{split} rows"] = len(rows)
-        with whole_file(out / f"sprint.{split}.jsonl") as file:
-            file.writelines(to_line(row) for row in rng.sample(rows, len(rows)))
+        rows = [row for each in part for row in sprint_rows(each, style, config.row_format, config.executors, rng)]
+        account[f"{split} rows"] = write_jsonl(out / f"sprint.{split}.jsonl", shuffled(rows, rng))
     with whole_file(out / "account.json") as file:
         json.dump(account, file, indent=2)
     return account
@@ -142,7 +144,7 @@ def token_counter(tokenizer: str) -> CountTokens:
         loaded = AutoTokenizer.from_pretrained(tokenizer)
     except (OSError, ValueError) as error:
         raise BadInput(f"tokenizer={tokenizer!r} is no folder with a tokenizer, and not on the hub: {error}") from error
-    return lambda text: len(loaded.encode(text))
+    return lambda text: len(loaded.encode(text, add_special_tokens=False))
 
 
 ConfigStore.instance().store("self_training_schema", Config)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import os
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
+
+from sprint_sgl.files import file_digest, whole_file
 
 Record = dict[str, Any]
 SHOWN_EVERY = 0.1  # seconds between two looks at a stage under way: drawing a bar takes longer than packing a trace
@@ -63,21 +63,6 @@ def read_jsonl(path: Path) -> Iterator[Record]:
 
 def to_line(record: Mapping[str, Any]) -> str:
     return json.dumps(record, ensure_ascii=False) + "\n"
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[TextIO]:
-    """Writes a file that appears, complete and on disk, when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        with partial.open("w") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -177,8 +162,3 @@ def funnels(folder: Path, order: Sequence[str]) -> list[Funnel]:
     paths = [folder / "funnel" / f"{name}.json" for name in order]
     rows = [json.loads(path.read_text()) for path in paths if path.is_file()]
     return [Funnel(**{key: value for key, value in row.items() if key != "digest"}) for row in rows]
-
-
-def file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -134,7 +134,7 @@ def read_records(path: Path) -> list[Record]:
 
 
 def blocks(config: Config, done: set[tuple[str, tuple[int, ...], int]]) -> Iterator[tuple[str, list[Problem]]]:
-    """What is left to do: blocks of problems, each for both methods in turn."""
+    """What is left to do: blocks of problems, each for the methods in turn."""
     for size in config.numbers:
         asked = chosen(size, config.problems, config.seed, config.split)
         for start in range(0, len(asked), config.block):
@@ -231,8 +231,8 @@ def check(config: Config) -> None:
         raise BadInput(f"launch must be one of {', '.join(LAUNCHES)}, got {config.launch!r}")
     if config.split not in SPLITS:
         raise BadInput(f"split must be one of {', '.join(SPLITS)}, got {config.split!r}")
-    if strange := [method for method in config.methods if method not in METHODS]:
-        raise BadInput(f"methods={strange[0]}: choose among {', '.join(METHODS)}")
+    if sorted(config.methods) not in (["sprint"], ["sequential"], sorted(METHODS)):
+        raise BadInput(f"methods must be of {', '.join(METHODS)}, each once, got {config.methods}")
     if unknown := [size for size in config.numbers if size not in SIZES]:
         raise BadInput(f"numbers={unknown[0]}: Countdown has problems of {' or '.join(map(str, SIZES))} numbers")
     for model in (config.sprint, config.sequential):
@@ -254,7 +254,7 @@ def claim(out: Path, config: Config) -> None:
     """Keeps the config in the folder. Raises BadInput if records there were made with another one."""
     path, current = out / "config.json", asdict(config)
     if path.is_file() and (out / "records.jsonl").is_file():
-        before = json.loads(path.read_text())
+        before = asdict(Config()) | json.loads(path.read_text())
         for key in current.keys() - MAY_CHANGE:
             if before.get(key) != current[key]:
                 made = f"{key}={before.get(key)}, not {key}={current[key]}"

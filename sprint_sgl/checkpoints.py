@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sprint_sgl.errors import BadInput
+
 MODEL_NOTES = "sprint.json"
+ADAPTER = "adapter_config.json"
 
 
 def last_checkpoint(run: Path) -> Path | None:
@@ -18,13 +21,28 @@ def last_checkpoint(run: Path) -> Path | None:
 def best_checkpoint(run: Path) -> Path | None:
     """The checkpoint with the lowest evaluation loss where the run has marked one (`best`), else the newest."""
     best = run / "best"
-    return best.resolve() if (best / "config.json").is_file() else last_checkpoint(run)
+    return best.resolve() if _is_model(best) else last_checkpoint(run)
 
 
 def weights(model: str) -> Path:
     """The folder with the weights: the model itself, or of a run's folder its checkpoint to use."""
     folder = Path(model).expanduser()
-    return folder if (folder / "config.json").is_file() else best_checkpoint(folder) or folder
+    return folder if _is_model(folder) else best_checkpoint(folder) or folder
+
+
+def may_be_on_hub(model: str) -> bool:
+    """Whether the name reads as org/name and as no folder of this machine, or one in a folder that is here."""
+    return model.count("/") == 1 and not model.startswith((".", "/", "~")) and not Path(model).parent.is_dir()
+
+
+def refuse_adapters(folder: Path) -> None:
+    """Raises BadInput for adapters, which are no model by themselves."""
+    if (folder / ADAPTER).is_file():
+        raise BadInput(f"{folder} are adapters: python -m training.export checkpoint={folder} out=MODEL merges them")
+
+
+def _is_model(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("config.json", ADAPTER))
 
 
 def model_notes(model: str) -> dict[str, Any]:

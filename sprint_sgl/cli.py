@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -40,7 +40,7 @@ def solve(
     baseline: Annotated[str | None, typer.Option(help="the sequential model to compare with")] = None,
     runtime: Annotated[str | None, typer.Option(help="a name in conf/runtime, such as cpu or a100")] = None,
     prompt_style: Annotated[str | None, typer.Option(help="sprint, mini, or a folder with your own texts")] = None,
-    launch: Annotated[str, typer.Option(help="eager or barrier")] = "eager",
+    launch: Annotated[Literal["eager", "barrier"], typer.Option(help="when executors start")] = "eager",
     temperature: Annotated[float, typer.Option(min=0.0, max=2.0)] = 0.6,
     max_stages: Annotated[int, typer.Option(min=1)] = 12,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="limit for each call")] = None,

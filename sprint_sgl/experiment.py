@@ -2,22 +2,20 @@
 
     sprint-sgl experiment experiment=self_training out=work/self
 
-Commands of one step run side by side. A step that has ended is not run again while it and all before it read the
-same; one that was interrupted is run again, and its entry point goes on where it stopped.
+Commands of one step run side by side. A step that has ended is not run again; one that was interrupted is, and its
+entry point goes on where it stopped. One folder holds one experiment with one set of values.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shlex
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,8 @@ from hydra.core.config_store import ConfigStore
 
 from sprint_sgl.console import notes, one_line_errors
 from sprint_sgl.errors import BadInput
+from sprint_sgl.files import whole_file
+from sprint_sgl.keeper import kept
 from sprint_sgl.settings import settings
 
 CONF = str(Path(__file__).parents[1] / "conf")
@@ -49,70 +49,83 @@ class Config:
 
 def words(command: str) -> list[str]:
     """The process of a step's command. Raises BadInput for what is no entry point of ours."""
-    module, *overrides = shlex.split(command)
+    module, *overrides = shlex.split(command) or [""]
     if not module.startswith(ENTRY_POINTS):
         raise BadInput(f"{module!r} is no entry point: a step's command begins with one, such as training.train")
     return [sys.executable, "-m", module, *overrides]
 
 
-def digests(steps: dict[str, list[str]]) -> Iterator[tuple[str, str]]:
-    """Each step's name with a digest of its commands and of all before them."""
-    whole = hashlib.sha256()
-    for name, commands in steps.items():
-        whole.update(json.dumps(commands).encode())
-        yield name, whole.hexdigest()
+@dataclass
+class Record:
+    """What is kept in the experiment's folder: its steps as they were begun, and those that have ended."""
+
+    steps: dict[str, list[str]]
+    done: list[str] = field(default_factory=list)
+
+    @staticmethod
+    def of(path: Path, steps: dict[str, list[str]]) -> Record:
+        """The record there, or a new one. Raises BadInput if it is of other steps."""
+        if not path.is_file():
+            return Record(steps)
+        found = Record(**json.loads(path.read_text()))
+        if changed := [name for name in {**found.steps, **steps} if found.steps.get(name) != steps.get(name)]:
+            raise BadInput(
+                f"{path.parent} holds this experiment with another step {changed[0]!r}: choose another out=FOLDER, or "
+                f"remove {path} to keep what is there, where each command goes on by rules of its own"
+            )
+        return found
+
+    def write(self, path: Path) -> None:
+        with whole_file(path) as file:
+            json.dump(asdict(self), file, indent=2)
 
 
 def run(config: Config) -> None:
     """Runs what is not done. Raises BadInput where a command fails, with the end of its log."""
-    steps, out = config.experiment.steps, Path(config.out)
+    if any(letter.isspace() for letter in config.out):
+        raise BadInput(f"out={config.out!r}: commands are split at spaces, so that the folder's name can have none")
+    steps, path = config.experiment.steps, Path(config.out) / "steps.json"
     plan = {name: [words(command) for command in commands] for name, commands in steps.items()}
-    record = out / "steps.json"
-    done: dict[str, str] = json.loads(record.read_text()) if record.is_file() else {}
-    for name, digest in digests(steps):
-        if done.get(name) == digest:
+    record = Record.of(path, steps)
+    record.write(path)
+    for name, commands in plan.items():
+        if name in record.done:
             notes.print(f"{name}: done before", style="dim", highlight=False)
             continue
         for command in steps[name]:
             notes.print(f"{name}: {command}", style="bold", markup=False, highlight=False, soft_wrap=True)
-        side_by_side(name, plan[name], out / "logs")
-        done[name] = digest
-        out.mkdir(parents=True, exist_ok=True)
-        record.write_text(json.dumps(done, indent=2) + "\n")
+        side_by_side(name, commands, path.parent / "logs")
+        record.done.append(name)
+        record.write(path)
 
 
 def side_by_side(name: str, commands: Sequence[list[str]], logs: Path) -> None:
     """Waits for all; one alone writes to the terminal, several into a log each. Raises BadInput where one fails."""
-    paths = [logs / f"{name}-{number}.log" for number in range(1, len(commands) + 1)] if len(commands) > 1 else [None]
-    if len(commands) > 1:
+    shared = len(commands) > 1
+    paths = [logs / f"{name}-{number}.log" for number in range(1, len(commands) + 1)] if shared else [None]
+    if shared:
         logs.mkdir(parents=True, exist_ok=True)
         notes.print(f"{name}: their output is in {', '.join(map(str, paths))}", style="dim", highlight=False)
-    running: list[subprocess.Popen[bytes]] = []
-    try:
-        for command, path in zip(commands, paths, strict=True):
-            running.append(start(command, path, threads=max(1, (os.cpu_count() or 1) // len(commands))))
-        codes = [process.wait() for process in running]
-    finally:
-        for process in running:
-            stop(process)
+    with ExitStack() as stack:
+        keepers = [stack.enter_context(started(command, path)) for command, path in zip(commands, paths, strict=True)]
+        codes = [keeper.wait() for keeper in keepers]
     for code, path in zip(codes, paths, strict=True):
         if code:
             end = f"; {path} ends:\n{path.read_text()[-LOG_TAIL:]}" if path else ""
             raise BadInput(f"{name} ended with exit status {code}; started again it goes on from there{end}")
 
 
-def start(command: list[str], log: Path | None, threads: int) -> subprocess.Popen[bytes]:
-    """The command in a process group of its own, so that what it starts ends with it."""
-    with ExitStack() as stack:
-        file = stack.enter_context(log.open("a")) if log else None
-        env = {"OMP_NUM_THREADS": str(threads)} | os.environ
-        return subprocess.Popen(command, env=env, stdout=file, stderr=file, process_group=0)
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-    process.wait()
+@contextmanager
+def started(command: list[str], log: Path | None) -> Iterator[subprocess.Popen[bytes]]:
+    """The command with a log or on the terminal; it ends with us, however we end."""
+    if log is None:
+        with kept(command) as keeper:
+            yield keeper
+        return
+    # Commands that share the cores and do not know it would wait for one another at every operation.
+    env = {"OMP_NUM_THREADS": "1"} | os.environ
+    with log.open("a") as file, kept(command, env=env, stdout=file, stderr=subprocess.STDOUT) as keeper:
+        yield keeper
 
 
 ConfigStore.instance().store("experiment_schema", Config)

@@ -13,8 +13,28 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 GRACE = 5.0
+
+
+def keep(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    """The command under a keeper, with Popen's options; it ends when the standard input of what is returned closes."""
+    return subprocess.Popen([sys.executable, __file__, *command], stdin=subprocess.PIPE, **options)
+
+
+@contextmanager
+def kept(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """The same for the time of a `with`, at whose end nothing of the command is left."""
+    keeper = keep(command, **options)
+    try:
+        yield keeper
+    finally:
+        assert keeper.stdin
+        keeper.stdin.close()
+        keeper.wait()
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

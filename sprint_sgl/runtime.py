@@ -24,8 +24,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sprint_sgl.checkpoints import weights
+from sprint_sgl.checkpoints import may_be_on_hub, refuse_adapters, weights
 from sprint_sgl.errors import BadInput, LaunchFailed
+from sprint_sgl.keeper import keep
 
 if TYPE_CHECKING:
     from sprint_sgl.endpoint import Endpoint
@@ -34,7 +35,6 @@ ROOT = Path(__file__).parents[1]
 SHIPPED_MODELS = ROOT / "models"
 DEFAULT_MODEL = "countdown-mini-sprint"
 DEFAULT_BASELINE = "countdown-mini-rft"
-KEEPER = Path(__file__).with_name("keeper.py")
 LOG_LINES = 25
 
 
@@ -75,10 +75,11 @@ def resolve_model(model: str) -> str:
     """
     if model in model_names():
         return str(SHIPPED_MODELS / model)
-    if ((folder := weights(model)) / "config.json").is_file():
+    folder = weights(model)
+    refuse_adapters(folder)
+    if (folder / "config.json").is_file():
         return str(folder)
-    looks_like_hub_id = model.count("/") == 1 and not model.startswith((".", "/", "~")) and not Path(model).exists()
-    if looks_like_hub_id:
+    if may_be_on_hub(model):
         return model
     raise BadInput(
         f"unknown model {model!r}: neither shipped ({', '.join(model_names()) or 'none'}), "
@@ -156,14 +157,8 @@ def start_server(
     log = Path(tempfile.mkdtemp(prefix="sprint-sgl-")) / "server.log"
     inherited = {key: value for key, value in os.environ.items() if key != "SGLANG_USE_CPU_ENGINE"}
     with log.open("wb") as file:
-        keeper = subprocess.Popen(
-            [sys.executable, str(KEEPER), *command],
-            stdin=subprocess.PIPE,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env={**inherited, **config.env},
-            start_new_session=True,
-        )
+        env = {**inherited, **config.env}
+        keeper = keep(command, stdout=file, stderr=subprocess.STDOUT, env=env, start_new_session=True)
     return Server(f"http://{host}:{port}", log, keeper)
 
 

@@ -1,7 +1,7 @@
 """The estimate of `sprint-sgl train cost` beside what real trainings take: .venv/bin/python tests/bench_cost.py
 
-Four trainings of a shipped mini model (activations) and one of 60 M parameters under ZeRO-3 (weights, gradients and
-optimiser), of three steps each, in processes of their own. About three minutes on two cores.
+Four trainings of a shipped mini model (activations) and one of 57 M parameters under ZeRO-3 (weights, gradients and
+optimiser), of three steps each, in processes of their own. About four minutes on two cores.
 """
 
 from __future__ import annotations

@@ -209,6 +209,7 @@ def test_a_dry_run_names_what_is_left_to_pay_and_asks_nothing(
         (["source.path=nowhere.jsonl"], "nowhere.jsonl is not there"),
         (["source.columns.question=query"], "no column 'query'"),
         (["stages=[extract]"], "run the stages before extract first"),
+        (["stages=[rows]"], "run the stages before rows first"),
         (["stages=[pack,fold]"], "'fold' is not a stage"),
         (["shard=3"], "shard=3"),
         (["models.extract=gpt-4o"], "models.dag=rules"),
@@ -219,3 +220,8 @@ def test_bad_input_is_one_clear_line(source: Path, tmp_path: Path, options: list
     done = curate(source, tmp_path / "out", *options, status=1)
     assert said in done.stderr
     assert len([line for line in done.stderr.splitlines() if line.startswith("sprint-sgl:")]) == 1
+
+
+def test_an_empty_file_of_traces_is_one_clear_line(tmp_path: Path) -> None:
+    (empty := tmp_path / "empty.jsonl").touch()
+    assert f"{empty} is empty" in curate(empty, tmp_path / "out", status=1).stderr

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,19 +25,26 @@ def experiment(out: Path, **steps: list[str]) -> Config:
     return Config(str(out), Experiment(steps))
 
 
-def test_a_step_is_done_once_until_it_or_one_before_it_reads_otherwise(tmp_path: Path) -> None:
-    first, second = tmp_path / "first" / "traces.jsonl", tmp_path / "second" / "traces.jsonl"
-    steps = {"one": [f"{ROWS} out={first.parent}"], "two": [f"{ROWS} out={second.parent}"]}
-    run(experiment(tmp_path, **steps))
-    before = first.stat().st_mtime_ns, second.stat().st_mtime_ns
-    run(experiment(tmp_path, **steps))
-    assert (first.stat().st_mtime_ns, second.stat().st_mtime_ns) == before
-    run(experiment(tmp_path, **steps | {"two": [f"{ROWS} problems.seed=2 out={second.parent}"]}))
-    assert first.stat().st_mtime_ns == before[0]
-    assert second.stat().st_mtime_ns > before[1]
-    changed = second.stat().st_mtime_ns
-    run(experiment(tmp_path, one=[f"{ROWS} problems.seed=2 out={first.parent}"], two=steps["two"]))
-    assert second.stat().st_mtime_ns > changed
+def test_a_step_is_done_once_and_one_that_failed_again(tmp_path: Path) -> None:
+    first, second, out = tmp_path / "first", tmp_path / "second", tmp_path / "out"
+    steps = {"one": [f"{ROWS} out={first}"], "two": [f"{ROWS} out={second}/below"]}
+    second.write_text("a file where a folder should be")
+    with pytest.raises(BadInput, match="two ended with exit status 1"):
+        run(experiment(out, **steps))
+    before = (first / "traces.jsonl").stat().st_mtime_ns
+    second.unlink()
+    run(experiment(out, **steps))
+    assert (second / "below" / "traces.jsonl").is_file()
+    assert (first / "traces.jsonl").stat().st_mtime_ns == before
+
+
+def test_a_folder_holds_one_experiment_with_one_set_of_values(tmp_path: Path) -> None:
+    run(experiment(tmp_path, one=[f"{ROWS} out={tmp_path}/one"]))
+    for steps in ({"one": [f"{ROWS} problems.seed=2 out={tmp_path}/one"]}, {"two": [f"{ROWS} out={tmp_path}/two"]}):
+        with pytest.raises(BadInput, match="holds this experiment with another step 'one'"):
+            run(experiment(tmp_path, **steps))
+    with pytest.raises(BadInput, match="can have none"):
+        run(experiment(tmp_path / "my runs"))
 
 
 def test_commands_of_a_step_run_side_by_side_and_a_failure_shows_its_log(tmp_path: Path) -> None:
@@ -45,9 +53,6 @@ def test_commands_of_a_step_run_side_by_side_and_a_failure_shows_its_log(tmp_pat
         run(experiment(tmp_path, rows=[good, bad]))
     assert (tmp_path / "good" / "traces.jsonl").is_file()
     assert "1 rows" in (tmp_path / "logs" / "rows-1.log").read_text()
-    assert not (tmp_path / "steps.json").exists()
-    run(experiment(tmp_path, rows=[good, f"{ROWS} out={tmp_path / 'other'}"]))
-    assert list(json.loads((tmp_path / "steps.json").read_text())) == ["rows"]
 
 
 def test_only_our_entry_points_can_be_steps(tmp_path: Path) -> None:
@@ -56,21 +61,25 @@ def test_only_our_entry_points_can_be_steps(tmp_path: Path) -> None:
     assert not (tmp_path / "traces.jsonl").exists()
 
 
-def test_nothing_is_left_behind_by_an_experiment_that_is_stopped(tmp_path: Path) -> None:
-    """Two commands that would run for long; the experiment is interrupted as Ctrl-C does."""
-    step = json.dumps(
-        {"rows": [f"curation.countdown_rows problems.four=900000 out={tmp_path / str(k)}" for k in (1, 2)]}
-    )
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_behind_by_an_experiment_that_is_stopped(number: signal.Signals, tmp_path: Path) -> None:
+    """Two commands that would run for long; the experiment ends in one of the ways in which it can."""
+    commands = [f"curation.countdown_rows problems.four=900000 out={tmp_path / str(k)}" for k in (1, 2)]
+    step = json.dumps({"rows": commands})
     code = f"from sprint_sgl.experiment import *; run(Config({str(tmp_path)!r}, Experiment({step})))"
     process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stderr=subprocess.DEVNULL)
     mark = str(tmp_path).encode()
+    wait_until(lambda: len(with_word(mark)) == 5)  # it, two keepers, two commands
+    os.kill(process.pid, number)
+    process.wait(30)
+    wait_until(lambda: with_word(mark) == [])
+
+
+def wait_until(true: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 30
-    while len(with_word(mark)) < 3:
+    while not true():
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    os.kill(process.pid, signal.SIGINT)
-    process.wait(30)
-    assert with_word(mark) == []
 
 
 def with_word(word: bytes) -> list[Path]:

@@ -75,7 +75,7 @@ def masked_length(encoded: Encoded) -> int:
 def test_context_is_masked_and_the_response_and_its_end_are_trained(
     model: str, encoder: Encoder, row_format: RowFormat, style: str
 ) -> None:
-    rows = [row for trace in TRACES for row in sprint_rows(pack(trace), prompt_style(style), row_format)]
+    rows = [row for trace in TRACES for row in sprint_rows(pack(trace).trajectory, prompt_style(style), row_format)]
     rows += [rft_row(trace, prompt_style(style)) for trace in TRACES]
     end = AutoTokenizer.from_pretrained(model).eos_token_id
     for row in rows:
@@ -101,7 +101,7 @@ def test_every_call_of_the_runtime_begins_as_a_row_does(model: str, encoder: Enc
     for trace in TRACES:
         packed = pack(trace)
         for row_format in (RowFormat.per_call, RowFormat.mixed):
-            rows = [encoder.row(row) for row in sprint_rows(packed, prompt_style("mini"), row_format)]
+            rows = [encoder.row(row) for row in sprint_rows(packed.trajectory, prompt_style("mini"), row_format)]
             for context in requests(packed, trace, launch):
                 ids = tuple(inference_ids(model, context))
                 heads = [row for row in rows if row.ids[: len(ids)] == ids]
@@ -119,7 +119,7 @@ def test_the_sequential_programs_call_begins_as_an_rft_row_does(model: str, enco
 
 
 def test_a_tag_that_the_tokens_do_not_give_back_is_named(encoder: Encoder) -> None:
-    (row,) = sprint_rows(pack(TRACES[0]), prompt_style("mini"), RowFormat.transcript)
+    (row,) = sprint_rows(pack(TRACES[0]).trajectory, prompt_style("mini"), RowFormat.transcript)
     encoded = encoder.row(row)
     cut = Encoded(encoded.ids[:-40], encoded.labels[:-40])
     assert "</Final_answer>" in lost_tags(row, cut, encoder.text)

@@ -26,7 +26,7 @@ def packed(trace: Trace) -> Packed:
 
 @pytest.mark.parametrize("trace", TRACES[:4], ids=lambda trace: trace.id)
 def test_the_transcript_row_is_the_rendered_trajectory(trace: Trace) -> None:
-    (row,) = sprint_rows(packed(trace), STYLE, RowFormat.transcript)
+    (row,) = sprint_rows(packed(trace).trajectory, STYLE, RowFormat.transcript)
     assert row_text(row) == f"{STYLE.parallel}\n\n{tags.render(packed(trace).trajectory)}"
 
 
@@ -36,7 +36,7 @@ def test_per_call_rows_hold_exactly_the_contexts_of_the_runtimes_calls(trace: Tr
     trajectory = packed(trace).trajectory
     backend = ScriptedBackend(replay(trajectory), prompt_style="mini")
     sprint_program.run(trace.question, launch=launch, backend=backend)
-    rows = sprint_rows(packed(trace), STYLE, RowFormat.per_call)
+    rows = sprint_rows(packed(trace).trajectory, STYLE, RowFormat.per_call)
     contexts = {row["messages"][0]["content"] for row in rows}
     # The planner goes on behind each prompt without a row of its own: those calls continue an earlier row's text.
     continued = [r for r in backend.requests if re.search(r"</prompt_\d+\.\d+>\n$", r.context)]
@@ -53,7 +53,7 @@ def test_the_rft_row_is_the_trace_in_its_own_order(trace: Trace) -> None:
 
 
 def test_mixed_rows_are_the_transcript_and_the_executor_calls() -> None:
-    rows = sprint_rows(packed(TRACES[0]), STYLE, RowFormat.mixed)
+    rows = sprint_rows(packed(TRACES[0]).trajectory, STYLE, RowFormat.mixed)
     executions = sum(len(stage.executions) for stage in packed(TRACES[0]).trajectory.stages)
     assert len(rows) == 1 + executions
 

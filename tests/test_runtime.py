@@ -290,7 +290,7 @@ def test_a_running_server_answers_with_the_prompt_style_that_is_asked_for(url: s
         (["train", "model=x", "dataset=nowhere/at", "out=work/nothing"], "nowhere/at.train.jsonl is not there"),
         (["bench", "problems=0"], "problems must be at least 1, got 0"),
         (["bench", "split=test"], "split must be one of held_out, train, got 'test'"),
-        (["bench", "methods=[tree]"], "methods=tree: choose among sprint, sequential"),
+        (["bench", "methods=[tree]"], "methods must be of sprint, sequential, each once, got ['tree']"),
     ],
 )
 def test_bad_input_is_one_line_and_a_failing_exit_status(arguments: list[str], message: str) -> None:

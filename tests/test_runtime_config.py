@@ -5,15 +5,14 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
-from sprint_sgl import runtime
 from sprint_sgl.errors import BadInput, LaunchFailed
+from sprint_sgl.keeper import keep
 from sprint_sgl.runtime import RuntimeConfig, launch, resolve_model, runtime_config, runtime_names, server_command
 
 HUB_ID = "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"
@@ -81,7 +80,7 @@ def start_keeper(tmp_path: Path) -> tuple[subprocess.Popen[bytes], int]:
     """A keeper over a shell that has a child of its own; returns it and the child's process id."""
     note = tmp_path / "child"
     script = f"sleep 600 & echo $! > {note}.tmp; mv {note}.tmp {note}; wait"
-    keeper = subprocess.Popen([sys.executable, str(runtime.KEEPER), "sh", "-c", script], stdin=subprocess.PIPE)
+    keeper = keep(["sh", "-c", script])
     while not note.exists():
         time.sleep(0.02)
     return keeper, int(note.read_text())
@@ -113,5 +112,5 @@ def test_the_keeper_ends_everything_when_it_is_asked_to(tmp_path: Path, number: 
 
 
 def test_the_keeper_returns_its_commands_exit_status() -> None:
-    keeper = subprocess.Popen([sys.executable, str(runtime.KEEPER), "sh", "-c", "exit 7"], stdin=subprocess.PIPE)
+    keeper = keep(["sh", "-c", "exit 7"])
     assert keeper.wait(10) == 7

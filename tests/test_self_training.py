@@ -13,11 +13,11 @@ import pytest
 
 from curation.countdown import write
 from curation.pack import pack
-from curation.self_training import KEPT, Config, critical_path, make, select, verdict
+from curation.self_training import KEPT, Config, make, select, sequential_tokens, verdict
 from curation.trace import Trace
 from sprint_sgl.countdown import problems
 from sprint_sgl.errors import BadInput
-from sprint_sgl.trajectory import Stage, Trajectory
+from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
 
 MINI = Path(__file__).parents[1] / "models" / "countdown-mini-sprint"
 
@@ -47,25 +47,32 @@ def seed() -> Trajectory:
 
 def test_what_is_right_well_formed_wide_and_shorter_than_the_seed_is_kept(seed: Trajectory) -> None:
     shorter = without_first_prompt(seed)
-    assert verdict(record(shorter), seed, words, 1.5) == KEPT
-    assert verdict(record(shorter, correct=False), seed, words, 1.5) == "wrong"
-    assert verdict(record(replace(shorter, repairs=(("unclosed", 1),))), seed, words, 1.5) == "malformed"
-    assert verdict(record(shorter), seed, words, 9) == "narrow"
-    assert verdict(record(shorter), None, words, 1.5) == "no seed"
-    assert verdict(record(seed), seed, words, 1.5) == "not shorter than the seed"
+    assert verdict(shorter, True, seed, words, 1.5) == KEPT
+    assert verdict(shorter, False, seed, words, 1.5) == "wrong"
+    assert verdict(replace(shorter, repairs=(("unclosed", 1),)), True, seed, words, 1.5) == "malformed"
+    assert verdict(shorter, True, seed, words, 9) == "narrow"
+    assert verdict(shorter, True, None, words, 1.5) == "no seed"
+    assert verdict(seed, True, seed, words, 1.5) == "not shorter than the seed"
     stage = seed.stages[0]
     cut = (replace(stage.executions[0], status="truncated"), *stage.executions[1:])
     truncated = replace(seed, stages=(replace(stage, executions=cut), *seed.stages[1:]))
-    assert verdict(record(truncated), seed, words, 1.5) == "malformed"
+    assert verdict(truncated, True, seed, words, 1.5) == "malformed"
 
 
-def test_the_critical_path_is_the_longest_of_plan_and_branches_in_each_stage(seed: Trajectory) -> None:
-    shorter = without_first_prompt(seed)
-    assert 0 < critical_path(shorter, words) < critical_path(seed, words)
-    stage = seed.stages[0]
-    longer = replace(stage.executions[-1], text=stage.executions[-1].text + " more" * 1000)
-    grown = replace(seed, stages=(replace(stage, executions=(*stage.executions[:-1], longer)), *seed.stages[1:]))
-    assert critical_path(grown, words) > critical_path(seed, words) + 900
+def test_sequential_tokens_are_the_longest_of_plan_and_branches_in_each_stage() -> None:
+    def stage(first: str, second: str) -> Stage:
+        return Stage((Prompt("a b"), Prompt("c")), (Execution(first), Execution(second)))
+
+    def tokens(first: str, second: str) -> int:
+        return sequential_tokens(Trajectory("q", (stage(first, second),), "x"), words)
+
+    # <Plan_1> and two prompts with their tags, 3 words; an execution's close is one, the answer with its tags four.
+    assert tokens("w " * 20, "w") == (1 + 4) + (20 + 1) + 4
+    assert tokens("w " * 20, "w " * 17) == tokens("w " * 20, "w")
+    assert tokens("w " * 20, "w " * 18) == tokens("w " * 20, "w") + 1
+    assert tokens("", "") == (1 + 4 + 3) + 1 + 4
+    twice = Trajectory("q", (stage("w " * 20, "w"), stage("w", "w")), "x")
+    assert sequential_tokens(twice, words) == tokens("w " * 20, "w") + tokens("w", "w") - 4
 
 
 def test_of_several_samples_the_shortest_is_taken(seed: Trajectory) -> None:
@@ -101,7 +108,7 @@ def test_nothing_to_keep_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "traces.jsonl").write_text(json.dumps(trace.to_dict()) + "\n")
     (tmp_path / "records.jsonl").write_text(json.dumps(record(pack(trace).trajectory)) + "\n")
     config = Config(str(tmp_path / "records.jsonl"), str(tmp_path / "traces.jsonl"), str(MINI), str(tmp_path / "rows"))
-    with pytest.raises(BadInput, match="no trajectory is kept"):
+    with pytest.raises(BadInput, match="0 of them kept"):
         make(config)
     with pytest.raises(BadInput, match="is not there"):
         make(replace(config, seeds="nowhere.jsonl"))

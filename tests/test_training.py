@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 
+import psutil
 import pytest
 from hydra import compose as compose_config
 from hydra import initialize_config_dir
@@ -20,17 +21,18 @@ from curation.countdown_rows import Config as RowsConfig
 from curation.countdown_rows import Problems, make
 from sprint_sgl.checkpoints import last_checkpoint, model_notes
 from sprint_sgl.errors import BadInput
-from sprint_sgl.runtime import free_port
+from sprint_sgl.runtime import free_port, resolve_model
 from sprint_sgl.settings import settings
 from sprint_sgl.tags import EXECUTOR_STOPS, PLANNER_STOPS
 from training.card import write_card
+from training.check import Encoder
 from training.export import export
 from training.machines import Machines
 from training.mini import Shape, init_weights, row_texts, train_tokenizer
-from training.preflight import check
+from training.preflight import check, row_lengths
 from training.record import draw, history, record
 from training.train import CONF as CONF_FOLDER
-from training.train import Config, Recipe, compose, train
+from training.train import Config, Recipe, compose, finished, train
 
 CONF = Path(CONF_FOLDER)
 
@@ -89,13 +91,45 @@ def test_a_run_does_not_go_on_from_checkpoints_of_another(rows: Path, base: Path
     config = Config(str(base), str(rows / "rft"), str(tmp_path), recipe())
     (tmp_path / "checkpoint-5").mkdir()
     (tmp_path / "checkpoint-5" / "trainer_state.json").write_text("{}")
-    before = record(asdict(config), [rows / f"rft.{split}.jsonl" for split in ("train", "valid")])
+    before = record(asdict(config), base, [rows / f"rft.{split}.jsonl" for split in ("train", "valid")])
     (tmp_path / "run.json").write_text(json.dumps(before))
     with pytest.raises(BadInput, match="holds a run on other rows"):
         train(replace(config, dataset=str(rows / "sprint")))
-    (tmp_path / "run.json").write_text(json.dumps(before | {"settings": {"model": "another"}}))
-    with pytest.raises(BadInput, match="holds a run from another"):
-        train(config)
+    other = tmp_path / "other"
+    shutil.copytree(base, other)
+    (other / "model.safetensors").write_bytes((base / "model.safetensors").read_bytes()[:-1] + b"x")
+    with pytest.raises(BadInput, match="holds a run from other weights"):
+        train(replace(config, model=str(other)))
+
+
+def test_a_run_that_goes_on_keeps_its_recipe_and_one_that_has_ended_does_nothing(
+    rows: Path, base: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    args = recipe(max_steps=5, learning_rate=1e-3)
+    config = Config(str(base), str(rows / "rft"), str(tmp_path), args)
+    (tmp_path / "checkpoint-5").mkdir()
+    (tmp_path / "checkpoint-5" / "trainer_state.json").write_text('{"global_step": 5, "max_steps": 5}')
+    before = record(asdict(config), base, [rows / f"rft.{split}.jsonl" for split in ("train", "valid")])
+    (tmp_path / "run.json").write_text(json.dumps(before))
+    with pytest.raises(BadInput, match=r"holds a run with learning_rate=0\.001"):
+        train(replace(config, recipe=replace(args, args=args.args | {"learning_rate": 5e-3})))
+    assert train(config) == 0
+    assert "has been trained to its end, step 5" in capfd.readouterr().err
+    assert finished(tmp_path, {"max_steps": 6}) is None
+    state = {"global_step": 9, "max_steps": 9, "num_train_epochs": 3}
+    (tmp_path / "checkpoint-5" / "trainer_state.json").write_text(json.dumps(state))
+    assert finished(tmp_path, {"num_train_epochs": 3}) == 9
+    assert finished(tmp_path, {"num_train_epochs": 4}) is None
+
+
+def test_a_model_without_a_tokenizer_or_with_a_name_misspelt_is_one_clear_error(rows: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(BadInput, match="holds no tokenizer"):
+        row_lengths(["a"], tmp_path)
+    with pytest.raises(BadInput, match="holds no tokenizer"):
+        Encoder.of(str(tmp_path))
+    with pytest.raises(BadInput, match="is not there"):
+        train(Config("models/countdown-mini-spirnt", str(rows / "rft"), str(tmp_path / "out")))
 
 
 def test_a_run_goes_on_from_the_end_of_another(tmp_path: Path) -> None:
@@ -207,7 +241,7 @@ def test_a_disk_too_small_for_the_checkpoints_is_found_first(
 
 def test_a_run_is_recorded_with_its_data_and_its_curves_are_drawn(rows: Path, tmp_path: Path) -> None:
     files = [rows / "rft.train.jsonl"]
-    found = record({"seed": 1}, files)
+    found = record({"seed": 1}, tmp_path, files)
     assert found["data"][str(files[0])]["rows"] == len(files[0].read_text().splitlines())
     assert found["versions"]["ms-swift"]
     assert draw(tmp_path) is None
@@ -224,10 +258,12 @@ def test_a_run_is_recorded_with_its_data_and_its_curves_are_drawn(rows: Path, tm
 def test_a_runs_card_says_from_what_on_what_and_how_it_went(rows: Path, tmp_path: Path) -> None:
     assert write_card(tmp_path) is None
     config = composed("model=hub/base", f"dataset={rows}/rft", f"out={tmp_path}", "machines.processes=2")
-    (tmp_path / "run.json").write_text(json.dumps(record(asdict(config), [rows / "rft.train.jsonl"])))
+    (tmp_path / "run.json").write_text(
+        json.dumps(record(asdict(config), Path(config.model), [rows / "rft.train.jsonl"]))
+    )
     (tmp_path / "command.sh").write_text("swift sft --seed 1\n")
     log: list[dict[str, object]] = [
-        {"loss": 1 / step, "num_input_tokens_seen": 100 * step, "tokens_per_second": 50 + step} for step in (1, 2, 3)
+        {"loss": 1 / step, "tokens": 100 * step, "tokens_per_second": 50 + step} for step in (1, 2, 3)
     ]
     log += [{"eval_loss": 0.9}, {"eval_loss": 0.8, "eval_token_acc": 0.7}, {"eval_loss": 0.95}]
     steps = (1, 2, 3, 1, 2, 3)
@@ -356,6 +392,46 @@ def test_ms_swift_trains_stops_resumes_and_its_model_exports(rows: Path, base: P
     assert size < 25e6
     assert model_notes(str(tmp_path / "model")) == {"prompt_style": "mini", "max_new_tokens": 64}
     assert json.loads((tmp_path / "model" / "config.json").read_text())["dtype"] == "bfloat16"
+
+
+@pytest.mark.training
+def test_nothing_trains_on_when_the_command_has_been_killed(rows: Path, base: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    words = [sys.executable, "-m", "training.train", f"model={base}", f"dataset={rows}/rft", f"out={out}"]
+    words += ["+recipe.args.max_steps=5000", "recipe.args.save_steps=1", "recipe.args.eval_strategy=no"]
+    command = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not last_checkpoint(out):
+        assert command.poll() is None
+        time.sleep(0.1)
+    command.kill()
+    deadline = time.monotonic() + 20
+    while running_with(str(out)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def running_with(word: str) -> bool:
+    """Whether a process has the word in its command line."""
+    return any(word in word_of for each in psutil.process_iter(["cmdline"]) for word_of in each.info["cmdline"] or ())
+
+
+@pytest.mark.training
+def test_adapters_are_put_into_their_model_before_it_is_served(rows: Path, base: Path, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    settings = recipe(tuner_type="lora", lora_rank=4, target_modules="all-linear", max_steps=2, eval_strategy="no")
+    out, merged = tmp_path / "run", tmp_path / "merged"
+    assert train(Config(str(base), str(rows / "rft"), str(out), settings)) == 0
+    assert f"training.export checkpoint={out}" in (out / "README.md").read_text()
+    with pytest.raises(BadInput, match="are adapters"):
+        resolve_model(str(out))
+    with pytest.raises(BadInput, match="are adapters"):
+        train(Config(str(out), str(rows / "rft"), str(tmp_path / "next"), settings))
+    export(out, merged)
+    assert resolve_model(str(merged)) == str(merged)
+    before, after = (AutoModelForCausalLM.from_pretrained(folder).state_dict() for folder in (base, merged))
+    changed = [name for name in before if not before[name].equal(after[name].to(before[name].dtype))]
+    assert any("q_proj" in name for name in changed)
 
 
 @pytest.mark.training

@@ -43,7 +43,7 @@ def card(run: Path, record: Mapping[str, Any], lines: list[dict[str, Any]], comm
 
     settings = record["settings"]
     model = settings["model"]
-    on_hub = not Path(model).exists()
+    on_hub = not Path(model).expanduser().exists()
     data = ModelCardData(base_model=model if on_hub else None, library_name="transformers", tags=TAGS)
     arguments = settings["recipe"]["args"]
     parts = [
@@ -59,9 +59,16 @@ def card(run: Path, record: Mapping[str, Any], lines: list[dict[str, Any]], comm
         f"- versions: {', '.join(f'{name} {version}' for name, version in record['versions'].items())}",
         f"- commit: {record['commit']}",
         f"\n```bash\n{command.strip()}\n```\n",
-        f"## Use\n\n```bash\nsprint-sgl launch --model {run}\n```",
+        f"## Use\n\n```bash\n{use(run, arguments)}\n```",
     ]
     return "\n".join(parts) + "\n"
+
+
+def use(run: Path, arguments: Mapping[str, Any]) -> str:
+    """The commands that serve the run; adapters are first put into their model."""
+    if arguments.get("tuner_type") == "full":
+        return f"sprint-sgl launch --model {run}"
+    return f"python -m training.export checkpoint={run} out={run}/merged\nsprint-sgl launch --model {run}/merged"
 
 
 def figures(lines: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
@@ -71,9 +78,8 @@ def figures(lines: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
     yield "step", str(lines[-1].get("global_step/max_steps", lines[-1]["step"]))
     if trained:
         yield "training loss", f"{float(trained[-1]['loss']):.4f}"
-        yield "tokens", f"{int(trained[-1].get('num_input_tokens_seen', 0)):,}"
-        if rates := [line["tokens_per_second"] for line in trained if "tokens_per_second" in line]:
-            yield "tokens/s", f"{statistics.median(rates):,.0f} (median)"
+        yield "tokens", f"{trained[-1]['tokens']:,}"
+        yield "tokens/s", f"{statistics.median(line['tokens_per_second'] for line in trained):,.0f} (median)"
     if evaluated:
         best = min(evaluated, key=lambda line: float(line["eval_loss"]))
         yield "evaluation loss", f"{float(best['eval_loss']):.4f} at step {best['step']}, the lowest"

@@ -23,6 +23,7 @@ from rich.text import Text
 from sprint_sgl.console import notes, one_line_errors, screen
 from sprint_sgl.errors import BadInput
 from sprint_sgl.markup import find_tags
+from training.preflight import check_tokenizer
 from training.rows import Row, read_rows, row_text
 
 MASKED = -100
@@ -61,6 +62,7 @@ class Encoder:
         from swift.model import get_processor
         from swift.template import get_template
 
+        check_tokenizer(Path(model))
         try:
             processor = get_processor(model, model_type=_model_type(Path(model)))
         except (OSError, ValueError) as error:

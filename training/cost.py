@@ -64,7 +64,7 @@ class Zero:
     offload_optimizer: bool = False
     offload_weights: bool = False
     live: int = 0  # weights that stage 3 gathers at most at a time
-    group: int = 0  # weights that it updates at a time
+    group: float = math.inf  # weights that stage 3 updates at a time, the others all
 
     @staticmethod
     def of(name: str | None) -> Zero:
@@ -76,8 +76,9 @@ class Zero:
         def leaves(key: str) -> bool:
             return bool(found.get(key, {}).get("device", "none") != "none")
 
-        live, group = (int(found.get(key, 1e9)) for key in ("stage3_max_live_parameters", "sub_group_size"))
-        return Zero(found.get("stage", 0), leaves("offload_optimizer"), leaves("offload_param"), live, group)
+        stage, live = int(found.get("stage", 0)), int(found.get("stage3_max_live_parameters", 1e9))
+        group = float(found.get("sub_group_size", 1e9)) if stage == 3 else math.inf
+        return Zero(stage, leaves("offload_optimizer"), leaves("offload_param"), live, group)
 
 
 def _deepspeed_file(name: str) -> Path:
@@ -125,6 +126,8 @@ class Estimate:
     def __init__(self, config: Config) -> None:
         from training.simulate import Simulation
 
+        if not config.model:
+            raise BadInput("model is missing: this recipe has none of its own, give model=...")
         self.config, self.args = config, config.recipe.args
         self.folder = weights(config.model)
         self.simulation = Simulation(str(self.folder), self.args)
@@ -142,7 +145,10 @@ class Estimate:
     def lengths(self) -> list[int]:
         """Tokens of each row that is trained on."""
         texts = [row_text(row) for row in read_rows(Path(f"{self.config.dataset}.train.jsonl"))]
-        return [length for length in row_lengths(texts, self.folder) if length <= self.limit]
+        found = [length for length in row_lengths(texts, self.folder) if length <= self.limit]
+        if not found:
+            raise BadInput(f"{self.config.dataset}.train.jsonl: all rows are longer than {self.limit} tokens")
+        return found
 
     @property
     def longest(self) -> int:
@@ -152,19 +158,19 @@ class Estimate:
     def memory(self, length: int) -> Memory:
         """On each device, with rows of that many tokens."""
         zero, sizes = Zero.of(self.args.get("deepspeed")), self.sizes
-        width = self.simulation.weight_bytes
-        held = sizes.total * width - (sizes.linear * (width - FOUR_BITS) if self.args.get("quant_bits") == 4 else 0)
-        moments = MASTER_AND_MOMENTS if self.args.get("deepspeed") else 2 * width
+        width = sizes.total_bytes / sizes.total
+        held = sizes.total_bytes - (sizes.linear * (width - FOUR_BITS) if self.args.get("quant_bits") == 4 else 0)
+        moments = MASTER_AND_MOMENTS * sizes.trained if self.args.get("deepspeed") else 2 * sizes.trained_bytes
         weights, gradients, optimizer = (self.devices if zero.stage >= stage else 1 for stage in (3, 2, 1))
         gathers = zero.stage == 3 and (self.devices > 1 or zero.offload_weights)
         rows = int(self.args.get("per_device_train_batch_size", 1))
         return Memory(
             weights=0 if zero.offload_weights else held / weights,
-            gradients=0 if zero.offload_optimizer else sizes.trained * width / gradients,
-            optimizer=0 if zero.offload_optimizer else sizes.trained * moments / optimizer,
+            gradients=0 if zero.offload_optimizer else sizes.trained_bytes / gradients,
+            optimizer=0 if zero.offload_optimizer else moments / optimizer,
             gathered=min(sizes.total, zero.live) * width if gathers else 0,
             activations=self.simulation.activations(rows, math.ceil(length / self.sequence_parallel)),
-            step=0 if zero.offload_optimizer else 4 * min(sizes.trained / optimizer, zero.group),
+            step=0 if zero.offload_optimizer or not zero.stage else 4 * min(sizes.trained / optimizer, zero.group),
             overhead=self.config.device.overhead * GIB,
         )
 
@@ -210,13 +216,15 @@ def memory_table(estimate: Estimate, memory: Memory) -> Table:
     device = estimate.config.device
     table = Table("on each device", "GiB", title=f"{estimate.devices} device(s), rows of {estimate.longest:,} tokens")
     table.columns[1].justify = "right"
+    stepping = memory.step > memory.gathered + memory.activations
     shown = {
+        "the process itself": memory.overhead,
         "weights": memory.weights,
         "gradients": memory.gradients,
         "optimiser": memory.optimizer,
-        "weights gathered by ZeRO-3": memory.gathered,
-        "activations, logits, backward pass": memory.activations,
-        "the process itself": memory.overhead,
+        "weights gathered by ZeRO-3": 0 if stepping else memory.gathered,
+        "activations, logits, backward pass": 0 if stepping else memory.activations,
+        "gradients in full precision": memory.step if stepping else 0,
     }
     for name, size in shown.items():
         if size:
@@ -234,9 +242,11 @@ def verdict(estimate: Estimate, memory: Memory) -> str:
     if memory.peak <= estimate.config.device.memory * GIB:
         return f"It fits; rows of up to {most:,} tokens would."
     if not most:
-        return "It does not fit with rows of any length: take more devices, or recipe.args.deepspeed=zero3_offload."
-    others = ["recipe=long"] + ["+recipe.args.use_liger_kernel=true"] * (not estimate.args.get("use_liger_kernel"))
-    return f"It does not fit. Rows of {most:,} tokens would: recipe.args.max_length={most}, or {' or '.join(others)}."
+        return "It does not fit with rows of any length: take more devices, or ++recipe.args.deepspeed=zero3_offload."
+    ways = [f"recipe.args.max_length={most}"]
+    if not estimate.args.get("use_liger_kernel"):
+        ways.append("+recipe.args.use_liger_kernel=true (package liger-kernel)")
+    return f"It does not fit. Rows of {most:,} tokens would: {' or '.join(ways)}."
 
 
 def time_line(estimate: Estimate) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sprint_sgl.checkpoints import weights
+from sprint_sgl.checkpoints import may_be_on_hub, refuse_adapters, weights
 from sprint_sgl.errors import BadInput
 from training.rows import read_rows, row_text
 
@@ -22,6 +22,9 @@ def check(model: str, files: Iterable[Path], out: Path, args: Mapping[str, Any])
     if not model:
         raise BadInput("model is missing: this recipe has none of its own, give model=...")
     folder = weights(model)
+    refuse_adapters(folder)
+    if not (folder.exists() or may_be_on_hub(model)):
+        raise BadInput(f"model={model!r} is not there, and is no hub id such as org/name")
     context = check_model(folder, args)
     notes = [note for path in files for note in check_rows(path, folder, context, args)]
     check_out(out, folder, int(args.get("save_total_limit") or 1))
@@ -60,10 +63,17 @@ def check_rows(path: Path, folder: Path, limit: int | None, args: Mapping[str, A
     return [f"{path}: {len(long)} rows are longer than {limit} tokens and are left out, the first on line {long[0]}"]
 
 
+def check_tokenizer(folder: Path) -> None:
+    """Raises BadInput for a folder without a tokenizer: transformers would make an empty one."""
+    if folder.is_dir() and not any(folder.glob("token*")) and not any(folder.glob("vocab*")):
+        raise BadInput(f"{folder} holds no tokenizer (tokenizer.json)")
+
+
 def row_lengths(texts: Sequence[str], folder: Path) -> list[int]:
     """Tokens of each row, with the end token. Raises BadInput where the model has no tokenizer."""
     from transformers import AutoTokenizer
 
+    check_tokenizer(folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder))  # a hub id stays as it is
     except (OSError, ValueError) as error:

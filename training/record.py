@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import subprocess
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from sprint_sgl.files import file_digest
 
 PACKAGES = ("sprint-sgl", "ms-swift", "deepspeed", "transformers", "torch")
 CURVES = {
@@ -21,13 +22,14 @@ CURVES = {
 ROOT = Path(__file__).parents[1]
 
 
-def record(settings: Mapping[str, Any], data: Sequence[Path]) -> dict[str, Any]:
-    """What makes a run repeatable, as plain values."""
+def record(settings: Mapping[str, Any], model: Path, data: Sequence[Path]) -> dict[str, Any]:
+    """What makes a run repeatable, as plain values. A model on the hub has no weights here."""
     return {
         "settings": dict(settings),
         "versions": {name: _version(name) for name in PACKAGES},
         "commit": commit(),
-        "data": {str(path): {"sha256": _digest(path), "rows": _rows(path)} for path in data},
+        "weights": {path.name: file_digest(path) for path in sorted(model.glob("*.safetensors"))},
+        "data": {str(path): {"sha256": file_digest(path), "rows": _rows(path)} for path in data},
     }
 
 
@@ -45,11 +47,6 @@ def commit() -> str | None:
         return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _rows(path: Path) -> int:

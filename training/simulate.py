@@ -17,13 +17,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM
 from transformers.masking_utils import AttentionMaskInterface
 
 from sprint_sgl.errors import BadInput
 
 ATTENTION = "unmasked_sdpa"
+TUNERS = ("full", "lora")
 HALF = ("bfloat16", "float16")
 
 
@@ -38,6 +39,21 @@ def _attend(
 
 AttentionInterface.register(ATTENTION, _attend)
 AttentionMaskInterface.register(ATTENTION, lambda *_, **__: None)
+
+
+def _attention_flops(q: Any, k: Any, v: Any, *_: Any, **__: Any) -> int:
+    return int(sdpa_flop_count(q, k, v))  # type: ignore[no-untyped-call]
+
+
+def _attention_backward_flops(gradient: Any, q: Any, k: Any, v: Any, *_: Any, **__: Any) -> int:
+    return int(sdpa_backward_flop_count(gradient, q, k, v))  # type: ignore[no-untyped-call]
+
+
+# torch counts the work of attention on GPUs only; fake tensors are the CPU's.
+ATTENTION_FLOPS = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward_flops,
+}
 
 
 class LiveMemory(TorchDispatchMode):
@@ -74,11 +90,14 @@ class LiveMemory(TorchDispatchMode):
 
 @dataclass(frozen=True)
 class Sizes:
-    """Numbers of parameters: all, those that are trained, and those that lie in matrices that 4 bits can hold."""
+    """Numbers of parameters: all, those that are trained, and those that lie in matrices that 4 bits can hold; the
+    bytes that all and that the trained ones take."""
 
     total: int
     trained: int
     linear: int
+    total_bytes: int
+    trained_bytes: int
 
 
 class Simulation:
@@ -102,19 +121,22 @@ class Simulation:
         return AutoModelForCausalLM.from_config(config, dtype=self._dtype, attn_implementation=ATTENTION)
 
     def _trainable(self, model: Any) -> Any:
-        if self._args.get("tuner_type", "lora") == "lora":
+        tuner = self._args.get("tuner_type", "lora")
+        if tuner not in TUNERS:
+            raise BadInput(f"tuner_type={tuner}: estimates are made for {' and '.join(TUNERS)}")
+        if tuner == "lora":
             from peft import LoraConfig, get_peft_model
 
-            rank = int(self._args.get("lora_rank", 8))
-            model = get_peft_model(model, LoraConfig(r=rank, target_modules="all-linear"))
+            config = LoraConfig(
+                r=int(self._args.get("lora_rank", 8)), target_modules=self._args.get("target_modules", "all-linear")
+            )
+            model = get_peft_model(model, config)
+            if self._args.get("deepspeed"):  # which casts adapters, in full precision without it
+                model = model.to(self._dtype)
         if self._args.get("gradient_checkpointing", True):
             model.gradient_checkpointing_enable({"use_reentrant": False})
         model.train()
         return model
-
-    @property
-    def weight_bytes(self) -> int:
-        return self._dtype.itemsize
 
     @property
     def context(self) -> int:
@@ -126,35 +148,40 @@ class Simulation:
         head = self._model.get_output_embeddings()
         linear = [m.weight for m in self._model.modules() if isinstance(m, torch.nn.Linear) and m is not head]
         parameters = list(self._model.parameters())
+        trained = [p for p in parameters if p.requires_grad]
         return Sizes(
             sum(p.numel() for p in parameters),
-            sum(p.numel() for p in parameters if p.requires_grad),
+            sum(p.numel() for p in trained),
             sum(weight.numel() for weight in linear if not weight.requires_grad),
+            sum(p.nbytes for p in parameters),
+            sum(p.nbytes for p in trained),
         )
 
     def activations(self, rows: int, length: int) -> int:
         """Bytes that a step of so many rows of that length has alive at most, above weights and gradients."""
         with self._fake, _no_gradients_kept(self._model), LiveMemory(self._model.parameters()) as memory:
-            self._step(rows, length)
+            self._step(rows, length, fused=bool(self._args.get("use_liger_kernel")))
         return int(memory.peak)
 
     def flops(self, length: int) -> int:
         """Floating-point operations of a row: forward, backward, and what checkpointing does twice."""
-        with self._fake, FlopCounterMode(display=False) as counter:
-            self._step(1, length)
+        with self._fake, FlopCounterMode(display=False, custom_mapping=ATTENTION_FLOPS) as counter:
+            self._step(1, length, fused=False)
         self._model.zero_grad()
         return int(counter.get_total_flops())
 
-    def _step(self, rows: int, length: int) -> None:
+    def _step(self, rows: int, length: int, fused: bool) -> None:
         ids = torch.zeros(rows, length, dtype=torch.long)
         with torch.autocast("cpu", torch.bfloat16, enabled=bool(self._args.get("bf16"))):
-            self._loss(ids).backward()
+            self._loss(ids, fused).backward()
 
-    def _loss(self, ids: torch.Tensor) -> Any:
-        if not self._args.get("use_liger_kernel"):
+    def _loss(self, ids: torch.Tensor, fused: bool) -> Any:
+        # Logits of every position: of a transcript all but the question is trained. For rows with more context
+        # ms-swift makes fewer (use_logits_to_keep), so that this is the most that it can be.
+        if not fused:
             return self._model(input_ids=ids, labels=ids, use_cache=False).loss
         # Liger's fused loss makes the logits of some positions at a time, about as many numbers as the hidden states.
-        hidden = self._model.base_model(input_ids=ids, use_cache=False).last_hidden_state.flatten(0, 1)
+        hidden = self._model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state.flatten(0, 1)
         head = self._model.get_output_embeddings()
         chunk = -(-len(hidden) // -(-head.out_features // head.in_features))
         return cross_entropy(head(hidden[:chunk]).float(), ids.flatten()[:chunk])
@@ -185,7 +212,8 @@ def _no_gradients_kept(model: torch.nn.Module) -> Iterator[None]:
     def let_go(parameter: torch.Tensor) -> None:
         parameter.grad = None
 
-    hooks = [p.register_post_accumulate_grad_hook(let_go) for p in model.parameters() if p.requires_grad]
+    trained = [p for p in model.parameters() if p.requires_grad]
+    hooks = [p.register_post_accumulate_grad_hook(let_go) for p in trained]  # type: ignore[no-untyped-call]
     try:
         yield
     finally:

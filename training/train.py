@@ -9,9 +9,9 @@ from its last checkpoint when it is started again.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -24,6 +24,8 @@ from hydra.core.config_store import ConfigStore
 from sprint_sgl.checkpoints import MODEL_NOTES, last_checkpoint, model_notes, weights
 from sprint_sgl.console import notes, one_line_errors
 from sprint_sgl.errors import BadInput
+from sprint_sgl.files import whole_file
+from sprint_sgl.keeper import kept
 from sprint_sgl.settings import settings
 from training.card import write_card
 from training.machines import Machines
@@ -31,6 +33,9 @@ from training.preflight import check
 from training.record import draw, record
 
 CONF = str(Path(__file__).parents[1] / "conf")
+# Arguments that do not change what has been learned so far.
+MAY_CHANGE = {"max_steps", "num_train_epochs", "save_steps", "save_total_limit", "logging_steps", "report_to"}
+MAY_CHANGE |= {"eval_strategy", "eval_steps", "per_device_eval_batch_size", "dataloader_num_workers"}
 THROUGHPUT = Path(__file__).with_name("plugins") / "throughput.py"
 
 
@@ -90,15 +95,35 @@ def _word(value: object) -> str:
 
 
 def claim(out: Path, made: Mapping[str, Any]) -> None:
-    """Raises BadInput if checkpoints there, from which the run would go on, are of another model or other rows."""
+    """Raises BadInput if checkpoints there, from which the run would go on, are of another run than this one."""
     path = out / "run.json"
     if not (path.is_file() and last_checkpoint(out)):
         return
     before = json.loads(path.read_text())
-    if before["settings"]["model"] != made["settings"]["model"]:
-        raise BadInput(f"{out} holds a run from {before['settings']['model']}: choose another out=FOLDER, or remove it")
+    if before["weights"] != made["weights"]:
+        raise BadInput(f"{out} holds a run from other weights: choose another out=FOLDER, or remove it")
     if [file["sha256"] for file in before["data"].values()] != [file["sha256"] for file in made["data"].values()]:
         raise BadInput(f"{out} holds a run on other rows: choose another out=FOLDER, or remove it")
+    old, new = (each["settings"]["recipe"]["args"] for each in (before, made))
+    for key in sorted((old.keys() | new.keys()) - MAY_CHANGE):
+        if old.get(key) != new.get(key):
+            raise BadInput(
+                f"{out} holds a run with {key}={old.get(key)}, which goes on as it began: "
+                f"choose another out=FOLDER for {key}={new.get(key)}"
+            )
+
+
+def finished(out: Path, args: Mapping[str, Any]) -> int | None:
+    """The last step of a run that has nothing left to do; ms-swift would train one more."""
+    checkpoint = last_checkpoint(out)
+    if checkpoint is None:
+        return None
+    state = json.loads((checkpoint / "trainer_state.json").read_text())
+    most = int(args.get("max_steps", -1))
+    if most <= 0:  # epochs decide
+        same = state.get("num_train_epochs") == math.ceil(float(args.get("num_train_epochs", 3)))
+        most = int(state["max_steps"]) if same else sys.maxsize
+    return int(state["global_step"]) if state["global_step"] >= most else None
 
 
 def train(config: Config) -> int:
@@ -106,19 +131,25 @@ def train(config: Config) -> int:
     out = Path(config.out)
     for note in check(config.model, rows_of(config), out, config.recipe.args):
         notes.print(note, highlight=False, soft_wrap=True)
-    made = record(asdict(config), rows_of(config))
+    made = record(asdict(config), weights(config.model), rows_of(config))
     claim(out, made)
+    if step := finished(out, config.recipe.args):
+        notes.print(f"{out} has been trained to its end, step {step}", highlight=False, soft_wrap=True)
+        return 0
     command = compose(config)
     line = shlex.join([*(f"{k}={v}" for k, v in config.recipe.env.items()), *command])
     leads = config.machines.place[0] == 0
     if leads:
+        files = {"command.sh": line, "run.json": json.dumps(made, indent=2)}
         if notes_of_model := config.recipe.notes or model_notes(str(weights(config.model))):
-            (out / MODEL_NOTES).write_text(json.dumps(notes_of_model, indent=2) + "\n")
-        (out / "command.sh").write_text(line + "\n")
-        (out / "run.json").write_text(json.dumps(made, indent=2) + "\n")
+            files[MODEL_NOTES] = json.dumps(notes_of_model, indent=2)
+        for name, text in files.items():
+            with whole_file(out / name) as file:
+                file.write(text + "\n")
     print(line, flush=True)
     try:
-        return subprocess.run(command, env=os.environ | config.recipe.env, check=False).returncode
+        with kept(command, env=os.environ | config.recipe.env) as keeper:
+            return keeper.wait()
     finally:
         if leads:
             draw(out)

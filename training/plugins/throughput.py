@@ -1,4 +1,4 @@
-"""A plugin of ms-swift: each line of a run's log says how many tokens a second were trained since the line before.
+"""A plugin of ms-swift: each line of a run's log that has a loss says how many tokens a second it took.
 
 ms-swift imports the file by its path (`external_plugins`); the folder has nothing else, as it lands on sys.path.
 """
@@ -13,9 +13,13 @@ from swift.callbacks.base import TrainerCallback
 
 
 class Throughput(TrainerCallback):  # type: ignore[misc] # ms-swift ships no types
-    """Counts what the devices worked on together, padding too; time spent on evaluation does not count."""
+    """Counts the rows that the devices worked on together, padding too, without the time spent on evaluation."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        # TensorBoard and W&B come before plugins; a log line must be complete when it reaches them.
+        callbacks = self.trainer.callback_handler.callbacks
+        callbacks.remove(self)
+        callbacks.insert(0, self)
         self._begin(state)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -23,12 +27,16 @@ class Throughput(TrainerCallback):  # type: ignore[misc] # ms-swift ships no typ
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         if logs and "loss" in logs:
-            tokens, seconds = state.num_input_tokens_seen - self._tokens, time.monotonic() - self._since
-            logs["tokens_per_second"] = round(tokens / seconds)
+            logs["tokens"] = self._seen(state)
+            logs["tokens_per_second"] = round((logs["tokens"] - self._tokens) / (time.monotonic() - self._since))
             self._begin(state)
 
     def _begin(self, state: Any) -> None:
-        self._since, self._tokens = time.monotonic(), state.num_input_tokens_seen
+        self._since, self._tokens = time.monotonic(), self._seen(state)
+
+    def _seen(self, state: Any) -> int:
+        """transformers counts a row once for each device that has a part of it."""
+        return int(state.num_input_tokens_seen) // int(self.trainer.template.sequence_parallel_size)
 
 
 callbacks_map["throughput"] = Throughput
