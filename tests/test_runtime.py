@@ -120,7 +120,7 @@ def test_the_shipped_model_solves_some_problems_with_half_the_sequential_tokens(
     right = sum(
         check_countdown(s["answer"], p.numbers, p.target).correct for s, p in zip(states, problems, strict=True)
     )
-    assert right >= 12  # about three quarters: see the README for what is missing
+    assert right >= 17  # 85 %: see the README for what is missing
     ours = sum(state.trajectory.sequential_tokens for state in states)
     assert ours < 0.6 * sum(state.trajectory.total_tokens for state in states)
 
@@ -130,7 +130,7 @@ def test_the_sequential_model_runs_on_the_same_runtime(baseline: Endpoint) -> No
     states = sequential_program.run_batch([(p.question,) for p in problems], temperature=0.0, num_threads=3)
     assert (
         sum(check_countdown(s["answer"], p.numbers, p.target).correct for s, p in zip(states, problems, strict=True))
-        >= 11
+        >= 13
     )
     assert all(state.trajectory.sequential_tokens == state.trajectory.total_tokens for state in states)
 
