@@ -69,10 +69,13 @@ def test_nothing_is_left_behind_by_an_experiment_that_is_stopped(number: signal.
     code = f"from sprint_sgl.experiment import *; run(Config({str(tmp_path)!r}, Experiment({step})))"
     process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stderr=subprocess.DEVNULL)
     mark = str(tmp_path).encode()
-    wait_until(lambda: len(with_word(mark)) == 5)  # it, two keepers, two commands
-    os.kill(process.pid, number)
-    process.wait(30)
-    wait_until(lambda: with_word(mark) == [])
+    try:
+        wait_until(lambda: len(with_word(mark)) == 5)  # it, two keepers, two commands
+        os.kill(process.pid, number)
+        process.wait(30)
+        wait_until(lambda: with_word(mark) == [])
+    finally:
+        process.kill()
 
 
 def wait_until(true: Callable[[], bool]) -> None:
