@@ -81,7 +81,10 @@ class Record:
 
 
 def run(config: Config) -> None:
-    """Runs what is not done. Raises BadInput where a command fails, with the end of its log."""
+    """Runs what is not done. Raises BadInput for no steps, and where a command fails, with the end of its log."""
+    if not config.experiment.steps:
+        names = sorted(path.stem for path in Path(CONF, "experiment").glob("*.yaml"))
+        raise BadInput(f"no experiment is chosen: experiment={' or '.join(names)}")
     if any(letter.isspace() for letter in config.out):
         raise BadInput(f"out={config.out!r}: commands are split at spaces, so that the folder's name can have none")
     steps, path = config.experiment.steps, Path(config.out) / "steps.json"

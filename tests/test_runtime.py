@@ -136,7 +136,7 @@ def test_the_sequential_model_runs_on_the_same_runtime(baseline: Endpoint) -> No
 
 
 def test_a_stream_shows_the_text_as_it_is_written(endpoint: Endpoint) -> None:
-    state = sprint_program.run(QUESTION, stream=True)
+    state = sprint_program.run(QUESTION, stream=True, temperature=0.0)
     arrivals = []
     text = ""
     for piece in state.text_iter():
@@ -287,7 +287,8 @@ def test_a_running_server_answers_with_the_prompt_style_that_is_asked_for(url: s
         (["solve", "--runtime", "h100", "q"], "unknown runtime 'h100'"),
         (["solve", "--prompt-style", "nobody", "q"], "unknown prompt style 'nobody'"),
         (["launch", "--runtime", "endpoint"], "use connect"),
-        (["train", "model=x", "dataset=nowhere/at", "out=work/nothing"], "nowhere/at.train.jsonl is not there"),
+        (["train", "model=x", "dataset=x", "out=work/nothing"], "model='x' is not there, and is no hub id such as org/name"),
+        (["experiment", "out=work/nothing"], "no experiment is chosen: experiment=countdown_mini or formats"),
         (["bench", "problems=0"], "problems must be at least 1, got 0"),
         (["bench", "split=test"], "split must be one of held_out, train, got 'test'"),
         (["bench", "methods=[tree]"], "methods must be of sprint, sequential, each once, got ['tree']"),
