@@ -6,11 +6,10 @@ python -m curation.countdown_rows out=work/countdown problems.three=6000 problem
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -20,13 +19,12 @@ from curation.arithmetic import divisions, drill
 from curation.countdown import write
 from curation.pack import pack
 from curation.reformat import Row, RowFormat, make_row, rft_row, sprint_rows
-from curation.stages import to_line
+from curation.stages import write_jsonl
 from curation.trace import Trace
 from sprint_sgl import tags
 from sprint_sgl.console import one_line_errors
 from sprint_sgl.countdown import Problem, problems
 from sprint_sgl.errors import BadInput
-from sprint_sgl.files import whole_file
 from sprint_sgl.prompts import PromptStyle, prompt_style
 from sprint_sgl.settings import settings
 
@@ -107,19 +105,6 @@ def try_rows(trace: Trace, count: int, style: PromptStyle, rng: random.Random) -
     return [make_row(f"{opening}{step.prompt}.\n", step.execution) for step in chosen]
 
 
-def shuffled(rows: list[Row], rng: random.Random) -> list[Row]:
-    return rng.sample(rows, len(rows))
-
-
-def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
-    count = 0
-    with whole_file(path) as file:
-        for row in rows:
-            file.write(to_line(row))
-            count += 1
-    return count
-
-
 def make(config: Config) -> dict[str, int]:
     """Writes traces.jsonl and {sprint,rft,tries}.{train,valid}.jsonl; returns the number of rows of each."""
     out, rng = Path(config.out), random.Random(config.problems.seed)
@@ -142,7 +127,7 @@ def make(config: Config) -> dict[str, int]:
             kinds["tries"] = [row for trace, _ in part for row in try_rows(trace, config.tries, style, rng)]
         for kind, rows in kinds.items():
             file = f"{kind}.{split}.jsonl"
-            counts[file] = write_jsonl(out / file, shuffled(rows, rng))
+            counts[file] = write_jsonl(out / file, rng.sample(rows, len(rows)))
     return counts
 
 

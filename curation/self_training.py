@@ -20,12 +20,12 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from rich.table import Table
 
-from curation.countdown_rows import shuffled, write_jsonl
 from curation.pack import pack
 from curation.reformat import RowFormat, sprint_rows
-from curation.stages import Record, read_jsonl
+from curation.stages import Record, read_jsonl, write_jsonl
 from curation.trace import Trace
 from sprint_sgl import tags
+from sprint_sgl.checkpoints import load_tokenizer
 from sprint_sgl.console import one_line_errors, screen
 from sprint_sgl.errors import BadInput
 from sprint_sgl.files import whole_file
@@ -95,7 +95,7 @@ def select(
     records: Iterator[Record], seeds: Mapping[str, Trajectory], count: CountTokens, min_ratio: float
 ) -> tuple[dict[str, Trajectory], Counter[str]]:
     """The shortest kept trajectory of each question, and how many records met each verdict."""
-    kept: dict[str, Trajectory] = {}
+    shortest: dict[str, tuple[int, Trajectory]] = {}
     verdicts: Counter[str] = Counter()
     for record in records:
         trajectory = Trajectory.from_dict(record["trajectory"])
@@ -103,9 +103,10 @@ def select(
         found = verdict(trajectory, record["correct"], seeds.get(question), count, min_ratio)
         verdicts[found] += 1
         if found == KEPT:
-            both = (kept.get(question, trajectory), trajectory)
-            kept[question] = min(both, key=lambda each: sequential_tokens(each, count))
-    return kept, verdicts
+            tokens = sequential_tokens(trajectory, count)
+            if question not in shortest or tokens < shortest[question][0]:
+                shortest[question] = tokens, trajectory
+    return {question: trajectory for question, (_, trajectory) in shortest.items()}, verdicts
 
 
 def make(config: Config) -> dict[str, int]:
@@ -130,7 +131,7 @@ def make(config: Config) -> dict[str, int]:
     account: dict[str, int] = dict(verdicts.most_common()) | {"questions": len(chosen), "questions with one": len(kept)}
     for split, part in (("valid", chosen[: config.validation]), ("train", chosen[config.validation :])):
         rows = [row for each in part for row in sprint_rows(each, style, config.row_format, config.executors, rng)]
-        account[f"{split} rows"] = write_jsonl(out / f"sprint.{split}.jsonl", shuffled(rows, rng))
+        account[f"{split} rows"] = write_jsonl(out / f"sprint.{split}.jsonl", rng.sample(rows, len(rows)))
     with whole_file(out / "account.json") as file:
         json.dump(account, file, indent=2)
     return account
@@ -138,12 +139,7 @@ def make(config: Config) -> dict[str, int]:
 
 def token_counter(tokenizer: str) -> CountTokens:
     """Raises BadInput where there is no tokenizer."""
-    from transformers import AutoTokenizer
-
-    try:
-        loaded = AutoTokenizer.from_pretrained(tokenizer)
-    except (OSError, ValueError) as error:
-        raise BadInput(f"tokenizer={tokenizer!r} is no folder with a tokenizer, and not on the hub: {error}") from error
+    loaded = load_tokenizer(tokenizer)
     return lambda text: len(loaded.encode(text, add_special_tokens=False))
 
 

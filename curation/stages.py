@@ -65,6 +65,16 @@ def to_line(record: Mapping[str, Any]) -> str:
     return json.dumps(record, ensure_ascii=False) + "\n"
 
 
+def write_jsonl(path: Path, records: Iterable[Mapping[str, Any]]) -> int:
+    """How many were written; the file appears whole."""
+    count = 0
+    with whole_file(path) as file:
+        for record in records:
+            file.write(to_line(record))
+            count += 1
+    return count
+
+
 @dataclass(frozen=True)
 class Stage:
     """One stage of a run in `folder`: it reads `source`'s records and writes NAME.jsonl and rejected/NAME.jsonl.

@@ -45,6 +45,23 @@ def _is_model(folder: Path) -> bool:
     return any((folder / name).is_file() for name in ("config.json", ADAPTER))
 
 
+def check_tokenizer(folder: Path) -> None:
+    """Raises BadInput for a folder without a tokenizer: transformers would make an empty one."""
+    if folder.is_dir() and not any(folder.glob("token*")) and not any(folder.glob("vocab*")):
+        raise BadInput(f"{folder} holds no tokenizer (tokenizer.json)")
+
+
+def load_tokenizer(model: str) -> Any:
+    """The transformers tokenizer of a folder or hub id. Raises BadInput where there is none."""
+    from transformers import AutoTokenizer
+
+    check_tokenizer(Path(model))
+    try:
+        return AutoTokenizer.from_pretrained(model)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{model!r} is no folder with a tokenizer, and no tokenizer on the hub: {error}") from error
+
+
 def model_notes(model: str) -> dict[str, Any]:
     """What the folder's sprint.json, or for a checkpoint its run's, says of how to use the model: prompt style, limits.
 

@@ -287,7 +287,10 @@ def test_a_running_server_answers_with_the_prompt_style_that_is_asked_for(url: s
         (["solve", "--runtime", "h100", "q"], "unknown runtime 'h100'"),
         (["solve", "--prompt-style", "nobody", "q"], "unknown prompt style 'nobody'"),
         (["launch", "--runtime", "endpoint"], "use connect"),
-        (["train", "model=x", "dataset=x", "out=work/nothing"], "model='x' is not there, and is no hub id such as org/name"),
+        (
+            ["train", "model=x", "dataset=x", "out=work/nothing"],
+            "model='x' is not there, and is no hub id such as org/name",
+        ),
         (["experiment", "out=work/nothing"], "no experiment is chosen: experiment=countdown_mini or formats"),
         (["bench", "problems=0"], "problems must be at least 1, got 0"),
         (["bench", "split=test"], "split must be one of held_out, train, got 'test'"),

@@ -125,7 +125,7 @@ def test_a_run_that_goes_on_keeps_its_recipe_and_one_that_has_ended_does_nothing
 def test_a_model_without_a_tokenizer_or_with_a_name_misspelt_is_one_clear_error(rows: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(BadInput, match="holds no tokenizer"):
-        row_lengths(["a"], tmp_path)
+        row_lengths(["a"], str(tmp_path))
     with pytest.raises(BadInput, match="holds no tokenizer"):
         Encoder.of(str(tmp_path))
     with pytest.raises(BadInput, match="is not there"):

@@ -20,10 +20,10 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
+from sprint_sgl.checkpoints import check_tokenizer
 from sprint_sgl.console import notes, one_line_errors, screen
 from sprint_sgl.errors import BadInput
 from sprint_sgl.markup import find_tags
-from training.preflight import check_tokenizer
 from training.rows import Row, read_rows, row_text
 
 MASKED = -100

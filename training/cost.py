@@ -1,4 +1,4 @@
-"""What a run will need, before anyone pays for it: memory of each device, disk, and hours.
+"""What a run will need, before anyone pays for it: memory of each device, and hours.
 
     sprint-sgl train cost recipe=paper machines.processes=8 device=a100_40gb dataset=work/curation/sprint
 
@@ -20,12 +20,11 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from rich.table import Table
 
-from sprint_sgl.checkpoints import weights
 from sprint_sgl.console import one_line_errors, screen
 from sprint_sgl.errors import BadInput
 from sprint_sgl.settings import settings
 from training.machines import Machines
-from training.preflight import row_lengths
+from training.preflight import model_folder, row_lengths
 from training.rows import read_rows, row_text
 from training.train import Recipe
 
@@ -126,10 +125,8 @@ class Estimate:
     def __init__(self, config: Config) -> None:
         from training.simulate import Simulation
 
-        if not config.model:
-            raise BadInput("model is missing: this recipe has none of its own, give model=...")
         self.config, self.args = config, config.recipe.args
-        self.folder = weights(config.model)
+        self.folder = model_folder(config.model)
         self.simulation = Simulation(str(self.folder), self.args)
         self.sizes = self.simulation.sizes
         self.devices = config.machines.processes * config.machines.nodes
@@ -145,7 +142,7 @@ class Estimate:
     def lengths(self) -> list[int]:
         """Tokens of each row that is trained on."""
         texts = [row_text(row) for row in read_rows(Path(f"{self.config.dataset}.train.jsonl"))]
-        found = [length for length in row_lengths(texts, self.folder) if length <= self.limit]
+        found = [length for length in row_lengths(texts, str(self.folder)) if length <= self.limit]
         if not found:
             raise BadInput(f"{self.config.dataset}.train.jsonl: all rows are longer than {self.limit} tokens")
         return found

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sprint_sgl.checkpoints import may_be_on_hub, refuse_adapters, weights
+from sprint_sgl.checkpoints import load_tokenizer, may_be_on_hub, refuse_adapters, weights
 from sprint_sgl.errors import BadInput
 from training.rows import read_rows, row_text
 
@@ -19,16 +19,22 @@ CHECKPOINT_BYTES_A_WEIGHT_BYTE = 7
 
 def check(model: str, files: Iterable[Path], out: Path, args: Mapping[str, Any]) -> list[str]:
     """What is worth saying about rows that will be left out. Raises BadInput."""
-    if not model:
-        raise BadInput("model is missing: this recipe has none of its own, give model=...")
-    folder = weights(model)
+    folder = model_folder(model)
     refuse_adapters(folder)
-    if not (folder.exists() or may_be_on_hub(model)):
-        raise BadInput(f"model={model!r} is not there, and is no hub id such as org/name")
     context = check_model(folder, args)
     notes = [note for path in files for note in check_rows(path, folder, context, args)]
     check_out(out, folder, int(args.get("save_total_limit") or 1))
     return notes
+
+
+def model_folder(model: str) -> Path:
+    """Where the model is; a hub id stays as it is. Raises BadInput for a model that is missing or not there."""
+    if not model:
+        raise BadInput("model is missing: this recipe has none of its own, give model=...")
+    folder = weights(model)
+    if not (folder.exists() or may_be_on_hub(model)):
+        raise BadInput(f"model={model!r} is not there, and is no hub id such as org/name")
+    return folder
 
 
 def check_model(folder: Path, args: Mapping[str, Any]) -> int | None:
@@ -52,7 +58,7 @@ def check_rows(path: Path, folder: Path, limit: int | None, args: Mapping[str, A
         for number, row in enumerate(read_rows(path), 1)
         if limit and len((text := row_text(row)).encode()) >= limit
     ]
-    lengths = row_lengths([text for _, text in doubtful], folder) if doubtful else []
+    lengths = row_lengths([text for _, text in doubtful], str(folder)) if doubtful else []
     long = [number for (number, _), tokens in zip(doubtful, lengths, strict=True) if limit and tokens > limit]
     if not long:
         return []
@@ -63,22 +69,9 @@ def check_rows(path: Path, folder: Path, limit: int | None, args: Mapping[str, A
     return [f"{path}: {len(long)} rows are longer than {limit} tokens and are left out, the first on line {long[0]}"]
 
 
-def check_tokenizer(folder: Path) -> None:
-    """Raises BadInput for a folder without a tokenizer: transformers would make an empty one."""
-    if folder.is_dir() and not any(folder.glob("token*")) and not any(folder.glob("vocab*")):
-        raise BadInput(f"{folder} holds no tokenizer (tokenizer.json)")
-
-
-def row_lengths(texts: Sequence[str], folder: Path) -> list[int]:
+def row_lengths(texts: Sequence[str], model: str) -> list[int]:
     """Tokens of each row, with the end token. Raises BadInput where the model has no tokenizer."""
-    from transformers import AutoTokenizer
-
-    check_tokenizer(folder)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder))  # a hub id stays as it is
-    except (OSError, ValueError) as error:
-        raise BadInput(f"model '{folder}' is no folder, and no tokenizer on the hub: {error}") from error
-    return [len(ids) + 1 for ids in tokenizer(list(texts))["input_ids"]]
+    return [len(ids) + 1 for ids in load_tokenizer(model)(list(texts))["input_ids"]]
 
 
 def check_out(out: Path, folder: Path, kept: int) -> None:
