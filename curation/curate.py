@@ -29,7 +29,7 @@ from curation.decontaminate import Grams, benchmark_questions, grams_of
 from curation.estimate import estimate, table
 from curation.extract import RULES
 from curation.filter import Filter, Thresholds
-from curation.load import FORMATS, Source, thoughts
+from curation.load import Source, thoughts
 from curation.pack import MIN_EXECUTION_LINES, packed_record
 from curation.report import print_summary, summarise, write_card, write_html
 from curation.rows import RowSettings, write_rows
@@ -159,8 +159,8 @@ async def run(config: Config, watch: Watch, teacher: Teacher) -> None:
 async def run_stage(stages: dict[str, Stage], name: str, config: Config, watch: Watch) -> Funnel:
     stage = stages[name]
     if name == "load":
-        local = Path(config.source.path).suffix in FORMATS and Path(config.source.path).is_file()
-        digest = stage.digest(file_digest(Path(config.source.path)) if local else config.source.path)
+        file = config.source.file
+        digest = stage.digest(file_digest(file) if file and file.is_file() else config.source.path)
         records = thoughts(config.source, config.shard, config.shards)
         return stage.done(digest) or await stage.write(each(records), digest, watch)
     source = config.folder / f"{ORDER[ORDER.index(name) - 1]}.jsonl"

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from curation.load import Source, chosen_rows, values
+from curation.load import Source
 from sprint_sgl.errors import BadInput
+from sprint_sgl.source import chosen_rows, values
 
 WORDS = 10
 _WORD = re.compile(r"[A-Za-z]+|\d+|\\[A-Za-z]+")

@@ -1,0 +1,117 @@
+"""Rows of a data set: a hub name goes to Hugging Face `datasets`, streamed; a file is read from this disk.
+
+A column is a path into the row: `problem`, `messages.-1.content`, or with a star `generations.*`, which stands for
+every item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sprint_sgl.errors import BadInput
+
+FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
+
+
+@dataclass
+class DataSource:
+    """What is read.
+
+    path     hub name, or a .jsonl, .json, .parquet or .csv file
+    name     configuration of a hub data set
+    where    column path -> the value that a row must have there
+    limit    rows at most, after `where`
+    """
+
+    path: str = "???"
+    name: str | None = None
+    split: str = "train"
+    where: dict[str, Any] = field(default_factory=dict)
+    limit: int | None = None
+
+    @property
+    def file(self) -> Path | None:
+        """The local file that is read, None for a hub data set."""
+        path = Path(self.path)
+        return path if path.suffix in FORMATS else None
+
+
+def rows(source: DataSource) -> Iterator[Mapping[str, Any]]:
+    """The source's rows, streamed. Raises BadInput for a file that is not there or a data set that does not open."""
+    path = source.file
+    if path is None:
+        return _hub_rows(source)
+    if not path.is_file():
+        raise BadInput(f"{path} is not there: path=FILE names a .jsonl, .parquet or .csv file, or a hub data set")
+    return _file_rows(path)
+
+
+def _file_rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetGenerationError
+
+    if not path.stat().st_size:
+        raise BadInput(f"{path} is empty")
+    try:
+        yield from load_dataset(FORMATS[path.suffix], data_files=str(path), split="train", streaming=True)
+    except (DatasetGenerationError, ValueError) as error:
+        raise BadInput(f"{path} does not read as {path.suffix}: {_first_line(error)}") from error
+
+
+def _hub_rows(source: DataSource) -> Iterator[Mapping[str, Any]]:
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetNotFoundError
+
+    try:
+        yield from load_dataset(source.path, source.name, split=source.split, streaming=True)
+    except (DatasetNotFoundError, ConnectionError, OSError, ValueError) as error:
+        raise BadInput(
+            f"data set {source.path!r} ({source.name or 'default'}, {source.split}): {_first_line(error)}; "
+            "a local file ends in .jsonl, .parquet or .csv"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def chosen_rows(source: DataSource) -> Iterator[Mapping[str, Any]]:
+    """The rows that `where` chooses, up to `limit`. Raises BadInput as `rows` does."""
+    left = source.limit
+    for row in rows(source):
+        if left == 0:
+            return
+        if all(list(values(row, path)) == [value] for path, value in source.where.items()):
+            yield row
+            left = None if left is None else left - 1
+
+
+def values(row: object, path: str) -> Iterator[Any]:
+    """What stands at a path such as `conversations.-1.value`; every item for a star; nothing where it ends early."""
+    head, _, rest = path.partition(".")
+    for item in _at(row, head):
+        if rest:
+            yield from values(item, rest)
+        else:
+            yield item
+
+
+def check_columns(row: Mapping[str, Any], columns: Mapping[str, str | None]) -> None:
+    """Raises BadInput where a column of the mapping (key of the config -> path) is not in the row."""
+    for key, path in columns.items():
+        if path and path.partition(".")[0] not in row:
+            raise BadInput(f"no column {path!r} for {key}; the rows have {', '.join(sorted(row))}")
+
+
+def _at(value: object, key: str) -> Iterator[Any]:
+    if isinstance(value, Mapping):
+        if key in value:
+            yield value[key]
+    elif isinstance(value, list | tuple):
+        if key == "*":
+            yield from value
+        elif key.lstrip("-").isdigit() and -len(value) <= int(key) < len(value):
+            yield value[int(key)]
