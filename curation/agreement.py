@@ -12,9 +12,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Self
 
-import hydra
 import networkx as nx
-from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 from rich import box
 from rich.table import Table
@@ -24,10 +22,9 @@ from curation.components import PHASES, Component, graph_of
 from curation.pack import pack
 from curation.recorded import GO_ON, Annotation, Recording, read_recordings
 from curation.trace import Trace
-from sprint_sgl.console import one_line_errors, screen
-from sprint_sgl.settings import settings
+from sprint_sgl.console import screen
+from sprint_sgl.settings import entry_point
 
-CONF = str(Path(__file__).parents[1] / "conf")
 NEAR = 1  # lines
 
 
@@ -238,16 +235,11 @@ def measured(recordings: Sequence[Recording], annotate: Callable[[Sequence[str]]
     return {r.name: agreement(r.annotation, annotate(r.lines), r.lines) for r in recordings}
 
 
-ConfigStore.instance().store("agreement_schema", Config)
-
-
-@hydra.main(version_base="1.3", config_path=CONF, config_name="agreement")
-def main(raw: Config) -> None:
-    with one_line_errors():
-        config = settings(raw, Config)
-        recordings = read_recordings(Path(config.recorded))
-        for name, annotate in ANNOTATORS.items():
-            screen().print(table(f"{name}; in brackets what is recorded", measured(recordings, annotate)))
+@entry_point("agreement", Config)
+def main(config: Config) -> None:
+    recordings = read_recordings(Path(config.recorded))
+    for name, annotate in ANNOTATORS.items():
+        screen().print(table(f"{name}; in brackets what is recorded", measured(recordings, annotate)))
 
 
 if __name__ == "__main__":

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-import hydra
-from hydra.core.config_store import ConfigStore
 from rich.progress import track
 
 from curation.arithmetic import divisions, drill
@@ -22,13 +20,11 @@ from curation.reformat import Row, RowFormat, make_row, rft_row, sprint_rows
 from curation.stages import write_jsonl
 from curation.trace import Trace
 from sprint_sgl import tags
-from sprint_sgl.console import one_line_errors
 from sprint_sgl.countdown import Problem, problems
 from sprint_sgl.errors import BadInput
 from sprint_sgl.prompts import PromptStyle, prompt_style
-from sprint_sgl.settings import settings
+from sprint_sgl.settings import entry_point
 
-CONF = str(Path(__file__).parents[1] / "conf")
 HIT = "\nSo "  # how an execution goes on that has met the target
 
 
@@ -131,15 +127,10 @@ def make(config: Config) -> dict[str, int]:
     return counts
 
 
-ConfigStore.instance().store("countdown_rows_schema", Config)
-
-
-@hydra.main(version_base="1.3", config_path=CONF, config_name="countdown_rows")
-def main(raw: Config) -> None:
-    with one_line_errors():
-        config = settings(raw, Config)
-        for name, count in make(config).items():
-            print(f"{config.out}/{name}: {count} rows")
+@entry_point("countdown_rows", Config)
+def main(config: Config) -> None:
+    for name, count in make(config).items():
+        print(f"{config.out}/{name}: {count} rows")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ paid for again. `stages=[extract,dag]` runs those alone, on the files that are t
 from __future__ import annotations
 
 import asyncio
-import importlib
 import json
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -19,9 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import hydra
 from filelock import FileLock, Timeout
-from hydra.core.config_store import ConfigStore
 
 from curation import dag, extract
 from curation.batch import Collected, collect, submit
@@ -47,13 +44,12 @@ from curation.stages import (
 from curation.teacher import Teacher, TeacherConfig
 from curation.verify import verify
 from curation.watch import watching
-from sprint_sgl.console import notes, one_line_errors, screen
+from sprint_sgl.console import notes, screen
 from sprint_sgl.errors import BadInput
 from sprint_sgl.files import file_digest, whole_file
-from sprint_sgl.settings import settings
+from sprint_sgl.settings import entry_point
 
 WINDOWS = 16  # so many records in the works for each request that may be under way
-CONF = str(Path(__file__).parents[1] / "conf")
 ORDER = ("load", "verify", "extract", "dag", "pack", "filter", "rows")
 
 
@@ -248,17 +244,12 @@ async def dry_run(config: Config) -> None:
     screen().print(table(found, config.teacher.batch_discount))
 
 
-ConfigStore.instance().store("curate_schema", Config)
-
-
-@hydra.main(version_base="1.3", config_path=CONF, config_name="curate")
-def main(raw: Config) -> None:
-    with one_line_errors():
-        config = settings(raw, Config)
-        check(config)
-        with alone(config.folder):
-            asyncio.run(dry_run(config) if config.dry_run else curate(config))
+@entry_point("curate", Config)
+def main(config: Config) -> None:
+    check(config)
+    with alone(config.folder):
+        asyncio.run(dry_run(config) if config.dry_run else curate(config))
 
 
 if __name__ == "__main__":
-    importlib.import_module("curation.curate").main()  # by a name under which launchers' other processes find it
+    main()

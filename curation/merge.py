@@ -14,14 +14,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import hydra
-
-from curation.curate import CONF, ORDER, Config, alone, check, finish, write_accounts
+from curation.curate import ORDER, Config, alone, check, finish, write_accounts
 from curation.stages import Funnel, Record, funnels, read_jsonl, to_line
-from sprint_sgl.console import one_line_errors
 from sprint_sgl.errors import BadInput
 from sprint_sgl.files import whole_file
-from sprint_sgl.settings import settings
+from sprint_sgl.settings import entry_point
 
 
 def merge(config: Config) -> None:
@@ -65,13 +62,11 @@ def summed(accounts: Sequence[Funnel]) -> Funnel:
     )
 
 
-@hydra.main(version_base="1.3", config_path=CONF, config_name="curate")
-def main(raw: Config) -> None:
-    with one_line_errors():
-        config = settings(raw, Config)
-        check(config)
-        with alone(Path(config.out)):
-            merge(config)
+@entry_point("curate", Config)
+def main(config: Config) -> None:
+    check(config)
+    with alone(Path(config.out)):
+        merge(config)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import hydra
-from hydra.core.config_store import ConfigStore
 from rich.table import Table
 
 from curation.pack import pack
@@ -26,14 +24,13 @@ from curation.stages import Record, read_jsonl, write_jsonl
 from curation.trace import Trace
 from sprint_sgl import tags
 from sprint_sgl.checkpoints import load_tokenizer
-from sprint_sgl.console import one_line_errors, screen
+from sprint_sgl.console import screen
 from sprint_sgl.errors import BadInput
 from sprint_sgl.files import whole_file
 from sprint_sgl.prompts import prompt_style
-from sprint_sgl.settings import settings
+from sprint_sgl.settings import entry_point
 from sprint_sgl.trajectory import Trajectory
 
-CONF = str(Path(__file__).parents[1] / "conf")
 KEPT = "kept"
 CountTokens = Callable[[str], int]
 
@@ -143,16 +140,12 @@ def token_counter(tokenizer: str) -> CountTokens:
     return lambda text: len(loaded.encode(text, add_special_tokens=False))
 
 
-ConfigStore.instance().store("self_training_schema", Config)
-
-
-@hydra.main(version_base="1.3", config_path=CONF, config_name="self_training")
-def main(raw: Config) -> None:
-    with one_line_errors():
-        table = Table("trajectories and rows", "count")
-        for name, number in make(settings(raw, Config)).items():
-            table.add_row(name, f"{number:,}")
-        screen().print(table)
+@entry_point("self_training", Config)
+def main(config: Config) -> None:
+    table = Table("trajectories and rows", "count")
+    for name, number in make(config).items():
+        table.add_row(name, f"{number:,}")
+    screen().print(table)
 
 
 if __name__ == "__main__":

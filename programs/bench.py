@@ -18,8 +18,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import hydra
-from hydra.core.config_store import ConfigStore
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -29,16 +27,15 @@ from programs.program import TEMPERATURE
 from programs.sequential import sequential_program
 from programs.sprint import LAUNCHES, MAX_STAGES, sprint_program
 from sprint_sgl.answers import check_countdown
-from sprint_sgl.console import one_line_errors, screen
+from sprint_sgl.console import screen
 from sprint_sgl.countdown import Problem, problems
 from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import BadInput
 from sprint_sgl.runtime import DEFAULT_BASELINE, DEFAULT_MODEL, connect, launch, resolve_model
-from sprint_sgl.settings import settings
+from sprint_sgl.settings import entry_point
 from sprint_sgl.show import critical_path
 from sprint_sgl.trajectory import Trajectory
 
-CONF = str(Path(__file__).parents[1] / "conf")
 SIZES = (3, 4)
 METHODS = ("sprint", "sequential")
 SPLITS = ("held_out", "train")
@@ -239,15 +236,10 @@ def check(config: Config) -> None:
         resolve_model(model)
 
 
-ConfigStore.instance().store("bench_schema", Config)
-
-
-@hydra.main(version_base="1.3", config_path=CONF, config_name="bench")
-def main(raw: Config) -> None:
-    with one_line_errors():
-        config = settings(raw, Config)
-        check(config)
-        compare(config, screen())
+@entry_point("bench", Config)
+def main(config: Config) -> None:
+    check(config)
+    compare(config, screen())
 
 
 def claim(out: Path, config: Config) -> None:

@@ -14,20 +14,16 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-import hydra
-from hydra.core.config_store import ConfigStore
 from rich.table import Table
 
 from programs.sprint import sprint_program
-from sprint_sgl.console import one_line_errors, screen
+from sprint_sgl.console import screen
 from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import BadInput
 from sprint_sgl.runtime import DEFAULT_MODEL, connect, running
-from sprint_sgl.settings import settings
+from sprint_sgl.settings import entry_point
 
-CONF = str(Path(__file__).parents[1] / "conf")
 COMMAND_IMPORTS = "import sprint_sgl.cli"
 SERVER_IMPORTS = "import sglang.launch_server, sglang.srt.entrypoints.http_server"
 
@@ -109,16 +105,11 @@ def table(starts: list[Start]) -> Table:
     return shown
 
 
-ConfigStore.instance().store("cold_start_schema", Config)
-
-
-@hydra.main(version_base="1.3", config_path=CONF, config_name="cold_start")
-def main(raw: Config) -> None:
-    with one_line_errors():
-        config = settings(raw, Config)
-        if config.runs < 1:
-            raise BadInput(f"runs must be at least 1, got {config.runs}")
-        screen().print(table([cold_start(config) for _ in range(config.runs)]))
+@entry_point("cold_start", Config)
+def main(config: Config) -> None:
+    if config.runs < 1:
+        raise BadInput(f"runs must be at least 1, got {config.runs}")
+    screen().print(table([cold_start(config) for _ in range(config.runs)]))
 
 
 if __name__ == "__main__":

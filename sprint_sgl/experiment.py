@@ -19,16 +19,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import hydra
-from hydra.core.config_store import ConfigStore
-
-from sprint_sgl.console import notes, one_line_errors
+from sprint_sgl.console import notes
 from sprint_sgl.errors import BadInput
 from sprint_sgl.files import whole_file
 from sprint_sgl.keeper import kept
-from sprint_sgl.settings import settings
+from sprint_sgl.settings import CONF, entry_point
 
-CONF = str(Path(__file__).parents[1] / "conf")
 LOG_TAIL = 2000
 ENTRY_POINTS = ("programs.", "curation.", "training.")
 
@@ -131,13 +127,9 @@ def started(command: list[str], log: Path | None) -> Iterator[subprocess.Popen[b
         yield keeper
 
 
-ConfigStore.instance().store("experiment_schema", Config)
-
-
-@hydra.main(version_base="1.3", config_path=CONF, config_name="experiment")
-def main(raw: Config) -> None:
-    with one_line_errors():
-        run(settings(raw, Config))
+@entry_point("experiment", Config)
+def main(config: Config) -> None:
+    run(config)
 
 
 if __name__ == "__main__":

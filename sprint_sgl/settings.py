@@ -1,14 +1,54 @@
-"""The door between Hydra and our code: behind it nobody sees a DictConfig, and a value left out is one clear line."""
+"""The door between Hydra and our code: behind it nobody sees a DictConfig, and a mistake before it is one line."""
 
 from __future__ import annotations
 
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from sprint_sgl.console import one_line_errors
 from sprint_sgl.errors import BadInput
 
+CONF = str(Path(__file__).parents[1] / "conf")
 T = TypeVar("T")
+
+
+def entry_point(name: str, schema: type[T]) -> Callable[[Callable[[T], None]], Callable[[], None]]:
+    """Makes a function of its settings a command: they are composed from conf/NAME.yaml and the command line.
+
+    The schema is there for the file's defaults as NAME_schema.
+    """
+    ConfigStore.instance().store(f"{name}_schema", schema)
+
+    def decorate(function: Callable[[T], None]) -> Callable[[], None]:
+        def job(raw: Any) -> None:
+            with one_line_errors():
+                function(settings(raw, schema))
+
+        def main() -> None:
+            if function.__module__ == "__main__":  # by the name under which launchers' other processes find it
+                module = importlib.import_module(sys.modules["__main__"].__spec__.name)  # type: ignore[union-attr]
+                getattr(module, function.__name__)()
+                return
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what it would print, and we print it
+            with one_line_errors():
+                try:
+                    hydra.main(version_base="1.3", config_path=CONF, config_name=name)(job)()
+                except (HydraException, OmegaConfBaseException) as error:
+                    raise BadInput(said_by_hydra(error)) from error
+
+        return main
+
+    return decorate
 
 
 def settings(raw: Any, schema: type[T]) -> T:
@@ -18,3 +58,17 @@ def settings(raw: Any, schema: type[T]) -> T:
     config = OmegaConf.to_object(raw)
     assert isinstance(config, schema)
     return config
+
+
+def said_by_hydra(error: Exception) -> str:
+    """Hydra's message in one line, with the keys that there are in the place of one that is not."""
+    if isinstance(error, OverrideParseException):
+        return f"{error.override!r} does not read as KEY=VALUE"
+    said = str(error).partition("Config search path:")[0].partition("\nSee https:")[0]
+    cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
+    if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.parent_node is not None:
+        said = f"{said.partition(chr(10))[0]} {cause.key!r} is none of {', '.join(sorted(map(str, cause.parent_node)))}"
+    elif cause is not None and cause is not error:
+        said += f": {str(cause).partition(chr(10))[0]}"
+    head, *listed = (line.strip() for line in said.splitlines() if line.strip())
+    return f"{head}. {' '.join(listed[:1])} {', '.join(listed[1:])}".strip() if listed else head

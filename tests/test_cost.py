@@ -12,8 +12,8 @@ from hydra import compose, initialize_config_dir
 from curation.countdown_rows import Config as RowsConfig
 from curation.countdown_rows import Problems, make
 from sprint_sgl.errors import BadInput
-from sprint_sgl.settings import settings
-from training.cost import CONF, GIB, Config, Estimate, time_line, verdict
+from sprint_sgl.settings import CONF, settings
+from training.cost import GIB, Config, Estimate, time_line, verdict
 
 SEVEN_BILLION = 7_615_616_512
 

@@ -15,8 +15,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from sprint_sgl.errors import BadInput
-from sprint_sgl.experiment import CONF, Config, Experiment, run, words
-from sprint_sgl.settings import settings
+from sprint_sgl.experiment import Config, Experiment, run, words
+from sprint_sgl.settings import CONF, settings
 
 ROWS = "curation.countdown_rows problems.three=3 problems.four=0 validation=1"
 
@@ -44,7 +44,7 @@ def test_a_folder_holds_one_experiment_with_one_set_of_values(tmp_path: Path) ->
         with pytest.raises(BadInput, match="holds this experiment with another step 'one'"):
             run(experiment(tmp_path, **steps))
     with pytest.raises(BadInput, match="can have none"):
-        run(experiment(tmp_path / "my runs"))
+        run(experiment(tmp_path / "my runs", one=[ROWS]))
 
 
 def test_commands_of_a_step_run_side_by_side_and_a_failure_shows_its_log(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from curation.calls import Line
-from curation.curate import CONF, Config, settings_of
+from curation.curate import Config, settings_of
 from curation.drawing import RADIUS, picture
 from curation.filter import Filter, Thresholds
 from curation.pack import packed_record
@@ -31,6 +31,7 @@ from curation.rows import RowSettings, write_rows
 from curation.shape import Example, Measure, Shape, shape_of
 from curation.stages import Funnel, Record, Stage, read_jsonl, to_line
 from curation.trace import Step, Trace
+from sprint_sgl.settings import CONF
 
 LONG = "one {0}\ntwo {0}\nthree {0}"
 ATTACK = "<script>alert(1)</script> ![x](https://example.org/x.png)"

@@ -18,10 +18,15 @@ ROOT = Path(__file__).parents[1]
         (["training.mini", "rows=[nowhere.jsonl]"], "nowhere.jsonl is not there"),
         (["training.export", "out=x"], "checkpoint is missing: give checkpoint=..."),
         (["training.train", "model=m"], "dataset is missing: give dataset=... and out=..."),
+        (["training.train", "recipe=papr"], "Could not find 'recipe/papr'. Available options in 'recipe': authors, "),
+        (["training.train", "machines.procesess=2"], "'procesess' is none of address, nodes, port, processes, rank"),
+        (["training.train", "machines.processes=two"], "Value 'two' of type 'str' could not be converted to Integer"),
+        (["training.train", "model=[x"], "'model=[x' does not read as KEY=VALUE"),
     ],
 )
 def test_a_value_left_out_or_wrong_is_one_clear_line(command: list[str], said: str) -> None:
     done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
     assert "Traceback" not in done.stderr

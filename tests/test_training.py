@@ -22,6 +22,7 @@ from curation.countdown_rows import Problems, make
 from sprint_sgl.checkpoints import last_checkpoint, model_notes
 from sprint_sgl.errors import BadInput
 from sprint_sgl.runtime import free_port, resolve_model
+from sprint_sgl.settings import CONF as CONF_FOLDER
 from sprint_sgl.settings import settings
 from sprint_sgl.tags import EXECUTOR_STOPS, PLANNER_STOPS
 from training.card import write_card
@@ -31,7 +32,6 @@ from training.machines import Machines
 from training.mini import Shape, init_weights, row_texts, train_tokenizer
 from training.preflight import check, row_lengths
 from training.record import draw, history, record
-from training.train import CONF as CONF_FOLDER
 from training.train import Config, Recipe, compose, finished, train
 
 CONF = Path(CONF_FOLDER)

@@ -16,19 +16,16 @@ from functools import cached_property
 from importlib.metadata import distribution
 from pathlib import Path
 
-import hydra
-from hydra.core.config_store import ConfigStore
 from rich.table import Table
 
-from sprint_sgl.console import one_line_errors, screen
+from sprint_sgl.console import screen
 from sprint_sgl.errors import BadInput
-from sprint_sgl.settings import settings
+from sprint_sgl.settings import entry_point
 from training.machines import Machines
 from training.preflight import model_folder, row_lengths
 from training.rows import read_rows, row_text
 from training.train import Recipe
 
-CONF = str(Path(__file__).parents[1] / "conf")
 GIB = 2**30
 MASTER_AND_MOMENTS = 12  # bytes a trained weight: DeepSpeed's copy in full precision and Adam's two moments
 FOUR_BITS = 0.52  # bytes a weight with its share of the scales, which are quantised too
@@ -257,18 +254,14 @@ def time_line(estimate: Estimate) -> str:
     )
 
 
-ConfigStore.instance().store("cost_schema", Config)
-
-
-@hydra.main(version_base="1.3", config_path=CONF, config_name="cost")
-def main(raw: Config) -> None:
-    with one_line_errors():
-        estimate = Estimate(settings(raw, Config))
-        out = screen()
-        memory = estimate.memory(estimate.longest)
-        out.print(memory_table(estimate, memory), verdict(estimate, memory), highlight=False)
-        if estimate.config.dataset:
-            out.print(time_line(estimate), highlight=False, soft_wrap=True)
+@entry_point("cost", Config)
+def main(config: Config) -> None:
+    estimate = Estimate(config)
+    out = screen()
+    memory = estimate.memory(estimate.longest)
+    out.print(memory_table(estimate, memory), verdict(estimate, memory), highlight=False)
+    if estimate.config.dataset:
+        out.print(time_line(estimate), highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -10,15 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import hydra
-from hydra.core.config_store import ConfigStore
-
 from sprint_sgl.checkpoints import ADAPTER, MODEL_NOTES, model_notes, weights
-from sprint_sgl.console import one_line_errors
 from sprint_sgl.errors import BadInput
-from sprint_sgl.settings import settings
-
-CONF = str(Path(__file__).parents[1] / "conf")
+from sprint_sgl.settings import entry_point
 
 
 @dataclass
@@ -54,15 +48,10 @@ def load(source: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16)
 
 
-ConfigStore.instance().store("export_schema", Config)
-
-
-@hydra.main(version_base="1.3", config_path=CONF, config_name="export")
-def main(raw: Config) -> None:
-    with one_line_errors():
-        config = settings(raw, Config)
-        size = export(Path(config.checkpoint), Path(config.out))
-        print(f"{config.out}: {size / 1e6:.1f} MB")
+@entry_point("export", Config)
+def main(config: Config) -> None:
+    size = export(Path(config.checkpoint), Path(config.out))
+    print(f"{config.out}: {size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

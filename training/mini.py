@@ -10,14 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import hydra
-from hydra.core.config_store import ConfigStore
-
-from sprint_sgl.console import one_line_errors
 from sprint_sgl.errors import BadInput
-from sprint_sgl.settings import settings
-
-CONF = str(Path(__file__).parents[1] / "conf")
+from sprint_sgl.settings import entry_point
 
 END = "<|endoftext|>"
 TAGS = tuple(f"<{slash}{name}_" for name in ("Plan", "prompt", "Execution", "execution") for slash in ("", "/"))
@@ -106,21 +100,16 @@ def row_texts(path: Path, limit: int) -> Iterator[str]:
             yield from (message["content"] for message in json.loads(line)["messages"])
 
 
-ConfigStore.instance().store("mini_schema", Config)
-
-
-@hydra.main(version_base="1.3", config_path=CONF, config_name="mini")
-def main(raw: Config) -> None:
-    with one_line_errors():
-        config = settings(raw, Config)
-        out = Path(config.out)
-        if missing := [path for path in config.rows if not Path(path).is_file()]:
-            raise BadInput(f"{missing[0]} is not there: rows=[FILE,...] names what the tokenizer is trained on")
-        out.mkdir(parents=True, exist_ok=True)
-        texts = [text for path in config.rows for text in row_texts(Path(path), config.texts)]
-        vocabulary = train_tokenizer(texts, config.vocab_size, out)
-        parameters = init_weights(out, vocabulary, config.shape, config.seed)
-        print(f"{out}: {parameters / 1e6:.2f}M parameters, {vocabulary} tokens")
+@entry_point("mini", Config)
+def main(config: Config) -> None:
+    out = Path(config.out)
+    if missing := [path for path in config.rows if not Path(path).is_file()]:
+        raise BadInput(f"{missing[0]} is not there: rows=[FILE,...] names what the tokenizer is trained on")
+    out.mkdir(parents=True, exist_ok=True)
+    texts = [text for path in config.rows for text in row_texts(Path(path), config.texts)]
+    vocabulary = train_tokenizer(texts, config.vocab_size, out)
+    parameters = init_weights(out, vocabulary, config.shape, config.seed)
+    print(f"{out}: {parameters / 1e6:.2f}M parameters, {vocabulary} tokens")
 
 
 if __name__ == "__main__":

@@ -18,21 +18,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import hydra
-from hydra.core.config_store import ConfigStore
-
 from sprint_sgl.checkpoints import MODEL_NOTES, last_checkpoint, model_notes, weights
-from sprint_sgl.console import notes, one_line_errors
+from sprint_sgl.console import notes
 from sprint_sgl.errors import BadInput
 from sprint_sgl.files import whole_file
 from sprint_sgl.keeper import kept
-from sprint_sgl.settings import settings
+from sprint_sgl.settings import entry_point
 from training.card import write_card
 from training.machines import Machines
 from training.preflight import check
 from training.record import draw, record
 
-CONF = str(Path(__file__).parents[1] / "conf")
 # Arguments that do not change what has been learned so far.
 MAY_CHANGE = {"max_steps", "num_train_epochs", "save_steps", "save_total_limit", "logging_steps", "report_to"}
 MAY_CHANGE |= {"eval_strategy", "eval_steps", "per_device_eval_batch_size", "dataloader_num_workers"}
@@ -156,15 +152,10 @@ def train(config: Config) -> int:
             write_card(out)
 
 
-ConfigStore.instance().store("train_schema", Config)
-
-
-@hydra.main(version_base="1.3", config_path=CONF, config_name="train")
-def main(raw: Config) -> None:
-    with one_line_errors():
-        config = settings(raw, Config)
-        if code := train(config):
-            sys.exit(code)
+@entry_point("train", Config)
+def main(config: Config) -> None:
+    if code := train(config):
+        sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,17 @@
+"""Benchmark tasks, each a class and a file in conf/task/.
+
+A new task is a class with `questions()` and `grade(question, answer)`, such as
+
+    @dataclass
+    class Riddles:
+        path: str
+
+        def questions(self) -> Iterator[Question]:
+            for number, line in enumerate(Path(self.path).open()):
+                yield Question(str(number), *line.strip().split("\t"))
+
+        def grade(self, question: Question, answer: str) -> Grade:
+            return Grade(answer.lower() == question.gold.lower(), read=bool(answer))
+
+in any module that Python finds, and conf/task/riddles.yaml: `_target_: my.module.Riddles` and its arguments.
+"""

@@ -1,0 +1,59 @@
+"""Countdown by seed, checked in exact arithmetic (paper, section 4.1: 1,000 problems of four numbers)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from sprint_sgl.answers import check_countdown
+from sprint_sgl.countdown import Problem, problems
+from sprint_sgl.errors import BadInput
+from sprint_sgl.tasks.task import Grade, Question
+
+SPLITS = ("held_out", "train")
+
+
+@dataclass(frozen=True)
+class CountdownQuestion(Question):
+    numbers: tuple[int, ...] = ()
+
+
+@dataclass
+class Countdown:
+    """`problems` of each size in `numbers`.
+
+    split     held_out, or train: problems that training rows may be made of
+    wording   the question, with {numbers} and {target}
+    """
+
+    problems: int
+    numbers: list[int]
+    seed: int
+    split: str
+    wording: str
+
+    def __post_init__(self) -> None:
+        if self.problems < 1:
+            raise BadInput(f"task.problems must be at least 1, got {self.problems}")
+        if self.split not in SPLITS:
+            raise BadInput(f"task.split must be one of {', '.join(SPLITS)}, got {self.split!r}")
+        if missing := [name for name in ("{numbers}", "{target}") if name not in self.wording]:
+            raise BadInput(f"task.wording has no {missing[0]}: {self.wording!r}")
+
+    def questions(self) -> Iterator[Question]:
+        wanted = self.split == "held_out"
+        for size in self.numbers:
+            drawn = (problem for problem in problems(size, self.seed) if problem.held_out == wanted)
+            for problem in islice(drawn, self.problems):
+                id = f"{'-'.join(map(str, problem.numbers))}={problem.target}"
+                yield CountdownQuestion(id, self.text(problem), str(problem.target), f"{size} numbers", problem.numbers)
+
+    def text(self, problem: Problem) -> str:
+        *head, last = map(str, problem.numbers)
+        return self.wording.format(numbers=f"{', '.join(head)} and {last}", target=problem.target)
+
+    def grade(self, question: Question, answer: str) -> Grade:
+        assert isinstance(question, CountdownQuestion)
+        verdict = check_countdown(answer, question.numbers, int(question.gold))
+        return Grade(verdict.correct, verdict.reason, read=verdict.value is not None)

@@ -1,0 +1,68 @@
+"""GPQA-diamond: four options a question, graded by letter (paper, section 4.1 and appendix A.4).
+
+The data set is gated on the hub (Idavidrein/gpqa, gpqa_diamond); its original CSV reads as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+from sprint_sgl.source import DataSource, check_columns, chosen_rows
+from sprint_sgl.tasks.task import Grade, Question
+
+LETTERS = "ABCD"
+_WRAPPED = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}")
+_LETTER = re.compile(
+    r"(?:(?:the\s+)?(?:final\s+)?(?:correct\s+)?(?:answer|option|choice)\s*(?:is|:)?\s*)*[(\[]?([A-D])(?:[)\].:,\s].*)?",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+@dataclass
+class Columns:
+    question: str
+    correct: str
+    incorrect1: str
+    incorrect2: str
+    incorrect3: str
+    group: str | None
+
+
+@dataclass
+class Gpqa:
+    """`seed` shuffles the options, those of each question apart, so that a subset keeps its letters."""
+
+    source: DataSource
+    seed: int
+    columns: Columns
+
+    def questions(self) -> Iterator[Question]:
+        columns = self.columns
+        for number, row in enumerate(chosen_rows(self.source)):
+            if number == 0:
+                check_columns(row, {f"task.columns.{role}": path for role, path in asdict(columns).items()})
+            text = str(row[columns.question]).strip()
+            id = hashlib.sha256(text.encode()).hexdigest()[:16]
+            names = (columns.correct, columns.incorrect1, columns.incorrect2, columns.incorrect3)
+            options = [str(row[name]).strip() for name in names]
+            order = random.Random(f"{self.seed}-{id}").sample(range(len(options)), len(options))
+            listed = "\n".join(f"{letter}) {options[k]}" for letter, k in zip(LETTERS, order, strict=True))
+            group = str(row[columns.group]) if columns.group else ""
+            asked = f"{text}\n\n{listed}\n\nAnswer with the letter of the right option."
+            yield Question(id, asked, LETTERS[order.index(0)], group)
+
+    def grade(self, question: Question, answer: str) -> Grade:
+        letter = letter_of(answer)
+        if letter is None:
+            return Grade(False, f"no letter in {answer!r}" if answer else "no answer", read=False)
+        return Grade(letter == question.gold, "" if letter == question.gold else f"{letter}, not {question.gold}")
+
+
+def letter_of(answer: str) -> str | None:
+    """The option that an answer names at its beginning: "B", "(b)", "Answer: B", "B) 3 eV"; None for any other text."""
+    found = _LETTER.fullmatch(_WRAPPED.sub(r"\1", answer).replace("*", "").replace("$", "").strip())
+    return found[1].upper() if found else None

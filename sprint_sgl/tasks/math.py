@@ -1,0 +1,48 @@
+"""Mathematics with one gold answer a question: MATH-500, AIME, and anybody's own file (paper, section 4.1).
+
+Graded by math-verify with SymPy (appendix A.4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+from sprint_sgl.answers import same_answer
+from sprint_sgl.errors import BadInput
+from sprint_sgl.source import DataSource, check_columns, chosen_rows, values
+from sprint_sgl.tasks.task import Grade, Question
+
+
+@dataclass
+class Columns:
+    """Where a row keeps what. Without `id` its number is taken; `group` may be missing."""
+
+    question: str
+    answer: str
+    id: str | None
+    group: str | None
+
+
+@dataclass
+class Math:
+    source: DataSource
+    columns: Columns
+
+    def questions(self) -> Iterator[Question]:
+        for number, row in enumerate(chosen_rows(self.source)):
+            if number == 0:
+                check_columns(row, {f"task.columns.{role}": path for role, path in asdict(self.columns).items()})
+            found = {role: next(values(row, path), None) for role, path in asdict(self.columns).items() if path}
+            text, gold = (
+                str(found[role] if found[role] is not None else "").strip() for role in ("question", "answer")
+            )
+            if not (text and gold):
+                raise BadInput(f"{self.source.path}, row {number + 1}: no {'answer' if text else 'question'}")
+            yield Question(str(found.get("id") or number), text, gold, str(found.get("group") or ""))
+
+    def grade(self, question: Question, answer: str) -> Grade:
+        if not answer:
+            return Grade(False, "no answer", read=False)
+        correct = same_answer(answer, question.gold)
+        return Grade(correct, "" if correct else f"{answer}, not {question.gold}")
