@@ -1,0 +1,159 @@
+"""Tasks: the same questions in every run, graded by the rules of the paper's appendix A.4."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
+from sprint_sgl.answers import extract_answer
+from sprint_sgl.countdown import combine
+from sprint_sgl.errors import BadInput
+from sprint_sgl.settings import CONF
+from sprint_sgl.tasks.countdown import Countdown
+from sprint_sgl.tasks.gpqa import letter_of
+from sprint_sgl.tasks.task import Task
+
+MATH500 = Path(__file__).parents[2] / "shared" / "data" / "math500.jsonl"
+
+
+def task(name: str, *overrides: str) -> Task:
+    with initialize_config_dir(CONF, version_base="1.3"):
+        made: Task = instantiate(compose(f"task/{name}", overrides=list(overrides)).task, _convert_="object")
+    return made
+
+
+@pytest.fixture
+def gpqa_csv(tmp_path: Path) -> Path:
+    """In the columns of the authors' file."""
+    path = tmp_path / "gpqa_diamond.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        incorrect = [f"Incorrect Answer {k}" for k in (1, 2, 3)]
+        writer.writerow(["Question", "Correct Answer", *incorrect, "High-level domain", "Extra"])
+        for k in range(40):
+            writer.writerow(
+                [f"How many legs have {k} spiders?\nSay.", 8 * k, *(8 * k + n for n in (1, 2, 3)), "Biology", ""]
+            )
+    return path
+
+
+@pytest.mark.skipif(not MATH500.is_file(), reason="shared/data/math500.jsonl is not here")
+def test_every_reference_solution_of_math500_is_right() -> None:
+    math500 = task("math500", f"task.source.path={MATH500}")
+    solutions = {row["unique_id"]: row["solution"] for row in map(json.loads, MATH500.open())}
+    questions = list(math500.questions())
+    assert len({question.id for question in questions}) == 500
+    assert {question.group for question in questions} == set("12345")
+    assert not [q.id for q in questions if not math500.grade(q, extract_answer(solutions[q.id]) or "").correct]
+
+
+def test_gpqa_letters_stay_with_a_question_and_point_to_its_answer(gpqa_csv: Path) -> None:
+    words = (f"task.source.path={gpqa_csv}",)
+    questions = list(task("gpqa_diamond", *words).questions())
+    assert questions == list(task("gpqa_diamond", *words).questions())
+    for k, question in enumerate(questions):
+        assert f"\n{question.gold}) {8 * k}\n" in question.text
+        assert question.group == "Biology"
+    letters = Counter(question.gold for question in questions)
+    assert set(letters) == set("ABCD")
+    assert max(letters.values()) < 20
+    other = list(task("gpqa_diamond", *words, "task.seed=1").questions())
+    assert [question.id for question in other] == [question.id for question in questions]
+    assert [question.gold for question in other] != [question.gold for question in questions]
+    right = {"A": "B", "B": "C", "C": "D", "D": "A"}
+    graded = task("gpqa_diamond", *words)
+    assert graded.grade(questions[0], f"({questions[0].gold.lower()})").correct
+    assert not graded.grade(questions[0], right[questions[0].gold]).correct
+    assert not graded.grade(questions[0], "none of them").read
+
+
+@pytest.mark.parametrize(
+    ("answer", "letter"),
+    [
+        ("B", "B"),
+        (" (c) ", "C"),
+        ("**D**", "D"),
+        (r"\text{A}", "A"),
+        ("Answer: B", "B"),
+        ("The correct answer is (D).", "D"),
+        ("A) 3 eV", "A"),
+        ("B. Because", "B"),
+        ("option C", "C"),
+        ("Apples", None),
+        ("E", None),
+        ("", None),
+        ("AB", None),
+        ("8", None),
+    ],
+)
+def test_the_letter_that_an_answer_names(answer: str, letter: str | None) -> None:
+    assert letter_of(answer) == letter
+
+
+def test_countdown_problems_are_drawn_by_seed_and_checked_exactly() -> None:
+    overrides = ("task.problems=20", "task.numbers=[3,4]")
+    countdown = task("countdown", *overrides)
+    questions = list(countdown.questions())
+    assert questions == list(task("countdown", *overrides).questions())
+    assert Counter(question.group for question in questions) == {"3 numbers": 20, "4 numbers": 20}
+    assert not {q.id for q in questions} & {q.id for q in task("countdown", *overrides, "task.split=train").questions()}
+    assert not {q.id for q in questions} & {q.id for q in task("countdown", *overrides, "task.seed=8").questions()}
+    wrong = countdown.grade(questions[0], "1+1")
+    assert (wrong.correct, wrong.read) == (False, True)
+    assert not countdown.grade(questions[0], "no idea").read
+
+
+def test_a_solution_of_countdown_is_right_in_any_wording() -> None:
+    worded = Countdown(200, [2], 1, "held_out", wording="Reach {target} with {numbers}. Give one expression.")
+    for question in islice(worded.questions(), 20):
+        a, b = (int(word) for word in question.id.partition("=")[0].split("-"))
+        high, low = max(a, b), min(a, b)
+        sign = next(
+            s
+            for s, made in zip("+*-/", (high + low, high * low, high - low, high / low), strict=True)
+            if made == int(question.gold)
+        )
+        assert int(question.gold) in combine(a, b)
+        assert worded.grade(question, f"{high}{sign}{low}").correct
+        assert question.text == f"Reach {question.gold} with {a} and {b}. Give one expression."
+
+
+def test_a_file_of_ones_own_needs_a_question_and_an_answer(tmp_path: Path) -> None:
+    path = tmp_path / "own.jsonl"
+
+    def own(*rows: dict[str, Any], overrides: tuple[str, ...] = ()) -> Task:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return task("jsonl", f"task.source.path={path}", *overrides)
+
+    half = own({"question": "What is half of one?", "answer": 0.5}, {"question": "And of two?", "answer": 1})
+    first, second = half.questions()
+    assert (first.id, first.gold, second.id) == ("0", "0.5", "1")
+    assert half.grade(first, r"\frac{1}{2}").correct
+    assert not half.grade(first, "").read
+    with pytest.raises(BadInput, match="row 2: no answer"):
+        list(own({"question": "a", "answer": "1"}, {"question": "b", "answer": ""}).questions())
+    with pytest.raises(
+        BadInput, match=r"no column 'problem' for task.columns.question; the rows have answer, question"
+    ):
+        list(own({"question": "a", "answer": "1"}, overrides=("task.columns.question=problem",)).questions())
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("task.problems=0", "task.problems must be at least 1, got 0"),
+        ("task.split=test", "task.split must be one of held_out, train, got 'test'"),
+        ("task.wording=hello", r"task.wording has no {numbers}: 'hello'"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(override: str, said: str) -> None:
+    with pytest.raises(Exception, match=said):
+        task("countdown", override)
