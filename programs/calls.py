@@ -6,16 +6,21 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from string import Template
 from typing import Any
 
 import sglang as sgl
 from sglang.lang.interpreter import ProgramState
 
+from sprint_sgl import tags
 from sprint_sgl.errors import ProgramFailed, RequestFailed
-from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE, PromptStyle, prompt_style
+from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE, PromptStyle
+from sprint_sgl.prompts import prompt_style as load_style
 from sprint_sgl.trajectory import Call
 
 ERROR_LIMIT = 5.0  # seconds
+CHAT = Template((Path(__file__).parent / "prompts" / "chat.txt").read_text())
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,12 @@ class Written:
 
     text: str
     call: Call
+    logprob: float | None = None  # mean over its tokens, where the call asked for it
+
+    @property
+    def cut(self) -> bool:
+        """Whether a token limit ended it, or somebody else."""
+        return self.call.finish in ("length", "abort")
 
 
 class Clock:
@@ -61,7 +72,30 @@ def collect(state: ProgramState, name: str, branch: Branch, clock: Clock, watch:
         _forward(state, name, branch, watch)
     if error := _error(state, name):
         raise ProgramFailed(str(branch), error) from error
-    return Written(state[name], account(state.get_meta_info(name), clock))
+    meta = state.get_meta_info(name)
+    return Written(state[name], account(meta, clock), _mean_logprob(meta))
+
+
+def _mean_logprob(meta: dict[str, Any]) -> float | None:
+    found = [entry[0] for entry in meta.get("output_token_logprobs") or () if entry[0] is not None]
+    return sum(found) / len(found) if found else None
+
+
+def call(
+    state: ProgramState,
+    name: str,
+    branch: Branch,
+    clock: Clock,
+    watch: Watch | None = None,
+    *,
+    stops: Sequence[str] = (),
+    max_tokens: int | None = None,
+    seed: int | None = None,
+) -> Written:
+    """One generation at the end of the state's text, from its start to its end. Raises ProgramFailed."""
+    state.stream_executor.sampling_seed = seed
+    submit(state, name, stops, max_tokens)
+    return collect(state, name, branch, clock, watch)
 
 
 def _error(state: ProgramState, name: str) -> BaseException | None:
@@ -94,7 +128,22 @@ def _forward(state: ProgramState, name: str, branch: Branch, watch: Watch) -> No
 
 def style_for(state: ProgramState, name: str | None) -> PromptStyle:
     """The prompt style of that name, or the one that the runtime's model was trained with."""
-    return prompt_style(name or getattr(state.stream_executor.backend, "prompt_style", DEFAULT_PROMPT_STYLE))
+    return load_style(name or getattr(state.stream_executor.backend, "prompt_style", DEFAULT_PROMPT_STYLE))
+
+
+def opening_for(state: ProgramState, question: str, prompt_style: str | None) -> str:
+    """What a question in one go begins with: as the runtime's model was trained, else a turn of its chat format."""
+    style = prompt_style or getattr(state.stream_executor.backend, "trained_style", None)
+    if style:
+        return tags.sequential_opening(question, load_style(style))
+    return chat(state, CHAT.substitute(question=question))
+
+
+def chat(state: ProgramState, user: str, begun: str = "") -> str:
+    """A user's turn and the begun answer, in the chat format of the runtime's model."""
+    template = state.stream_executor.backend.get_chat_template()
+    (before, after), (answer, _) = (template.get_prefix_and_suffix(role, []) for role in ("user", "assistant"))
+    return f"{before}{user}{after}{answer}{begun}"
 
 
 def account(meta: dict[str, Any], clock: Clock) -> Call:

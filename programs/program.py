@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from sglang.lang.chat_template import get_chat_template
 from sglang.lang.global_config import global_config
 from sglang.lang.interpreter import ProgramState, StreamExecutor
 from sglang.lang.ir import SglFunction, SglSamplingParams
@@ -21,6 +22,7 @@ from sprint_sgl.trajectory import Trajectory
 
 TEMPERATURE = 0.6
 MAX_NEW_TOKENS = 8000
+RAW = get_chat_template("default")  # a model's own would add stop strings; programs write its turns as text
 
 
 class Run(ProgramState):  # type: ignore[misc]
@@ -56,7 +58,7 @@ class Run(ProgramState):  # type: ignore[misc]
     def execute(self, program: Program, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Runs the program's body to its end; what stops it is kept for whoever asks."""
         try:
-            self.ret_value = program.func(self, *args, **kwargs)
+            self["trajectory"] = self.ret_value = program.func(self, *args, **kwargs)
         except SprintError as error:
             self._failure = error
         except BaseException as error:
@@ -68,7 +70,10 @@ class Run(ProgramState):  # type: ignore[misc]
 
 
 class Program(SglFunction):  # type: ignore[misc]
-    """An SGLang function with the field's defaults (paper, appendix A.1) and honest errors."""
+    """An SGLang function with the field's defaults (paper, appendix A.1) and honest errors.
+
+    Its body sets `s["answer"]` and returns the trajectory.
+    """
 
     def bind(self, **kwargs: Any) -> Program:
         """The program with these arguments fixed. Raises BadInput for one that it does not have."""
@@ -105,7 +110,7 @@ class Program(SglFunction):  # type: ignore[misc]
             stop_regex=[],
         )
         arguments = {**self.bind_arguments, **kwargs}
-        run = Run(StreamExecutor(backend, arguments, sampling, chat_template=None, stream=stream))
+        run = Run(StreamExecutor(backend, arguments, sampling, chat_template=RAW, stream=stream))
         if stream:
             threading.Thread(target=run.execute, args=(self, args, arguments), daemon=True).start()
             return run

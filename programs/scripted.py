@@ -42,11 +42,12 @@ class Request:
 class ScriptedBackend(BaseBackend):  # type: ignore[misc]
     """`script` maps a context to what the model would write on and on; stops and limits cut it.
 
-    `pause` is how many seconds a request takes, by its context.
+    `pause` is how many seconds a request takes, by its context; `logprob` the mean log-probability of a text.
     """
 
     script: Script
     pause: Callable[[str], float] = lambda context: 0.0
+    logprob: Callable[[str], float] = lambda text: 0.0
     prompt_style: str = DEFAULT_PROMPT_STYLE
     requests: list[Request] = field(default_factory=list)
 
@@ -77,6 +78,7 @@ class ScriptedBackend(BaseBackend):  # type: ignore[misc]
             "cached_tokens": max((count_tokens(shared_prefix(s.text_, other)) for other in seen), default=0),
             "completion_tokens": count_tokens(text) + (finish["type"] == "stop"),
             "finish_reason": finish,
+            "output_token_logprobs": [(self.logprob(text), 0, None)] if getattr(s, "return_logprob", False) else [],
             "start": start,
             "end": end,
         }

@@ -5,11 +5,11 @@ Same limits, accounting and answer extraction as SPRINT; every token is on the c
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 from sglang.lang.interpreter import ProgramState
 
-from programs.calls import Branch, Clock, Watch, collect, style_for, submit
+from programs.calls import Branch, Clock, Watch, call, style_for
 from programs.program import program
 from sprint_sgl import tags
 from sprint_sgl.answers import extract_answer
@@ -31,21 +31,40 @@ def sequential_program(
     """Answers the question in one call of at most `max_tokens` (by default the paper's 36,000, or the model's own)."""
     question = checked_question(question)
     clock = Clock()
-    backend: Any = s.stream_executor.backend
     s += tags.sequential_opening(question, style_for(s, prompt_style))
-    s.stream_executor.sampling_seed = seed
-    submit(s, "thought", (), max_tokens or getattr(backend, "max_sequential_tokens", None) or MAX_NEW_TOKENS)
-    written = collect(s, "thought", Branch(1), clock, watch)
-    thought, _, answer = written.text.partition(tags.THOUGHT_CLOSE)
-    trajectory = Trajectory(
+    written = call(s, "thought", Branch(1), clock, watch, max_tokens=thought_limit(s, max_tokens), seed=seed)
+    read = read_thought(written.text)
+    s["answer"] = read.answer
+    return Trajectory(
         question,
-        thought=thought,
-        final_answer=answer,
+        thought=read.thought,
+        final_answer=read.final,
         answer_calls=(written.call,),
         repairs=(("truncated", 1),) if written.call.finish == "length" else (),
         seconds=round(clock.now(), 6),
         launch="sequential",
     )
-    s["answer"] = extract_answer(answer or thought) or answer.strip()
-    s["trajectory"] = trajectory
-    return trajectory
+
+
+@dataclass(frozen=True)
+class Thought:
+    """A whole response: its thought, what follows it, and the answer, empty where there is none."""
+
+    thought: str
+    final: str
+    answer: str
+
+
+def read_thought(text: str) -> Thought:
+    thought, _, final = text.partition(tags.THOUGHT_CLOSE)
+    return Thought(thought, final, extract_answer(final or thought) or final.strip())
+
+
+def after_thought(text: str) -> str:
+    """What a model writes for others: all of it, or what follows its thought."""
+    return text.rpartition(tags.THOUGHT_CLOSE)[2].strip()
+
+
+def thought_limit(s: ProgramState, max_tokens: int | None) -> int:
+    """Tokens of a whole thought: as given, the model's own limit, or the paper's 36,000."""
+    return max_tokens or getattr(s.stream_executor.backend, "max_sequential_tokens", None) or MAX_NEW_TOKENS

@@ -18,7 +18,6 @@ released code does.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate, count
@@ -28,8 +27,9 @@ from typing import Literal
 from sglang.lang.interpreter import ProgramState, ProgramStateGroup
 
 from programs.calls import Branch, Clock, Watch, Written, collect, pump, style_for, submit
+from programs.forks import branch_seed, end
 from programs.program import program
-from programs.straggler import StragglerPolicy, abort, finished, wait_for_siblings
+from programs.straggler import StragglerPolicy, wait_for_siblings
 from sprint_sgl import tags
 from sprint_sgl.answers import extract_answer
 from sprint_sgl.errors import BadInput, ProgramFailed
@@ -90,7 +90,6 @@ def sprint_program(
         launch=launch,
     )
     s["answer"] = extract_answer(trajectory.final_answer) or trajectory.final_answer
-    s["trajectory"] = trajectory
     return trajectory
 
 
@@ -141,7 +140,7 @@ class _Round:
                 if self.launch == "eager":
                     self._launch(plan)
         except BaseException:
-            _end(plan.forks)
+            end(plan.forks)
             raise
         self._launch(plan)
         return plan
@@ -213,7 +212,7 @@ class _Round:
                 pumping.join()
             return executions
         finally:
-            _end(plan.forks)
+            end(plan.forks)
 
     def _execution(self, plan: _Plan, j: int, cancelled: bool) -> Execution:
         group, name = plan.forks[j - 1], _name(plan.stage, j)
@@ -245,19 +244,6 @@ class _Round:
 def _name(stage: int, prompt: int) -> str:
     """The variable of an executor's text; one name a stage and prompt, so that a join never overwrites."""
     return f"execution_{stage}.{prompt}"
-
-
-def _end(groups: Sequence[ProgramStateGroup]) -> None:
-    """Ends forks for good: one that is left would keep its thread, and the process, alive."""
-    for group in groups:
-        if not finished(group):
-            abort(group)
-        group[0].stream_executor.end()
-
-
-def branch_seed(seed: int | None, stage: int, prompt: int) -> int | None:
-    """Another seed for each executor, so that siblings with alike prompts do not draw alike."""
-    return None if seed is None else (seed * 1_000_003 + stage * 1009 + prompt) % 2**31
 
 
 def discarded_tokens(written: Written, kept_characters: int) -> int:

@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 from sglang.lang.backend.base_backend import BaseBackend
+from sglang.lang.chat_template import ChatTemplate, get_chat_template_by_model_path
 from sglang.lang.interpreter import StreamExecutor
 from sglang.lang.ir import SglSamplingParams
 
@@ -70,6 +71,10 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
 
     def get_model_name(self) -> str:
         return str(self.model_info["model_path"])
+
+    def get_chat_template(self) -> ChatTemplate:
+        """By the model's name, as SGLang's own endpoint does."""
+        return get_chat_template_by_model_path(self.get_model_name())
 
     def close(self) -> None:
         """Stops our requests on the server, which frees the threads that wait for them, and closes all connections."""
@@ -149,7 +154,8 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
 
     def _read_notes(self) -> None:
         notes = model_notes(self.get_model_name())
-        self.prompt_style: str = notes.get("prompt_style", DEFAULT_PROMPT_STYLE)
+        self.trained_style: str | None = notes.get("prompt_style")
+        self.prompt_style = self.trained_style or DEFAULT_PROMPT_STYLE
         self.max_new_tokens: int | None = notes.get("max_new_tokens")
         self.max_sequential_tokens: int | None = notes.get("max_sequential_tokens")
 
@@ -220,7 +226,8 @@ def _body(s: StreamExecutor, sampling_params: SglSamplingParams) -> Meta:
     params = sampling_params.to_srt_kwargs() | {"skip_special_tokens": True, "spaces_between_special_tokens": False}
     if (seed := getattr(s, "sampling_seed", None)) is not None:
         params["sampling_seed"] = seed
-    return {"text": s.text_, "sampling_params": params, "rid": getattr(s, "request_id", None) or uuid.uuid4().hex}
+    body = {"text": s.text_, "sampling_params": params, "rid": getattr(s, "request_id", None) or uuid.uuid4().hex}
+    return body | ({"return_logprob": True} if getattr(s, "return_logprob", False) else {})
 
 
 def _renamed(body: Meta | None, attempt: int) -> Meta | None:

@@ -49,6 +49,10 @@ class RepairKind(StrEnum):
     """An executor of a run failed, and the run's policy is to mark it."""
     FORCED_ANSWER = "forced_answer"
     """A run came to its last stage, where the answer's tag is written for the planner."""
+    NO_POINTS = "no_points"
+    """A skeleton is no numbered list: what was written in its place is the solution."""
+    UNREAD_SCORE = "unread_score"
+    """A score is no number from 1 to 10: it counts as the lowest."""
 
 
 def merge_repairs(*repairs: Repairs) -> Repairs:

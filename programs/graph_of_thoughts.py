@@ -1,0 +1,73 @@
+"""Graph-of-Thoughts: attempts are made, marked, merged, marked again and refined (Besta et al.; Table 1).
+
+    attempts -> marks -> the best merged in several ways -> marks -> the best refined, which is the answer
+
+What sets it apart from a tree is the merge: a thought with several parents.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from string import Template
+
+from sglang.lang.interpreter import ProgramState
+
+from programs.calls import Branch, Clock, Watch, call, chat, opening_for
+from programs.forks import barrier_stage, cut_off, fan_out
+from programs.program import program
+from programs.scoring import score
+from programs.sequential import after_thought, thought_limit
+from sprint_sgl import tags
+from sprint_sgl.answers import extract_answer
+from sprint_sgl.errors import BadInput
+from sprint_sgl.question import checked_question
+from sprint_sgl.trajectory import Trajectory
+
+PROMPTS = Path(__file__).parent / "prompts" / "graph_of_thoughts"
+MERGE, REFINE = (Template((PROMPTS / f"{name}.txt").read_text()) for name in ("merge", "refine"))
+
+
+@program
+def graph_of_thoughts_program(
+    s: ProgramState,
+    question: str,
+    attempts: int = 5,
+    keep: int = 3,
+    merges: int = 2,
+    prompt_style: str | None = None,
+    seed: int | None = None,
+    watch: Watch | None = None,
+) -> Trajectory:
+    """Answers the question from `attempts` whole solutions, of which the best `keep` are merged `merges` times."""
+    question, clock = checked_question(question), Clock()
+    if min(attempts, keep, merges) < 1:
+        raise BadInput(f"attempts, keep and merges must be at least 1, got {attempts}, {keep} and {merges}")
+    opened = [opening_for(s, question, prompt_style)] * attempts
+    first = fan_out(s, 1, opened, clock, max_tokens=thought_limit(s, None), seed=seed, watch=watch)
+    solutions = [after_thought(each.text) for each in first]
+    marks = score(s, 2, question, solutions, clock, seed, watch)
+
+    listed = "\n\n".join(f"Attempt {n}:\n{solutions[k]}" for n, k in enumerate(marks.best(keep), 1))
+    merge = [chat(s, MERGE.substitute(question=question, attempts=listed))] * merges
+    merged = fan_out(s, 3, merge, clock, seed=seed, watch=watch)
+    candidates = [after_thought(each.text) for each in merged]
+    marks_of_merged = score(s, 4, question, candidates, clock, seed, watch)
+
+    s += chat(s, REFINE.substitute(question=question, attempt=candidates[marks_of_merged.best(1)[0]]))
+    refined = call(s, "refined", Branch(5), clock, watch, seed=seed)
+    final = after_thought(refined.text)
+    s["answer"] = extract_answer(final) or ""
+    return Trajectory(
+        question,
+        (
+            barrier_stage([f"Attempt {k}" for k in range(1, attempts + 1)], first),
+            marks.stage,
+            barrier_stage([f"Merge {k}" for k in range(1, merges + 1)], merged),
+            marks_of_merged.stage,
+        ),
+        final_answer=final,
+        answer_calls=(refined.call,),
+        repairs=tags.merge_repairs(cut_off([*first, *merged, refined]), marks.repairs, marks_of_merged.repairs),
+        seconds=round(clock.now(), 6),
+        launch="barrier",
+    )

@@ -1,0 +1,87 @@
+"""Parallel sampling with self-consistency: many whole thoughts side by side, the answer that most of them share.
+
+Paper, section 4.1 and appendix A.5: 20 samples at temperature 0.3. Answers are counted by what they mean, not by
+how they are written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sglang.lang.interpreter import ProgramState
+
+from programs.calls import Clock, Watch, Written, opening_for
+from programs.forks import barrier_stage, cut_off, fan_out
+from programs.program import program
+from programs.sequential import read_thought, thought_limit
+from sprint_sgl.answers import same_answer
+from sprint_sgl.errors import BadInput
+from sprint_sgl.question import checked_question
+from sprint_sgl.trajectory import Trajectory
+
+
+@program
+def self_consistency_program(
+    s: ProgramState,
+    question: str,
+    samples: int = 20,
+    prompt_style: str | None = None,
+    max_tokens: int | None = None,
+    seed: int | None = None,
+    watch: Watch | None = None,
+) -> Trajectory:
+    """Answers the question `samples` times and takes the majority; of equal shares the one found first."""
+    clock = Clock()
+    written = sampled(s, question, samples, prompt_style, max_tokens, seed, watch, clock)
+    return settle(s, question, written, majority([read_thought(each.text).answer for each in written]), clock)
+
+
+def sampled(
+    s: ProgramState,
+    question: str,
+    samples: int,
+    prompt_style: str | None,
+    max_tokens: int | None,
+    seed: int | None,
+    watch: Watch | None,
+    clock: Clock,
+    *,
+    logprobs: bool = False,
+) -> list[Written]:
+    """Independent answers to one question, side by side. Raises BadInput for fewer than one."""
+    if samples < 1:
+        raise BadInput(f"samples must be at least 1, got {samples}")
+    s += opening_for(s, checked_question(question), prompt_style)
+    limit = thought_limit(s, max_tokens)
+    contexts = [s.text()] * samples
+    return fan_out(s, 1, contexts, clock, max_tokens=limit, seed=seed, watch=watch, logprobs=logprobs)
+
+
+def settle(s: ProgramState, question: str, written: Sequence[Written], winner: int, clock: Clock) -> Trajectory:
+    """The trajectory of samples of which one is the answer."""
+    s += written[winner].text
+    thought = read_thought(written[winner].text)
+    s["answer"] = thought.answer
+    return Trajectory(
+        question,
+        (barrier_stage([f"Sample {k}" for k in range(1, len(written) + 1)], written),),
+        final_answer=thought.final,
+        repairs=cut_off(written),
+        seconds=round(clock.now(), 6),
+        launch="barrier",
+    )
+
+
+def majority(answers: Sequence[str]) -> int:
+    """Which answer stands for the largest class of equivalent ones, from 0; an empty one counts for none."""
+    classes: list[list[int]] = []
+    for k, answer in enumerate(answers):
+        if not answer:
+            continue
+        for same in classes:
+            if same_answer(answer, answers[same[0]]):
+                same.append(k)
+                break
+        else:
+            classes.append([k])
+    return max(classes, key=len, default=[0])[0]

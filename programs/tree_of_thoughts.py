@@ -1,0 +1,70 @@
+"""Tree-of-Thoughts: a breadth-first search over single steps that the model proposes and marks (Yao et al.; Table 1).
+
+A level proposes `branches` next steps of each path, marks all of them, and keeps the best `keep`. The shape of the
+search is fixed in advance, which is what the paper's Table 1 calls not adaptive.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from string import Template
+
+from sglang.lang.interpreter import ProgramState
+
+from programs.calls import Branch, Clock, Watch, call, chat
+from programs.forks import barrier_stage, cut_off, fan_out
+from programs.program import program
+from programs.scoring import score
+from programs.sequential import after_thought
+from sprint_sgl import tags
+from sprint_sgl.answers import extract_answer
+from sprint_sgl.errors import BadInput
+from sprint_sgl.question import checked_question
+from sprint_sgl.trajectory import Stage, Trajectory
+
+PROMPTS = Path(__file__).parent / "prompts" / "tree_of_thoughts"
+PROPOSE, ANSWER = (Template((PROMPTS / f"{name}.txt").read_text()) for name in ("propose", "answer"))
+NO_STEPS = "(none)"
+
+
+@program
+def tree_of_thoughts_program(
+    s: ProgramState,
+    question: str,
+    depth: int = 3,
+    branches: int = 3,
+    keep: int = 2,
+    seed: int | None = None,
+    watch: Watch | None = None,
+) -> Trajectory:
+    """Answers the question from the best path of `depth` steps."""
+    question, clock = checked_question(question), Clock()
+    if min(depth, branches, keep) < 1:
+        raise BadInput(f"depth, branches and keep must be at least 1, got {depth}, {branches} and {keep}")
+    paths: list[str] = [""]
+    stages: list[Stage] = []
+    repairs: list[tags.Repairs] = []
+    for level in range(1, depth + 1):
+        parents = [path for path in paths for _ in range(branches)]
+        contexts = [chat(s, PROPOSE.substitute(question=question, steps=path or NO_STEPS)) for path in parents]
+        written = fan_out(s, 2 * level - 1, contexts, clock, seed=seed, watch=watch)
+        stages.append(barrier_stage([f"Propose step {level}"] * len(parents), written))
+        steps = zip(parents, (after_thought(each.text) for each in written), strict=True)
+        grown = list(dict.fromkeys(f"{path}\n{step}".strip() for path, step in steps))
+        scored = score(s, 2 * level, question, grown, clock, seed, watch)
+        stages.append(scored.stage)
+        repairs += [cut_off(written), scored.repairs]
+        paths = [grown[k] for k in scored.best(keep)]
+    s += chat(s, ANSWER.substitute(question=question, steps=paths[0] or NO_STEPS))
+    written_answer = call(s, "answer_text", Branch(2 * depth + 1), clock, watch, seed=seed)
+    final = after_thought(written_answer.text)
+    s["answer"] = extract_answer(final) or ""
+    return Trajectory(
+        question,
+        tuple(stages),
+        final_answer=final,
+        answer_calls=(written_answer.call,),
+        repairs=tags.merge_repairs(*repairs, cut_off([written_answer])),
+        seconds=round(clock.now(), 6),
+        launch="barrier",
+    )
