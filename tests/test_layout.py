@@ -35,10 +35,10 @@ def imported(source: Path) -> set[str]:
 
 
 def config_names(source: Path) -> Iterator[str]:
-    """The literal `config_name=` arguments of a file's calls."""
-    for node in ast.walk(tree_of(source)):
-        if isinstance(node, ast.keyword) and node.arg == "config_name" and isinstance(node.value, ast.Constant):
-            yield str(node.value.value)
+    """The names of primary configs in calls of `entry_point`."""
+    for node in ast.walk(ast.parse((ROOT / source).read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "entry_point":
+            yield ast.literal_eval(node.args[0])
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=str)
