@@ -1,269 +1,229 @@
-"""SPRINT against the sequential model on held-out Countdown problems: accuracy, tokens, wall clock.
+"""Methods on a task, on one runtime: accuracy, tokens, wall clock.
 
-    python -m programs.bench out=work/bench problems=300
+    sprint-sgl bench task=countdown task.problems=300 program=sprint against=[sequential] out=work/bench
 
-Both models take turns on one runtime, block by block, so that the machine's moods meet both. Each
-question's record is written as it finishes; a run that is started again goes on where it stopped.
+Each question's record is written as it finishes; a run that is started again goes on where it stopped. A sweep keeps
+the runtime between its jobs, and each job's records in a folder of its own below `out`.
 """
 
 from __future__ import annotations
 
 import json
-import random
-import statistics
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from rich import box
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import MISSING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
-from programs.program import TEMPERATURE
-from programs.sequential import sequential_program
-from programs.sprint import LAUNCHES, MAX_STAGES, sprint_program
-from sprint_sgl.answers import check_countdown
+from programs.judging import VERDICTS, judge, judged
+from programs.methods import Method, method_of, named_method
+from programs.records import RECORDS, Record, read_records
+from programs.resident import resident
+from programs.runner import Ask, Rate, Work, run, write_failures
+from programs.tables import comparison
 from sprint_sgl.console import screen
-from sprint_sgl.countdown import Problem, problems
-from sprint_sgl.endpoint import Endpoint
-from sprint_sgl.errors import BadInput
-from sprint_sgl.runtime import DEFAULT_BASELINE, DEFAULT_MODEL, connect, launch, resolve_model
-from sprint_sgl.settings import entry_point
-from sprint_sgl.show import critical_path
-from sprint_sgl.trajectory import Trajectory
+from sprint_sgl.errors import BadInput, RequestFailed
+from sprint_sgl.files import whole_file
+from sprint_sgl.provenance import commit, versions, weight_digests
+from sprint_sgl.runtime import resolve_model
+from sprint_sgl.settings import entry_point, made
+from sprint_sgl.tasks.task import Question, Task
 
-SIZES = (3, 4)
-METHODS = ("sprint", "sequential")
-SPLITS = ("held_out", "train")
-MAY_CHANGE = {"out", "methods", "problems", "numbers", "block", "url"}  # between two runs into one folder
+MAY_CHANGE = {"out", "against", "limit", "samples", "block", "url", "task.problems"}  # between two starts in one folder
+APART = ("model.", "judge")  # weights are compared themselves, verdicts are kept apart
+PACKAGES = ("sprint-sgl", "sglang", "torch", "transformers", "math-verify")
 
 
 @dataclass
 class Config:
     """What is compared, on what, and how.
 
-    out           one JSON line a question and method; started again, it goes on where it stopped
-    methods       sprint, sequential or both
-    problems      of each size in `numbers`, by seed
-    split         held_out, or train: problems that training rows may be made of
-    concurrency   questions at a time; wall clock is comparable at 1
-    block         questions between two changes of the model
-    sprint, sequential   the two models: shipped names, folders or hub ids
-    runtime       a name in conf/runtime; None is the GPU's where there is one, else the CPU's
-    url           or a server that runs already, whose weights are swapped
+    task, program, model   names in conf/task, conf/program and conf/model
+    against         other programs, as their files have them, that take turns with `program`
+    out             the run's folder; started again, it goes on where it stopped
+    limit           questions of the task, the first ones
+    samples         of each question; accuracy is their mean (pass@1)
+    temperature     the program's own, if not given
+    max_new_tokens  of each call; the model's own limit, or the paper's 8,000
+    concurrency     questions at a time; wall clock is comparable at 1
+    block           questions between two changes of the method
+    seed            honoured by runtimes with deterministic inference
+    runtime         a name in conf/runtime; None is the GPU's where there is one, else the CPU's
+    url             or a server that runs already, whose weights are swapped
+    judge           grades answers that the rules cannot read (conf/judge)
     """
 
+    task: Any = MISSING
+    program: Any = MISSING
+    model: dict[str, str | None] = MISSING
+    judge: Any = None
+    against: list[str] = field(default_factory=list)
     out: str = "work/bench"
-    methods: list[str] = field(default_factory=lambda: list(METHODS))
-    problems: int = 300
-    split: str = "held_out"
-    numbers: list[int] = field(default_factory=lambda: [3, 4])
-    seed: int = 7
-    temperature: float = TEMPERATURE
-    launch: str = "eager"
-    max_stages: int = MAX_STAGES
+    limit: int | None = None
+    samples: int = 1
+    temperature: float | None = None
+    max_new_tokens: int | None = None
     concurrency: int = 1
     block: int = 25
-    sprint: str = DEFAULT_MODEL
-    sequential: str = DEFAULT_BASELINE
+    seed: int | None = None
     runtime: str | None = None
     url: str | None = None
 
-
-@dataclass(frozen=True)
-class Record:
-    """One question answered by one method."""
-
-    method: str
-    numbers: tuple[int, ...]
-    target: int
-    answer: str
-    correct: bool
-    reason: str
-    trajectory: Trajectory
-
     @property
-    def key(self) -> tuple[str, tuple[int, ...], int]:
-        return self.method, self.numbers, self.target
+    def folder(self) -> Path:
+        """`out`, or in a sweep the folder below it that the swept values name."""
+        hydra = HydraConfig.get() if HydraConfig.initialized() else None
+        swept = hydra.job.override_dirname if hydra and hydra.mode == RunMode.MULTIRUN else ""
+        return Path(self.out, swept)
 
-    def to_json(self) -> str:
-        row = {name: getattr(self, name) for name in ("method", "numbers", "target", "answer", "correct", "reason")}
-        return json.dumps(row | {"trajectory": self.trajectory.to_dict()})
-
-    @staticmethod
-    def from_json(line: str) -> Record:
-        row = json.loads(line)
-        trajectory = Trajectory.from_dict(row.pop("trajectory"))
-        return Record(**row | {"numbers": tuple(row["numbers"]), "trajectory": trajectory})
-
-
-def chosen(size: int, count: int, seed: int, split: str = "held_out") -> list[Problem]:
-    """That many problems of the split, the same for the same seed; no training run has seen one that is held out."""
-    wanted = split == "held_out"
-    return list(islice((problem for problem in problems(size, seed) if problem.held_out == wanted), count))
-
-
-def answer(problem: Problem, method: str, config: Config) -> Record:
-    """One question through one method on the default backend."""
-    if method == "sprint":
-        options: dict[str, Any] = {"max_stages": config.max_stages, "launch": config.launch}
-        run = sprint_program.run(problem.question, temperature=config.temperature, **options)
-    else:
-        run = sequential_program.run(problem.question, temperature=config.temperature)
-    verdict = check_countdown(run["answer"], problem.numbers, problem.target)
-    return Record(
-        method, problem.numbers, problem.target, run["answer"], verdict.correct, verdict.reason, run.trajectory
-    )
-
-
-def read_records(path: Path) -> list[Record]:
-    """The finished records; a last line that was cut off by an interruption is dropped from the file."""
-    if not path.exists():
-        return []
-    lines = path.read_text().splitlines(keepends=True)
-    if lines and not lines[-1].endswith("\n"):
-        path.write_text("".join(lines := lines[:-1]))
-    return [Record.from_json(line) for line in lines]
-
-
-def blocks(config: Config, done: set[tuple[str, tuple[int, ...], int]]) -> Iterator[tuple[str, list[Problem]]]:
-    """What is left to do: blocks of problems, each for the methods in turn."""
-    for size in config.numbers:
-        asked = chosen(size, config.problems, config.seed, config.split)
-        for start in range(0, len(asked), config.block):
-            for method in config.methods:
-                block = [p for p in asked[start : start + config.block] if (method, p.numbers, p.target) not in done]
-                if block:
-                    yield method, block
-
-
-def measure(config: Config, endpoint: Endpoint, path: Path, console: Console) -> list[Record]:
-    """Runs what is missing and returns the records of the problems that were asked for."""
-    asked = (p for size in config.numbers for p in chosen(size, config.problems, config.seed, config.split))
-    wanted = {(p.numbers, p.target) for p in asked}
-    records = [record for record in read_records(path) if (record.numbers, record.target) in wanted]
-    work = list(blocks(config, {record.key for record in records}))
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress, path.open("a") as file:
-        task = progress.add_task("running", total=sum(len(block) for _, block in work))
-        for method, block in work:
-            endpoint.load_weights(resolve_model(config.sprint if method == "sprint" else config.sequential))
-            endpoint.warm_up()
-            with ThreadPoolExecutor(config.concurrency) as pool:
-                for record in pool.map(lambda problem, method=method: answer(problem, method, config), block):
-                    file.write(record.to_json() + "\n")
-                    file.flush()
-                    records.append(record)
-                    progress.update(task, advance=1, description=_so_far(records))
-    return records
-
-
-def _so_far(records: Sequence[Record]) -> str:
-    right = {m: [r.correct for r in records if r.method == m] for m in METHODS}
-    return "  ".join(f"{m} {statistics.mean(r):.0%}" for m, r in right.items() if r)
-
-
-def interval(values: Sequence[float], draws: int = 2000, seed: int = 0) -> tuple[float, float]:
-    """95 % bootstrap interval of the mean."""
-    rng = random.Random(seed)
-    means = sorted(statistics.fmean(rng.choices(values, k=len(values))) for _ in range(draws))
-    return means[int(0.025 * draws)], means[int(0.975 * draws)]
-
-
-def table(records: Sequence[Record], config: Config) -> Table:
-    """One line a size and method; under each pair how SPRINT compares."""
-    title = f"temperature {config.temperature:g}, {config.launch} launch, {config.concurrency} question(s) at a time"
-    result = Table(title=title, box=box.SIMPLE_HEAD)
-    names = ("numbers", "method", "problems", "correct", "sequential tokens", "total tokens")
-    for name in (*names, "cached prefix", "seconds (median)", "repaired"):
-        result.add_column(name, justify="left" if name == "method" else "right")
-    for size in config.numbers:
-        group = {m: [r for r in records if r.method == m and len(r.numbers) == size] for m in METHODS}
-        for method, rows in group.items():
-            if rows:
-                result.add_row(str(size), method, *_figures(rows))
-        if all(group.values()):
-            result.add_row("", "ratio", "", *_ratios(group["sprint"], group["sequential"]), style="bold")
-    return result
-
-
-def _figures(rows: Sequence[Record]) -> tuple[str, ...]:
-    low, high = interval([float(r.correct) for r in rows])
-    trajectories = [r.trajectory for r in rows]
-    return (
-        str(len(rows)),
-        f"{statistics.fmean(r.correct for r in rows):.1%} ({low:.0%}-{high:.0%})",
-        f"{statistics.fmean(map(critical_path, trajectories)):.0f}",
-        f"{statistics.fmean(t.total_tokens for t in trajectories):.0f}",
-        f"{statistics.fmean(t.cached_share for t in trajectories):.0%}",
-        f"{statistics.median(t.seconds for t in trajectories):.2f}",
-        f"{statistics.fmean(bool(t.repairs) for t in trajectories):.1%}",
-    )
-
-
-def _ratios(sprint: Sequence[Record], sequential: Sequence[Record]) -> tuple[str, ...]:
-    def mean(rows: Sequence[Record], value: Any) -> float:
-        return statistics.fmean(value(row.trajectory) for row in rows)
-
-    def ratio(value: Any) -> str:
-        return f"{mean(sprint, value) / mean(sequential, value):.2f}"
-
-    points = 100 * (statistics.fmean(r.correct for r in sprint) - statistics.fmean(r.correct for r in sequential))
-    seconds = statistics.median(r.trajectory.seconds for r in sprint) / statistics.median(
-        r.trajectory.seconds for r in sequential
-    )
-    return f"{points:+.1f} points", ratio(critical_path), ratio(lambda t: t.total_tokens), "", f"{seconds:.2f}", ""
+    def weights(self, method: str) -> str:
+        """Whose weights that method runs on. Raises BadInput where the model names none."""
+        named = self.model.get(method) or self.model.get("default")
+        if not named:
+            raise BadInput(f"no weights for {method}: give model.{method}=... or model.default=...")
+        return named
 
 
 def check(config: Config) -> None:
     """Refuses what cannot be run before anything starts. Raises BadInput."""
-    for name in ("problems", "concurrency", "block", "max_stages"):
-        if getattr(config, name) < 1:
-            raise BadInput(f"{name} must be at least 1, got {getattr(config, name)}")
-    if config.launch not in LAUNCHES:
-        raise BadInput(f"launch must be one of {', '.join(LAUNCHES)}, got {config.launch!r}")
-    if config.split not in SPLITS:
-        raise BadInput(f"split must be one of {', '.join(SPLITS)}, got {config.split!r}")
-    if sorted(config.methods) not in (["sprint"], ["sequential"], sorted(METHODS)):
-        raise BadInput(f"methods must be of {', '.join(METHODS)}, each once, got {config.methods}")
-    if unknown := [size for size in config.numbers if size not in SIZES]:
-        raise BadInput(f"numbers={unknown[0]}: Countdown has problems of {' or '.join(map(str, SIZES))} numbers")
-    for model in (config.sprint, config.sequential):
-        resolve_model(model)
+    for name in ("limit", "samples", "concurrency", "block", "max_new_tokens"):
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise BadInput(f"{name} must be at least 1, got {value}")
+
+
+def methods_of(config: Config) -> list[Method]:
+    """The program and those it is compared with. Raises BadInput for one that is named twice."""
+    found = [method_of(config.program), *map(named_method, config.against)]
+    names = [method.name for method in found]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise BadInput(f"{twice} is compared with itself: name each program once in program= and against=")
+    return found
+
+
+def questions_of(task: Task, limit: int | None) -> list[Question]:
+    """Raises BadInput for none, and for two of one id."""
+    found = list(islice(task.questions(), limit))
+    if not found:
+        raise BadInput("the task has no questions")
+    ids = [question.id for question in found]
+    if len(set(ids)) < len(ids):
+        twice = next(id for id in ids if ids.count(id) > 1)
+        raise BadInput(f"two questions have the id {twice!r}: records are told apart by it")
+    return found
+
+
+def claim(folder: Path, config: Config, methods: Sequence[Method]) -> None:
+    """Keeps in run.json what the run is made by. Raises BadInput if records there were made in another way."""
+    path, settings = folder / "run.json", asdict(config)
+    before = json.loads(path.read_text()) if path.is_file() and (folder / RECORDS).is_file() else None
+    if before:
+        then, now = flat(before["settings"]), flat(settings)
+        for key in sorted((then.keys() | now.keys()) - MAY_CHANGE):
+            if then.get(key) != now.get(key) and not key.startswith(APART):
+                made_with = f"{key}={then.get(key)}, not {now.get(key)}"
+                raise BadInput(f"{folder} holds records of {made_with}: choose another out=FOLDER")
+    weights = {method.name: resolve_model(config.weights(method.name)) for method in methods}
+    digests = {name: weight_digests(Path(model)) for name, model in weights.items()}
+    if before:
+        for name in digests.keys() & before["weights"].keys():
+            if digests[name] != before["weights"][name]["files"]:
+                raise BadInput(f"{folder} holds records of other weights for {name}: choose another out=FOLDER")
+    folder.mkdir(parents=True, exist_ok=True)
+    found = {
+        "settings": settings,
+        "methods": {method.name: dict(method.settings) for method in methods},
+        "weights": {name: {"model": model, "files": digests[name]} for name, model in weights.items()},
+        "versions": versions(PACKAGES),
+        "commit": commit(),
+    }
+    with whole_file(path) as file:
+        json.dump(found, file, indent=2)
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
+
+
+def bench(config: Config, console: Console) -> list[Record]:
+    """Runs what is missing, prints the comparison and writes it beside the records; returns those asked for.
+
+    Raises RequestFailed at the end for questions that could not be asked, RuntimeUnavailable where the runtime is gone.
+    """
+    check(config)
+    task, methods, folder = made(config.task, "task"), methods_of(config), config.folder
+    grader = made(config.judge, "judge") if config.judge else None
+    asks = [Ask(each, sample) for each in questions_of(task, config.limit) for sample in range(config.samples)]
+    claim(folder, config, methods)
+    work = Work(
+        task,
+        methods,
+        config.weights,
+        asks,
+        config.temperature,
+        config.max_new_tokens,
+        config.seed,
+        config.concurrency,
+        config.block,
+    )
+    wanted = {(method.name, ask.question.id, ask.sample) for method in methods for ask in asks}
+    records = [record for record in read_records(folder / RECORDS) if record.key in wanted]
+    done = {record.key for record in records}
+    with keeping(folder / RECORDS, records, len(wanted), console) as keep:
+        failures = run(work, resident(config.runtime, config.url), done, keep)
+    write_failures(folder / "failures.jsonl", failures)
+    if grader:
+        judge(records, grader, folder / VERDICTS)
+    records = judged(records, folder / VERDICTS)
+    console.print(comparison(records, [method.name for method in methods]))
+    with (folder / "table.txt").open("w") as file:
+        Console(file=file, width=160).print(comparison(records, [method.name for method in methods]))
+    if failures:
+        raise RequestFailed(
+            f"{len(failures)} of {len(wanted)} could not be asked, the first: {failures[0].error}; all are in "
+            f"{folder / 'failures.jsonl'}, and are asked again when the run is started again"
+        )
+    return records
+
+
+@contextmanager
+def keeping(path: Path, records: list[Record], total: int, console: Console) -> Iterator[Any]:
+    """A function that writes a record, adds it to `records` and moves the progress bar."""
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console) as progress, path.open("a") as file:
+        bar, rate = progress.add_task("starting", total=total, completed=len(records)), Rate()
+
+        def keep(record: Record) -> None:
+            file.write(record.to_json() + "\n")
+            file.flush()
+            records.append(record)
+            progress.update(bar, advance=1, description=f"{accuracies(records)}  {rate.add(record):,.0f} tokens/s")
+
+        yield keep
+
+
+def accuracies(records: Sequence[Record]) -> str:
+    """So far, by method."""
+    right: dict[str, list[bool]] = {}
+    for record in records:
+        right.setdefault(record.method, []).append(record.correct)
+    return "  ".join(f"{name} {sum(found) / len(found):.0%}" for name, found in right.items())
 
 
 @entry_point("bench", Config)
 def main(config: Config) -> None:
-    check(config)
-    compare(config, screen())
-
-
-def claim(out: Path, config: Config) -> None:
-    """Keeps the config in the folder. Raises BadInput if records there were made with another one."""
-    path, current = out / "config.json", asdict(config)
-    if path.is_file() and (out / "records.jsonl").is_file():
-        before = asdict(Config()) | json.loads(path.read_text())
-        for key in current.keys() - MAY_CHANGE:
-            if before.get(key) != current[key]:
-                made = f"{key}={before.get(key)}, not {key}={current[key]}"
-                raise BadInput(f"{out} holds records of {made}: choose another out=FOLDER")
-    out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(current, indent=2) + "\n")
-
-
-def compare(config: Config, console: Console) -> None:
-    """Runs what is missing of the comparison, prints its table and writes it beside the records."""
-    out = Path(config.out)
-    claim(out, config)
-    with connect(config.url) if config.url else launch(config.sprint, runtime=config.runtime) as endpoint:
-        records = measure(config, endpoint, out / "records.jsonl", console)
-    console.print(table(records, config))
-    with (out / "table.txt").open("w") as file:
-        Console(file=file, width=140).print(table(records, config))
+    bench(config, screen())
 
 
 if __name__ == "__main__":

@@ -124,9 +124,9 @@ def _experiment(module: str, context: typer.Context) -> None:
 
 @app.command(context_settings=EXPERIMENT)
 def bench(context: typer.Context) -> None:
-    """Compare SPRINT with the sequential model on held-out problems (Hydra overrides).
+    """Run methods on a benchmark task: accuracy, tokens, wall clock (Hydra overrides).
 
-    [dim]sprint-sgl bench problems=300 numbers=[3,4] out=work/bench[/dim]
+    [dim]sprint-sgl bench task=countdown task.problems=300 program=sprint against=[sequential] out=work/bench[/dim]
     """
     _experiment("programs.bench", context)
 

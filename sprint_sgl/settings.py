@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 import hydra
 from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException, InstantiationException, OverrideParseException
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
@@ -72,3 +73,13 @@ def said_by_hydra(error: Exception) -> str:
         said += f": {str(cause).partition(chr(10))[0]}"
     head, *listed = (line.strip() for line in said.splitlines() if line.strip())
     return f"{head}. {' '.join(listed[:1])} {', '.join(listed[1:])}".strip() if listed else head
+
+
+def made(node: Any, key: str) -> Any:
+    """The object that a config names as `_target_`. Raises BadInput where it refuses its values."""
+    try:
+        return instantiate(node, _convert_="object")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, BadInput):
+            raise error.__cause__ from error
+        raise BadInput(f"{key}: {str(error.__cause__ or error).partition(chr(10))[0]}") from error

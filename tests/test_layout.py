@@ -36,7 +36,7 @@ def imported(source: Path) -> set[str]:
 
 def config_names(source: Path) -> Iterator[str]:
     """The names of primary configs in calls of `entry_point`."""
-    for node in ast.walk(ast.parse((ROOT / source).read_text())):
+    for node in ast.walk(tree_of(source)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "entry_point":
             yield ast.literal_eval(node.args[0])
 

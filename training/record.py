@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from sprint_sgl.files import file_digest
+from sprint_sgl.provenance import commit, versions, weight_digests
 
 PACKAGES = ("sprint-sgl", "ms-swift", "deepspeed", "transformers", "torch")
 CURVES = {
@@ -19,34 +18,17 @@ CURVES = {
     "learning_rate": "learning rate",
     "tokens_per_second": "tokens/s",
 }
-ROOT = Path(__file__).parents[1]
 
 
 def record(settings: Mapping[str, Any], model: Path, data: Sequence[Path]) -> dict[str, Any]:
     """What makes a run repeatable, as plain values. A model on the hub has no weights here."""
     return {
         "settings": dict(settings),
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": versions(PACKAGES),
         "commit": commit(),
-        "weights": {path.name: file_digest(path) for path in sorted(model.glob("*.safetensors"))},
+        "weights": weight_digests(model),
         "data": {str(path): {"sha256": file_digest(path), "rows": _rows(path)} for path in data},
     }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
-def commit() -> str | None:
-    """The checkout's commit, with a + where files differ from it; None where this is no checkout."""
-    try:
-        words = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
-        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 def _rows(path: Path) -> int:

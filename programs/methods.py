@@ -1,0 +1,42 @@
+"""What can be compared: programs with their settings, one a file in conf/program/."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.utils import instantiate
+
+from programs.program import Program
+from sprint_sgl.errors import BadInput
+from sprint_sgl.settings import CONF
+
+
+@dataclass(frozen=True)
+class Method:
+    """A program whose arguments are set, under the name that records carry."""
+
+    name: str
+    program: Program
+    temperature: float
+    settings: Mapping[str, Any]
+
+
+def method_names() -> list[str]:
+    return sorted(path.stem for path in Path(CONF, "program").glob("*.yaml"))
+
+
+def method_of(settings: Mapping[str, Any]) -> Method:
+    """From a file's content, overrides included. Raises BadInput for an argument that the program does not have."""
+    arguments = {key: value for key, value in settings.items() if key not in ("name", "temperature")}
+    return Method(settings["name"], instantiate(arguments), settings["temperature"], dict(settings))
+
+
+def named_method(name: str) -> Method:
+    """As its file has it. Raises BadInput with the names that there are."""
+    if name not in method_names():
+        raise BadInput(f"unknown program {name!r}; known: {', '.join(method_names())}")
+    return method_of(yaml.safe_load(Path(CONF, "program", f"{name}.yaml").read_text()))

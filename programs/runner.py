@@ -1,0 +1,146 @@
+"""Runs methods on a task: block by block in turns, so that the machine's moods meet all of them alike."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from programs.methods import Method
+from programs.records import Key, Record
+from programs.resident import Resident
+from sprint_sgl.errors import SprintError
+from sprint_sgl.tasks.task import Question, Task
+
+
+@dataclass(frozen=True)
+class Ask:
+    question: Question
+    sample: int = 0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A question that a method could not be asked, and why."""
+
+    method: str
+    id: str
+    sample: int
+    error: str
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be asked, of whom, and how; `weights` has a model for each method's name."""
+
+    task: Task
+    methods: Sequence[Method]
+    weights: Callable[[str], str]
+    asks: Sequence[Ask]
+    temperature: float | None = None
+    max_new_tokens: int | None = None
+    seed: int | None = None
+    concurrency: int = 1
+    block: int = 25
+
+    def left(self, done: set[Key]) -> Iterator[tuple[Method, list[Ask]]]:
+        """Blocks of what has not been done, each for the methods in turn."""
+        for start in range(0, len(self.asks), self.block):
+            for method in self.methods:
+                block = self.asks[start : start + self.block]
+                if asks := [ask for ask in block if (method.name, ask.question.id, ask.sample) not in done]:
+                    yield method, asks
+
+
+def run(work: Work, runtime: Resident, done: set[Key], keep: Callable[[Record], None]) -> list[Failure]:
+    """Asks what has not been done and hands every record over as it is finished; returns what could not be asked.
+
+    Raises RuntimeUnavailable where the runtime dies and does not come back.
+    """
+    failures: list[Failure] = []
+    for method, asks in work.left(done):
+        while asks:
+            runtime.load(work.weights(method.name))
+            failed = _side_by_side(work, method, asks, keep, runtime)
+            if failed and not runtime.answers():
+                runtime.revive()
+                asks = [ask for ask, _ in failed]
+                continue
+            failures += [Failure(method.name, ask.question.id, ask.sample, str(error)) for ask, error in failed]
+            break
+    return failures
+
+
+def _side_by_side(
+    work: Work, method: Method, asks: Sequence[Ask], keep: Callable[[Record], None], runtime: Resident
+) -> list[tuple[Ask, SprintError]]:
+    failed: list[tuple[Ask, SprintError]] = []
+    with ThreadPoolExecutor(work.concurrency) as pool:
+        futures = {pool.submit(answer, work, method, ask): ask for ask in asks}
+        try:
+            for future in as_completed(futures):
+                try:
+                    keep(future.result())
+                except SprintError as error:
+                    failed.append((futures[future], error))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            runtime.close()  # frees the threads that wait for it
+            raise
+    return failed
+
+
+def answer(work: Work, method: Method, ask: Ask) -> Record:
+    """One question through one method on the default backend. Raises SprintError where it could not be asked."""
+    question = ask.question
+    run = method.program.run(
+        question.text,
+        temperature=method.temperature if work.temperature is None else work.temperature,
+        max_new_tokens=work.max_new_tokens,
+        seed=sample_seed(work.seed, ask),
+    )
+    grade = work.task.grade(question, run["answer"])
+    return Record(
+        method.name,
+        question.id,
+        ask.sample,
+        question.group,
+        question.text,
+        question.gold,
+        run["answer"],
+        grade.correct,
+        grade.reason,
+        grade.read,
+        run.trajectory,
+    )
+
+
+def sample_seed(seed: int | None, ask: Ask) -> int | None:
+    """One seed a question and sample, the same in every order."""
+    if seed is None:
+        return None
+    digest = hashlib.sha256(f"{seed}-{ask.question.id}-{ask.sample}".encode()).digest()
+    return int.from_bytes(digest[:4]) % 2**31
+
+
+class Rate:
+    """Tokens a second since the first record."""
+
+    def __init__(self) -> None:
+        self._begun = time.monotonic()
+        self._tokens = 0
+
+    def add(self, record: Record) -> float:
+        self._tokens += record.trajectory.total_tokens
+        return self._tokens / max(time.monotonic() - self._begun, 1e-9)
+
+
+def write_failures(path: Path, failures: Sequence[Failure]) -> None:
+    """All of the last start; none leaves no file."""
+    path.unlink(missing_ok=True)
+    if failures:
+        path.write_text("".join(json.dumps(vars(failure)) + "\n" for failure in failures))

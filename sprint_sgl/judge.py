@@ -1,0 +1,55 @@
+"""An LLM that grades answers which rules cannot read (paper, appendix A.4: gpt-4o-mini), any OpenAI-compatible one."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from string import Template
+
+from openai import OpenAI, OpenAIError
+
+from sprint_sgl.errors import BadInput, RequestFailed
+from sprint_sgl.tasks.task import Question
+
+PROMPT = Template(Path(__file__).with_name("judge.txt").read_text())
+LONGEST = 20_000  # characters of an answer that are shown, its end
+_VERDICT = re.compile(r"\b(right|wrong)\b", re.IGNORECASE)
+
+
+@dataclass
+class Judge:
+    """`key` names the environment's variable with the key; it is never written down.
+
+    Raises BadInput where that variable is empty.
+    """
+
+    model: str
+    base_url: str | None
+    key: str
+    time_limit: float
+    retries: int
+
+    def __post_init__(self) -> None:
+        if not os.environ.get(self.key):
+            raise BadInput(f"the judge has no key: set {self.key}, or name another variable as judge.key=NAME")
+
+    @cached_property
+    def _client(self) -> OpenAI:
+        return OpenAI(
+            api_key=os.environ[self.key], base_url=self.base_url, timeout=self.time_limit, max_retries=self.retries
+        )
+
+    def __call__(self, question: Question, answer: str) -> bool | None:
+        """Whether the text answers the question rightly; None where the reply does not say. Raises RequestFailed."""
+        asked = PROMPT.substitute(question=question.text, gold=question.gold, answer=answer[-LONGEST:])
+        try:
+            reply = self._client.chat.completions.create(
+                model=self.model, temperature=0, messages=[{"role": "user", "content": asked}]
+            )
+        except OpenAIError as error:
+            raise RequestFailed(f"the judge {self.model}: {error}") from error
+        said = _VERDICT.findall(reply.choices[0].message.content or "")
+        return said[-1].lower() == "right" if said else None

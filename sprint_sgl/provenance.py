@@ -1,0 +1,38 @@
+"""What a run was made by: versions, commit, weights."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from sprint_sgl.files import file_digest
+
+ROOT = Path(__file__).parents[1]
+
+
+def versions(packages: Sequence[str]) -> dict[str, str | None]:
+    """Of those packages; None for one that is not installed."""
+    return {name: _version(name) for name in packages}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def commit() -> str | None:
+    """The checkout's commit, with a + where files differ from it; None where this is no checkout."""
+    try:
+        words = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def weight_digests(model: Path) -> dict[str, str]:
+    """SHA-256 of each weight file in the folder; a model on the hub has none here."""
+    return {path.name: file_digest(path) for path in sorted(model.glob("*.safetensors"))}

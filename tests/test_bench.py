@@ -1,0 +1,283 @@
+"""Benchmark runs: what is asked, kept, asked again and compared; the statistics behind the figures."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sglang.lang.global_config import global_config
+
+from programs.bench import Config, claim, flat, questions_of
+from programs.judging import judge, judged
+from programs.methods import Method, method_names, named_method
+from programs.records import Record, read_records
+from programs.runner import Ask, Work, run, sample_seed
+from programs.scripted import ScriptedBackend
+from programs.statistics import mcnemar, mean, ratio_of_means
+from programs.tables import Side, comparison
+from sprint_sgl.errors import BadInput, RequestFailed, RuntimeUnavailable
+from sprint_sgl.tasks.task import Grade, Question
+from sprint_sgl.trajectory import Call, Trajectory
+
+QUESTIONS = [Question(str(k), f"How much is {k}?", str(k), "odd" if k % 2 else "even") for k in range(7)]
+
+
+class Doubles:
+    """A task whose right answer is the number in the question."""
+
+    def questions(self) -> Iterator[Question]:
+        yield from QUESTIONS
+
+    def grade(self, question: Question, answer: str) -> Grade:
+        return Grade(answer == question.gold, read=bool(answer))
+
+
+class Runtime:
+    """A scripted runtime that can be gone."""
+
+    def __init__(self, script: Callable[[str], str], revivals: int = 3) -> None:
+        self.backend, self.up, self.revivals, self.loaded = ScriptedBackend(script), True, revivals, list[str]()
+
+    def load(self, model: str) -> ScriptedBackend:
+        self.loaded.append(model)
+        global_config.default_backend = self.backend
+        return self.backend
+
+    def answers(self) -> bool:
+        return self.up
+
+    def revive(self) -> None:
+        if not self.revivals:
+            raise RuntimeUnavailable("dead")
+        self.revivals -= 1
+        self.up = True
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture(autouse=True)
+def _backend() -> Iterator[None]:
+    yield
+    global_config.default_backend = None
+
+
+def knows(context: str) -> str:
+    """The number in the question, in a box."""
+    number = context.partition("How much is ")[2].partition("?")[0]
+    return rf"easy</think>\boxed{{{number}}}"
+
+
+def work(*methods: str, samples: int = 1, **options: object) -> Work:
+    found = [named_method(name) for name in methods or ("sequential",)]
+    asks = [Ask(question, sample) for question in QUESTIONS for sample in range(samples)]
+    return Work(Doubles(), found, lambda name: f"weights of {name}", asks, **options)  # type: ignore[arg-type]
+
+
+def keys(records: list[Record]) -> set[tuple[str, str, int]]:
+    return {record.key for record in records}
+
+
+def test_methods_take_turns_block_by_block() -> None:
+    runtime, records = Runtime(knows), list[Record]()
+    failures = run(work("sequential", "base", block=3), runtime, set(), records.append)  # type: ignore[arg-type]
+    assert failures == []
+    assert runtime.loaded == ["weights of sequential", "weights of base"] * 3
+    assert [record.method for record in records] == ["sequential"] * 3 + ["base"] * 3 + ["sequential"] * 3 + [
+        "base"
+    ] * 3 + ["sequential", "base"]
+    assert all(record.correct for record in records)
+    assert len(keys(records)) == 14
+
+
+def test_what_is_done_is_not_asked_again() -> None:
+    runtime, records = Runtime(knows), list[Record]()
+    run(work(samples=2), runtime, {("sequential", "3", 1), ("sequential", "0", 0)}, records.append)  # type: ignore[arg-type]
+    assert len(records) == 12
+    assert not {("sequential", "3", 1), ("sequential", "0", 0)} & keys(records)
+
+
+@pytest.mark.filterwarnings("ignore:Error in stream_executor")
+def test_questions_are_asked_again_when_a_runtime_comes_back() -> None:
+    runtime, records = Runtime(knows), list[Record]()
+
+    def dies_once(context: str) -> str:
+        if "is 4?" in context and runtime.revivals == 3:
+            runtime.up = False
+            raise RequestFailed("the connection broke")
+        return knows(context)
+
+    runtime.backend.script = dies_once
+    assert run(work(concurrency=3), runtime, set(), records.append) == []  # type: ignore[arg-type]
+    assert keys(records) == {("sequential", str(k), 0) for k in range(7)}
+    assert len(records) == 7
+
+
+@pytest.mark.filterwarnings("ignore:Error in stream_executor")
+def test_a_runtime_that_stays_dead_ends_the_run_and_loses_nothing() -> None:
+    runtime, records = Runtime(knows, revivals=0), list[Record]()
+
+    def dies(context: str) -> str:
+        if "is 4?" in context:
+            runtime.up = False
+            raise RequestFailed("the connection broke")
+        return knows(context)
+
+    runtime.backend.script = dies
+    with pytest.raises(RuntimeUnavailable):
+        run(work(), runtime, set(), records.append)  # type: ignore[arg-type]
+    assert {record.id for record in records} == set("012356")
+
+
+@pytest.mark.filterwarnings("ignore:Error in stream_executor")
+def test_a_question_that_fails_on_a_runtime_that_lives_is_a_failure_and_no_record() -> None:
+    runtime, records = Runtime(knows), list[Record]()
+
+    def refuses(context: str) -> str:
+        if "is 4?" in context:
+            raise RequestFailed("too long")
+        return knows(context)
+
+    runtime.backend.script = refuses
+    (failure,) = run(work(), runtime, set(), records.append)  # type: ignore[arg-type]
+    assert (failure.method, failure.id, failure.sample) == ("sequential", "4", 0)
+    assert "too long" in failure.error
+    assert len(records) == 6
+
+
+def test_a_judge_is_asked_once_and_only_about_answers_that_rules_cannot_read(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def by(question: Question, answer: str) -> bool | None:
+        asked.append(question.id)
+        return {"2": True, "3": None}[question.id]
+
+    unread = [replace(record(id), correct=False, read=False) for id in "234"]
+    unread[0] = replace(unread[0], trajectory=replace(unread[0].trajectory, final_answer="two"))
+    unread[1] = replace(unread[1], trajectory=replace(unread[1].trajectory, thought="three?"))
+    records, path = [record("1"), *unread], tmp_path / "judged.jsonl"
+    for _ in range(2):
+        judge(records, by, path)
+    assert sorted(asked) == ["2", "3"]  # an empty text needs no judge
+    assert [each.judged for each in judged(records, path)] == [None, True, None, False]
+    cells = {column.header: list(column.cells) for column in comparison(judged(records, path), ["sprint"]).columns}
+    assert (cells["correct, %"][0].partition(" ")[0], cells["with the judge, %"]) == ("25.0", ["50.0"])
+
+
+def test_samples_have_seeds_of_their_own_whatever_the_order() -> None:
+    asks = [Ask(question, sample) for question in QUESTIONS for sample in range(3)]
+    seeds = [sample_seed(1, ask) for ask in asks]
+    assert len(set(seeds)) == len(asks)
+    assert seeds == [sample_seed(1, ask) for ask in reversed(asks)][::-1]
+    assert {sample_seed(None, ask) for ask in asks} == {None}
+
+
+def record(id: str, method: str = "sprint", correct: bool = True, tokens: int = 10, group: str = "g") -> Record:
+    trajectory = Trajectory(
+        "q", answer_calls=(Call(completion_tokens=tokens),), launch="sequential", seconds=tokens / 10
+    )
+    return Record(method, id, 0, group, "q", "1", "1", correct, "", True, trajectory)
+
+
+def test_records_read_back_and_a_line_that_was_cut_off_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    whole = [record("1"), record("2", correct=False)]
+    path.write_text("".join(each.to_json() + "\n" for each in whole) + '{"method": "spr')
+    assert read_records(path) == whole
+    assert path.read_text().count("\n") == 2
+    assert read_records(tmp_path / "nothing.jsonl") == []
+
+
+def settings(**options: object) -> Config:
+    config = Config(task={"problems": 3, "seed": 7}, program={}, model={"default": "countdown-mini-rft"})
+    return replace(config, **options)  # type: ignore[arg-type]
+
+
+def test_a_folder_holds_records_made_in_one_way(tmp_path: Path) -> None:
+    methods = [named_method("sequential")]
+    claim(tmp_path, settings(), methods)
+    (tmp_path / "records.jsonl").touch()
+    claim(tmp_path, settings(limit=5, samples=2, task={"problems": 30, "seed": 7}), [*methods, named_method("base")])
+    with pytest.raises(BadInput, match=r"records of task.seed=7, not 8: choose another out=FOLDER"):
+        claim(tmp_path, settings(task={"problems": 3, "seed": 8}), methods)
+    with pytest.raises(BadInput, match=r"records of temperature=None, not 0.0"):
+        claim(tmp_path, settings(temperature=0.0), methods)
+    with pytest.raises(BadInput, match="records of other weights for sequential"):
+        claim(tmp_path, settings(model={"default": "countdown-mini-sprint"}), methods)
+    kept = json.loads((tmp_path / "run.json").read_text())
+    assert kept["methods"]["sequential"]["name"] == "sequential"
+    assert kept["weights"]["base"]["files"]["model.safetensors"]
+    assert kept["versions"]["sglang"]
+
+
+def test_settings_are_compared_by_their_dotted_keys() -> None:
+    assert flat({"a": {"b": 1, "c": {"d": 2}}, "e": [3]}) == {"a.b": 1, "a.c.d": 2, "e": [3]}
+
+
+def test_two_questions_of_one_id_or_none_are_refused() -> None:
+    class Twice(Doubles):
+        def questions(self) -> Iterator[Question]:
+            yield from (QUESTIONS[0], QUESTIONS[0])
+
+    with pytest.raises(BadInput, match="two questions have the id '0'"):
+        questions_of(Twice(), None)
+    assert questions_of(Twice(), 1) == QUESTIONS[:1]
+    with pytest.raises(BadInput, match="no questions"):
+        questions_of(Twice(), 0)
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_every_program_file_names_itself_and_binds(name: str) -> None:
+    method: Method = named_method(name)
+    assert method.name == name
+    assert set(method.program.bind_arguments) == set(method.settings) - {"name", "temperature", "_target_"}
+
+
+def test_an_interval_holds_the_true_mean_in_95_of_100_cases() -> None:
+    rng = random.Random(5)
+    held = 0
+    for seed in range(200):
+        found = mean([float(rng.random() < 0.7) for _ in range(80)], seed)
+        held += found.low <= 0.7 <= found.high
+    assert 180 <= held <= 199
+
+
+def test_a_ratio_of_means_is_taken_over_pairs() -> None:
+    under = [float(k) for k in range(1, 60)]
+    found = ratio_of_means([2 * value for value in under], under)
+    assert (found.value, found.low, found.high) == pytest.approx((2, 2, 2))
+    one = ratio_of_means([3.0], [2.0])
+    assert (one.value, one.low, one.high) == (1.5, 1.5, 1.5)
+
+
+def test_mcnemar_counts_only_the_questions_on_which_methods_differ() -> None:
+    both = [True] * 50 + [False] * 20
+    assert mcnemar(both, both) == 1
+    # Six against none: twice the chance of six heads.
+    assert mcnemar(both + [True] * 6, both + [False] * 6) == pytest.approx(2 * 0.5**6)
+    assert mcnemar([True, False], [False, True]) == 1
+
+
+def test_sides_are_compared_on_the_questions_that_both_answered() -> None:
+    records = [record("1"), record("2", correct=False), record("1", "rft", tokens=20), record("3", "rft", tokens=90)]
+    ours, theirs = Side.of("sprint", records), Side.of("rft", records)
+    assert ours.common(theirs) == ["1"]
+    assert (ours.correct(), ours.correct(["1"])) == ([1.0, 0.0], [1.0])
+    table = comparison(records, ["sprint", "rft"])
+    assert table.row_count == 3
+    cells = {column.header: list(column.cells) for column in table.columns}
+    assert cells["method"] == ["sprint", "rft", "vs rft"]
+    assert cells["n"] == ["2", "2", "1"]
+    assert cells["correct, %"][2] == "+0.0 (p=1)"
+    assert cells["sequential tokens"] == ["10", "55", "0.50 (0.50-0.50)"]
+    assert cells["seconds"][2] == "0.50"
+
+
+def test_groups_come_with_their_sum() -> None:
+    records = [record("1", group="3 numbers"), record("2", group="4 numbers", correct=False)]
+    cells = {column.header: list(column.cells) for column in comparison(records, ["sprint"]).columns}
+    assert cells[""] == ["3 numbers", "4 numbers", "all"]
+    assert [cell.partition(" ")[0] for cell in cells["correct, %"]] == ["100.0", "0.0", "50.0"]
