@@ -38,15 +38,16 @@ class Record:
         return self.method, self.id, self.sample
 
     def to_json(self) -> str:
-        row = {
-            each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("trajectory", "judged")
-        }
+        row = {name: getattr(self, name) for name in PLAIN}
         return json.dumps(row | {"trajectory": self.trajectory.to_dict()}, ensure_ascii=False)
 
     @staticmethod
     def from_json(line: str) -> Record:
         row = json.loads(line)
         return Record(**row | {"trajectory": Trajectory.from_dict(row["trajectory"])})
+
+
+PLAIN = [each.name for each in fields(Record) if each.name not in ("trajectory", "judged")]
 
 
 def read_records(path: Path) -> list[Record]:

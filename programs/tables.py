@@ -65,6 +65,10 @@ def malformed(record: Record) -> bool:
     return bool(record.trajectory.repairs)
 
 
+def right_with_judge(record: Record) -> bool:
+    return record.correct or bool(record.judged)
+
+
 def comparison(records: Sequence[Record], methods: Sequence[str]) -> Table:
     """Of each group, and of all where there are several."""
     table = Table(box=box.SIMPLE_HEAD)
@@ -75,22 +79,19 @@ def comparison(records: Sequence[Record], methods: Sequence[str]) -> Table:
     groups = sorted({record.group for record in records})
     for group in groups if len(groups) == 1 else [*groups, None]:
         chosen = [record for record in records if group is None or record.group == group]
+        named = "all" if group is None else group
         sides = [side for name in methods if (side := Side.of(name, chosen)).records]
         for number, side in enumerate(sides):
-            table.add_row(
-                ("all" if group is None else group) if number == 0 else "",
-                side.name,
-                *_figures(side)[: len(table.columns) - 2],
-            )
+            table.add_row(named if number == 0 else "", side.name, *_figures(side, judges))
         for other in sides[1:]:
             table.add_row("", f"vs {other.name}", *_compared(sides[0], other), style="bold")
         table.add_section()
     return table
 
 
-def _figures(side: Side) -> tuple[str, ...]:
+def _figures(side: Side, judges: bool) -> tuple[str, ...]:
     correct = mean(side.correct())
-    return (
+    figures = (
         f"{len(side.records):,}",
         f"{100 * correct.value:.1f} ({100 * correct.low:.0f}-{100 * correct.high:.0f})",
         f"{fmean(side.values(critical_path)):,.0f}",
@@ -98,8 +99,8 @@ def _figures(side: Side) -> tuple[str, ...]:
         f"{fmean(side.values(cached)):.0%}",
         f"{median(side.values(seconds)):.2f}",
         f"{side.share(malformed):.1%}",
-        f"{100 * side.share(lambda record: record.correct or bool(record.judged)):.1f}",
     )
+    return (*figures, f"{100 * side.share(right_with_judge):.1f}") if judges else figures
 
 
 def _compared(side: Side, other: Side) -> tuple[str, ...]:
