@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from statistics import fmean
 
-import matplotlib
 import networkx as nx
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -18,49 +15,21 @@ from matplotlib.ticker import MaxNLocator
 
 from curation.shape import Example, Measure
 from curation.stages import Funnel
+from sprint_sgl.pages import chart_style, svg
 
-KEPT, DROPPED, INK = "#2f5d8a", "#d5d9de", "#333333"
+KEPT, DROPPED = "#2f5d8a", "#d5d9de"
 MOST_BARS = 24
 PER_ROW = 3
 
 
-@contextmanager
-def style() -> Iterator[None]:
-    """Text stays text, and ids depend on the contents alone."""
-    with matplotlib.rc_context(
-        {
-            "svg.hashsalt": "curation",
-            "svg.fonttype": "none",
-            "text.parse_math": False,
-            "font.size": 9,
-            "axes.titlesize": 9.5,
-            "axes.titlelocation": "left",
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.edgecolor": "#888888",
-            "text.color": INK,
-            "xtick.color": INK,
-            "ytick.color": INK,
-        }
-    ):
-        yield
-
-
 def funnel_svg(funnel: Sequence[Funnel]) -> str:
-    with style():
+    with chart_style():
         return svg(funnel_figure(funnel))
 
 
 def histograms_svg(packed: Sequence[Measure], kept: Sequence[Measure]) -> str:
-    with style():
+    with chart_style():
         return svg(histograms_figure(packed, kept))
-
-
-def svg(figure: Figure) -> str:
-    """The figure as an element to stand inside a page: the same figure gives the same text."""
-    text = io.StringIO()
-    figure.savefig(text, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    return text.getvalue()[text.getvalue().index("<svg") :]
 
 
 def funnel_figure(funnel: Sequence[Funnel]) -> Figure:

@@ -27,7 +27,7 @@ from curation.extract import RULES
 from curation.rows import KINDS, SPLITS
 from curation.shape import Example, Shape, examples_of, shape_of
 from curation.stages import Funnel, read_jsonl
-from sprint_sgl.files import whole_file
+from sprint_sgl.pages import render
 
 HERE = Path(__file__).parent
 HUB_SPLITS = {"train": "train", "valid": "validation"}
@@ -173,30 +173,14 @@ def write_html(summary: Summary, path: Path) -> None:
         "histograms_svg": histograms_svg(summary.packed.measures, summary.kept.measures),
         "pictures": [picture(example) for example in summary.examples],
     }
-    _render("report.html.j2", path, summary=summary, reasons=reasons, **charts)
+    render(HERE / "report.html.j2", path, summary=summary, reasons=reasons, **charts)
 
 
 def write_card(summary: Summary, settings: dict[str, Any], path: Path) -> None:
     """The data card as Hugging Face reads it; `settings` are the run's, and a license where one is given."""
     given = {name: value for name, value in settings.items() if name != "license"}
     values = {"front_matter": front_matter(summary, settings), "command": command(given)}
-    _render("card.md.j2", path, summary=summary, settings=settings, reasons=reasons, **values)
-
-
-def _render(template: str, path: Path, **values: Any) -> None:
-    """Escapes all values but those that the template calls safe."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    pages = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    with whole_file(path) as file:
-        file.write(pages.get_template(template).render(**values))
+    render(HERE / "card.md.j2", path, summary=summary, settings=settings, reasons=reasons, **values)
 
 
 def front_matter(summary: Summary, settings: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -129,6 +130,23 @@ def bench(context: typer.Context) -> None:
     [dim]sprint-sgl bench task=countdown task.problems=300 program=sprint against=[sequential] out=work/bench[/dim]
     """
     _experiment("programs.bench", context)
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="folders that bench has written")],
+    out: Annotated[Path, typer.Option(help="where report.html, report.csv and the figures go")] = Path("work/report"),
+    baseline: Annotated[
+        str | None, typer.Option(help="the method to compare with; by default the sequential one")
+    ] = None,
+) -> None:
+    """Tables and figures of one or several benchmark runs, as a page that loads nothing from anywhere.
+
+    [dim]sprint-sgl report work/bench --out work/report[/dim]
+    """
+    with one_line_errors():
+        importlib.import_module("programs.report").report(runs, out, baseline)
+        notes.print(f"{out / 'report.html'}, {out / 'report.csv'}", highlight=False, soft_wrap=True)
 
 
 @app.command(context_settings=EXPERIMENT)

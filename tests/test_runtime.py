@@ -340,7 +340,7 @@ def test_bench_goes_on_where_it_was_killed(url: str, tmp_path: Path) -> None:
     assert "vs sequential" in second.stdout
 
 
-@pytest.mark.parametrize("command", ["solve", "launch", "bench", "train", "curate", "experiment"])
+@pytest.mark.parametrize("command", ["solve", "launch", "bench", "train", "curate", "experiment", "report"])
 def test_every_commands_help_shows_an_example(command: str) -> None:
     done = run_command(command, "--help")
     assert done.returncode == 0

@@ -1,0 +1,283 @@
+"""Runs side by side: the paper's Table 2 and Figures 4 to 6 from records, as a page, pictures and a CSV.
+
+    sprint-sgl report work/bench work/bench-tot --baseline sequential --out work/report
+
+Only runs of the same questions are compared.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+from programs.bench import flat
+from programs.charts import Point, pareto_figure, reduction_figure, speed_figure, stages_figure
+from programs.judging import VERDICTS, judged
+from programs.records import RECORDS, Record, read_records
+from programs.statistics import Estimate, mcnemar, mean, ratio_of_means
+from programs.tables import Side, cached, malformed, right_with_judge, seconds, total
+from sprint_sgl import tags
+from sprint_sgl.errors import BadInput
+from sprint_sgl.pages import chart_style, render, svg
+from sprint_sgl.show import critical_path
+from sprint_sgl.trajectory import Trajectory
+
+TEMPLATE = Path(__file__).with_name("report.html.j2")
+HARDLY_PARALLEL = 0.1  # share of stages with several prompts below which a SPRINT run is flagged
+SHOWN_FAILURES = 3  # of each method and cause
+BINS = 5
+
+
+@dataclass(frozen=True)
+class Run:
+    """One folder that `sprint-sgl bench` has written."""
+
+    folder: Path
+    settings: Mapping[str, Any]
+    sides: tuple[Side, ...]
+
+    @property
+    def questions(self) -> frozenset[str]:
+        return frozenset(id for side in self.sides for id in side.records)
+
+
+def read_run(folder: Path) -> Run:
+    """Raises BadInput for a folder that holds no run, or none that has answered anything."""
+    made, path = folder / "run.json", folder / RECORDS
+    if not (made.is_file() and path.is_file()):
+        raise BadInput(f"{folder} holds no run: sprint-sgl bench out={folder} writes run.json and {RECORDS}")
+    records = judged(read_records(path), folder / VERDICTS)
+    names = list(dict.fromkeys(record.method for record in records))
+    if not names:
+        raise BadInput(f"{folder} holds no finished question yet")
+    return Run(folder, json.loads(made.read_text())["settings"], tuple(Side.of(name, records) for name in names))
+
+
+def same_questions(runs: Sequence[Run]) -> None:
+    """Raises BadInput where two runs, or two methods of one, were not asked the same."""
+    asked = {f"{side.name} in {run.folder}": frozenset(side.records) for run in runs for side in run.sides}
+    (first, wanted), *others = asked.items()
+    for name, found in others:
+        if found != wanted:
+            common = len(found & wanted)
+            raise BadInput(
+                f"not the same questions: {name} answered {len(found)}, {first} {len(wanted)}, {common} of them the "
+                "same; finish the runs, or report them apart"
+            )
+
+
+def labelled(runs: Sequence[Run]) -> dict[str, Side]:
+    """Every method of every run under a name that tells it apart: by the settings in which the runs differ."""
+    settings = [flat(run.settings) for run in runs]
+    keys = sorted({key for each in settings for key in each} - {"out", "url", "block", "limit", "against"})
+    differ = [key for key in keys if len({json.dumps(each.get(key)) for each in settings}) > 1]
+    found: dict[str, Side] = {}
+    for run, each in zip(runs, settings, strict=True):
+        for side in run.sides:
+            said = [f"{key.rpartition('.')[2]}={each.get(key)}" for key in differ if not key.startswith("program._")]
+            plain = sum(side.name == other.name for one in runs for other in one.sides) == 1
+            label = side.name if plain else " ".join([side.name, *said])
+            if label in found:
+                raise BadInput(
+                    f"{run.folder} is a run of {label}, which another folder holds as well: name one of them"
+                )
+            found[label] = side
+    return found
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the table; ratios and differences are against the baseline, None on its own line."""
+
+    name: str
+    questions: int
+    correct: Estimate
+    sequential: Estimate
+    total: float
+    uncached: float
+    seconds: float
+    cached: float
+    malformed: float
+    judged: float | None
+    points: float | None = None
+    p: float | None = None
+    sequential_ratio: Estimate | None = None
+    promised: float | None = None
+    realised: float | None = None
+
+    @staticmethod
+    def of(name: str, side: Side, baseline: Side) -> Line:
+        judges = any(record.judged is not None for records in side.records.values() for record in records)
+        line = Line(
+            name,
+            len(side.records),
+            mean(side.correct()),
+            mean(side.values(critical_path)),
+            fmean(side.values(total)),
+            fmean(side.values(uncached)),
+            median(side.values(seconds)),
+            fmean(side.values(cached)),
+            side.share(malformed),
+            side.share(right_with_judge) if judges else None,
+        )
+        return line if side is baseline else line.against(side, baseline)
+
+    def against(self, side: Side, baseline: Side) -> Line:
+        ids = side.common(baseline)
+        ours, theirs = side.correct(ids), baseline.correct(ids)
+        ratio = ratio_of_means(side.values(critical_path, ids), baseline.values(critical_path, ids))
+        return Line(
+            **vars(self)
+            | {
+                "points": 100 * (fmean(ours) - fmean(theirs)),
+                "p": mcnemar([value >= 0.5 for value in ours], [value >= 0.5 for value in theirs]),
+                "sequential_ratio": ratio,
+                "promised": 1 / ratio.value,
+                "realised": median(baseline.values(seconds, ids)) / median(side.values(seconds, ids)),
+            }
+        )
+
+
+def uncached(trajectory: Trajectory) -> float:
+    return trajectory.uncached_prefill_tokens
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Questions on which the baseline needed between `low` and `high` tokens, and what is saved there (Figure 6)."""
+
+    low: float
+    high: float
+    questions: int
+    saved: Estimate
+
+
+def bins(side: Side, baseline: Side, count: int = BINS) -> list[Bin]:
+    """Equal numbers of questions, from short baselines to long ones."""
+    ids = side.common(baseline)
+    lengths = dict(zip(ids, baseline.values(critical_path, ids), strict=True))
+    ordered = sorted(ids, key=lengths.__getitem__)
+    found = []
+    for k in range(count):
+        part = ordered[k * len(ordered) // count : (k + 1) * len(ordered) // count]
+        if part:
+            ratio = ratio_of_means(side.values(critical_path, part), baseline.values(critical_path, part))
+            saved = Estimate(1 - ratio.value, 1 - ratio.high, 1 - ratio.low)
+            found.append(Bin(lengths[part[0]], lengths[part[-1]], len(part), saved))
+    return found
+
+
+def stages_by_group(side: Side) -> dict[str, list[tuple[int, int]]]:
+    """By group and stage number: questions that come to that stage, and those whose stage has several prompts."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    records = [record for each in side.records.values() for record in each]
+    for group in sorted({record.group for record in records}):
+        runs = [record.trajectory.stages for record in records if record.group == group]
+        deepest = max(map(len, runs), default=0)
+        reached = [[stages[i] for stages in runs if len(stages) > i] for i in range(deepest)]
+        found[group] = [(len(stages), sum(len(stage.prompts) > 1 for stage in stages)) for stages in reached]
+    return found
+
+
+def parallel_share(side: Side) -> float:
+    """Of all stages, those with several prompts."""
+    counts = [count for group in stages_by_group(side).values() for count in group]
+    return sum(parallel for _, parallel in counts) / max(sum(reached for reached, _ in counts), 1)
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Failures of a method that have one cause, with some of them to read."""
+
+    method: str
+    name: str
+    count: int
+    examples: tuple[Record, ...]
+
+
+def cause_of(record: Record) -> str:
+    """Why the record is wrong, in words that many of them share."""
+    if dict(record.trajectory.repairs).get("truncated") and not record.read:
+        return "cut off by a token limit"
+    if not record.read:
+        return "no answer that the rules can read"
+    faults = record.reason.split("; ")
+    return re.sub(r"\d+(?:\.\d+|/\d+)?", "#", faults[0]) if len(faults[0]) < 60 else "another answer"
+
+
+def causes(sides: Mapping[str, Side]) -> Iterator[Cause]:
+    """Of every method, the commonest first."""
+    for name, side in sides.items():
+        wrong = [record for records in side.records.values() for record in records if not record.correct]
+        for cause, count in Counter(map(cause_of, wrong)).most_common():
+            examples = [record for record in wrong if cause_of(record) == cause][:SHOWN_FAILURES]
+            yield Cause(name, cause, count, tuple(examples))
+
+
+def transcript(record: Record) -> str:
+    """The whole run as text."""
+    thought = record.trajectory.thought
+    return f"{thought}\n\n{record.trajectory.final_answer}" if thought else tags.render(record.trajectory)
+
+
+def baseline_of(sides: Mapping[str, Side], wanted: str | None) -> str:
+    """The named one, else the sequential one, else the last. Raises BadInput with the names that there are."""
+    if wanted is not None and wanted not in sides:
+        raise BadInput(f"no method {wanted!r} in these runs; there are {', '.join(sides)}")
+    return wanted or next((name for name in sides if name.startswith("sequential")), list(sides)[-1])
+
+
+def report(folders: Sequence[Path], out: Path, baseline: str | None = None) -> list[Line]:
+    """Writes report.html, report.csv and the figures as PNG; returns the table's lines. Raises BadInput."""
+    runs = [read_run(folder) for folder in folders]
+    same_questions(runs)
+    sides = labelled(runs)
+    base = baseline_of(sides, baseline)
+    lines = [Line.of(name, side, sides[base]) for name, side in sides.items()]
+    staged = {name: side for name, side in sides.items() if side.name == "sprint"}
+    saved = {name: bins(side, sides[base]) for name, side in sides.items() if name != base}
+    out.mkdir(parents=True, exist_ok=True)
+    with chart_style():
+        figures = {
+            "pareto": pareto_figure([Point(line.name, line.sequential, line.correct) for line in lines]),
+            "reduction": reduction_figure({name: saved[name] for name in staged if name != base}),
+            "stages": stages_figure({name: stages_by_group(side) for name, side in staged.items()}),
+            "speed": speed_figure([(line.name, line.promised, line.realised) for line in lines if line.promised]),
+        }
+        for name, figure in figures.items():
+            if figure:
+                figure.savefig(out / f"{name}.png", dpi=150)
+        charts = {name: svg(figure) for name, figure in figures.items() if figure}
+    flagged = [name for name, side in staged.items() if parallel_share(side) < HARDLY_PARALLEL]
+    write_csv(lines, out / "report.csv")
+    render(
+        TEMPLATE,
+        out / "report.html",
+        lines=lines,
+        baseline=base,
+        charts=charts,
+        runs=runs,
+        flagged=flagged,
+        bins=saved,
+        causes=list(causes(sides)),
+        transcript=transcript,
+    )
+    return lines
+
+
+def write_csv(lines: Sequence[Line], path: Path) -> None:
+    """One row a line; an estimate becomes three columns."""
+    known = [{name: value for name, value in vars(line).items() if value is not None} for line in lines]
+    rows = [flat({name: vars(v) if isinstance(v, Estimate) else v for name, v in row.items()}) for row in known]
+    columns = list(dict.fromkeys(key for row in sorted(rows, key=len, reverse=True) for key in row))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)

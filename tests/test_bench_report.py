@@ -1,0 +1,152 @@
+"""The benchmark report: what is compared, what is refused, and what its tables and figures say."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from programs.records import Record
+from programs.report import bins, cause_of, causes, parallel_share, read_run, report, stages_by_group
+from programs.tables import Side
+from sprint_sgl.errors import BadInput
+from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
+
+
+def stage(width: int, tokens: int) -> Stage:
+    call = Call(completion_tokens=tokens)
+    return Stage(
+        tuple(Prompt(f"p{j}") for j in range(width)), tuple(Execution("<b>e</b>", call=call) for _ in range(width))
+    )
+
+
+def record(
+    id: int, method: str, correct: bool = True, tokens: int = 10, widths: tuple[int, ...] = (), **more: Any
+) -> Record:
+    stages = tuple(stage(width, tokens) for width in widths)
+    calls = () if stages else (Call(completion_tokens=tokens),)
+    launch = "eager" if stages else "sequential"
+    trajectory = Trajectory(f"q{id}", stages, "done", answer_calls=calls, seconds=tokens / 10, launch=launch)
+    fields = {"answer": "1", "reason": "" if correct else "is 7, not 9; leaves 3 unused", "read": True} | more
+    return Record(
+        method, str(id), 0, f"level {id % 2}", f"q{id}", "1", correct=correct, trajectory=trajectory, **fields
+    )
+
+
+def write_run(folder: Path, records: list[Record], **settings: Any) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps({"settings": {"out": str(folder), "temperature": None} | settings}))
+    (folder / "records.jsonl").write_text("".join(each.to_json() + "\n" for each in records))
+    return folder
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> Path:
+    ours = [record(k, "sprint", k != 3, 10 + k, (3, 1)) for k in range(10)]
+    theirs = [record(k, "sequential", k not in (3, 4), 40 + 4 * k) for k in range(10)]
+    return write_run(tmp_path / "both", ours + theirs)
+
+
+def test_a_report_has_a_page_a_table_and_figures(both: Path, tmp_path: Path) -> None:
+    ours, theirs = report([both], tmp_path / "out")
+    assert (ours.name, theirs.name) == ("sprint", "sequential")
+    assert ours.correct.value == pytest.approx(0.9)
+    assert ours.points == pytest.approx(10)
+    assert ours.p == 1  # one question differs
+    assert theirs.points is None
+    assert ours.sequential.value == 2 * 14.5
+    assert ours.promised == pytest.approx(58 / 29)
+    assert ours.realised == pytest.approx(5.8 / 1.45)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<b>e</b>" not in page  # text of models is escaped
+    assert "src=" not in page
+    assert "<script" not in page
+    assert {path.name for path in (tmp_path / "out").glob("*.png")} == {
+        "pareto.png",
+        "reduction.png",
+        "speed.png",
+        "stages.png",
+    }
+    rows = list(csv.DictReader((tmp_path / "out" / "report.csv").open()))
+    assert [row["name"] for row in rows] == ["sprint", "sequential"]
+    assert float(rows[0]["sequential_ratio.value"]) == pytest.approx(0.5)
+    again = tmp_path / "again"
+    report([both], again)
+    assert (again / "report.html").read_bytes() == (tmp_path / "out" / "report.html").read_bytes()
+
+
+def test_runs_of_different_questions_are_refused(both: Path, tmp_path: Path) -> None:
+    other = write_run(tmp_path / "other", [record(k, "best_of_n") for k in range(9)])
+    with pytest.raises(BadInput, match=r"best_of_n in .* answered 9, .* 10, 9 of them the same"):
+        report([both, other], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_a_run_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="holds no run"):
+        read_run(tmp_path)
+    with pytest.raises(BadInput, match="no finished question"):
+        read_run(write_run(tmp_path / "empty", []))
+
+
+def test_runs_of_a_sweep_are_named_by_what_differs(tmp_path: Path) -> None:
+    folders = [
+        write_run(tmp_path / str(n), [record(k, "sprint", widths=(2,)) for k in range(3)], program={"max_stages": n})
+        for n in (4, 8)
+    ]
+    assert [line.name for line in report(folders, tmp_path / "out")] == ["sprint max_stages=4", "sprint max_stages=8"]
+    with pytest.raises(BadInput, match="which another folder holds as well"):
+        report(
+            [
+                folders[0],
+                write_run(tmp_path / "same", [record(k, "sprint") for k in range(3)], program={"max_stages": 4}),
+            ],
+            tmp_path,
+        )
+    with pytest.raises(BadInput, match="no method 'tree' in these runs; there are sprint max_stages=4"):
+        report(folders, tmp_path / "out", baseline="tree")
+
+
+def test_a_run_that_is_hardly_parallel_is_flagged(both: Path, tmp_path: Path) -> None:
+    report([both], tmp_path / "out")
+    assert "hardly any stage" not in (tmp_path / "out" / "report.html").read_text()
+    narrow = write_run(tmp_path / "narrow", [record(k, "sprint", widths=(1, 1)) for k in range(3)])
+    report([narrow], tmp_path / "narrow_out")
+    assert "hardly any stage" in (tmp_path / "narrow_out" / "report.html").read_text()
+
+
+def test_stages_are_counted_by_group_and_number() -> None:
+    side = Side.of(
+        "sprint",
+        [record(0, "sprint", widths=(3, 1)), record(2, "sprint", widths=(1,)), record(1, "sprint", widths=(2,))],
+    )
+    assert stages_by_group(side) == {"level 0": [(2, 1), (1, 0)], "level 1": [(1, 1)]}
+    assert parallel_share(side) == 2 / 4
+
+
+def test_bins_hold_equal_numbers_from_short_to_long() -> None:
+    baseline = Side.of("rft", [record(k, "rft", tokens=100 - k) for k in range(10)])
+    side = Side.of("sprint", [record(k, "sprint", tokens=(100 - k) // 2 if k < 5 else 100 - k) for k in range(10)])
+    found = bins(side, baseline, 2)
+    assert [(each.low, each.high, each.questions) for each in found] == [(91, 95, 5), (96, 100, 5)]
+    assert found[0].saved.value == 0
+    assert found[1].saved.value == pytest.approx(0.5, abs=0.01)
+    assert found[1].saved.low <= found[1].saved.value <= found[1].saved.high
+    assert len(bins(side, baseline, 20)) == 10
+
+
+def test_failures_are_grouped_by_what_went_wrong() -> None:
+    wrong = [
+        record(1, "sprint", False),
+        record(2, "sprint", False, reason="is 12, not 5"),
+        record(3, "sprint", False, read=False),
+    ]
+    assert [cause_of(each) for each in wrong] == ["is #, not #", "is #, not #", "no answer that the rules can read"]
+    found = list(causes({"sprint": Side.of("sprint", [*wrong, record(4, "sprint")])}))
+    assert [(cause.name, cause.count, len(cause.examples)) for cause in found] == [
+        ("is #, not #", 2, 2),
+        ("no answer that the rules can read", 1, 1),
+    ]
