@@ -241,7 +241,7 @@ def report(folders: Sequence[Path], out: Path, baseline: str | None = None) -> l
     sides = labelled(runs)
     base = baseline_of(sides, baseline)
     lines = [Line.of(name, side, sides[base]) for name, side in sides.items()]
-    staged = {name: side for name, side in sides.items() if side.name == "sprint"}
+    staged = {name: side for name, side in sides.items() if side.name.startswith("sprint")}
     saved = {name: bins(side, sides[base]) for name, side in sides.items() if name != base}
     out.mkdir(parents=True, exist_ok=True)
     with chart_style():

@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 from programs.methods import Method
 from programs.records import Key, Record
 from programs.resident import Resident
+from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import SprintError
-from sprint_sgl.tasks.task import Question, Task
+from sprint_sgl.tasks.task import Grade, Question, Task
+from sprint_sgl.trajectory import Trajectory
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,8 @@ def run(work: Work, runtime: Resident, done: set[Key], keep: Callable[[Record], 
     failures: list[Failure] = []
     for method, asks in work.left(done):
         while asks:
-            runtime.load(work.weights(method.name))
-            failed = _side_by_side(work, method, asks, keep, runtime)
+            endpoint = runtime.load(work.weights(method.name))
+            failed = _side_by_side(work, method, asks, keep, runtime, endpoint)
             if failed and not runtime.answers():
                 runtime.revive()
                 asks = [ask for ask, _ in failed]
@@ -76,11 +79,16 @@ def run(work: Work, runtime: Resident, done: set[Key], keep: Callable[[Record], 
 
 
 def _side_by_side(
-    work: Work, method: Method, asks: Sequence[Ask], keep: Callable[[Record], None], runtime: Resident
+    work: Work,
+    method: Method,
+    asks: Sequence[Ask],
+    keep: Callable[[Record], None],
+    runtime: Resident,
+    endpoint: Endpoint,
 ) -> list[tuple[Ask, SprintError]]:
     failed: list[tuple[Ask, SprintError]] = []
     with ThreadPoolExecutor(work.concurrency) as pool:
-        futures = {pool.submit(answer, work, method, ask): ask for ask in asks}
+        futures = {pool.submit(answer, work, method, ask, endpoint): ask for ask in asks}
         try:
             for future in as_completed(futures):
                 try:
@@ -94,16 +102,25 @@ def _side_by_side(
     return failed
 
 
-def answer(work: Work, method: Method, ask: Ask) -> Record:
-    """One question through one method on the default backend. Raises SprintError where it could not be asked."""
-    question = ask.question
+@runtime_checkable
+class Drives(Protocol):
+    """A task that stands between the program and the runtime, and grades what the program did."""
+
+    def backend(self, question: Question, endpoint: Endpoint) -> Any: ...
+    def grade_run(self, question: Question, trajectory: Trajectory) -> Grade: ...
+
+
+def answer(work: Work, method: Method, ask: Ask, endpoint: Endpoint) -> Record:
+    """One question through one method on that runtime. Raises SprintError where it could not be asked."""
+    question, drives = ask.question, work.task if isinstance(work.task, Drives) else None
     run = method.program.run(
         question.text,
         temperature=method.temperature if work.temperature is None else work.temperature,
         max_new_tokens=work.max_new_tokens,
         seed=sample_seed(work.seed, ask),
+        backend=drives.backend(question, endpoint) if drives else endpoint,
     )
-    grade = work.task.grade(question, run["answer"])
+    grade = drives.grade_run(question, run.trajectory) if drives else work.task.grade(question, run["answer"])
     return Record(
         method.name,
         question.id,

@@ -73,8 +73,8 @@ def comparison(records: Sequence[Record], methods: Sequence[str]) -> Table:
     """Of each group, and of all where there are several."""
     table = Table(box=box.SIMPLE_HEAD)
     judges = any(record.judged is not None for record in records)
-    names = ["", "method", "n", "correct, %", "sequential tokens", "total tokens", "cached", "seconds", "malformed"]
-    for name in [*names, "with the judge, %"] if judges else names:
+    names = ["", "method", "n", "correct, %", "sequential\ntokens", "total\ntokens", "cached", "seconds", "malformed"]
+    for name in [*names, "with the\njudge, %"] if judges else names:
         table.add_column(name, justify="left" if name in ("", "method") else "right", no_wrap=True)
     groups = sorted({record.group for record in records})
     for group in groups if len(groups) == 1 else [*groups, None]:

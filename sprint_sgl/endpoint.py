@@ -226,6 +226,7 @@ def _body(s: StreamExecutor, sampling_params: SglSamplingParams) -> Meta:
     params = sampling_params.to_srt_kwargs() | {"skip_special_tokens": True, "spaces_between_special_tokens": False}
     if (seed := getattr(s, "sampling_seed", None)) is not None:
         params["sampling_seed"] = seed
+    params |= getattr(s, "extra_sampling_params", {})
     body = {"text": s.text_, "sampling_params": params, "rid": getattr(s, "request_id", None) or uuid.uuid4().hex}
     return body | ({"return_logprob": True} if getattr(s, "return_logprob", False) else {})
 

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sglang.lang.global_config import global_config
 
 from programs.bench import Config, claim, flat, questions_of
 from programs.judging import judge, judged
@@ -44,7 +43,6 @@ class Runtime:
 
     def load(self, model: str) -> ScriptedBackend:
         self.loaded.append(model)
-        global_config.default_backend = self.backend
         return self.backend
 
     def answers(self) -> bool:
@@ -57,12 +55,6 @@ class Runtime:
         self.up = True
 
     def close(self) -> None: ...
-
-
-@pytest.fixture(autouse=True)
-def _backend() -> Iterator[None]:
-    yield
-    global_config.default_backend = None
 
 
 def knows(context: str) -> str:
@@ -164,7 +156,7 @@ def test_a_judge_is_asked_once_and_only_about_answers_that_rules_cannot_read(tmp
     assert sorted(asked) == ["2", "3"]  # an empty text needs no judge
     assert [each.judged for each in judged(records, path)] == [None, True, None, False]
     cells = {column.header: list(column.cells) for column in comparison(judged(records, path), ["sprint"]).columns}
-    assert (cells["correct, %"][0].partition(" ")[0], cells["with the judge, %"]) == ("25.0", ["50.0"])
+    assert (cells["correct, %"][0].partition(" ")[0], cells["with the\njudge, %"]) == ("25.0", ["50.0"])
 
 
 def test_samples_have_seeds_of_their_own_whatever_the_order() -> None:
@@ -272,7 +264,7 @@ def test_sides_are_compared_on_the_questions_that_both_answered() -> None:
     assert cells["method"] == ["sprint", "rft", "vs rft"]
     assert cells["n"] == ["2", "2", "1"]
     assert cells["correct, %"][2] == "+0.0 (p=1)"
-    assert cells["sequential tokens"] == ["10", "55", "0.50 (0.50-0.50)"]
+    assert cells["sequential\ntokens"] == ["10", "55", "0.50 (0.50-0.50)"]
     assert cells["seconds"][2] == "0.50"
 
 

@@ -1,0 +1,245 @@
+"""Recorded trajectories as a load: their shape and nothing else, on any model and runtime, through the real programs.
+
+    sprint-sgl bench task=replay task.source.path=trajectories.jsonl program=sprint against=[sprint_barrier,sequential]
+
+Each call generates as many tokens as it had in the recording, whatever they are; the sequential program generates the
+same total in one go. So the wall clock that a trained 7B model would save can be measured without its weights.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from sglang.lang.backend.base_backend import BaseBackend
+from sglang.lang.interpreter import StreamExecutor
+from sglang.lang.ir import SglSamplingParams
+
+from sprint_sgl import tags
+from sprint_sgl.checkpoints import load_tokenizer
+from sprint_sgl.endpoint import Endpoint
+from sprint_sgl.errors import BadInput
+from sprint_sgl.source import DataSource, chosen_rows
+from sprint_sgl.tasks.task import Grade, Question
+from sprint_sgl.trajectory import Call, Trajectory
+
+_EXECUTOR = re.compile(r"<execution_(\d+)\.(\d+)>\s*$")
+FILLER = (
+    "one",
+    "two",
+    "six",
+    "ten",
+    "red",
+    "sun",
+    "oak",
+    "day",
+    "sea",
+    "map",
+    "ink",
+    "fox",
+    "box",
+    "cup",
+    "hat",
+    "key",
+)
+
+
+@dataclass(frozen=True)
+class StageShape:
+    """Tokens of each prompt with what leads to it, of the rest of the plan, and of each execution."""
+
+    prompts: tuple[int, ...]
+    tail: int
+    executions: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What remains of a trajectory: lengths in tokens."""
+
+    question: int
+    stages: tuple[StageShape, ...]
+    answer: int
+
+    @staticmethod
+    def of(trajectory: Trajectory, characters_a_token: float = 4.0, scale: float = 1.0) -> Shape:
+        """By the runtime's counts where the trajectory has them, else by its texts."""
+
+        def tokens(text: str) -> int:
+            return _length(len(text) / characters_a_token * scale)
+
+        def called(call: Call | None, text: str) -> int:
+            return _length(call.completion_tokens * scale) if call and call.completion_tokens else tokens(text)
+
+        stages = []
+        for stage in trajectory.stages:
+            ends = [0, *(prompt.offset for prompt in stage.prompts)]
+            counted = stage.plan_tokens > 0
+            prompts = tuple(
+                _length((ends[k + 1] - ends[k]) * scale) if counted else tokens(f"{prompt.lead} {prompt.text}")
+                for k, prompt in enumerate(stage.prompts)
+            )
+            tail = _length((stage.plan_tokens - ends[-1]) * scale) if counted else tokens(stage.tail)
+            executions = tuple(called(execution.call, execution.text) for execution in stage.executions)
+            stages.append(StageShape(prompts, tail, executions))
+        answered = trajectory.answer_calls[0] if trajectory.answer_calls else None
+        return Shape(tokens(trajectory.question), tuple(stages), called(answered, trajectory.final_answer))
+
+    @property
+    def total(self) -> int:
+        """Tokens that are generated."""
+        return self.answer + sum(sum(s.prompts) + s.tail + sum(s.executions) for s in self.stages)
+
+    @property
+    def sequential(self) -> int:
+        """Tokens on the critical path of eager launch (section 4.1)."""
+        return self.answer + sum(map(_critical, self.stages))
+
+
+def _length(tokens: float) -> int:
+    return max(1, round(tokens))
+
+
+def _critical(stage: StageShape) -> int:
+    offsets = [sum(stage.prompts[: k + 1]) for k in range(len(stage.prompts))]
+    branches = [offset + tokens for offset, tokens in zip(offsets, stage.executions, strict=True)]
+    return max(sum(stage.prompts) + stage.tail, *branches, 0)
+
+
+@dataclass(frozen=True)
+class ReplayQuestion(Question):
+    shape: Shape = Shape(0, (), 0)
+
+
+@dataclass
+class Replay:
+    """A benchmark task of recorded trajectories. A run is right if it has the shape of its recording.
+
+    source               rows with a `trajectory` (what `sprint-sgl bench` writes), or a text of one in `column`
+    column               where released trajectories keep their text
+    scale                of all lengths, for a model with a shorter context
+    characters_a_token   for texts, whose tokens nobody counted
+    """
+
+    source: DataSource
+    column: str
+    scale: float
+    characters_a_token: float
+
+    def __post_init__(self) -> None:
+        if self.scale <= 0 or self.characters_a_token <= 0:
+            raise BadInput(f"task.scale and task.characters_a_token must be above 0, got {self.scale}")
+
+    def questions(self) -> Iterator[ReplayQuestion]:
+        for number, row in enumerate(chosen_rows(self.source)):
+            trajectory = self._trajectory(row)
+            if not trajectory.stages:
+                continue  # sequential, or nothing that was planned
+            shape = Shape.of(trajectory, self.characters_a_token, self.scale)
+            text = filler(shape.question, seed=number)
+            yield ReplayQuestion(str(number), text, "", f"{min(len(shape.stages), 6)} stages", shape)
+
+    def _trajectory(self, row: Mapping[str, Any]) -> Trajectory:
+        if isinstance(found := row.get("trajectory"), Mapping):
+            return Trajectory.from_dict(found)
+        if self.column not in row:
+            raise BadInput(f"no column 'trajectory' or {self.column!r}; the rows have {', '.join(sorted(row))}")
+        return tags.parse(str(row[self.column]))
+
+    def grade(self, question: Question, answer: str) -> Grade:
+        return Grade(False, "a replay is graded by its run", read=False)
+
+    def grade_run(self, question: Question, trajectory: Trajectory) -> Grade:
+        """Whether the run did what the recording did, token for token."""
+        assert isinstance(question, ReplayQuestion)
+        if trajectory.launch == "sequential":
+            done, wanted = trajectory.total_tokens, question.shape.total
+            return Grade(done == wanted, "" if done == wanted else f"{done} tokens, not {wanted}")
+        if repaired := [kind for kind, _ in trajectory.repairs if kind != tags.RepairKind.NO_PROMPT]:
+            return Grade(False, f"repaired: {', '.join(repaired)}")  # such as forced_answer: raise program.max_stages
+        same = replace(Shape.of(trajectory), question=question.shape.question) == question.shape
+        return Grade(same, "" if same else "another shape than the recording")
+
+    def backend(self, question: Question, endpoint: Endpoint) -> ReplayBackend:
+        """The runtime, made to write what has this question's shape."""
+        assert isinstance(question, ReplayQuestion)
+        return ReplayBackend(endpoint, question.shape)
+
+
+def filler(words: int, seed: int) -> str:
+    """Different questions share no beginning, which a prefix cache would find."""
+    rng = random.Random(seed)
+    return " ".join(rng.choice(FILLER) for _ in range(words))
+
+
+@lru_cache(maxsize=8)
+def unreadable(tokenizer: str) -> dict[str, float]:
+    """A bias against tokens that could become tags, blanks or broken characters: programs read what is written."""
+    loaded = load_tokenizer(tokenizer)
+    texts = {id: loaded.decode([id]) for id in range(len(loaded))}
+    special = set(loaded.all_special_ids)
+    return {
+        str(id): -1e4
+        for id, text in texts.items()
+        if id in special or "<" in text or "-" in text or "\ufffd" in text or not text.strip()
+    }
+
+
+@dataclass
+class _Request:
+    """What an endpoint reads of a StreamExecutor."""
+
+    text_: str
+    request_id: str | None
+    sampling_seed: int | None
+    extra_sampling_params: dict[str, Any]
+
+
+class ReplayBackend(BaseBackend):  # type: ignore[misc]
+    """Answers every call of one run with as many tokens as the recording had there, on the real runtime."""
+
+    def __init__(self, endpoint: Endpoint, shape: Shape) -> None:
+        super().__init__()
+        self.runtime, self.shape = endpoint, shape
+        self.prompt_style = endpoint.prompt_style
+        self.max_new_tokens = self.max_sequential_tokens = shape.total + 1
+        self._bias = unreadable(str(endpoint.model_info["tokenizer_path"]))
+        self._planner = iter(_planner_calls(shape))
+
+    def get_chat_template(self) -> Any:
+        return self.runtime.get_chat_template()
+
+    def abort(self, request_id: str) -> None:
+        self.runtime.abort(request_id)
+
+    def generate(self, s: StreamExecutor, sampling_params: SglSamplingParams) -> tuple[str, dict[str, Any]]:
+        begun, tokens, stop = self._call(s.text_, sampling_params.stop)
+        forced = sampling_params.clone()
+        forced.stop, forced.max_new_tokens, forced.ignore_eos = [], tokens, True
+        seed, name = getattr(s, "sampling_seed", None), getattr(s, "request_id", None)
+        request = _Request(s.text_ + begun, name, seed, {"logit_bias": self._bias})
+        text, meta = self.runtime.generate(request, forced)
+        return begun + text, meta | {"finish_reason": {"type": "stop", "matched": stop}}
+
+    def _call(self, context: str, stops: Sequence[str]) -> tuple[str, int, str]:
+        """What the model is taken to have begun with, how many tokens it writes, and what stops it."""
+        if not stops:
+            return "", self.shape.total, ""
+        if executor := _EXECUTOR.search(context):
+            i, j = int(executor[1]), int(executor[2])
+            return "", self.shape.stages[i - 1].executions[j - 1], f"</execution_{i}.{j}>"
+        return next(self._planner)
+
+
+def _planner_calls(shape: Shape) -> Iterator[tuple[str, int, str]]:
+    for i, stage in enumerate(shape.stages, 1):
+        opening = tags.open_plan(i)
+        for j, tokens in enumerate(stage.prompts, 1):
+            yield f"{opening}{tags.open_prompt(i, j)} ", tokens, "</prompt_"
+            opening = ""
+        yield opening, stage.tail, "</Plan_"
+    yield tags.FINAL_ANSWER_OPEN, shape.answer, "</Final_answer>"

@@ -1,0 +1,114 @@
+"""Replays: what is kept of a recording, and that the real programs generate just that again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from programs import sequential_program, sprint_program
+from programs.replay import Replay, ReplayBackend, ReplayQuestion, Shape, StageShape, filler, unreadable
+from programs.runner import Drives
+from programs.scripted import ScriptedBackend
+from sprint_sgl import tags
+from sprint_sgl.checkpoints import load_tokenizer
+from sprint_sgl.errors import BadInput
+from sprint_sgl.runtime import SHIPPED_MODELS
+from sprint_sgl.source import DataSource
+from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
+
+MINI = str(SHIPPED_MODELS / "countdown-mini-sprint")
+RELEASED = Path(__file__).parents[2] / "shared" / "data" / "sprint_trajectories_dev.jsonl"
+lengths = st.integers(1, 9)
+stage_shapes = st.lists(st.tuples(lengths, lengths), max_size=4).flatmap(
+    lambda pairs: lengths.map(lambda tail: StageShape(tuple(p for p, _ in pairs), tail, tuple(e for _, e in pairs)))
+)
+shapes = st.builds(Shape, st.just(3), st.lists(stage_shapes, max_size=4).map(tuple), lengths)
+
+
+class Wordy(ScriptedBackend):
+    """A model that writes words for ever; a word is a token."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda context: " word" * 10_000)
+        self.model_info: dict[str, Any] = {"tokenizer_path": MINI}
+
+
+def replay(source: Path, **more: Any) -> Replay:
+    return Replay(
+        **{"source": DataSource(str(source)), "column": "response", "scale": 1.0, "characters_a_token": 4.0} | more
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(shapes, st.sampled_from(["eager", "barrier"]))
+def test_the_program_does_what_the_recording_did(shape: Shape, launch: str) -> None:
+    question = ReplayQuestion("1", filler(3, 1), "", "", shape)
+    run = sprint_program.run(question.text, launch=launch, backend=ReplayBackend(Wordy(), shape))  # type: ignore[arg-type]
+    grade = replay(Path("x.jsonl")).grade_run(question, run.trajectory)
+    assert grade.correct, grade.reason
+    assert run.trajectory.total_tokens == shape.total
+    assert run.trajectory.sequential_tokens == shape.sequential
+
+
+@given(shapes)
+@settings(max_examples=20, deadline=None)
+def test_the_sequential_program_writes_the_same_total(shape: Shape) -> None:
+    run = sequential_program.run("q", backend=ReplayBackend(Wordy(), shape))  # type: ignore[arg-type]
+    assert run.trajectory.total_tokens == shape.total
+    assert replay(Path("x.jsonl")).grade_run(ReplayQuestion("1", "q", "", "", shape), run.trajectory).correct
+
+
+def test_another_shape_or_a_repair_is_not_faithful() -> None:
+    shape = Shape(1, (StageShape((2,), 1, (3,)),), 2)
+    other = Shape(1, (StageShape((2,), 1, (4,)),), 2)
+    task = replay(Path("x.jsonl"))
+    run = sprint_program.run("q", backend=ReplayBackend(Wordy(), other))  # type: ignore[arg-type]
+    assert task.grade_run(ReplayQuestion("1", "q", "", "", shape), run.trajectory).reason.startswith("another shape")
+    forced = sprint_program.run("q", max_stages=1, backend=ReplayBackend(Wordy(), shape))  # type: ignore[arg-type]
+    assert "forced_answer" in task.grade_run(ReplayQuestion("1", "q", "", "", shape), forced.trajectory).reason
+
+
+def test_counts_of_the_runtime_come_before_lengths_of_texts() -> None:
+    executions = (Execution("x" * 40, call=Call(completion_tokens=7)), Execution("y"))
+    stage = Stage(
+        (Prompt("a", offset=5), Prompt("b", offset=9)), executions, planner_calls=(Call(completion_tokens=12),)
+    )
+    shape = Shape.of(Trajectory("q" * 8, (stage,), "z" * 12))
+    assert shape == Shape(2, (StageShape((5, 4), 3, (7, 1)),), 3)
+    assert Shape.of(Trajectory("q" * 8, (stage,), "z" * 12), scale=0.5).stages[0].executions == (4, 1)
+
+
+def test_questions_are_the_trajectories_that_planned(tmp_path: Path) -> None:
+    path = tmp_path / "some.jsonl"
+    planned = Trajectory("q", (Stage((Prompt("p"),), (Execution("e"),)),), "a")
+    texts = [tags.render(planned), "no tags at all"]
+    path.write_text("".join(json.dumps({"response": text}) + "\n" for text in texts))
+    (question,) = replay(path).questions()
+    assert (question.id, question.group) == ("0", "1 stages")
+    assert isinstance(replay(path), Drives)
+    with pytest.raises(BadInput, match=r"no column 'trajectory' or 'text'; the rows have response"):
+        list(replay(path, column="text").questions())
+    with pytest.raises(BadInput, match="must be above 0"):
+        replay(path, scale=0)
+
+
+def test_no_token_that_is_allowed_can_be_a_tag_or_blank() -> None:
+    tokenizer = load_tokenizer(MINI)
+    allowed = [id for id in range(len(tokenizer)) if str(id) not in unreadable(MINI)]
+    assert len(allowed) > 50
+    assert all(tokenizer.decode([id]).strip() and "<" not in tokenizer.decode([id]) for id in allowed)
+
+
+@pytest.mark.skipif(not RELEASED.is_file(), reason="shared/data/sprint_trajectories_dev.jsonl is not here")
+def test_released_trajectories_have_the_shape_that_their_authors_report() -> None:
+    """4.5 stages and 7.5 executions on average, over all 500; here over 120 of them."""
+    found = [question.shape for question in replay(RELEASED).questions()]
+    assert len(found) >= 115
+    assert 3.5 < sum(len(shape.stages) for shape in found) / len(found) < 5.5
+    assert 6 < sum(len(stage.executions) for shape in found for stage in shape.stages) / len(found) < 9
+    assert all(shape.sequential <= shape.total for shape in found)
