@@ -22,12 +22,12 @@ from omegaconf import MISSING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from programs.judging import VERDICTS, judge, judged
-from programs.methods import Method, method_of, named_method
-from programs.records import RECORDS, Record, read_records
-from programs.resident import resident
-from programs.runner import Ask, Rate, Work, run, write_failures
-from programs.tables import comparison
+from programs.benchmark.judging import VERDICTS, judge, judged
+from programs.benchmark.methods import Method, method_of, named_method
+from programs.benchmark.records import RECORDS, Record, read_records
+from programs.benchmark.resident import resident
+from programs.benchmark.runner import Ask, Rate, Work, run, write_failures
+from programs.benchmark.tables import comparison
 from sprint_sgl.console import screen
 from sprint_sgl.errors import BadInput, RequestFailed
 from sprint_sgl.files import whole_file

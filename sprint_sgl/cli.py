@@ -145,7 +145,7 @@ def report(
     [dim]sprint-sgl report work/bench --out work/report[/dim]
     """
     with one_line_errors():
-        importlib.import_module("programs.report").report(runs, out, baseline)
+        importlib.import_module("programs.benchmark.report").report(runs, out, baseline)
         notes.print(f"{out / 'report.html'}, {out / 'report.csv'}", highlight=False, soft_wrap=True)
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from programs.bench import Config, claim, flat, questions_of
-from programs.judging import judge, judged
-from programs.methods import Method, method_names, named_method
-from programs.records import Record, read_records
-from programs.runner import Ask, Work, run, sample_seed
+from programs.benchmark.judging import judge, judged
+from programs.benchmark.methods import Method, method_names, named_method
+from programs.benchmark.records import Record, read_records
+from programs.benchmark.runner import Ask, Work, run, sample_seed
+from programs.benchmark.statistics import mcnemar, mean, ratio_of_means
+from programs.benchmark.tables import Side, comparison
 from programs.scripted import ScriptedBackend
-from programs.statistics import mcnemar, mean, ratio_of_means
-from programs.tables import Side, comparison
 from sprint_sgl.errors import BadInput, RequestFailed, RuntimeUnavailable
 from sprint_sgl.tasks.task import Grade, Question
 from sprint_sgl.trajectory import Call, Trajectory

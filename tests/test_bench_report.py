@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from programs.records import Record
-from programs.report import bins, cause_of, causes, parallel_share, read_run, report, stages_by_group
-from programs.tables import Side
+from programs.benchmark.records import Record
+from programs.benchmark.report import bins, cause_of, causes, parallel_share, read_run, report, stages_by_group
+from programs.benchmark.tables import Side
 from sprint_sgl.errors import BadInput
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
 

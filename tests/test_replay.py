@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from programs import sequential_program, sprint_program
-from programs.replay import Replay, ReplayBackend, ReplayQuestion, Shape, StageShape, filler, unreadable
-from programs.runner import Drives
+from programs.benchmark.replay import Replay, ReplayBackend, ReplayQuestion, Shape, StageShape, filler, unreadable
+from programs.benchmark.runner import Drives
 from programs.scripted import ScriptedBackend
 from sprint_sgl import tags
 from sprint_sgl.checkpoints import load_tokenizer
@@ -22,7 +22,6 @@ from sprint_sgl.source import DataSource
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
 
 MINI = str(SHIPPED_MODELS / "countdown-mini-sprint")
-RELEASED = Path(__file__).parents[2] / "shared" / "data" / "sprint_trajectories_dev.jsonl"
 lengths = st.integers(1, 9)
 stage_shapes = st.lists(st.tuples(lengths, lengths), max_size=4).flatmap(
     lambda pairs: lengths.map(lambda tail: StageShape(tuple(p for p, _ in pairs), tail, tuple(e for _, e in pairs)))
@@ -104,10 +103,9 @@ def test_no_token_that_is_allowed_can_be_a_tag_or_blank() -> None:
     assert all(tokenizer.decode([id]).strip() and "<" not in tokenizer.decode([id]) for id in allowed)
 
 
-@pytest.mark.skipif(not RELEASED.is_file(), reason="shared/data/sprint_trajectories_dev.jsonl is not here")
-def test_released_trajectories_have_the_shape_that_their_authors_report() -> None:
+def test_released_trajectories_have_the_shape_that_their_authors_report(shared_data: Path) -> None:
     """4.5 stages and 7.5 executions on average, over all 500; here over 120 of them."""
-    found = [question.shape for question in replay(RELEASED).questions()]
+    found = [question.shape for question in replay(shared_data / "sprint_trajectories_dev.jsonl").questions()]
     assert len(found) >= 115
     assert 3.5 < sum(len(shape.stages) for shape in found) / len(found) < 5.5
     assert 6 < sum(len(stage.executions) for shape in found for stage in shape.stages) / len(found) < 9

@@ -18,7 +18,7 @@ import pytest
 from sglang.lang.ir import SglSamplingParams
 
 from programs import sequential_program, sprint_program
-from programs.methods import method_names, named_method
+from programs.benchmark.methods import method_names, named_method
 from programs.straggler import StragglerPolicy
 from sprint_sgl import tags
 from sprint_sgl.answers import check_countdown

@@ -21,8 +21,6 @@ from sprint_sgl.tasks.countdown import Countdown
 from sprint_sgl.tasks.gpqa import letter_of
 from sprint_sgl.tasks.task import Task
 
-MATH500 = Path(__file__).parents[2] / "shared" / "data" / "math500.jsonl"
-
 
 def task(name: str, *overrides: str) -> Task:
     with initialize_config_dir(CONF, version_base="1.3"):
@@ -45,10 +43,10 @@ def gpqa_csv(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.skipif(not MATH500.is_file(), reason="shared/data/math500.jsonl is not here")
-def test_every_reference_solution_of_math500_is_right() -> None:
-    math500 = task("math500", f"task.source.path={MATH500}")
-    solutions = {row["unique_id"]: row["solution"] for row in map(json.loads, MATH500.open())}
+def test_every_reference_solution_of_math500_is_right(shared_data: Path) -> None:
+    path = shared_data / "math500.jsonl"
+    math500 = task("math500", f"task.source.path={path}")
+    solutions = {row["unique_id"]: row["solution"] for row in map(json.loads, path.open())}
     questions = list(math500.questions())
     assert len({question.id for question in questions}) == 500
     assert {question.group for question in questions} == set("12345")

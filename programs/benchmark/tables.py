@@ -9,8 +9,8 @@ from statistics import fmean, median
 from rich import box
 from rich.table import Table
 
-from programs.records import Record
-from programs.statistics import Estimate, mcnemar, mean, ratio_of_means
+from programs.benchmark.records import Record
+from programs.benchmark.statistics import Estimate, mcnemar, mean, ratio_of_means
 from sprint_sgl.show import critical_path
 from sprint_sgl.trajectory import Trajectory
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from programs.methods import Method
-from programs.records import Key, Record
-from programs.resident import Resident
+from programs.benchmark.methods import Method
+from programs.benchmark.records import Key, Record
+from programs.benchmark.resident import Resident
 from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import SprintError
 from sprint_sgl.tasks.task import Grade, Question, Task

@@ -18,11 +18,11 @@ from statistics import fmean, median
 from typing import Any
 
 from programs.bench import flat
-from programs.charts import Point, pareto_figure, reduction_figure, speed_figure, stages_figure
-from programs.judging import VERDICTS, judged
-from programs.records import RECORDS, Record, read_records
-from programs.statistics import Estimate, mcnemar, mean, ratio_of_means
-from programs.tables import Side, cached, malformed, right_with_judge, seconds, total
+from programs.benchmark.charts import Point, pareto_figure, reduction_figure, speed_figure, stages_figure
+from programs.benchmark.judging import VERDICTS, judged
+from programs.benchmark.records import RECORDS, Record, read_records
+from programs.benchmark.statistics import Estimate, mcnemar, mean, ratio_of_means
+from programs.benchmark.tables import Side, cached, malformed, right_with_judge, seconds, total
 from sprint_sgl import tags
 from sprint_sgl.errors import BadInput
 from sprint_sgl.pages import chart_style, render, svg

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from programs.records import Key, Record, whole_lines
+from programs.benchmark.records import Key, Record, whole_lines
 from sprint_sgl.tasks.task import Question
 
 VERDICTS = "judged.jsonl"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from programs.statistics import Estimate
+from programs.benchmark.statistics import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -17,7 +17,7 @@ class Record:
     """One question answered once by one method.
 
     read     whether the rules found an answer to grade
-    judged   a judge's verdict on an answer that they did not find; kept in a file of its own (programs/judging.py)
+    judged   a judge's verdict on an answer that they did not find; its file is that of programs/benchmark/judging.py
     """
 
     method: str

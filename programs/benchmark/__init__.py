@@ -1,0 +1,1 @@
+"""What `sprint-sgl bench` and `sprint-sgl report` are made of."""
