@@ -85,9 +85,9 @@ class Config:
 
     def weights(self, method: str) -> str:
         """Whose weights that method runs on. Raises BadInput where the model names none."""
-        named = self.model.get(method) or self.model.get("default")
+        named = self.model.get(method, self.model.get("default"))
         if not named:
-            raise BadInput(f"no weights for {method}: give model.{method}=... or model.default=...")
+            raise BadInput(f"no weights for {method}: give {'' if method in self.model else '+'}model.{method}=...")
         return named
 
 

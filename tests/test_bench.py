@@ -273,3 +273,10 @@ def test_groups_come_with_their_sum() -> None:
     cells = {column.header: list(column.cells) for column in comparison(records, ["sprint"]).columns}
     assert cells[""] == ["3 numbers", "4 numbers", "all"]
     assert [cell.partition(" ")[0] for cell in cells["correct, %"]] == ["100.0", "0.0", "50.0"]
+
+
+def test_a_program_runs_on_its_own_weights_or_the_default_and_never_on_others() -> None:
+    config = settings(model={"default": "d", "sprint": "s", "sequential": None})
+    assert (config.weights("sprint"), config.weights("best_of_n")) == ("s", "d")
+    with pytest.raises(BadInput, match=r"no weights for sequential: give model.sequential="):
+        config.weights("sequential")
