@@ -11,14 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from curation import dag, extract
 from curation.batch import Collected, collect, submit
@@ -46,7 +43,7 @@ from curation.verify import verify
 from curation.watch import watching
 from sprint_sgl.console import notes, screen
 from sprint_sgl.errors import BadInput
-from sprint_sgl.files import file_digest, whole_file
+from sprint_sgl.files import alone, file_digest, whole_file
 from sprint_sgl.settings import entry_point
 
 WINDOWS = 16  # so many records in the works for each request that may be under way
@@ -196,17 +193,6 @@ def settings_of(config: Config) -> dict[str, Any]:
         "benchmarks": [asdict(benchmark) for benchmark in config.benchmarks],
         "rows": asdict(config.rows) | {"format": config.rows.format.value},
     }
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """One run at a time in a folder; a run that was killed leaves no lock behind."""
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            yield
-    except Timeout:
-        raise BadInput(f"another run is writing to {folder}: wait for it, or give another out=FOLDER") from None
 
 
 async def curate(config: Config) -> None:

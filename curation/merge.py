@@ -14,10 +14,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from curation.curate import ORDER, Config, alone, check, finish, write_accounts
+from curation.curate import ORDER, Config, check, finish, write_accounts
 from curation.stages import Funnel, Record, funnels, read_jsonl, to_line
 from sprint_sgl.errors import BadInput
-from sprint_sgl.files import whole_file
+from sprint_sgl.files import alone, whole_file
 from sprint_sgl.settings import entry_point
 
 

@@ -8,7 +8,9 @@ the runtime between its jobs, and each job's records in a folder of its own belo
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -24,20 +26,22 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from programs.benchmark.judging import VERDICTS, judge, judged
 from programs.benchmark.methods import Method, method_of, named_method
-from programs.benchmark.records import RECORDS, Record, read_records
+from programs.benchmark.records import RECORDS, Record, mend, read_records
 from programs.benchmark.resident import resident
-from programs.benchmark.runner import Ask, Rate, Work, run, write_failures
+from programs.benchmark.runner import FAILURES, Ask, Rate, Work, run, write_failures
 from programs.benchmark.tables import comparison
-from sprint_sgl.console import screen
+from sprint_sgl.console import notes, screen
 from sprint_sgl.errors import BadInput, RequestFailed
-from sprint_sgl.files import whole_file
+from sprint_sgl.files import alone, whole_file
 from sprint_sgl.provenance import commit, versions, weight_digests
 from sprint_sgl.runtime import resolve_model
 from sprint_sgl.settings import entry_point, made
 from sprint_sgl.tasks.task import Question, Task
 
-MAY_CHANGE = {"out", "against", "limit", "samples", "block", "url", "task.problems"}  # between two starts in one folder
+# Between two starts in one folder.
+MAY_CHANGE = {"out", "against", "limit", "samples", "block", "time_limit", "runtime", "url", "task.problems"}
 APART = ("model.", "judge")  # weights are compared themselves, verdicts are kept apart
+LONGEST_NAME = 120  # characters of a folder's name
 PACKAGES = ("sprint-sgl", "sglang", "torch", "transformers", "math-verify")
 
 
@@ -51,10 +55,11 @@ class Config:
     limit           questions of the task, the first ones
     samples         of each question; accuracy is their mean (pass@1)
     temperature     the program's own, if not given
-    max_new_tokens  of each call; the model's own limit, or the paper's 8,000
+    max_new_tokens  of a call, other than one whole thought (program.max_tokens); the model's own, or the paper's 8,000
+    time_limit      seconds that one call may take
     concurrency     questions at a time; wall clock is comparable at 1
-    block           questions between two changes of the method
-    seed            honoured by runtimes with deterministic inference
+    block           questions between two changes of the method; by default a few for each of those at a time
+    seed            of all samples; honoured by runtimes with deterministic inference, which otherwise draw all alike
     runtime         a name in conf/runtime; None is the GPU's where there is one, else the CPU's
     url             or a server that runs already, whose weights are swapped
     judge           grades answers that the rules cannot read (conf/judge)
@@ -70,18 +75,21 @@ class Config:
     samples: int = 1
     temperature: float | None = None
     max_new_tokens: int | None = None
+    time_limit: float = 1800.0
     concurrency: int = 1
-    block: int = 25
-    seed: int | None = None
+    block: int | None = None
+    seed: int = 1
     runtime: str | None = None
     url: str | None = None
 
     @property
     def folder(self) -> Path:
-        """`out`, or in a sweep the folder below it that the swept values name."""
-        hydra = HydraConfig.get() if HydraConfig.initialized() else None
-        swept = hydra.job.override_dirname if hydra and hydra.mode == RunMode.MULTIRUN else ""
-        return Path(self.out, swept)
+        """`out`, or in a sweep a folder below it, named by the values that its records depend on."""
+        if not sweeping():
+            return Path(self.out)
+        name = re.sub(r"[^\w.,=+-]", "_", HydraConfig.get().job.override_dirname)
+        short = f"{name[:LONGEST_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+        return Path(self.out, short if len(name) > LONGEST_NAME else name)
 
     def weights(self, method: str) -> str:
         """Whose weights that method runs on. Raises BadInput where the model names none."""
@@ -91,9 +99,14 @@ class Config:
         return named
 
 
+def sweeping() -> bool:
+    """Whether this is one job of several."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
 def check(config: Config) -> None:
     """Refuses what cannot be run before anything starts. Raises BadInput."""
-    for name in ("limit", "samples", "concurrency", "block", "max_new_tokens"):
+    for name in ("limit", "samples", "concurrency", "block", "max_new_tokens", "time_limit"):
         value = getattr(config, name)
         if value is not None and value < 1:
             raise BadInput(f"{name} must be at least 1, got {value}")
@@ -123,29 +136,28 @@ def questions_of(task: Task, limit: int | None) -> list[Question]:
 def claim(folder: Path, config: Config, methods: Sequence[Method]) -> None:
     """Keeps in run.json what the run is made by. Raises BadInput if records there were made in another way."""
     path, settings = folder / "run.json", asdict(config)
-    before = json.loads(path.read_text()) if path.is_file() and (folder / RECORDS).is_file() else None
+    before: dict[str, Any] = json.loads(path.read_text()) if path.is_file() and (folder / RECORDS).is_file() else {}
     if before:
         then, now = flat(before["settings"]), flat(settings)
         for key in sorted((then.keys() | now.keys()) - MAY_CHANGE):
             if then.get(key) != now.get(key) and not key.startswith(APART):
                 made_with = f"{key}={then.get(key)}, not {now.get(key)}"
                 raise BadInput(f"{folder} holds records of {made_with}: choose another out=FOLDER")
-    weights = {method.name: resolve_model(config.weights(method.name)) for method in methods}
-    digests = {name: weight_digests(Path(model)) for name, model in weights.items()}
-    if before:
-        for name in digests.keys() & before["weights"].keys():
-            if digests[name] != before["weights"][name]["files"]:
-                raise BadInput(f"{folder} holds records of other weights for {name}: choose another out=FOLDER")
-    folder.mkdir(parents=True, exist_ok=True)
-    found = {
-        "settings": settings,
-        "methods": {method.name: dict(method.settings) for method in methods},
-        "weights": {name: {"model": model, "files": digests[name]} for name, model in weights.items()},
-        "versions": versions(PACKAGES),
-        "commit": commit(),
-    }
+    made_by = {method.name: _made_by(method, resolve_model(config.weights(method.name))) for method in methods}
+    for name in made_by.keys() & before.get("methods", {}).keys():
+        for key, value in made_by[name].items():
+            if key != "model" and value != before["methods"][name][key]:
+                raise BadInput(f"{folder} holds records of other {key} for {name}: choose another out=FOLDER")
+    starts = [*before.get("starts", []), {"versions": versions(PACKAGES), "commit": commit()}]
+    found = {"settings": settings, "methods": before.get("methods", {}) | made_by, "starts": starts}
     with whole_file(path) as file:
         json.dump(found, file, indent=2)
+
+
+def _made_by(method: Method, model: str) -> dict[str, Any]:
+    """A method's settings and weights; a model on the hub is known by its name alone."""
+    weights = weight_digests(Path(model)) or {"hub": model}
+    return {"settings": dict(method.settings), "model": model, "weights": weights}
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -165,36 +177,50 @@ def bench(config: Config, console: Console) -> list[Record]:
     task, methods, folder = made(config.task, "task"), methods_of(config), config.folder
     grader = made(config.judge, "judge") if config.judge else None
     asks = [Ask(each, sample) for each in questions_of(task, config.limit) for sample in range(config.samples)]
-    claim(folder, config, methods)
     work = Work(
-        task,
-        methods,
-        config.weights,
-        asks,
-        config.temperature,
-        config.max_new_tokens,
-        config.seed,
-        config.concurrency,
-        config.block,
+        task=task,
+        methods=methods,
+        weights=config.weights,
+        asks=asks,
+        temperature=config.temperature,
+        max_new_tokens=config.max_new_tokens,
+        seed=config.seed,
+        concurrency=config.concurrency,
+        block=config.block or max(25, 4 * config.concurrency),
     )
-    wanted = {(method.name, ask.question.id, ask.sample) for method in methods for ask in asks}
-    records = [record for record in read_records(folder / RECORDS) if record.key in wanted]
-    done = {record.key for record in records}
-    with keeping(folder / RECORDS, records, len(wanted), console) as keep:
-        failures = run(work, resident(config.runtime, config.url), done, keep)
-    write_failures(folder / "failures.jsonl", failures)
-    if grader:
-        judge(records, grader, folder / VERDICTS)
-    records = judged(records, folder / VERDICTS)
+    with alone(folder):
+        claim(folder, config, methods)
+        mend(folder / RECORDS)
+        records = asked_before(read_records(folder / RECORDS), work, folder)
+        total = len(asks) * len(methods)
+        with keeping(folder / RECORDS, records, total, console) as keep:
+            runtime = resident(config.runtime, config.url, config.time_limit)
+            failures = run(work, runtime, {record.key for record in records}, keep)
+        write_failures(folder / FAILURES, failures)
+        if grader:
+            judge(records, grader, folder / VERDICTS)
+        records = judged(records, folder / VERDICTS)
     console.print(comparison(records, [method.name for method in methods]))
     with (folder / "table.txt").open("w") as file:
         Console(file=file, width=160).print(comparison(records, [method.name for method in methods]))
     if failures:
         raise RequestFailed(
-            f"{len(failures)} of {len(wanted)} could not be asked, the first: {failures[0].error}; all are in "
-            f"{folder / 'failures.jsonl'}, and are asked again when the run is started again"
+            f"{len(failures)} of {total} could not be asked, the first: {failures[0].error}; all are in "
+            f"{folder / FAILURES}, and are asked again when the run is started again"
         )
     return records
+
+
+def asked_before(records: Sequence[Record], work: Work, folder: Path) -> list[Record]:
+    """Those of what is asked now. Raises BadInput for one that was asked something else under the same id."""
+    methods = {method.name for method in work.methods}
+    asked = {(ask.question.id, ask.sample): ask.question for ask in work.asks}
+    found = [record for record in records if record.method in methods and (record.id, record.sample) in asked]
+    for record in found:
+        question = asked[record.id, record.sample]
+        if (record.question, record.gold) != (question.text, question.gold):
+            raise BadInput(f"{folder} holds records of another question {record.id!r}: choose another out=FOLDER")
+    return found
 
 
 @contextmanager
@@ -223,7 +249,12 @@ def accuracies(records: Sequence[Record]) -> str:
 
 @entry_point("bench", Config)
 def main(config: Config) -> None:
-    bench(config, screen())
+    try:
+        bench(config, screen())
+    except RequestFailed as error:
+        if not sweeping():
+            raise
+        notes.print(f"{config.folder}: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

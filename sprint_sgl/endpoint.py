@@ -97,6 +97,10 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         answer = self._request("POST", "/update_weights_from_disk", {"model_path": model_path}).json()
         if not answer["success"]:
             raise RequestFailed(f"{self.url} did not load {model_path}: {answer['message']}")
+        self.read_model()
+
+    def read_model(self) -> None:
+        """Asks the server which model it serves, and what the model's notes say of its use."""
         self.model_info = self._read_model_info()
         self._read_notes()
 

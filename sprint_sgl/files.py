@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from sprint_sgl.errors import BadInput
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[TextIO]:
@@ -23,6 +25,19 @@ def whole_file(path: Path) -> Iterator[TextIO]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """One run at a time in a folder, else BadInput; a run that was killed leaves no lock behind."""
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise BadInput(f"another run is writing to {folder}: wait for it, or give another out=FOLDER") from None
 
 
 def file_digest(path: Path) -> str:

@@ -1,6 +1,6 @@
 """How the grader agrees with pairs that other graders' own tests judge.
 
-    python tests/bench_grader.py ../shared/data/grader_pairs_dev.jsonl
+python tests/bench_grader.py ../shared/data/grader_pairs_dev.jsonl
 """
 
 from __future__ import annotations

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from programs.bench import Config, claim, flat, questions_of
+from programs.bench import Config, asked_before, claim, flat, questions_of
 from programs.benchmark.judging import judge, judged
 from programs.benchmark.methods import Method, method_names, named_method
-from programs.benchmark.records import Record, read_records
+from programs.benchmark.records import Record, mend, read_records
 from programs.benchmark.runner import Ask, Work, run, sample_seed
 from programs.benchmark.statistics import mcnemar, mean, ratio_of_means
 from programs.benchmark.tables import Side, comparison
@@ -42,11 +42,13 @@ class Runtime:
         self.backend, self.up, self.revivals, self.loaded = ScriptedBackend(script), True, revivals, list[str]()
 
     def load(self, model: str) -> ScriptedBackend:
+        if not self.up:
+            raise RequestFailed("nothing answers")
         self.loaded.append(model)
         return self.backend
 
-    def answers(self) -> bool:
-        return self.up
+    def lost(self) -> bool:
+        return not self.up
 
     def revive(self) -> None:
         if not self.revivals:
@@ -106,6 +108,37 @@ def test_questions_are_asked_again_when_a_runtime_comes_back() -> None:
     assert run(work(concurrency=3), runtime, set(), records.append) == []  # type: ignore[arg-type]
     assert keys(records) == {("sequential", str(k), 0) for k in range(7)}
     assert len(records) == 7
+
+
+def test_a_runtime_that_died_between_two_blocks_comes_back() -> None:
+    runtime, records = Runtime(knows), list[Record]()
+
+    def keep(record: Record) -> None:
+        records.append(record)
+        runtime.up = len(records) != 3
+
+    assert run(work(block=3), runtime, set(), keep) == []  # type: ignore[arg-type]
+    assert len(keys(records)) == len(records) == 7
+
+
+def test_what_no_question_can_change_ends_the_run_at_once() -> None:
+    runtime, records = Runtime(knows), list[Record]()
+    wrong = work()
+    wrong = replace(
+        wrong, methods=[replace(wrong.methods[0], program=wrong.methods[0].program.bind(prompt_style="nobody"))]
+    )
+    with pytest.raises(BadInput, match="unknown prompt style 'nobody'"):
+        run(wrong, runtime, set(), records.append)  # type: ignore[arg-type]
+    assert records == []
+
+
+def test_a_record_of_another_question_under_the_same_id_is_refused() -> None:
+    records = list[Record]()
+    run(work(), Runtime(knows), set(), records.append)  # type: ignore[arg-type]
+    assert asked_before(records, work(), Path("out")) == records
+    assert asked_before(records, work("base"), Path("out")) == []
+    with pytest.raises(BadInput, match="records of another question '3'"):
+        asked_before([replace(each, gold="7") if each.id == "3" else each for each in records], work(), Path("out"))
 
 
 @pytest.mark.filterwarnings("ignore:Error in stream_executor")
@@ -176,10 +209,17 @@ def record(id: str, method: str = "sprint", correct: bool = True, tokens: int = 
 
 def test_records_read_back_and_a_line_that_was_cut_off_is_dropped(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
-    whole = [record("1"), record("2", correct=False)]
-    path.write_text("".join(each.to_json() + "\n" for each in whole) + '{"method": "spr')
+    whole = [replace(record("1"), answer="a\u2028b\x85"), record("2", correct=False)]
+    path.write_text("".join(each.to_json() + "\n" for each in whole) + '{"method": "spr\u00e4')
+    before = path.read_bytes()
     assert read_records(path) == whole
-    assert path.read_text().count("\n") == 2
+    assert path.read_bytes() == before  # who reads does not write
+    mend(path)
+    assert read_records(path) == whole
+    assert path.read_text().endswith("}\n")
+    path.write_text("{}\n")
+    with pytest.raises(BadInput, match="line 1 is no record"):
+        read_records(path)
     assert read_records(tmp_path / "nothing.jsonl") == []
 
 
@@ -199,10 +239,12 @@ def test_a_folder_holds_records_made_in_one_way(tmp_path: Path) -> None:
         claim(tmp_path, settings(temperature=0.0), methods)
     with pytest.raises(BadInput, match="records of other weights for sequential"):
         claim(tmp_path, settings(model={"default": "countdown-mini-sprint"}), methods)
+    claim(tmp_path, settings(), methods)  # whoever was there stays known
     kept = json.loads((tmp_path / "run.json").read_text())
-    assert kept["methods"]["sequential"]["name"] == "sequential"
-    assert kept["weights"]["base"]["files"]["model.safetensors"]
-    assert kept["versions"]["sglang"]
+    assert kept["methods"]["sequential"]["settings"]["name"] == "sequential"
+    assert kept["methods"]["base"]["weights"]["model.safetensors"]
+    assert len(kept["starts"]) == 3
+    assert kept["starts"][0]["versions"]["sglang"]
 
 
 def test_settings_are_compared_by_their_dotted_keys() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from sprint_sgl.errors import BadInput
 from sprint_sgl.trajectory import Trajectory
 
 RECORDS = "records.jsonl"
@@ -51,15 +53,24 @@ PLAIN = [each.name for each in fields(Record) if each.name not in ("trajectory",
 
 
 def read_records(path: Path) -> list[Record]:
-    """The finished ones."""
-    return [Record.from_json(line) for line in whole_lines(path)]
+    """The finished ones. Raises BadInput for a line that is no record."""
+    found = []
+    for number, line in enumerate(whole_lines(path), 1):
+        try:
+            found.append(Record.from_json(line))
+        except (ValueError, TypeError, KeyError) as error:
+            reason = str(error).partition("\n")[0]
+            raise BadInput(f"{path}, line {number} is no record ({reason}): choose another out=FOLDER") from error
+    return found
 
 
 def whole_lines(path: Path) -> list[str]:
-    """The file's lines, none where there is no file; a last one that an interruption cut off is dropped from it."""
-    if not path.exists():
-        return []
-    lines = path.read_text().splitlines(keepends=True)
-    if lines and not lines[-1].endswith("\n"):
-        path.write_text("".join(lines := lines[:-1]))
-    return lines
+    """The file's lines, none where there is no file, without a last one that is not finished."""
+    return path.read_text().split("\n")[:-1] if path.exists() else []
+
+
+def mend(path: Path) -> None:
+    """Cuts off a last line that an interruption left unfinished, before more is appended."""
+    if path.exists():
+        size = len("".join(f"{line}\n" for line in whole_lines(path)).encode())
+        os.truncate(path, size)

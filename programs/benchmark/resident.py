@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import os
 import time
 from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
 
 from sprint_sgl.console import notes
 from sprint_sgl.endpoint import Endpoint
@@ -18,46 +21,40 @@ PATIENCE = 300.0  # seconds that we wait for a server that is not ours
 class Resident:
     """`runtime` is a name in conf/runtime for a server of our own; with `url` it is somebody else's."""
 
-    def __init__(self, runtime: str | None, url: str | None) -> None:
-        self.runtime, self.url = runtime, url
+    def __init__(self, runtime: str | None, url: str | None, time_limit: float) -> None:
+        self.runtime, self.url, self.time_limit = runtime, url, time_limit
         self._stack = ExitStack()
         self._endpoint: Endpoint | None = None
         self._revivals = 0
 
     def load(self, model: str) -> Endpoint:
-        """The runtime with those weights, warm. Raises SprintError where it cannot be had."""
+        """The runtime with those weights, warm and with an empty cache. Raises SprintError where it cannot be had."""
         path = resolve_model(model)
         if self._endpoint is None:
-            self._start(path)
-        elif self._endpoint.get_model_name() != path:
-            self._swap(path)
-        assert self._endpoint is not None
+            self._endpoint = self._started(path)
+        self._endpoint.read_model()  # somebody else may have changed it
+        if (serves := self._endpoint.get_model_name()) != path:
+            if not self.url and not alike(serves, path):
+                self.close()
+                self._endpoint = self._started(path)
+            else:
+                self._endpoint.load_weights(path)
+        self._endpoint.flush_cache()
         self._endpoint.warm_up()
         return self._endpoint
 
-    def _start(self, path: str) -> None:
-        opened = connect(self.url) if self.url else launch(path, runtime=self.runtime)
-        self._endpoint = self._stack.enter_context(opened)
-        if self._endpoint.get_model_name() != path:
-            self._endpoint.load_weights(path)
+    def _started(self, path: str) -> Endpoint:
+        if not self.url:
+            return self._stack.enter_context(launch(path, runtime=self.runtime, time_limit=self.time_limit))
+        key = os.environ.get("SPRINT_API_KEY")
+        return self._stack.enter_context(connect(self.url, key, time_limit=self.time_limit))
 
-    def _swap(self, path: str) -> None:
-        """Into the running server, or, where that cannot be (another tokenizer or shape) and it is ours, a new one."""
-        assert self._endpoint is not None
+    def lost(self) -> bool:
+        """Whether a runtime that was up can no longer be spoken to."""
         try:
-            self._endpoint.load_weights(path)
+            return self._endpoint is not None and not self._endpoint.get_server_info()
         except SprintError:
-            if self.url:
-                raise
-            self.close()
-            self._start(path)
-
-    def answers(self) -> bool:
-        """Whether the runtime can still be spoken to."""
-        try:
-            return self._endpoint is not None and bool(self._endpoint.get_server_info())
-        except SprintError:
-            return False
+            return True
 
     def revive(self) -> None:
         """Lets the next `load` begin anew, once the runtime can be had. Raises RuntimeUnavailable after some deaths."""
@@ -70,9 +67,9 @@ class Resident:
         deadline = time.monotonic() + PATIENCE
         while self.url:
             try:
-                Endpoint(self.url).close()
+                Endpoint(self.url, os.environ.get("SPRINT_API_KEY")).close()
                 return
-            except RuntimeUnavailable:
+            except SprintError:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(1.0)
@@ -82,12 +79,18 @@ class Resident:
         self._endpoint = None
 
 
-_RESIDENTS: dict[tuple[str | None, str | None], Resident] = {}
+def alike(one: str, other: str) -> bool:
+    """Whether weights can be swapped: two folders here with the same tokenizer and configuration."""
+    return all(_same(Path(one, name), Path(other, name)) for name in ("tokenizer.json", "config.json"))
 
 
-def resident(runtime: str | None, url: str | None) -> Resident:
+def _same(one: Path, other: Path) -> bool:
+    return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
+
+
+@cache
+def resident(runtime: str | None, url: str | None, time_limit: float) -> Resident:
     """This process's runtime of that kind; it ends with the process."""
-    if (runtime, url) not in _RESIDENTS:
-        _RESIDENTS[runtime, url] = Resident(runtime, url)
-        atexit.register(_RESIDENTS[runtime, url].close)
-    return _RESIDENTS[runtime, url]
+    made = Resident(runtime, url, time_limit)
+    atexit.register(made.close)
+    return made

@@ -15,9 +15,11 @@ from programs.benchmark.methods import Method
 from programs.benchmark.records import Key, Record
 from programs.benchmark.resident import Resident
 from sprint_sgl.endpoint import Endpoint
-from sprint_sgl.errors import SprintError
+from sprint_sgl.errors import BadInput, SprintError
 from sprint_sgl.tasks.task import Grade, Question, Task
 from sprint_sgl.trajectory import Trajectory
+
+FAILURES = "failures.jsonl"
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,15 @@ def run(work: Work, runtime: Resident, done: set[Key], keep: Callable[[Record], 
     failures: list[Failure] = []
     for method, asks in work.left(done):
         while asks:
-            endpoint = runtime.load(work.weights(method.name))
+            try:
+                endpoint = runtime.load(work.weights(method.name))
+            except SprintError:
+                if not runtime.lost():
+                    raise
+                runtime.revive()
+                continue
             failed = _side_by_side(work, method, asks, keep, runtime, endpoint)
-            if failed and not runtime.answers():
+            if failed and runtime.lost():
                 runtime.revive()
                 asks = [ask for ask, _ in failed]
                 continue
@@ -93,6 +101,8 @@ def _side_by_side(
             for future in as_completed(futures):
                 try:
                     keep(future.result())
+                except BadInput:  # no other question would fare better
+                    raise
                 except SprintError as error:
                     failed.append((futures[future], error))
         except BaseException:
@@ -145,13 +155,15 @@ def sample_seed(seed: int | None, ask: Ask) -> int | None:
 
 
 class Rate:
-    """Tokens a second since the first record."""
+    """Tokens a second since the first of the records began."""
 
     def __init__(self) -> None:
-        self._begun = time.monotonic()
+        self._begun: float | None = None
         self._tokens = 0
 
     def add(self, record: Record) -> float:
+        if self._begun is None:
+            self._begun = time.monotonic() - record.trajectory.seconds
         self._tokens += record.trajectory.total_tokens
         return self._tokens / max(time.monotonic() - self._begun, 1e-9)
 
