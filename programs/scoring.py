@@ -57,5 +57,5 @@ def score(
 
 def mark_in(text: str) -> int | None:
     """The last whole number from 1 to 10 in the text; of "7/10" the 7."""
-    found = [int(number) for number in _NUMBER.findall(re.sub(r"/\s*10\b", "", text))]
+    found = [int(number) for number in _NUMBER.findall(re.sub(r"(?:/|\b(?:out )?of)\s*10\b", "", text))]
     return next((mark for mark in reversed(found) if LOWEST <= mark <= HIGHEST), None)

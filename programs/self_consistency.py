@@ -65,7 +65,7 @@ def settle(s: ProgramState, question: str, written: Sequence[Written], winner: i
     return Trajectory(
         question,
         (barrier_stage([f"Sample {k}" for k in range(1, len(written) + 1)], written),),
-        final_answer=thought.final,
+        final_answer=thought.final or thought.thought,
         repairs=cut_off(written),
         seconds=round(clock.now(), 6),
         launch="barrier",

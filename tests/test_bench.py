@@ -176,17 +176,24 @@ def test_a_question_that_fails_on_a_runtime_that_lives_is_a_failure_and_no_recor
 def test_a_judge_is_asked_once_and_only_about_answers_that_rules_cannot_read(tmp_path: Path) -> None:
     asked: list[str] = []
 
-    def by(question: Question, answer: str) -> bool | None:
-        asked.append(question.id)
-        return {"2": True, "3": None}[question.id]
+    class Picky:
+        model = "picky"
+
+        def __call__(self, question: Question, answer: str) -> bool | None:
+            asked.append(question.id)
+            if question.id == "3" and len(asked) < 3:
+                raise RequestFailed("busy")
+            return {"2": True, "3": None}[question.id]
 
     unread = [replace(record(id), correct=False, read=False) for id in "234"]
     unread[0] = replace(unread[0], trajectory=replace(unread[0].trajectory, final_answer="two"))
     unread[1] = replace(unread[1], trajectory=replace(unread[1].trajectory, thought="three?"))
     records, path = [record("1"), *unread], tmp_path / "judged.jsonl"
+    with pytest.raises(RequestFailed, match="busy"):
+        judge(records, Picky(), path)
     for _ in range(2):
-        judge(records, by, path)
-    assert sorted(asked) == ["2", "3"]  # an empty text needs no judge
+        judge(records, Picky(), path)
+    assert sorted(asked) == ["2", "3", "3"]  # an empty text needs no judge, and what is kept no second asking
     assert [each.judged for each in judged(records, path)] == [None, True, None, False]
     cells = {column.header: list(column.cells) for column in comparison(judged(records, path), ["sprint"]).columns}
     assert (cells["correct, %"][0].partition(" ")[0], cells["with the\njudge, %"]) == ("25.0", ["50.0"])

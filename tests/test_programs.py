@@ -154,7 +154,17 @@ def test_a_mark_that_cannot_be_read_is_the_lowest_and_counted() -> None:
 
 @pytest.mark.parametrize(
     ("text", "mark"),
-    [("8", 8), ("It is 7/10", 7), ("10", 10), ("Steps 1 and 2 hold.\n9", 9), ("3.5", None), ("55", None), ("", None)],
+    [
+        ("8", 8),
+        ("It is 7/10", 7),
+        ("10", 10),
+        ("Score: 7 out of 10", 7),
+        ("9 (of 10)", 9),
+        ("Steps 1 and 2 hold.\n9", 9),
+        ("3.5", None),
+        ("55", None),
+        ("", None),
+    ],
 )
 def test_the_mark_in_a_text(text: str, mark: int | None) -> None:
     assert mark_in(text) == mark

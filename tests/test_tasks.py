@@ -85,6 +85,10 @@ def test_gpqa_letters_stay_with_a_question_and_point_to_its_answer(gpqa_csv: Pat
         ("A) 3 eV", "A"),
         ("B. Because", "B"),
         ("option C", "C"),
+        ("A total of 3 isomers, so the answer is (C)", "C"),
+        ("a decrease, i.e. option D", "D"),
+        ("C is wrong, hence D", None),
+        ("Not answer A; the answer: B", "B"),
         ("Apples", None),
         ("E", None),
         ("", None),
@@ -136,6 +140,7 @@ def test_a_file_of_ones_own_needs_a_question_and_an_answer(tmp_path: Path) -> No
     assert (first.id, first.gold, second.id) == ("0", "0.5", "1")
     assert half.grade(first, r"\frac{1}{2}").correct
     assert not half.grade(first, "").read
+    assert not half.grade(first, "well, " * 400).read
     with pytest.raises(BadInput, match="row 2: no answer"):
         list(own({"question": "a", "answer": "1"}, {"question": "b", "answer": ""}).questions())
     with pytest.raises(
@@ -148,6 +153,7 @@ def test_a_file_of_ones_own_needs_a_question_and_an_answer(tmp_path: Path) -> No
     ("override", "said"),
     [
         ("task.problems=0", "task.problems must be at least 1, got 0"),
+        ("task.numbers=[1]", "task.numbers must be at least 2 each, got 1"),
         ("task.split=test", "task.split must be one of held_out, train, got 'test'"),
         ("task.wording=hello", r"task.wording has no {numbers}: 'hello'"),
     ],

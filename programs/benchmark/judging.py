@@ -3,26 +3,47 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
-from programs.benchmark.records import Key, Record, whole_lines
+from rich.progress import track
+
+from programs.benchmark.records import Key, Record, mend, whole_lines
+from sprint_sgl.console import notes
+from sprint_sgl.errors import SprintError
 from sprint_sgl.tasks.task import Question
 
 VERDICTS = "judged.jsonl"
-Judge = Callable[[Question, str], bool | None]
+
+
+class Judge(Protocol):
+    """Such as sprint_sgl.judge.Judge."""
+
+    model: str
+
+    def __call__(self, question: Question, answer: str) -> bool | None: ...
 
 
 def judge(records: Sequence[Record], by: Judge, path: Path, concurrency: int = 8) -> None:
-    """Asks about what has no verdict yet. Raises RequestFailed where the judge does not answer; the rest is kept."""
-    known = read_verdicts(path)
+    """Asks about what has no verdict of this judge yet. Raises RequestFailed where it does not answer, once all others
+    have been kept."""
+    known = read_verdicts(path, by.model)
     asked = [record for record in records if not record.read and record.key not in known]
+    failure: SprintError | None = None
+    mend(path)
     with ThreadPoolExecutor(concurrency) as pool, path.open("a") as file:
-        for record, verdict in zip(asked, pool.map(lambda each: _verdict(each, by), asked), strict=True):
-            file.write(json.dumps({"key": record.key, "right": verdict}) + "\n")
-            file.flush()
+        futures = {pool.submit(_verdict, record, by): record for record in asked}
+        for future in track(as_completed(futures), "judging", len(futures), console=notes, disable=not futures):
+            try:
+                file.write(json.dumps({"key": futures[future].key, "right": future.result(), "by": by.model}) + "\n")
+                file.flush()
+            except SprintError as error:
+                failure = failure or error
+    if failure:
+        raise failure
 
 
 def _verdict(record: Record, by: Judge) -> bool | None:
@@ -30,9 +51,9 @@ def _verdict(record: Record, by: Judge) -> bool | None:
     return by(Question(record.id, record.question, record.gold), text) if text else False
 
 
-def read_verdicts(path: Path) -> dict[Key, bool | None]:
-    """By record; nothing where no judge was asked."""
-    rows = map(json.loads, whole_lines(path))
+def read_verdicts(path: Path, by: str | None = None) -> dict[Key, bool | None]:
+    """By record, the last one of that judge or of any; nothing where none was asked."""
+    rows = [row for row in map(json.loads, whole_lines(path)) if by in (None, row["by"])]
     return {(row["key"][0], row["key"][1], row["key"][2]): row["right"] for row in rows}
 
 

@@ -36,6 +36,8 @@ class Countdown:
     def __post_init__(self) -> None:
         if self.problems < 1:
             raise BadInput(f"task.problems must be at least 1, got {self.problems}")
+        if small := [size for size in self.numbers if size < 2]:
+            raise BadInput(f"task.numbers must be at least 2 each, got {small[0]}")
         if self.split not in SPLITS:
             raise BadInput(f"task.split must be one of {', '.join(SPLITS)}, got {self.split!r}")
         if missing := [name for name in ("{numbers}", "{target}") if name not in self.wording]:
@@ -51,7 +53,8 @@ class Countdown:
 
     def text(self, problem: Problem) -> str:
         *head, last = map(str, problem.numbers)
-        return self.wording.format(numbers=f"{', '.join(head)} and {last}", target=problem.target)
+        listed = f"{', '.join(head)} and {last}"
+        return self.wording.replace("{numbers}", listed).replace("{target}", str(problem.target))
 
     def grade(self, question: Question, answer: str) -> Grade:
         assert isinstance(question, CountdownQuestion)

@@ -8,18 +8,17 @@ from __future__ import annotations
 import hashlib
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
-from sprint_sgl.source import DataSource, check_columns, chosen_rows
+from sprint_sgl.source import DataSource, check_columns, chosen_rows, values
 from sprint_sgl.tasks.task import Grade, Question
 
 LETTERS = "ABCD"
 _WRAPPED = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}")
-_LETTER = re.compile(
-    r"(?:(?:the\s+)?(?:final\s+)?(?:correct\s+)?(?:answer|option|choice)\s*(?:is|:)?\s*)*[(\[]?([A-D])(?:[)\].:,\s].*)?",
-    re.IGNORECASE | re.DOTALL,
-)
+_ALONE = re.compile(r"[(\[]?([A-D])(?:[)\]]?[.:]?|[)\].:]\s.*)", re.IGNORECASE | re.DOTALL)
+_SAID = re.compile(r"\b(?:answer|option|choice)(?:\s+is)?\s*:?\s*[(\[]?([A-D])\b(?!')", re.IGNORECASE)
 
 
 @dataclass
@@ -45,13 +44,13 @@ class Gpqa:
         for number, row in enumerate(chosen_rows(self.source)):
             if number == 0:
                 check_columns(row, {f"task.columns.{role}": path for role, path in asdict(columns).items()})
-            text = str(row[columns.question]).strip()
+            text = _text(row, columns.question)
             id = hashlib.sha256(text.encode()).hexdigest()[:16]
             names = (columns.correct, columns.incorrect1, columns.incorrect2, columns.incorrect3)
-            options = [str(row[name]).strip() for name in names]
+            options = [_text(row, name) for name in names]
             order = random.Random(f"{self.seed}-{id}").sample(range(len(options)), len(options))
             listed = "\n".join(f"{letter}) {options[k]}" for letter, k in zip(LETTERS, order, strict=True))
-            group = str(row[columns.group]) if columns.group else ""
+            group = _text(row, columns.group) if columns.group else ""
             asked = f"{text}\n\n{listed}\n\nAnswer with the letter of the right option."
             yield Question(id, asked, LETTERS[order.index(0)], group)
 
@@ -62,7 +61,12 @@ class Gpqa:
         return Grade(letter == question.gold, "" if letter == question.gold else f"{letter}, not {question.gold}")
 
 
+def _text(row: Mapping[str, Any], column: str) -> str:
+    return str(next(values(row, column), "")).strip()
+
+
 def letter_of(answer: str) -> str | None:
-    """The option that an answer names at its beginning: "B", "(b)", "Answer: B", "B) 3 eV"; None for any other text."""
-    found = _LETTER.fullmatch(_WRAPPED.sub(r"\1", answer).replace("*", "").replace("$", "").strip())
-    return found[1].upper() if found else None
+    """The option that an answer is ("B", "(b)", "B) 3 eV") or last calls its answer; None for any other text."""
+    plain = _WRAPPED.sub(r"\1", answer).replace("*", "").replace("$", "").strip()
+    alone, said = _ALONE.fullmatch(plain), _SAID.findall(plain)
+    return alone[1].upper() if alone else said[-1].upper() if said else None

@@ -13,6 +13,8 @@ from sprint_sgl.errors import BadInput
 from sprint_sgl.source import DataSource, check_columns, chosen_rows, values
 from sprint_sgl.tasks.task import Grade, Question
 
+LONGEST_ANSWER = 1000  # characters; a program without a boxed answer hands over its whole text
+
 
 @dataclass
 class Columns:
@@ -44,5 +46,7 @@ class Math:
     def grade(self, question: Question, answer: str) -> Grade:
         if not answer:
             return Grade(False, "no answer", read=False)
+        if len(answer) > LONGEST_ANSWER:
+            return Grade(False, f"no answer in {len(answer):,} characters", read=False)
         correct = same_answer(answer, question.gold)
         return Grade(correct, "" if correct else f"{answer}, not {question.gold}")
