@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from programs.benchmark.lines import Side
 from programs.benchmark.records import Record
 from programs.benchmark.report import bins, cause_of, causes, parallel_share, read_run, report, stages_by_group
-from programs.benchmark.tables import Side
 from sprint_sgl.errors import BadInput
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
 
@@ -30,10 +30,13 @@ def record(
     calls = () if stages else (Call(completion_tokens=tokens),)
     launch = "eager" if stages else "sequential"
     trajectory = Trajectory(f"q{id}", stages, "done", answer_calls=calls, seconds=tokens / 10, launch=launch)
-    fields = {"answer": "1", "reason": "" if correct else "is 7, not 9; leaves 3 unused", "read": True} | more
-    return Record(
-        method, str(id), 0, f"level {id % 2}", f"q{id}", "1", correct=correct, trajectory=trajectory, **fields
-    )
+    fields = {
+        "gold": "1",
+        "answer": "1",
+        "reason": "" if correct else "is 7, not 9; leaves 3 unused",
+        "read": True,
+    } | more
+    return Record(method, str(id), 0, f"level {id % 2}", f"q{id}", correct=correct, trajectory=trajectory, **fields)
 
 
 def write_run(folder: Path, records: list[Record], **settings: Any) -> Path:
@@ -54,12 +57,13 @@ def test_a_report_has_a_page_a_table_and_figures(both: Path, tmp_path: Path) -> 
     ours, theirs = report([both], tmp_path / "out")
     assert (ours.name, theirs.name) == ("sprint", "sequential")
     assert ours.correct.value == pytest.approx(0.9)
-    assert ours.points == pytest.approx(10)
-    assert ours.p == 1  # one question differs
-    assert theirs.points is None
+    assert ours.against
+    assert ours.against.points == pytest.approx(10)
+    assert ours.against.p == 1  # one question differs
+    assert theirs.against is None
     assert ours.sequential.value == 2 * 14.5
-    assert ours.promised == pytest.approx(58 / 29)
-    assert ours.realised == pytest.approx(5.8 / 1.45)
+    assert ours.against.promised == pytest.approx(58 / 29)
+    assert ours.against.realised == pytest.approx(5.8 / 1.45)
     page = (tmp_path / "out" / "report.html").read_text()
     assert "<b>e</b>" not in page  # text of models is escaped
     assert "src=" not in page
@@ -72,7 +76,7 @@ def test_a_report_has_a_page_a_table_and_figures(both: Path, tmp_path: Path) -> 
     }
     rows = list(csv.DictReader((tmp_path / "out" / "report.csv").open()))
     assert [row["name"] for row in rows] == ["sprint", "sequential"]
-    assert float(rows[0]["sequential_ratio.value"]) == pytest.approx(0.5)
+    assert float(rows[0]["against.sequential.value"]) == pytest.approx(0.5)
     again = tmp_path / "again"
     report([both], again)
     assert (again / "report.html").read_bytes() == (tmp_path / "out" / "report.html").read_bytes()
@@ -80,7 +84,7 @@ def test_a_report_has_a_page_a_table_and_figures(both: Path, tmp_path: Path) -> 
 
 def test_runs_of_different_questions_are_refused(both: Path, tmp_path: Path) -> None:
     other = write_run(tmp_path / "other", [record(k, "best_of_n") for k in range(9)])
-    with pytest.raises(BadInput, match=r"best_of_n in .* answered 9, .* 10, 9 of them the same"):
+    with pytest.raises(BadInput, match=r"best_of_n in .* was asked 9, .* 10, 9 of them the same"):
         report([both, other], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -94,20 +98,48 @@ def test_a_folder_without_a_run_is_one_clear_error(tmp_path: Path) -> None:
 
 def test_runs_of_a_sweep_are_named_by_what_differs(tmp_path: Path) -> None:
     folders = [
-        write_run(tmp_path / str(n), [record(k, "sprint", widths=(2,)) for k in range(3)], program={"max_stages": n})
+        write_run(
+            tmp_path / str(n),
+            [record(k, "sprint", widths=(2,)) for k in range(3)],
+            program={"name": "sprint", "max_stages": n},
+        )
         for n in (4, 8)
     ]
     assert [line.name for line in report(folders, tmp_path / "out")] == ["sprint max_stages=4", "sprint max_stages=8"]
-    with pytest.raises(BadInput, match="which another folder holds as well"):
-        report(
-            [
-                folders[0],
-                write_run(tmp_path / "same", [record(k, "sprint") for k in range(3)], program={"max_stages": 4}),
-            ],
-            tmp_path,
-        )
+    with pytest.raises(BadInput, match="is named twice"):
+        report([folders[0], folders[0]], tmp_path / "out")
     with pytest.raises(BadInput, match="no method 'tree' in these runs; there are sprint max_stages=4"):
         report(folders, tmp_path / "out", baseline="tree")
+
+
+def test_a_run_is_compared_with_the_baseline_that_it_holds_itself(tmp_path: Path) -> None:
+    folders = []
+    for busy in (1, 4):
+        records = [record(k, "sprint", tokens=10 * busy, widths=(2,)) for k in range(4)]
+        records += [record(k, "sequential", tokens=40 * busy) for k in range(4)]
+        folders.append(write_run(tmp_path / str(busy), records, concurrency=busy, program={"name": "sprint"}))
+    lines = {line.name: line for line in report(folders, tmp_path / "out")}
+    assert set(lines) == {f"{name} concurrency={busy}" for name in ("sprint", "sequential") for busy in (1, 4)}
+    assert [found.against.realised for name, found in lines.items() if found.against] == pytest.approx([4, 4])
+
+
+def test_what_could_not_be_asked_is_wrong_and_nothing_else(tmp_path: Path) -> None:
+    records = [record(k, "sprint", widths=(2,)) for k in range(3)] + [record(k, "sequential") for k in range(4)]
+    folder = write_run(tmp_path / "run", records)
+    failure = {"method": "sprint", "id": "3", "sample": 0, "error": "too long"}
+    (folder / "failures.jsonl").write_text(json.dumps(failure) + "\n")
+    ours, theirs = report([folder], tmp_path / "out")
+    assert (ours.questions, ours.failed, theirs.failed) == (4, 1, 0)
+    assert ours.correct.value == pytest.approx(0.75)
+    assert ours.against
+    assert (ours.against.questions, ours.against.points) == (3, pytest.approx(-25))
+    assert "1 questions could not be asked" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_one_id_for_two_questions_is_refused(both: Path, tmp_path: Path) -> None:
+    other = write_run(tmp_path / "other", [record(k, "best_of_n", gold="2") for k in range(10)])
+    with pytest.raises(BadInput, match="'0' is not the same one"):
+        report([both, other], tmp_path / "out")
 
 
 def test_a_run_that_is_hardly_parallel_is_flagged(both: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Runs side by side: the paper's Table 2 and Figures 4 to 6 from records, as a page, pictures and a CSV.
 
-    sprint-sgl report work/bench work/bench-tot --baseline sequential --out work/report
+    sprint-sgl report work/bench work/others --baseline sequential --out work/report
 
 Only runs of the same questions are compared.
 """
@@ -12,26 +12,27 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean, median
 from typing import Any
 
 from programs.bench import flat
 from programs.benchmark.charts import Point, pareto_figure, reduction_figure, speed_figure, stages_figure
 from programs.benchmark.judging import VERDICTS, judged
-from programs.benchmark.records import RECORDS, Record, read_records
-from programs.benchmark.statistics import Estimate, mcnemar, mean, ratio_of_means
-from programs.benchmark.tables import Side, cached, malformed, right_with_judge, seconds, total
+from programs.benchmark.lines import Line, Side
+from programs.benchmark.records import RECORDS, Record, read_records, whole_lines
+from programs.benchmark.runner import FAILURES, Failure
+from programs.benchmark.statistics import Estimate, ratio_of_means
 from sprint_sgl import tags
 from sprint_sgl.errors import BadInput
 from sprint_sgl.pages import chart_style, render, svg
 from sprint_sgl.show import critical_path
-from sprint_sgl.trajectory import Trajectory
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 HARDLY_PARALLEL = 0.1  # share of stages with several prompts below which a SPRINT run is flagged
-SHOWN_FAILURES = 3  # of each method and cause
+SHOWN_FAILURES = 50  # of each method and cause
+NO_LABEL = {"out", "url", "block", "limit", "against", "time_limit", "runtime"}
+ABOUT_PROGRAM = {"program.name", "program._target_", "program.temperature"}
 BINS = 5
 
 
@@ -43,10 +44,6 @@ class Run:
     settings: Mapping[str, Any]
     sides: tuple[Side, ...]
 
-    @property
-    def questions(self) -> frozenset[str]:
-        return frozenset(id for side in self.sides for id in side.records)
-
 
 def read_run(folder: Path) -> Run:
     """Raises BadInput for a folder that holds no run, or none that has answered anything."""
@@ -57,96 +54,52 @@ def read_run(folder: Path) -> Run:
     names = list(dict.fromkeys(record.method for record in records))
     if not names:
         raise BadInput(f"{folder} holds no finished question yet")
-    return Run(folder, json.loads(made.read_text())["settings"], tuple(Side.of(name, records) for name in names))
+    failures = [Failure(**json.loads(line)) for line in whole_lines(folder / FAILURES)]
+    sides = [Side.of(name, records, [each.id for each in failures if each.method == name]) for name in names]
+    return Run(folder, json.loads(made.read_text())["settings"], tuple(sides))
 
 
 def same_questions(runs: Sequence[Run]) -> None:
     """Raises BadInput where two runs, or two methods of one, were not asked the same."""
-    asked = {f"{side.name} in {run.folder}": frozenset(side.records) for run in runs for side in run.sides}
+    asked = {f"{side.name} in {run.folder}": frozenset(side.asked) for run in runs for side in run.sides}
     (first, wanted), *others = asked.items()
     for name, found in others:
         if found != wanted:
             common = len(found & wanted)
             raise BadInput(
-                f"not the same questions: {name} answered {len(found)}, {first} {len(wanted)}, {common} of them the "
+                f"not the same questions: {name} was asked {len(found)}, {first} {len(wanted)}, {common} of them the "
                 "same; finish the runs, or report them apart"
             )
+    texts: dict[str, tuple[str, str]] = {}
+    for record in (records[0] for run in runs for side in run.sides for records in side.records.values()):
+        if texts.setdefault(record.id, (record.question, record.gold)) != (record.question, record.gold):
+            raise BadInput(f"not the same questions: {record.id!r} is not the same one in all of these runs")
 
 
-def labelled(runs: Sequence[Run]) -> dict[str, Side]:
+def labelled(runs: Sequence[Run]) -> dict[str, tuple[Run, Side]]:
     """Every method of every run under a name that tells it apart: by the settings in which the runs differ."""
     settings = [flat(run.settings) for run in runs]
-    keys = sorted({key for each in settings for key in each} - {"out", "url", "block", "limit", "against"})
+    keys = sorted({key for each in settings for key in each} - NO_LABEL)
     differ = [key for key in keys if len({json.dumps(each.get(key)) for each in settings}) > 1]
-    found: dict[str, Side] = {}
+    found: dict[str, tuple[Run, Side]] = {}
     for run, each in zip(runs, settings, strict=True):
         for side in run.sides:
-            said = [f"{key.rpartition('.')[2]}={each.get(key)}" for key in differ if not key.startswith("program._")]
-            plain = sum(side.name == other.name for one in runs for other in one.sides) == 1
-            label = side.name if plain else " ".join([side.name, *said])
+            own = side.name == each.get("program.name")
+            told = [key for key in differ if own or not key.startswith("program.")]
+            said = [f"{key.rpartition('.')[2]}={each.get(key)}" for key in told if key not in ABOUT_PROGRAM]
+            alone = sum(side.name == other.name for one in runs for other in one.sides) == 1
+            label = side.name if alone else " ".join([side.name, *said])
+            label = label if label not in found else f"{label} in {run.folder}"
             if label in found:
-                raise BadInput(
-                    f"{run.folder} is a run of {label}, which another folder holds as well: name one of them"
-                )
-            found[label] = side
+                raise BadInput(f"{run.folder} is named twice: name each run once")
+            found[label] = run, side
     return found
 
 
-@dataclass(frozen=True)
-class Line:
-    """A line of the table; ratios and differences are against the baseline, None on its own line."""
-
-    name: str
-    questions: int
-    correct: Estimate
-    sequential: Estimate
-    total: float
-    uncached: float
-    seconds: float
-    cached: float
-    malformed: float
-    judged: float | None
-    points: float | None = None
-    p: float | None = None
-    sequential_ratio: Estimate | None = None
-    promised: float | None = None
-    realised: float | None = None
-
-    @staticmethod
-    def of(name: str, side: Side, baseline: Side) -> Line:
-        judges = any(record.judged is not None for records in side.records.values() for record in records)
-        line = Line(
-            name,
-            len(side.records),
-            mean(side.correct()),
-            mean(side.values(critical_path)),
-            fmean(side.values(total)),
-            fmean(side.values(uncached)),
-            median(side.values(seconds)),
-            fmean(side.values(cached)),
-            side.share(malformed),
-            side.share(right_with_judge) if judges else None,
-        )
-        return line if side is baseline else line.against(side, baseline)
-
-    def against(self, side: Side, baseline: Side) -> Line:
-        ids = side.common(baseline)
-        ours, theirs = side.correct(ids), baseline.correct(ids)
-        ratio = ratio_of_means(side.values(critical_path, ids), baseline.values(critical_path, ids))
-        return Line(
-            **vars(self)
-            | {
-                "points": 100 * (fmean(ours) - fmean(theirs)),
-                "p": mcnemar([value >= 0.5 for value in ours], [value >= 0.5 for value in theirs]),
-                "sequential_ratio": ratio,
-                "promised": 1 / ratio.value,
-                "realised": median(baseline.values(seconds, ids)) / median(side.values(seconds, ids)),
-            }
-        )
-
-
-def uncached(trajectory: Trajectory) -> float:
-    return trajectory.uncached_prefill_tokens
+def baseline_in(run: Run, runs: Mapping[str, tuple[Run, Side]], base: str) -> Side:
+    """The baseline's side of that run, with which it shares its machine and settings, else the named one."""
+    named = runs[base][1]
+    return next((side for side in run.sides if side.name == named.name), named)
 
 
 @dataclass(frozen=True)
@@ -227,41 +180,48 @@ def transcript(record: Record) -> str:
     return f"{thought}\n\n{record.trajectory.final_answer}" if thought else tags.render(record.trajectory)
 
 
-def baseline_of(sides: Mapping[str, Side], wanted: str | None) -> str:
-    """The named one, else the sequential one, else the last. Raises BadInput with the names that there are."""
-    if wanted is not None and wanted not in sides:
-        raise BadInput(f"no method {wanted!r} in these runs; there are {', '.join(sides)}")
-    return wanted or next((name for name in sides if name.startswith("sequential")), list(sides)[-1])
+def baseline_of(names: Mapping[str, tuple[Run, Side]], wanted: str | None) -> str:
+    """The named one, else the first sequential one, else the last. Raises BadInput with the names that there are."""
+    if wanted is None:
+        return next((name for name, (_, side) in names.items() if side.name == "sequential"), list(names)[-1])
+    if found := next((name for name, (_, side) in names.items() if wanted in (name, side.name)), None):
+        return found
+    raise BadInput(f"no method {wanted!r} in these runs; there are {', '.join(names)}")
 
 
 def report(folders: Sequence[Path], out: Path, baseline: str | None = None) -> list[Line]:
     """Writes report.html, report.csv and the figures as PNG; returns the table's lines. Raises BadInput."""
     runs = [read_run(folder) for folder in folders]
     same_questions(runs)
-    sides = labelled(runs)
-    base = baseline_of(sides, baseline)
-    lines = [Line.of(name, side, sides[base]) for name, side in sides.items()]
+    found = labelled(runs)
+    base = baseline_of(found, baseline)
+    sides = {name: side for name, (_, side) in found.items()}
+    baselines = {name: baseline_in(run, found, base) for name, (run, _) in found.items()}
+    lines = [
+        Line.of(name, side) if side is baselines[name] else Line.of(name, side).beside(side, baselines[name])
+        for name, side in sides.items()
+    ]
     staged = {name: side for name, side in sides.items() if side.name.startswith("sprint")}
-    saved = {name: bins(side, sides[base]) for name, side in sides.items() if name != base}
+    saved = {name: bins(side, baselines[name]) for name, side in sides.items() if side is not baselines[name]}
+    flagged = [name for name, side in staged.items() if parallel_share(side) < HARDLY_PARALLEL]
     out.mkdir(parents=True, exist_ok=True)
     with chart_style():
         figures = {
             "pareto": pareto_figure([Point(line.name, line.sequential, line.correct) for line in lines]),
-            "reduction": reduction_figure({name: saved[name] for name in staged if name != base}),
+            "reduction": reduction_figure({name: saved[name] for name in staged if name in saved}),
             "stages": stages_figure({name: stages_by_group(side) for name, side in staged.items()}),
-            "speed": speed_figure([(line.name, line.promised, line.realised) for line in lines if line.promised]),
+            "speed": speed_figure([(line.name, a.promised, a.realised) for line in lines if (a := line.against)]),
         }
         for name, figure in figures.items():
             if figure:
                 figure.savefig(out / f"{name}.png", dpi=150)
-        charts = {name: svg(figure) for name, figure in figures.items() if figure}
-    flagged = [name for name, side in staged.items() if parallel_share(side) < HARDLY_PARALLEL]
+        charts = {name: svg(figure) if figure else "" for name, figure in figures.items()}
     write_csv(lines, out / "report.csv")
     render(
         TEMPLATE,
         out / "report.html",
         lines=lines,
-        baseline=base,
+        baseline=base if all(side is sides[base] for side in baselines.values()) else sides[base].name,
         charts=charts,
         runs=runs,
         flagged=flagged,
@@ -274,10 +234,14 @@ def report(folders: Sequence[Path], out: Path, baseline: str | None = None) -> l
 
 def write_csv(lines: Sequence[Line], path: Path) -> None:
     """One row a line; an estimate becomes three columns."""
-    known = [{name: value for name, value in vars(line).items() if value is not None} for line in lines]
-    rows = [flat({name: vars(v) if isinstance(v, Estimate) else v for name, v in row.items()}) for row in known]
+    rows = [flat(known(asdict(line))) for line in lines]
     columns = list(dict.fromkeys(key for row in sorted(rows, key=len, reverse=True) for key in row))
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
+
+
+def known(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what is None."""
+    return {k: known(v) if isinstance(v, Mapping) else v for k, v in values.items() if v is not None}

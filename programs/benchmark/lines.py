@@ -1,0 +1,165 @@
+"""The figures of a method, and how it compares with another on the same questions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, median
+
+from programs.benchmark.records import Record
+from programs.benchmark.statistics import Estimate, mcnemar, mean, ratio_of_means
+from sprint_sgl.show import critical_path
+from sprint_sgl.trajectory import Trajectory
+
+Value = Callable[[Trajectory], float]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One method's records, question by question: figures are means over a question's samples.
+
+    `failed` are questions that it could not be asked: they are wrong, and have no tokens or seconds.
+    """
+
+    name: str
+    records: dict[str, list[Record]]
+    failed: frozenset[str] = frozenset()
+
+    @staticmethod
+    def of(name: str, records: Sequence[Record], failed: Iterable[str] = ()) -> Side:
+        found: dict[str, list[Record]] = {}
+        for record in records:
+            if record.method == name:
+                found.setdefault(record.id, []).append(record)
+        return Side(name, found, frozenset(failed) - found.keys())
+
+    @property
+    def asked(self) -> list[str]:
+        return [*self.records, *sorted(self.failed)]
+
+    def common(self, other: Side) -> list[str]:
+        """The questions that both have answered."""
+        return [id for id in self.records if id in other.records]
+
+    def correct(self, ids: Sequence[str] | None = None) -> list[float]:
+        asked = self.asked if ids is None else ids
+        return [fmean(r.correct for r in self.records[id]) if id in self.records else 0.0 for id in asked]
+
+    def values(self, value: Value, ids: Sequence[str] | None = None) -> list[float]:
+        return [fmean(value(r.trajectory) for r in self.records[id]) for id in (self.records if ids is None else ids)]
+
+    def share(self, holds: Callable[[Record], bool]) -> float:
+        return fmean(holds(record) for records in self.records.values() for record in records)
+
+
+def seconds(trajectory: Trajectory) -> float:
+    return trajectory.seconds
+
+
+def total(trajectory: Trajectory) -> float:
+    return trajectory.total_tokens
+
+
+def discarded(trajectory: Trajectory) -> float:
+    return trajectory.discarded_tokens
+
+
+def uncached(trajectory: Trajectory) -> float:
+    return trajectory.uncached_prefill_tokens
+
+
+def cached(trajectory: Trajectory) -> float:
+    return trajectory.cached_share
+
+
+def repaired(record: Record) -> bool:
+    return bool(record.trajectory.repairs)
+
+
+def right_with_judge(record: Record) -> bool:
+    return record.correct or bool(record.judged)
+
+
+@dataclass(frozen=True)
+class Against:
+    """A method beside a baseline, on the questions that both answered.
+
+    promised   what the baseline's sequential tokens are of the method's
+    realised   what the baseline's median of seconds is of the method's
+    """
+
+    baseline: str
+    questions: int
+    points: float
+    p: float
+    sequential: Estimate | None
+    total: Estimate | None
+    realised: float
+
+    @property
+    def promised(self) -> float | None:
+        return 1 / self.sequential.value if self.sequential and self.sequential.value else None
+
+    @staticmethod
+    def of(side: Side, baseline: Side) -> Against | None:
+        """None where they have no answered question in common."""
+        ids = side.common(baseline)
+        if not ids:
+            return None
+        asked = [id for id in side.asked if id in set(baseline.asked)]
+        ours, theirs = side.correct(asked), baseline.correct(asked)
+        return Against(
+            baseline.name,
+            len(ids),
+            100 * (fmean(ours) - fmean(theirs)),
+            mcnemar([value >= 0.5 for value in ours], [value >= 0.5 for value in theirs]),
+            _ratio(side, baseline, critical_path, ids),
+            _ratio(side, baseline, total, ids),
+            median(baseline.values(seconds, ids)) / max(median(side.values(seconds, ids)), 1e-9),
+        )
+
+
+def _ratio(side: Side, baseline: Side, value: Value, ids: Sequence[str]) -> Estimate | None:
+    under = baseline.values(value, ids)
+    return ratio_of_means(side.values(value, ids), under) if all(under) else None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the table; `against` is its baseline's, None on the baseline's own line."""
+
+    name: str
+    questions: int
+    failed: int
+    correct: Estimate
+    sequential: Estimate
+    total: Estimate
+    discarded: float
+    uncached: float
+    cached: float
+    seconds: float
+    repaired: float
+    judged: float | None
+    against: Against | None = None
+
+    @staticmethod
+    def of(name: str, side: Side) -> Line:
+        """Raises ValueError for a side without an answered question."""
+        judges = any(record.judged is not None for records in side.records.values() for record in records)
+        return Line(
+            name=name,
+            questions=len(side.asked),
+            failed=len(side.failed),
+            correct=mean(side.correct()),
+            sequential=mean(side.values(critical_path)),
+            total=mean(side.values(total)),
+            discarded=fmean(side.values(discarded)),
+            uncached=fmean(side.values(uncached)),
+            cached=fmean(side.values(cached)),
+            seconds=median(side.values(seconds)),
+            repaired=side.share(repaired),
+            judged=side.share(right_with_judge) if judges else None,
+        )
+
+    def beside(self, side: Side, baseline: Side) -> Line:
+        return replace(self, against=Against.of(side, baseline))
