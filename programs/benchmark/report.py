@@ -89,10 +89,7 @@ def labelled(runs: Sequence[Run]) -> dict[str, tuple[Run, Side]]:
             said = [f"{key.rpartition('.')[2]}={each.get(key)}" for key in told if key not in ABOUT_PROGRAM]
             alone = sum(side.name == other.name for one in runs for other in one.sides) == 1
             label = side.name if alone else " ".join([side.name, *said])
-            label = label if label not in found else f"{label} in {run.folder}"
-            if label in found:
-                raise BadInput(f"{run.folder} is named twice: name each run once")
-            found[label] = run, side
+            found[label if label not in found else f"{label} in {run.folder}"] = run, side
     return found
 
 
@@ -191,6 +188,8 @@ def baseline_of(names: Mapping[str, tuple[Run, Side]], wanted: str | None) -> st
 
 def report(folders: Sequence[Path], out: Path, baseline: str | None = None) -> list[Line]:
     """Writes report.html, report.csv and the figures as PNG; returns the table's lines. Raises BadInput."""
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise BadInput("a run is named twice: name each once")
     runs = [read_run(folder) for folder in folders]
     same_questions(runs)
     found = labelled(runs)
