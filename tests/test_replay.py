@@ -90,6 +90,9 @@ def test_questions_are_the_trajectories_that_planned(tmp_path: Path) -> None:
     (question,) = replay(path).questions()
     assert (question.id, question.group) == ("0", "1 stages")
     assert isinstance(replay(path), Drives)
+    records = [{"method": name, "trajectory": planned.to_dict()} for name in ("sprint_barrier", "self_consistency")]
+    (tmp_path / "records.jsonl").write_text("".join(json.dumps(row) + "\n" for row in records))
+    assert [question.id for question in replay(tmp_path / "records.jsonl").questions()] == ["0"]
     with pytest.raises(BadInput, match=r"no column 'trajectory' or 'text'; the rows have response"):
         list(replay(path, column="text").questions())
     with pytest.raises(BadInput, match="must be above 0"):

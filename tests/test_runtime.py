@@ -340,6 +340,51 @@ def test_bench_goes_on_where_it_was_killed(url: str, tmp_path: Path) -> None:
     assert "vs sequential" in second.stdout
 
 
+def test_bench_starts_a_runtime_again_that_has_died(tmp_path: Path) -> None:
+    overrides = [
+        f"out={tmp_path}",
+        "task.problems=6",
+        "task.numbers=[3]",
+        "temperature=0",
+        "model.sprint=countdown-mini-rft",
+    ]
+    bench = subprocess.Popen(
+        [*COMMAND, "bench", *overrides], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    records = tmp_path / "records.jsonl"
+    wait_for(lambda: records.exists() and records.read_text().count("\n") >= 2)
+    for process in server_processes(bench.pid):
+        if "sglang" in " ".join(process.cmdline()):
+            process.kill()
+    _, said = bench.communicate(timeout=300)
+    assert bench.returncode == 0, said
+    assert "the runtime is gone: starting it again" in said
+    assert len({json.loads(line)["id"] for line in records.read_text().splitlines()}) == 6
+    assert records.read_text().count("\n") == 6
+
+
+def test_a_sweep_keeps_each_job_in_a_folder_named_by_its_values(url: str, tmp_path: Path) -> None:
+    words = ["--multirun", f"url={url}", f"out={tmp_path}", "task.problems=2", "task.numbers=[3]", "limit=1"]
+    sweep = [*words, "program.max_stages=1,3", "temperature=0.0,0.6"]
+    done = run_command("bench", *sweep)
+    assert done.returncode == 0, done.stderr
+    folders = sorted(path.parent.name for path in tmp_path.glob("*/records.jsonl"))
+    assert len(folders) == 4
+    for folder in folders:
+        settings = json.loads((tmp_path / folder / "run.json").read_text())["settings"]
+        assert f"program.max_stages={settings['program']['max_stages']}" in folder
+        assert f"temperature={settings['temperature']}" in folder
+    more = run_command("bench", *[word.replace("limit=1", "limit=2") for word in sweep])
+    assert more.returncode == 0, more.stderr
+    assert {path.read_text().count("\n") for path in tmp_path.glob("*/records.jsonl")} == {2}
+    wrong = run_command("bench", *words, "program.max_stage=1,3")
+    assert wrong.returncode == 1
+    assert "'max_stage' is none of" in wrong.stderr
+    report = run_command("report", *map(str, tmp_path.glob("*=*")), "--out", str(tmp_path / "report"))
+    assert report.returncode == 0, report.stderr
+    assert (tmp_path / "report" / "report.csv").read_text().count("\n") == 5
+
+
 @pytest.mark.parametrize("command", ["solve", "launch", "bench", "train", "curate", "experiment", "report"])
 def test_every_commands_help_shows_an_example(command: str) -> None:
     done = run_command(command, "--help")

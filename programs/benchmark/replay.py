@@ -137,8 +137,8 @@ class Replay:
     def questions(self) -> Iterator[ReplayQuestion]:
         for number, row in enumerate(chosen_rows(self.source)):
             trajectory = self._trajectory(row)
-            if not trajectory.stages:
-                continue  # sequential, or nothing that was planned
+            if not trajectory.stages or not str(row.get("method", "sprint")).startswith("sprint"):
+                continue  # nothing was planned, or not by a planner of ours
             shape = Shape.of(trajectory, self.characters_a_token, self.scale)
             text = filler(shape.question, seed=number)
             yield ReplayQuestion(str(number), text, "", f"{min(len(shape.stages), 6)} stages", shape)
