@@ -253,10 +253,10 @@ def write(problem: Problem) -> Trace | None:
         raise ValueError(f"traces are written for 3 or 4 numbers, got {problem.numbers}")
     rounds = _three if len(problem.numbers) == 3 else _four
     tried = rounds(problem)
-    hit = next(((number, chain) for number, (_, chain) in enumerate(tried, 1) if chain), None)
-    if hit is None:
+    hits = [(number, chain) for number, (_, chain) in enumerate(tried, 1) if chain]
+    if not hits:
         return None
-    number, chain = hit
+    number, chain = hits[-1]  # sums come after products, and a small model is surer of their figures
     steps = (*(step for step, _ in tried), _check(chain, number))
     name = "-".join(map(str, (*problem.numbers, problem.target)))
     return Trace(f"countdown-{name}", problem.question, steps, f"\\boxed{{{expressions(chain)[-1]}}}")

@@ -18,6 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import MISSING
@@ -34,13 +35,13 @@ from sprint_sgl.console import notes, screen
 from sprint_sgl.errors import BadInput, RequestFailed
 from sprint_sgl.files import alone, whole_file
 from sprint_sgl.provenance import commit, versions, weight_digests
-from sprint_sgl.runtime import resolve_model
-from sprint_sgl.settings import entry_point, made
+from sprint_sgl.runtime import RuntimeConfig, resolve_model
+from sprint_sgl.settings import CONF, entry_point, made
 from sprint_sgl.tasks.task import Question, Task
 
 # Between two starts in one folder.
-MAY_CHANGE = {"out", "against", "limit", "samples", "block", "time_limit", "runtime", "url", "task.problems"}
-APART = ("model.", "judge")  # weights are compared themselves, verdicts are kept apart
+MAY_CHANGE = {"out", "against", "limit", "samples", "block", "time_limit", "url", "task.problems"}
+APART = ("model", "weights", "judge", "runtime")  # weights are compared themselves, verdicts are kept apart
 LONGEST_NAME = 120  # characters of a folder's name
 PACKAGES = ("sprint-sgl", "sglang", "torch", "transformers", "math-verify")
 
@@ -49,7 +50,9 @@ PACKAGES = ("sprint-sgl", "sglang", "torch", "transformers", "math-verify")
 class Config:
     """What is compared, on what, and how.
 
-    task, program, model   names in conf/task, conf/program and conf/model
+    task, program   names in conf/task and conf/program
+    model           a name in conf/models, which says whose weights each program runs on, or one model for all
+    weights         of single programs, before what the model says
     against         other programs, as their files have them, that take turns with `program`
     out             the run's folder; started again, it goes on where it stopped
     limit           questions of the task, the first ones
@@ -60,14 +63,15 @@ class Config:
     concurrency     questions at a time; wall clock is comparable at 1
     block           questions between two changes of the method; by default a few for each of those at a time
     seed            of all samples; honoured by runtimes with deterministic inference, which otherwise draw all alike
-    runtime         a name in conf/runtime; None is the GPU's where there is one, else the CPU's
+    runtime         a name in conf/runtime; by default the GPU's where there is one, else the CPU's
     url             or a server that runs already, whose weights are swapped
     judge           grades answers that the rules cannot read (conf/judge)
     """
 
     task: Any = MISSING
     program: Any = MISSING
-    model: dict[str, str | None] = MISSING
+    model: str = "countdown_mini"
+    weights: dict[str, str | None] = field(default_factory=dict)
     judge: Any = None
     against: list[str] = field(default_factory=list)
     out: str = "work/bench"
@@ -79,7 +83,7 @@ class Config:
     concurrency: int = 1
     block: int | None = None
     seed: int = 1
-    runtime: str | None = None
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     url: str | None = None
 
     @property
@@ -91,12 +95,17 @@ class Config:
         short = f"{name[:LONGEST_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
         return Path(self.out, short if len(name) > LONGEST_NAME else name)
 
-    def weights(self, method: str) -> str:
-        """Whose weights that method runs on. Raises BadInput where the model names none."""
-        named = self.model.get(method, self.model.get("default"))
-        if not named:
-            raise BadInput(f"no weights for {method}: give {'' if method in self.model else '+'}model.{method}=...")
-        return named
+    def weights_of(self, method: str) -> str:
+        """Whose weights that method runs on. Raises BadInput where nothing names any."""
+        if given := self.weights.get(method):
+            return given
+        family = Path(CONF, "models", f"{self.model}.yaml")
+        if not family.is_file():
+            return self.model
+        named = yaml.safe_load(family.read_text())
+        if found := named.get(method, named["default"]):
+            return str(found)
+        raise BadInput(f"model={self.model} has no weights for {method}: give weights.{method}=...")
 
 
 def sweeping() -> bool:
@@ -143,7 +152,7 @@ def claim(folder: Path, config: Config, methods: Sequence[Method]) -> None:
             if then.get(key) != now.get(key) and not key.startswith(APART):
                 made_with = f"{key}={then.get(key)}, not {now.get(key)}"
                 raise BadInput(f"{folder} holds records of {made_with}: choose another out=FOLDER")
-    made_by = {method.name: _made_by(method, resolve_model(config.weights(method.name))) for method in methods}
+    made_by = {method.name: _made_by(method, resolve_model(config.weights_of(method.name))) for method in methods}
     for name in made_by.keys() & before.get("methods", {}).keys():
         for key, value in made_by[name].items():
             if key != "model" and value != before["methods"][name][key]:
@@ -180,7 +189,7 @@ def bench(config: Config, console: Console) -> list[Record]:
     work = Work(
         task=task,
         methods=methods,
-        weights=config.weights,
+        weights=config.weights_of,
         asks=asks,
         temperature=config.temperature,
         max_new_tokens=config.max_new_tokens,

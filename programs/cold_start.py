@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rich.table import Table
 
@@ -21,7 +21,7 @@ from programs.sprint import sprint_program
 from sprint_sgl.console import screen
 from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import BadInput
-from sprint_sgl.runtime import DEFAULT_MODEL, connect, running
+from sprint_sgl.runtime import DEFAULT_MODEL, RuntimeConfig, connect, running
 from sprint_sgl.settings import entry_point
 
 COMMAND_IMPORTS = "import sprint_sgl.cli"
@@ -32,7 +32,7 @@ SERVER_IMPORTS = "import sglang.launch_server, sglang.srt.entrypoints.http_serve
 class Config:
     runs: int = 5
     model: str = DEFAULT_MODEL
-    runtime: str | None = None
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     question: str = "Use 3, 7, 12 and 25 to make 66"
 
 

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -38,12 +38,15 @@ DEFAULT_BASELINE = "countdown-mini-rft"
 LOG_LINES = 25
 
 
-@dataclass(frozen=True)
+@dataclass
 class RuntimeConfig:
-    """`args` are sglang's server arguments by their own names; `url` stands for a server that runs already."""
+    """`args` are sglang's server arguments by their own names; `url` stands for a server that runs already.
 
-    args: Mapping[str, Any] = field(default_factory=dict)
-    env: Mapping[str, str] = field(default_factory=dict)
+    Without either it is this machine's own: the GPU's where there is one, else the CPU's.
+    """
+
+    args: dict[str, Any] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict)
     url: str | None = None
 
 
@@ -185,7 +188,7 @@ def wait_until_ready(server: Server, limit: float) -> None:
 def running(
     model: str = DEFAULT_MODEL,
     *,
-    runtime: str | None = None,
+    runtime: str | RuntimeConfig | None = None,
     host: str = "127.0.0.1",
     port: int = 0,
     api_key: str | None = None,
@@ -197,7 +200,8 @@ def running(
 
     `meanwhile` is called while the server loads: slow imports on our side need not come first.
     """
-    config = runtime_config(runtime or default_runtime())
+    given = runtime if isinstance(runtime, RuntimeConfig) else runtime_config(runtime) if runtime else RuntimeConfig()
+    config = given if given.args or given.url else runtime_config(default_runtime())
     if config.url:
         raise BadInput(f"runtime {runtime!r} is a server that runs already: use connect({config.url!r}) or --url")
     overrides = {key.replace("_", "-"): value for key, value in args.items()}
@@ -217,7 +221,7 @@ def running(
 def launch(
     model: str = DEFAULT_MODEL,
     *,
-    runtime: str | None = None,
+    runtime: str | RuntimeConfig | None = None,
     port: int = 0,
     api_key: str | None = None,
     startup_limit: float = 300.0,
@@ -227,7 +231,7 @@ def launch(
     """A runtime of our own for the time of the `with`: yields its endpoint, set as the default backend.
 
     model          shipped name, folder or hub id
-    runtime        a name in conf/runtime; the default is the GPU's where there is one, else the CPU's
+    runtime        a name in conf/runtime, or its content; the default is the GPU's where there is one, else the CPU's
     port           0 picks a free one
     startup_limit  seconds until it must answer; time_limit, seconds that one request may take
     args           sglang server arguments (`max_total_tokens=8192`) over those of the runtime

@@ -232,7 +232,7 @@ def test_records_read_back_and_a_line_that_was_cut_off_is_dropped(tmp_path: Path
 
 
 def settings(**options: object) -> Config:
-    config = Config(task={"problems": 3, "seed": 7}, program={}, model={"default": "countdown-mini-rft"})
+    config = Config(task={"problems": 3, "seed": 7}, program={}, model="countdown-mini-rft")
     return replace(config, **options)  # type: ignore[arg-type]
 
 
@@ -246,7 +246,7 @@ def test_a_folder_holds_records_made_in_one_way(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"records of temperature=None, not 0.0"):
         claim(tmp_path, settings(temperature=0.0), methods)
     with pytest.raises(BadInput, match="records of other weights for sequential"):
-        claim(tmp_path, settings(model={"default": "countdown-mini-sprint"}), methods)
+        claim(tmp_path, settings(model="countdown-mini-sprint"), methods)
     claim(tmp_path, settings(), methods)  # whoever was there stays known
     kept = json.loads((tmp_path / "run.json").read_text())
     assert kept["methods"]["sequential"]["settings"]["name"] == "sequential"
@@ -326,7 +326,9 @@ def test_groups_come_with_their_sum() -> None:
 
 
 def test_a_program_runs_on_its_own_weights_or_the_default_and_never_on_others() -> None:
-    config = settings(model={"default": "d", "sprint": "s", "sequential": None})
-    assert (config.weights("sprint"), config.weights("best_of_n")) == ("s", "d")
-    with pytest.raises(BadInput, match=r"no weights for sequential: give model.sequential="):
-        config.weights("sequential")
+    config = settings(model="countdown_mini", weights={"sprint": "mine", "base": None})
+    assert (config.weights_of("sprint"), config.weights_of("sprint_barrier")) == ("mine", "countdown-mini-sprint")
+    assert {config.weights_of("base"), config.weights_of("best_of_n")} == {"countdown-mini-rft"}
+    assert settings(model="work/one-for-all").weights_of("sprint") == "work/one-for-all"
+    with pytest.raises(BadInput, match=r"model=r1_distill_7b has no weights for sequential: give weights.sequential="):
+        settings(model="r1_distill_7b").weights_of("sequential")

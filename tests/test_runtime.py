@@ -312,7 +312,7 @@ def test_a_running_server_answers_with_the_prompt_style_that_is_asked_for(url: s
         (["bench", "task=nope"], "Could not find 'task/nope'. Available options in 'task': aime2024, "),
         (["bench", "program.max_stage=4"], "'max_stage' is none of _target_, launch, max_stages, "),
         (["bench", "against=[tree]"], "unknown program 'tree'; known: base, best_of_n, "),
-        (["bench", "model.sprint=nope"], "unknown model 'nope'"),
+        (["bench", "weights.sprint=nope"], "unknown model 'nope'"),
     ],
 )
 def test_bad_input_is_one_line_and_a_failing_exit_status(arguments: list[str], message: str) -> None:
@@ -346,7 +346,7 @@ def test_bench_starts_a_runtime_again_that_has_died(tmp_path: Path) -> None:
         "task.problems=6",
         "task.numbers=[3]",
         "temperature=0",
-        "model.sprint=countdown-mini-rft",
+        "weights.sprint=countdown-mini-rft",
     ]
     bench = subprocess.Popen(
         [*COMMAND, "bench", *overrides], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True

@@ -6,23 +6,22 @@ import atexit
 import os
 import time
 from contextlib import ExitStack
-from functools import cache
 from pathlib import Path
 
 from sprint_sgl.console import notes
 from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import RuntimeUnavailable, SprintError
-from sprint_sgl.runtime import connect, launch, resolve_model
+from sprint_sgl.runtime import RuntimeConfig, connect, launch, resolve_model
 
 REVIVALS = 3  # times that a runtime may die in one process
 PATIENCE = 300.0  # seconds that we wait for a server that is not ours
 
 
 class Resident:
-    """`runtime` is a name in conf/runtime for a server of our own; with `url` it is somebody else's."""
+    """`runtime` is how a server of our own is started; with `url` it is somebody else's."""
 
-    def __init__(self, runtime: str | None, url: str | None, time_limit: float) -> None:
-        self.runtime, self.url, self.time_limit = runtime, url, time_limit
+    def __init__(self, runtime: RuntimeConfig, url: str | None, time_limit: float) -> None:
+        self.runtime, self.url, self.time_limit = runtime, url or runtime.url, time_limit
         self._stack = ExitStack()
         self._endpoint: Endpoint | None = None
         self._revivals = 0
@@ -88,9 +87,13 @@ def _same(one: Path, other: Path) -> bool:
     return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
 
 
-@cache
-def resident(runtime: str | None, url: str | None, time_limit: float) -> Resident:
+_RESIDENTS: dict[str, Resident] = {}
+
+
+def resident(runtime: RuntimeConfig, url: str | None, time_limit: float) -> Resident:
     """This process's runtime of that kind; it ends with the process."""
-    made = Resident(runtime, url, time_limit)
-    atexit.register(made.close)
-    return made
+    key = repr((runtime, url, time_limit))
+    if key not in _RESIDENTS:
+        _RESIDENTS[key] = Resident(runtime, url, time_limit)
+        atexit.register(_RESIDENTS[key].close)
+    return _RESIDENTS[key]
