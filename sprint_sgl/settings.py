@@ -68,7 +68,8 @@ def said_by_hydra(error: Exception) -> str:
     said = str(error).partition("Config search path:")[0].partition("\nSee https:")[0]
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.parent_node is not None:
-        said = f"{said.partition(chr(10))[0]} {cause.key!r} is none of {', '.join(sorted(map(str, cause.parent_node))) or 'no keys'}"
+        there = ", ".join(sorted(map(str, cause.parent_node))) or "the keys, since there are none"
+        said = f"{said.partition(chr(10))[0]} {cause.key!r} is none of {there}"
     elif cause is not None and cause is not error:
         said += f": {str(cause).partition(chr(10))[0]}"
     head, *listed = (line.strip() for line in said.splitlines() if line.strip())
