@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -36,7 +36,7 @@ from sprint_sgl.errors import BadInput, RequestFailed
 from sprint_sgl.files import alone, whole_file
 from sprint_sgl.provenance import commit, versions, weight_digests
 from sprint_sgl.runtime import RuntimeConfig, resolve_model
-from sprint_sgl.settings import CONF, entry_point, made
+from sprint_sgl.settings import CONF, entry_point, flat, made
 from sprint_sgl.tasks.task import Question, Task
 
 # Between two starts in one folder.
@@ -169,14 +169,6 @@ def _made_by(method: Method, model: str) -> dict[str, Any]:
     return {"settings": dict(method.settings), "model": model, "weights": weights}
 
 
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted keys."""
-    found: dict[str, Any] = {}
-    for key, value in settings.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return found
-
-
 def bench(config: Config, console: Console) -> list[Record]:
     """Runs what is missing, prints the comparison and writes it beside the records; returns those asked for.
 
@@ -209,9 +201,10 @@ def bench(config: Config, console: Console) -> list[Record]:
         if grader:
             judge(records, grader, folder / VERDICTS)
         records = judged(records, folder / VERDICTS)
-    console.print(comparison(records, [method.name for method in methods]))
+    table = comparison(records, [method.name for method in methods])
+    console.print(table)
     with (folder / "table.txt").open("w") as file:
-        Console(file=file, width=160).print(comparison(records, [method.name for method in methods]))
+        Console(file=file, width=160).print(table)
     if failures:
         raise RequestFailed(
             f"{len(failures)} of {total} could not be asked, the first: {failures[0].error}; all are in "

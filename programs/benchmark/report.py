@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from programs.bench import flat
 from programs.benchmark.charts import Point, pareto_figure, reduction_figure, speed_figure, stages_figure
 from programs.benchmark.judging import VERDICTS, judged
 from programs.benchmark.lines import Line, Side
@@ -26,6 +25,7 @@ from programs.benchmark.statistics import Estimate, ratio_of_means
 from sprint_sgl import tags
 from sprint_sgl.errors import BadInput
 from sprint_sgl.pages import chart_style, render, svg
+from sprint_sgl.settings import flat
 from sprint_sgl.show import critical_path
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
