@@ -124,7 +124,7 @@ def test_the_shipped_model_solves_some_problems_with_half_the_sequential_tokens(
     asked = held_out(3, 24)
     states = sprint_program.run_batch([(p.question,) for p in asked], temperature=0.0, num_threads=4)
     right = sum(check_countdown(s["answer"], p.numbers, p.target).correct for s, p in zip(states, asked, strict=True))
-    assert right >= 17  # 85 %: see the README for what is missing
+    assert right >= 18  # 90 % of more problems: see the README
     ours = sum(state.trajectory.sequential_tokens for state in states)
     assert ours < 0.6 * sum(state.trajectory.total_tokens for state in states)
 
