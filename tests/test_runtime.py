@@ -312,7 +312,7 @@ def test_a_running_server_answers_with_the_prompt_style_that_is_asked_for(url: s
         (["bench", "task=nope"], "Could not find 'task/nope'. Available options in 'task': aime2024, "),
         (["bench", "program.max_stage=4"], "'max_stage' is none of _target_, launch, max_stages, "),
         (["bench", "against=[tree]"], "unknown program 'tree'; known: base, best_of_n, "),
-        (["bench", "weights.sprint=nope"], "unknown model 'nope'"),
+        (["bench", "weights.sprint=nope", "out=work/nothing"], "unknown model 'nope'"),
     ],
 )
 def test_bad_input_is_one_line_and_a_failing_exit_status(arguments: list[str], message: str) -> None:
