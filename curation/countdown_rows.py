@@ -8,7 +8,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 from rich.progress import track
@@ -20,7 +19,7 @@ from curation.reformat import Row, RowFormat, make_row, rft_row, sprint_rows
 from curation.stages import write_jsonl
 from curation.trace import Trace
 from sprint_sgl import tags
-from sprint_sgl.countdown import Problem, problems
+from sprint_sgl.countdown import Problem, drawn
 from sprint_sgl.errors import BadInput
 from sprint_sgl.prompts import PromptStyle, prompt_style
 from sprint_sgl.settings import entry_point
@@ -66,13 +65,13 @@ class Config:
 
 def training_problems(config: Problems) -> Iterator[Problem]:
     """Problems of both sizes, shuffled, none of them held out."""
-    drawn = [
+    found = [
         problem
         for size, count in ((3, config.three), (4, config.four))
-        for problem in islice((p for p in problems(size, config.seed) if not p.held_out), count)
+        for problem in drawn(size, config.seed, count, held_out=False)
     ]
-    random.Random(config.seed).shuffle(drawn)
-    return iter(drawn)
+    random.Random(config.seed).shuffle(found)
+    return iter(found)
 
 
 def rows_of(trace: Trace, config: Config, style: PromptStyle, rng: random.Random) -> tuple[list[Row], Row] | None:

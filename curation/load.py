@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from curation.stages import Record, Rejection
-from sprint_sgl.source import DataSource, check_columns, chosen_rows, values
+from sprint_sgl.source import DataSource, chosen_rows, values
 
 THOUGHTS = (("<think>", "</think>"), ("<|begin_of_thought|>", "<|end_of_thought|>"))
 SOLUTION_TAGS = ("<|begin_of_solution|>", "<|end_of_solution|>")
@@ -38,9 +38,7 @@ def thoughts(source: Source, shard: int = 0, shards: int = 1) -> Iterator[Record
     Raises BadInput where a column is missing from the first row: the mapping is wrong, not the row.
     """
     index, seen = -1, set[str]()
-    for number, row in enumerate(chosen_rows(source)):
-        if number == 0:
-            check_columns(row, {f"source.columns.{role}": path for role, path in asdict(source.columns).items()})
+    for row in chosen_rows(source, asdict(source.columns), "source.columns"):
         for response in values(row, source.columns.response):
             index += 1
             record = _record(row, response, index, source)

@@ -26,17 +26,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from programs.benchmark.judging import VERDICTS, judge, judged
-from programs.benchmark.methods import Method, method_of, named_method
+from programs.benchmark.methods import Method, method_names, method_of, named_method
 from programs.benchmark.records import RECORDS, Record, mend, read_records
 from programs.benchmark.resident import resident
-from programs.benchmark.runner import FAILURES, Ask, Rate, Work, run, write_failures
+from programs.benchmark.runner import FAILURES, Ask, Tally, Work, run, write_failures
 from programs.benchmark.tables import comparison
 from sprint_sgl.console import notes, screen
 from sprint_sgl.errors import BadInput, RequestFailed
 from sprint_sgl.files import alone, whole_file
 from sprint_sgl.provenance import commit, versions, weight_digests
 from sprint_sgl.runtime import RuntimeConfig, resolve_model
-from sprint_sgl.settings import CONF, entry_point, flat, made
+from sprint_sgl.settings import CONF, changed, entry_point, flat, made
 from sprint_sgl.tasks.task import Question, Task
 
 # Between two starts in one folder.
@@ -71,7 +71,7 @@ class Config:
     task: Any = MISSING
     program: Any = MISSING
     model: str = "countdown_mini"
-    weights: dict[str, str | None] = field(default_factory=dict)
+    weights: dict[str, str | None] = field(default_factory=lambda: dict.fromkeys(method_names()))
     judge: Any = None
     against: list[str] = field(default_factory=list)
     out: str = "work/bench"
@@ -148,8 +148,8 @@ def claim(folder: Path, config: Config, methods: Sequence[Method]) -> None:
     before: dict[str, Any] = json.loads(path.read_text()) if path.is_file() and (folder / RECORDS).is_file() else {}
     if before:
         then, now = flat(before["settings"]), flat(settings)
-        for key in sorted((then.keys() | now.keys()) - MAY_CHANGE):
-            if then.get(key) != now.get(key) and not key.startswith(APART):
+        for key in sorted(changed(then, now)):
+            if key not in MAY_CHANGE and not key.startswith(APART):
                 made_with = f"{key}={then.get(key)}, not {now.get(key)}"
                 raise BadInput(f"{folder} holds records of {made_with}: choose another out=FOLDER")
     made_by = {method.name: _made_by(method, resolve_model(config.weights_of(method.name))) for method in methods}
@@ -230,23 +230,15 @@ def keeping(path: Path, records: list[Record], total: int, console: Console) -> 
     """A function that writes a record, adds it to `records` and moves the progress bar."""
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console) as progress, path.open("a") as file:
-        bar, rate = progress.add_task("starting", total=total, completed=len(records)), Rate()
+        bar, tally = progress.add_task("starting", total=total, completed=len(records)), Tally(records)
 
         def keep(record: Record) -> None:
             file.write(record.to_json() + "\n")
             file.flush()
             records.append(record)
-            progress.update(bar, advance=1, description=f"{accuracies(records)}  {rate.add(record):,.0f} tokens/s")
+            progress.update(bar, advance=1, description=tally.add(record))
 
         yield keep
-
-
-def accuracies(records: Sequence[Record]) -> str:
-    """So far, by method."""
-    right: dict[str, list[bool]] = {}
-    for record in records:
-        right.setdefault(record.method, []).append(record.correct)
-    return "  ".join(f"{name} {sum(found) / len(found):.0%}" for name, found in right.items())
 
 
 @entry_point("bench", Config)

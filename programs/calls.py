@@ -20,7 +20,15 @@ from sprint_sgl.prompts import prompt_style as load_style
 from sprint_sgl.trajectory import Call
 
 ERROR_LIMIT = 5.0  # seconds
-CHAT = Template((Path(__file__).parent / "prompts" / "chat.txt").read_text())
+PROMPTS = Path(__file__).parent / "prompts"
+
+
+def prompt(name: str) -> Template:
+    """The text of that name in programs/prompts, such as tree_of_thoughts/propose."""
+    return Template((PROMPTS / f"{name}.txt").read_text())
+
+
+CHAT = prompt("chat")
 
 
 @dataclass(frozen=True)

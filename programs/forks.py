@@ -28,12 +28,8 @@ def fan_out(
     names = [f"branch_{stage}.{j}" for j in range(1, len(contexts) + 1)]
     try:
         for j, (name, context) in enumerate(zip(names, contexts, strict=True), 1):
-            forks.append(s.fork(1))
-            executor = forks[-1][0].stream_executor
-            executor.text_ = context
-            executor.request_id = f"{executor.sid}-{stage}.{j}."  # SGLang aborts by prefix: 1.1 is not 1.10
-            executor.sampling_seed = branch_seed(seed, stage, j)
-            executor.return_logprob = logprobs
+            forks.append(branch(s, stage, j, context, seed))
+            forks[-1][0].stream_executor.return_logprob = logprobs
             submit(forks[-1][0], name, stops, max_tokens)
         branches = [Branch(stage, j) for j in range(1, len(contexts) + 1)]
         pumps = [pump(f[0], n, b, watch) for f, n, b in zip(forks, names, branches, strict=True)] if watch else []
@@ -43,6 +39,16 @@ def fan_out(
         return written
     finally:
         end(forks)
+
+
+def branch(s: ProgramState, stage: int, prompt: int, context: str, seed: int | None) -> ProgramStateGroup:
+    """A fork with that text as its context, a name that it can be aborted by, and a seed of its own."""
+    group = s.fork(1)
+    executor = group[0].stream_executor
+    executor.text_ = context
+    executor.request_id = f"{executor.sid}-{stage}.{prompt}."  # SGLang aborts by prefix: 1.1 is not 1.10
+    executor.sampling_seed = branch_seed(seed, stage, prompt)
+    return group
 
 
 def end(groups: Sequence[ProgramStateGroup]) -> None:

@@ -7,12 +7,9 @@ What sets it apart from a tree is the merge: a thought with several parents.
 
 from __future__ import annotations
 
-from pathlib import Path
-from string import Template
-
 from sglang.lang.interpreter import ProgramState
 
-from programs.calls import Branch, Clock, Watch, call, chat, opening_for
+from programs.calls import Branch, Clock, Watch, call, chat, opening_for, prompt
 from programs.forks import barrier_stage, cut_off, fan_out
 from programs.program import program
 from programs.scoring import score
@@ -23,8 +20,8 @@ from sprint_sgl.errors import BadInput
 from sprint_sgl.question import checked_question
 from sprint_sgl.trajectory import Trajectory
 
-PROMPTS = Path(__file__).parent / "prompts" / "graph_of_thoughts"
-MERGE, REFINE = (Template((PROMPTS / f"{name}.txt").read_text()) for name in ("merge", "refine"))
+MERGE = prompt("graph_of_thoughts/merge")
+REFINE = prompt("graph_of_thoughts/refine")
 
 
 @program

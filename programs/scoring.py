@@ -5,18 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from string import Template
 
 from sglang.lang.interpreter import ProgramState
 
-from programs.calls import Clock, Watch, chat
+from programs.calls import Clock, Watch, chat, prompt
 from programs.forks import barrier_stage, cut_off, fan_out
 from programs.sequential import after_thought
 from sprint_sgl.tags import Repairs
 from sprint_sgl.trajectory import Stage
 
-SCORE = Template((Path(__file__).parent / "prompts" / "score.txt").read_text())
+SCORE = prompt("score")
 LOWEST, HIGHEST = 1, 10
 _NUMBER = re.compile(r"(?<![\d.])\d{1,2}(?![\d.]*\d)")
 

@@ -7,12 +7,10 @@ A.5: there an LLM takes the final answer out of the solution; here rules do, and
 from __future__ import annotations
 
 import re
-from pathlib import Path
-from string import Template
 
 from sglang.lang.interpreter import ProgramState
 
-from programs.calls import Branch, Clock, Watch, call, chat
+from programs.calls import Branch, Clock, Watch, call, chat, prompt
 from programs.forks import barrier_stage, cut_off, fan_out
 from programs.program import program
 from programs.sequential import after_thought
@@ -20,8 +18,8 @@ from sprint_sgl.answers import extract_answer
 from sprint_sgl.question import checked_question
 from sprint_sgl.trajectory import Trajectory
 
-PROMPTS = Path(__file__).parent / "prompts" / "skeleton_of_thought"
-SKELETON, POINT = (Template((PROMPTS / f"{name}.txt").read_text()) for name in ("skeleton", "point"))
+SKELETON = prompt("skeleton_of_thought/skeleton")
+POINT = prompt("skeleton_of_thought/point")
 _POINT = re.compile(r"^[^\w\n]*\d{1,2}[^\w\n]*?[.):](?P<text>.*)$", re.MULTILINE)
 
 

@@ -26,8 +26,8 @@ from typing import Literal
 
 from sglang.lang.interpreter import ProgramState, ProgramStateGroup
 
-from programs.calls import Branch, Clock, Watch, Written, collect, pump, style_for, submit
-from programs.forks import branch_seed, end
+from programs.calls import Branch, Clock, Watch, Written, call, collect, pump, style_for, submit
+from programs.forks import branch, end
 from programs.program import program
 from programs.straggler import StragglerPolicy, wait_for_siblings
 from sprint_sgl import tags
@@ -67,7 +67,6 @@ def sprint_program(
         raise BadInput(f"unusable option: launch={launch!r}, on_failure={on_failure!r}, max_stages={max_stages!r}")
     run = _Round(s, Clock(), launch, seed, straggler, on_failure, watch)
     s += tags.opening(question, style_for(s, prompt_style))
-    s.stream_executor.sampling_seed = seed
 
     stages: list[Stage] = []
     for i in range(1, max_stages + 1):
@@ -149,8 +148,7 @@ class _Round:
         """One planner call, up to its stop string; returns whether the plan is finished."""
         limit = self.s.stream_executor.default_sampling_para.max_new_tokens - plan.tokens
         before, name = self.s.text(), f"plan_{plan.stage}_{len(plan.calls) + 1}"
-        submit(self.s, name, tags.PLANNER_STOPS, limit)
-        written = collect(self.s, name, Branch(plan.stage), self.clock, self.watch)
+        written = self._write(name, plan.stage, limit)
         plan.calls.append(written.call)
         closed_by = written.call.finish
         read = tags.read_plan(written.text, plan.stage, first=len(plan.prompts) + 1, closed_by=closed_by)
@@ -162,6 +160,11 @@ class _Round:
         if read.answer is None:
             self._append(tags.close_plan(plan.stage), plan.stage)
         return True
+
+    def _write(self, name: str, stage: int, limit: int | None = None) -> Written:
+        """A planner call, up to its stop string."""
+        stops, seed = tags.PLANNER_STOPS, self.seed
+        return call(self.s, name, Branch(stage), self.clock, self.watch, stops=stops, max_tokens=limit, seed=seed)
 
     def _settle(self, plan: _Plan, before: str, written: Written, read: tags.PlanText) -> None:
         """Puts a piece of the plan into the context, verbatim if it is well-formed, else as it was repaired."""
@@ -192,11 +195,8 @@ class _Round:
     def _launch(self, plan: _Plan) -> None:
         """Forks an executor for every prompt that has none yet."""
         for j in range(len(plan.forks) + 1, len(plan.prompts) + 1):
-            group = self.s.fork(1)
-            executor = group[0].stream_executor
-            executor.text_ = tags.executor_context(plan.stage, plan.contexts[j - 1], j)
-            executor.request_id = f"{executor.sid}-{plan.stage}.{j}."  # SGLang aborts by prefix: 1.1 is not 1.10
-            executor.sampling_seed = branch_seed(self.seed, plan.stage, j)
+            context = tags.executor_context(plan.stage, plan.contexts[j - 1], j)
+            group = branch(self.s, plan.stage, j, context, self.seed)
             submit(group[0], _name(plan.stage, j), tags.EXECUTOR_STOPS)
             plan.forks.append(group)
             plan.launched.append(time.monotonic())
@@ -233,8 +233,7 @@ class _Round:
     def forced_answer(self, stage: int) -> _Plan:
         """The last stage: the tag is written for the planner (paper, appendix A.1)."""
         self._append(tags.FINAL_ANSWER_OPEN, stage)
-        submit(self.s, "final_answer", tags.PLANNER_STOPS)
-        written = collect(self.s, "final_answer", Branch(stage), self.clock, self.watch)
+        written = self._write("final_answer", stage)
         closed_by = written.call.finish or "</Final_answer>"
         read = tags.read_plan(tags.FINAL_ANSWER_OPEN + written.text, stage, closed_by=closed_by)
         self.repairs += [read.repairs, (("forced_answer", 1),)]

@@ -6,12 +6,9 @@ search is fixed in advance, which is what the paper's Table 1 calls not adaptive
 
 from __future__ import annotations
 
-from pathlib import Path
-from string import Template
-
 from sglang.lang.interpreter import ProgramState
 
-from programs.calls import Branch, Clock, Watch, call, chat
+from programs.calls import Branch, Clock, Watch, call, chat, prompt
 from programs.forks import barrier_stage, cut_off, fan_out
 from programs.program import program
 from programs.scoring import score
@@ -22,8 +19,8 @@ from sprint_sgl.errors import BadInput
 from sprint_sgl.question import checked_question
 from sprint_sgl.trajectory import Stage, Trajectory
 
-PROMPTS = Path(__file__).parent / "prompts" / "tree_of_thoughts"
-PROPOSE, ANSWER = (Template((PROMPTS / f"{name}.txt").read_text()) for name in ("propose", "answer"))
+PROPOSE = prompt("tree_of_thoughts/propose")
+ANSWER = prompt("tree_of_thoughts/answer")
 NO_STEPS = "(none)"
 
 

@@ -11,7 +11,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import combinations
+from itertools import combinations, islice
 
 NUMBERS = range(1, 100)
 TARGETS = range(10, 101)
@@ -23,9 +23,14 @@ class Problem:
     target: int
 
     @property
-    def question(self) -> str:
+    def listed(self) -> str:
+        """The numbers in words: "3, 7, 12 and 25"."""
         *head, last = map(str, self.numbers)
-        return f"Use {', '.join(head)} and {last} to make {self.target}"
+        return f"{', '.join(head)} and {last}"
+
+    @property
+    def question(self) -> str:
+        return f"Use {self.listed} to make {self.target}"
 
     @property
     def key(self) -> tuple[tuple[int, ...], int]:
@@ -75,3 +80,8 @@ def problems(count_numbers: int, seed: int) -> Iterator[Problem]:
         if problem.key not in seen and problem.target in reachable(tuple(sorted(numbers))):
             seen.add(problem.key)
             yield problem
+
+
+def drawn(count_numbers: int, seed: int, count: int, *, held_out: bool) -> list[Problem]:
+    """The first so many of the stream that are kept for evaluation, or of those that may be trained on."""
+    return list(islice((p for p in problems(count_numbers, seed) if p.held_out == held_out), count))

@@ -23,7 +23,7 @@ from sprint_sgl.console import notes
 from sprint_sgl.errors import BadInput
 from sprint_sgl.files import whole_file
 from sprint_sgl.keeper import kept
-from sprint_sgl.settings import CONF, entry_point
+from sprint_sgl.settings import CONF, changed, entry_point
 
 LOG_TAIL = 2000
 ENTRY_POINTS = ("programs.", "curation.", "training.")
@@ -64,9 +64,9 @@ class Record:
         if not path.is_file():
             return Record(steps)
         found = Record(**json.loads(path.read_text()))
-        if changed := [name for name in {**found.steps, **steps} if found.steps.get(name) != steps.get(name)]:
+        if others := changed(found.steps, steps):
             raise BadInput(
-                f"{path.parent} holds this experiment with another step {changed[0]!r}: choose another out=FOLDER, or "
+                f"{path.parent} holds this experiment with another step {others[0]!r}: choose another out=FOLDER, or "
                 f"remove {path} to keep what is there, where each command goes on by rules of its own"
             )
         return found

@@ -86,6 +86,11 @@ def made(node: Any, key: str) -> Any:
         raise BadInput(f"{key}: {str(error.__cause__ or error).partition(chr(10))[0]}") from error
 
 
+def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The keys whose values differ, those of before first."""
+    return [key for key in {**before, **now} if before.get(key) != now.get(key)]
+
+
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings by their dotted keys."""
     found: dict[str, Any] = {}

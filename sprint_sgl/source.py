@@ -78,13 +78,20 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
-def chosen_rows(source: DataSource) -> Iterator[Mapping[str, Any]]:
-    """The rows that `where` chooses, up to `limit`. Raises BadInput as `rows` does."""
-    left = source.limit
+def chosen_rows(
+    source: DataSource, columns: Mapping[str, str | None] | None = None, key: str = "columns"
+) -> Iterator[Mapping[str, Any]]:
+    """The rows that `where` chooses, up to `limit`. Raises BadInput as `rows` does.
+
+    columns   of the config, its `key`: one that the first row does not have is BadInput too
+    """
+    left, unchecked = source.limit, columns or {}
     for row in rows(source):
         if left == 0:
             return
         if all(list(values(row, path)) == [value] for path, value in source.where.items()):
+            _check_columns(row, unchecked, key)
+            unchecked = {}
             yield row
             left = None if left is None else left - 1
 
@@ -99,11 +106,10 @@ def values(row: object, path: str) -> Iterator[Any]:
             yield item
 
 
-def check_columns(row: Mapping[str, Any], columns: Mapping[str, str | None]) -> None:
-    """Raises BadInput where a column of the mapping (key of the config -> path) is not in the row."""
-    for key, path in columns.items():
+def _check_columns(row: Mapping[str, Any], columns: Mapping[str, str | None], key: str) -> None:
+    for role, path in columns.items():
         if path and path.partition(".")[0] not in row:
-            raise BadInput(f"no column {path!r} for {key}; the rows have {', '.join(sorted(row))}")
+            raise BadInput(f"no column {path!r} for {key}.{role}; the rows have {', '.join(sorted(row))}")
 
 
 def _at(value: object, key: str) -> Iterator[Any]:

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,7 +21,7 @@ from programs.benchmark.methods import method_names, named_method
 from programs.straggler import StragglerPolicy
 from sprint_sgl import tags
 from sprint_sgl.answers import check_countdown
-from sprint_sgl.countdown import Problem, problems
+from sprint_sgl.countdown import drawn
 from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import LaunchFailed, ProgramFailed, RequestFailed
 from sprint_sgl.prompts import prompt_style
@@ -40,10 +39,6 @@ pytestmark = pytest.mark.runtime
 ROOT = Path(__file__).parents[1]
 QUESTION = "Use 3, 7, 12 and 25 to make 66"
 COMMAND = [str(Path(sys.executable).with_name("sprint-sgl"))]
-
-
-def held_out(size: int, count: int) -> list[Problem]:
-    return list(islice((problem for problem in problems(size, seed=99) if problem.held_out), count))
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +116,7 @@ def test_eager_executors_overlap_the_planner_and_one_another(endpoint: Endpoint)
 
 
 def test_the_shipped_model_solves_some_problems_with_half_the_sequential_tokens(endpoint: Endpoint) -> None:
-    asked = held_out(3, 24)
+    asked = drawn(3, 99, 24, held_out=True)
     states = sprint_program.run_batch([(p.question,) for p in asked], temperature=0.0, num_threads=4)
     right = sum(check_countdown(s["answer"], p.numbers, p.target).correct for s, p in zip(states, asked, strict=True))
     assert right >= 18  # 90 % of more problems: see the README
@@ -130,7 +125,7 @@ def test_the_shipped_model_solves_some_problems_with_half_the_sequential_tokens(
 
 
 def test_the_sequential_model_runs_on_the_same_runtime(baseline: Endpoint) -> None:
-    asked = held_out(3, 16)
+    asked = drawn(3, 99, 16, held_out=True)
     states = sequential_program.run_batch([(p.question,) for p in asked], temperature=0.0, num_threads=3)
     assert (
         sum(check_countdown(s["answer"], p.numbers, p.target).correct for s, p in zip(states, asked, strict=True)) >= 13

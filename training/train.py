@@ -23,7 +23,7 @@ from sprint_sgl.console import notes
 from sprint_sgl.errors import BadInput
 from sprint_sgl.files import whole_file
 from sprint_sgl.keeper import kept
-from sprint_sgl.settings import entry_point
+from sprint_sgl.settings import changed, entry_point
 from training.card import write_card
 from training.machines import Machines
 from training.preflight import check
@@ -101,12 +101,12 @@ def claim(out: Path, made: Mapping[str, Any]) -> None:
     if [file["sha256"] for file in before["data"].values()] != [file["sha256"] for file in made["data"].values()]:
         raise BadInput(f"{out} holds a run on other rows: choose another out=FOLDER, or remove it")
     old, new = (each["settings"]["recipe"]["args"] for each in (before, made))
-    for key in sorted((old.keys() | new.keys()) - MAY_CHANGE):
-        if old.get(key) != new.get(key):
-            raise BadInput(
-                f"{out} holds a run with {key}={old.get(key)}, which goes on as it began: "
-                f"choose another out=FOLDER for {key}={new.get(key)}"
-            )
+    if others := sorted(set(changed(old, new)) - MAY_CHANGE):
+        key = others[0]
+        raise BadInput(
+            f"{out} holds a run with {key}={old.get(key)}, which goes on as it began: "
+            f"choose another out=FOLDER for {key}={new.get(key)}"
+        )
 
 
 def finished(out: Path, args: Mapping[str, Any]) -> int | None:

@@ -41,6 +41,15 @@ def _arms(estimate: Estimate) -> list[list[float]]:
     return [[estimate.value - estimate.low], [estimate.high - estimate.value]]
 
 
+def _shares(axes: Axes, x: str, y: str) -> None:
+    """Labels of a chart whose heights are shares."""
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=8)
+
+
 def pareto_figure(points: Sequence[Point]) -> Figure:
     """Accuracy over sequential tokens with 95 % intervals (Figure 4)."""
     figure = Figure(figsize=(7, 4), layout="constrained")
@@ -57,11 +66,7 @@ def pareto_figure(points: Sequence[Point]) -> Figure:
             color=f"C{number % 10}",
             label=point.name,
         )
-    axes.set_xlabel("sequential tokens")
-    axes.set_ylabel("correct")
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize=8)
+    _shares(axes, "sequential tokens", "correct")
     return figure
 
 
@@ -83,11 +88,7 @@ def reduction_figure(found: Mapping[str, Sequence[Saved]]) -> Figure | None:
             label=name,
         )
     axes.axhline(0, color="#888888", linewidth=0.8)
-    axes.set_xlabel("sequential tokens of the baseline")
-    axes.set_ylabel("saved")
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize=8)
+    _shares(axes, "sequential tokens of the baseline", "saved")
     return figure
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean, median
 
 from programs.benchmark.records import Record
@@ -106,7 +106,8 @@ class Against:
         ids = side.common(baseline)
         if not ids:
             return None
-        asked = [id for id in side.asked if id in set(baseline.asked)]
+        known = set(baseline.asked)
+        asked = [id for id in side.asked if id in known]
         ours, theirs = side.correct(asked), baseline.correct(asked)
         return Against(
             baseline.name,
@@ -143,7 +144,7 @@ class Line:
     against: Against | None = None
 
     @staticmethod
-    def of(name: str, side: Side) -> Line:
+    def of(name: str, side: Side, baseline: Side | None = None) -> Line:
         """Raises ValueError for a side without an answered question."""
         judges = any(record.judged is not None for records in side.records.values() for record in records)
         return Line(
@@ -159,7 +160,5 @@ class Line:
             seconds=median(side.values(seconds)),
             repaired=side.share(repaired),
             judged=side.share(right_with_judge) if judges else None,
+            against=Against.of(side, baseline) if baseline and baseline is not side else None,
         )
-
-    def beside(self, side: Side, baseline: Side) -> Line:
-        return replace(self, against=Against.of(side, baseline))

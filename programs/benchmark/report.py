@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -165,10 +164,11 @@ def cause_of(record: Record) -> str:
 def causes(sides: Mapping[str, Side]) -> Iterator[Cause]:
     """Of every method, the commonest first."""
     for name, side in sides.items():
-        wrong = [record for records in side.records.values() for record in records if not record.correct]
-        for cause, count in Counter(map(cause_of, wrong)).most_common():
-            examples = [record for record in wrong if cause_of(record) == cause][:SHOWN_FAILURES]
-            yield Cause(name, cause, count, tuple(examples))
+        found: dict[str, list[Record]] = {}
+        for record in (record for records in side.records.values() for record in records if not record.correct):
+            found.setdefault(cause_of(record), []).append(record)
+        for cause, wrong in sorted(found.items(), key=lambda each: -len(each[1])):
+            yield Cause(name, cause, len(wrong), tuple(wrong[:SHOWN_FAILURES]))
 
 
 def transcript(record: Record) -> str:
@@ -196,10 +196,7 @@ def report(folders: Sequence[Path], out: Path, baseline: str | None = None) -> l
     base = baseline_of(found, baseline)
     sides = {name: side for name, (_, side) in found.items()}
     baselines = {name: baseline_in(run, found, base) for name, (run, _) in found.items()}
-    lines = [
-        Line.of(name, side) if side is baselines[name] else Line.of(name, side).beside(side, baselines[name])
-        for name, side in sides.items()
-    ]
+    lines = [Line.of(name, side, baselines[name]) for name, side in sides.items()]
     staged = {name: side for name, side in sides.items() if side.name.startswith("sprint")}
     saved = {name: bins(side, baselines[name]) for name, side in sides.items() if side is not baselines[name]}
     flagged = [name for name, side in staged.items() if parallel_share(side) < HARDLY_PARALLEL]

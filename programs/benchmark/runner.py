@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,18 +155,29 @@ def sample_seed(seed: int | None, ask: Ask) -> int | None:
     return int.from_bytes(digest[:4]) % 2**31
 
 
-class Rate:
-    """Tokens a second since the first of the records began."""
+class Tally:
+    """Accuracy by method, and tokens a second since the first new record began, as a line for the progress bar."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: Iterable[Record]) -> None:
+        self._right: Counter[str] = Counter()
+        self._asked: Counter[str] = Counter()
         self._begun: float | None = None
         self._tokens = 0
+        for record in before:
+            self._count(record)
 
-    def add(self, record: Record) -> float:
+    def _count(self, record: Record) -> None:
+        self._right[record.method] += record.correct
+        self._asked[record.method] += 1
+
+    def add(self, record: Record) -> str:
         if self._begun is None:
             self._begun = time.monotonic() - record.trajectory.seconds
         self._tokens += record.trajectory.total_tokens
-        return self._tokens / max(time.monotonic() - self._begun, 1e-9)
+        self._count(record)
+        rate = self._tokens / max(time.monotonic() - self._begun, 1e-9)
+        shares = [f"{name} {self._right[name] / asked:.0%}" for name, asked in self._asked.items()]
+        return f"{'  '.join(shares)}  {rate:,.0f} tokens/s"
 
 
 def write_failures(path: Path, failures: Sequence[Failure]) -> None:

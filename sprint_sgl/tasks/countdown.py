@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 from sprint_sgl.answers import check_countdown
-from sprint_sgl.countdown import Problem, problems
+from sprint_sgl.countdown import Problem, drawn
 from sprint_sgl.errors import BadInput
 from sprint_sgl.tasks.task import Grade, Question
 
@@ -44,17 +43,13 @@ class Countdown:
             raise BadInput(f"task.wording has no {missing[0]}: {self.wording!r}")
 
     def questions(self) -> Iterator[Question]:
-        wanted = self.split == "held_out"
         for size in self.numbers:
-            drawn = (problem for problem in problems(size, self.seed) if problem.held_out == wanted)
-            for problem in islice(drawn, self.problems):
+            for problem in drawn(size, self.seed, self.problems, held_out=self.split == "held_out"):
                 id = f"{'-'.join(map(str, problem.numbers))}={problem.target}"
                 yield CountdownQuestion(id, self.text(problem), str(problem.target), f"{size} numbers", problem.numbers)
 
     def text(self, problem: Problem) -> str:
-        *head, last = map(str, problem.numbers)
-        listed = f"{', '.join(head)} and {last}"
-        return self.wording.replace("{numbers}", listed).replace("{target}", str(problem.target))
+        return self.wording.replace("{numbers}", problem.listed).replace("{target}", str(problem.target))
 
     def grade(self, question: Question, answer: str) -> Grade:
         assert isinstance(question, CountdownQuestion)

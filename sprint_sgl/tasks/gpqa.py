@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sprint_sgl.source import DataSource, check_columns, chosen_rows, values
+from sprint_sgl.source import DataSource, chosen_rows, values
 from sprint_sgl.tasks.task import Grade, Question
 
 LETTERS = "ABCD"
@@ -41,9 +41,7 @@ class Gpqa:
 
     def questions(self) -> Iterator[Question]:
         columns = self.columns
-        for number, row in enumerate(chosen_rows(self.source)):
-            if number == 0:
-                check_columns(row, {f"task.columns.{role}": path for role, path in asdict(columns).items()})
+        for row in chosen_rows(self.source, asdict(columns), "task.columns"):
             text = _text(row, columns.question)
             id = hashlib.sha256(text.encode()).hexdigest()[:16]
             names = (columns.correct, columns.incorrect1, columns.incorrect2, columns.incorrect3)

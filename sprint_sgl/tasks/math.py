@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 
 from sprint_sgl.answers import same_answer
 from sprint_sgl.errors import BadInput
-from sprint_sgl.source import DataSource, check_columns, chosen_rows, values
+from sprint_sgl.source import DataSource, chosen_rows, values
 from sprint_sgl.tasks.task import Grade, Question
 
 LONGEST_ANSWER = 1000  # characters; a program without a boxed answer hands over its whole text
@@ -32,10 +32,9 @@ class Math:
     columns: Columns
 
     def questions(self) -> Iterator[Question]:
-        for number, row in enumerate(chosen_rows(self.source)):
-            if number == 0:
-                check_columns(row, {f"task.columns.{role}": path for role, path in asdict(self.columns).items()})
-            found = {role: next(values(row, path), None) for role, path in asdict(self.columns).items() if path}
+        columns = asdict(self.columns)
+        for number, row in enumerate(chosen_rows(self.source, columns, "task.columns")):
+            found = {role: next(values(row, path), None) for role, path in columns.items() if path}
             text, gold = (
                 str(found[role] if found[role] is not None else "").strip() for role in ("question", "answer")
             )
