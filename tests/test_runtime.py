@@ -288,36 +288,6 @@ def test_a_running_server_answers_with_the_prompt_style_that_is_asked_for(url: s
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["solve", "--url", "http://127.0.0.1:9", "q"], "nothing answers at http://127.0.0.1:9"),
-        (["solve", ""], "the question is empty"),
-        (["solve", "x" * 100_001], "the question has 100,001 characters"),
-        (["solve", "--model", "no-such-model", "q"], "unknown model 'no-such-model'"),
-        (["solve", "--runtime", "h100", "q"], "unknown runtime 'h100'"),
-        (["solve", "--prompt-style", "nobody", "q"], "unknown prompt style 'nobody'"),
-        (["launch", "--runtime", "endpoint"], "use connect"),
-        (
-            ["train", "model=x", "dataset=x", "out=work/nothing"],
-            "model='x' is not there, and is no hub id such as org/name",
-        ),
-        (["experiment", "out=work/nothing"], "no experiment is chosen: experiment=countdown_mini or formats"),
-        (["bench", "task.problems=0"], "task.problems must be at least 1, got 0"),
-        (["bench", "task=nope"], "Could not find 'task/nope'. Available options in 'task': aime2024, "),
-        (["bench", "program.max_stage=4"], "'max_stage' is none of _target_, launch, max_stages, "),
-        (["bench", "against=[tree]"], "unknown program 'tree'; known: base, best_of_n, "),
-        (["bench", "weights.sprint=nope", "out=work/nothing"], "unknown model 'nope'"),
-    ],
-)
-def test_bad_input_is_one_line_and_a_failing_exit_status(arguments: list[str], message: str) -> None:
-    done = run_command(*arguments)
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert done.stdout == ""
-
-
 def test_bench_goes_on_where_it_was_killed(url: str, tmp_path: Path) -> None:
     overrides = [f"url={url}", f"out={tmp_path}", "task.problems=3", "task.numbers=[3]", "block=2", "temperature=0"]
     overrides.append("against=[sequential]")
@@ -349,8 +319,9 @@ def test_bench_starts_a_runtime_again_that_has_died(tmp_path: Path) -> None:
     records = tmp_path / "records.jsonl"
     wait_for(lambda: records.exists() and records.read_text().count("\n") >= 2)
     for process in server_processes(bench.pid):
-        if "sglang" in " ".join(process.cmdline()):
-            process.kill()
+        with suppress(psutil.NoSuchProcess):  # ended with the one before, as a zombie or altogether
+            if "sglang" in " ".join(process.cmdline()):
+                process.kill()
     _, said = bench.communicate(timeout=300)
     assert bench.returncode == 0, said
     assert "the runtime is gone: starting it again" in said
@@ -378,10 +349,3 @@ def test_a_sweep_keeps_each_job_in_a_folder_named_by_its_values(url: str, tmp_pa
     report = run_command("report", *map(str, tmp_path.glob("*=*")), "--out", str(tmp_path / "report"))
     assert report.returncode == 0, report.stderr
     assert (tmp_path / "report" / "report.csv").read_text().count("\n") == 5
-
-
-@pytest.mark.parametrize("command", ["solve", "launch", "bench", "train", "curate", "experiment", "report"])
-def test_every_commands_help_shows_an_example(command: str) -> None:
-    done = run_command(command, "--help")
-    assert done.returncode == 0
-    assert f"sprint-sgl {command} " in done.stdout

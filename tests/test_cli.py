@@ -1,0 +1,70 @@
+"""The `sprint-sgl` command in this process: what bad input and a call for help get, before any runtime is started."""
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import pytest
+
+from sprint_sgl.cli import main
+
+
+class Done(NamedTuple):
+    status: object
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Done]]:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # which an entry point sets: put back afterwards
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def run(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["sprint-sgl", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Done(ended.value.code, *capsys.readouterr())
+
+    yield run
+    signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["solve", "--url", "http://127.0.0.1:9", "q"], "nothing answers at http://127.0.0.1:9"),
+        (["solve", ""], "the question is empty"),
+        (["solve", "x" * 100_001], "the question has 100,001 characters"),
+        (["solve", "--model", "no-such-model", "q"], "unknown model 'no-such-model'"),
+        (["solve", "--runtime", "h100", "q"], "unknown runtime 'h100'"),
+        (["solve", "--prompt-style", "nobody", "q"], "unknown prompt style 'nobody'"),
+        (["launch", "--runtime", "endpoint"], "use connect"),
+        (
+            ["train", "model=x", "dataset=x", "out=work/nothing"],
+            "model='x' is not there, and is no hub id such as org/name",
+        ),
+        (["experiment", "out=work/nothing"], "no experiment is chosen: experiment=countdown_mini or formats"),
+        (["bench", "task.problems=0"], "task.problems must be at least 1, got 0"),
+        (["bench", "task=nope"], "Could not find 'task/nope'. Available options in 'task': aime2024, "),
+        (["bench", "program.max_stage=4"], "'max_stage' is none of _target_, launch, max_stages, "),
+        (["bench", "against=[tree]"], "unknown program 'tree'; known: base, best_of_n, "),
+        (["bench", "weights.sprint=nope", "out=work/nothing"], "unknown model 'nope'"),
+    ],
+)
+def test_bad_input_is_one_line_and_a_failing_exit_status(
+    run_command: Callable[..., Done], arguments: list[str], message: str
+) -> None:
+    done = run_command(*arguments)
+    assert done.status == 1
+    assert message in done.err
+    assert len(done.err.strip().splitlines()) == 1
+    assert done.out == ""
+
+
+@pytest.mark.parametrize("command", ["solve", "launch", "bench", "train", "curate", "experiment", "report"])
+def test_every_commands_help_shows_an_example(run_command: Callable[..., Done], command: str) -> None:
+    done = run_command(command, "--help")
+    assert done.status == 0
+    assert f"sprint-sgl {command} " in done.out
