@@ -19,9 +19,11 @@ def last_checkpoint(run: Path) -> Path | None:
 
 
 def best_checkpoint(run: Path) -> Path | None:
-    """The checkpoint with the lowest evaluation loss where the run has marked one (`best`), else the newest."""
-    best = run / "best"
-    return best.resolve() if _is_model(best) else last_checkpoint(run)
+    """The checkpoint with the lowest evaluation loss so far, as the newest one's state has it, else the newest."""
+    last = last_checkpoint(run)
+    step = json.loads((last / "trainer_state.json").read_text()).get("best_global_step") if last else None
+    best = run / f"checkpoint-{step}"
+    return best if step and _is_model(best) else last
 
 
 def weights(model: str) -> Path:
@@ -49,6 +51,12 @@ def check_tokenizer(folder: Path) -> None:
     """Raises BadInput for a folder without a tokenizer: transformers would make an empty one."""
     if folder.is_dir() and not any(folder.glob("token*")) and not any(folder.glob("vocab*")):
         raise BadInput(f"{folder} holds no tokenizer (tokenizer.json)")
+
+
+def model_type(folder: Path) -> str | None:
+    """The architecture that a folder's config names, since ms-swift takes several to be possible; a hub id says it."""
+    config = folder / "config.json"
+    return str(json.loads(config.read_text())["model_type"]) if config.is_file() else None
 
 
 def load_tokenizer(model: str) -> Any:

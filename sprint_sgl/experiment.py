@@ -21,7 +21,7 @@ from typing import Any
 
 from sprint_sgl.console import notes
 from sprint_sgl.errors import BadInput
-from sprint_sgl.files import whole_file
+from sprint_sgl.files import alone, whole_file
 from sprint_sgl.keeper import kept
 from sprint_sgl.settings import CONF, changed, entry_point
 
@@ -85,6 +85,12 @@ def run(config: Config) -> None:
         raise BadInput(f"out={config.out!r}: commands are split at spaces, so that the folder's name can have none")
     steps, path = config.experiment.steps, Path(config.out) / "steps.json"
     plan = {name: [words(command) for command in commands] for name, commands in steps.items()}
+    with alone(path.parent):
+        in_order(steps, plan, path)
+
+
+def in_order(steps: dict[str, list[str]], plan: dict[str, list[list[str]]], path: Path) -> None:
+    """Runs what the record at that path does not have, step after step."""
     record = Record.of(path, steps)
     record.write(path)
     for name, commands in plan.items():

@@ -32,7 +32,10 @@ def alone(folder: Path) -> Iterator[None]:
     """One run at a time in a folder, else BadInput; a run that was killed leaves no lock behind."""
     from filelock import FileLock, Timeout
 
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"out={folder} cannot be a folder: {error.strerror}") from error
     try:
         with FileLock(folder / ".lock", timeout=0):
             yield

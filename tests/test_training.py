@@ -19,8 +19,9 @@ from hydra import initialize_config_dir
 
 from curation.countdown_rows import Config as RowsConfig
 from curation.countdown_rows import Problems, make
-from sprint_sgl.checkpoints import last_checkpoint, model_notes
+from sprint_sgl.checkpoints import best_checkpoint, last_checkpoint, model_notes
 from sprint_sgl.errors import BadInput
+from sprint_sgl.files import alone
 from sprint_sgl.runtime import free_port, resolve_model
 from sprint_sgl.settings import CONF as CONF_FOLDER
 from sprint_sgl.settings import settings
@@ -32,7 +33,7 @@ from training.machines import Machines
 from training.mini import Shape, init_weights, row_texts, train_tokenizer
 from training.preflight import check, row_lengths
 from training.record import draw, history, record
-from training.train import Config, Recipe, compose, finished, train
+from training.train import Config, Recipe, claim, compose, finished, train
 
 CONF = Path(CONF_FOLDER)
 
@@ -75,6 +76,9 @@ def test_the_command_names_every_argument_of_the_recipe(tmp_path: Path) -> None:
     assert command[command.index("--dataset") + 1] == "data/sprint.train.jsonl"
     nested = compose(Config("model", "data", str(tmp_path), Recipe({"lr_scheduler_kwargs": {"num_cycles": 0.4}})))
     assert nested[nested.index("--lr_scheduler_kwargs") + 1] == '{"num_cycles": 0.4}'
+    several = compose(Config("model", "data", str(tmp_path), Recipe({"report_to": ["tensorboard", "wandb"]})))
+    assert several[several.index("--report_to") + 1 :] == ["tensorboard", "wandb"]
+    assert "--deepspeed" not in compose(Config("model", "data", str(tmp_path), Recipe({"deepspeed": None})))
     assert "--resume_from_checkpoint" not in command
 
 
@@ -100,6 +104,14 @@ def test_a_run_does_not_go_on_from_checkpoints_of_another(rows: Path, base: Path
     (other / "model.safetensors").write_bytes((base / "model.safetensors").read_bytes()[:-1] + b"x")
     with pytest.raises(BadInput, match="holds a run from other weights"):
         train(replace(config, model=str(other)))
+    with pytest.raises(BadInput, match="holds a run on 1 devices"):
+        train(replace(config, machines=Machines(processes=2)))
+    on_hub = {**before, "weights": {}}
+    with pytest.raises(BadInput, match="holds a run from other weights"):
+        claim(tmp_path, {**on_hub, "settings": {**before["settings"], "model": "org/other"}})
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(BadInput, match=r"no run\.json"):
+        train(config)
 
 
 def test_a_run_that_goes_on_keeps_its_recipe_and_one_that_has_ended_does_nothing(
@@ -174,8 +186,15 @@ def test_each_node_gets_its_rank_and_the_first_ones_address() -> None:
     assert words[words.index("--node_rank") + 1] == "2"
     assert words[words.index("--master_addr") + 1] == "10.0.0.1"
     assert Machines().torchrun()[2:6] == ["--nnodes", "1", "--nproc_per_node", "1"]
-    with pytest.raises(BadInput, match="at least 1"):
-        Machines(processes=0).torchrun()
+    for machines, said in (
+        (Machines(processes=0), "at least 1"),
+        (Machines(nodes=4), "needs machines.rank"),
+        (Machines(nodes=4, rank=4, address="10.0.0.1"), "none of the 4 nodes"),
+        (Machines(port=99999), "no port"),
+        (Machines(processes=6), "does not divide 6 devices"),
+    ):
+        with pytest.raises(BadInput, match=said):
+            machines.check({"sequence_parallel_size": 4 if machines.processes == 6 else 1})
 
 
 def test_under_slurm_the_job_says_which_node_this_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,8 +295,8 @@ def test_a_runs_card_says_from_what_on_what_and_how_it_went(rows: Path, tmp_path
         "base_model: hub/base",
         "- step: 3/9",
         "- training loss: 0.3333",
-        "- tokens: 300",
-        "- tokens/s: 52 (median)",
+        "- tokens, padding counted: 300",
+        "- tokens/s, padding counted: 52 (median)",
         "- evaluation loss: 0.8000 at step 2",
         "- machines: 1 x 2 processes",
         f"{rows}/rft.train.jsonl: {len((rows / 'rft.train.jsonl').read_text().splitlines())} rows, SHA-256 ",
@@ -292,9 +311,40 @@ def test_a_missing_dataset_is_one_clear_error(tmp_path: Path) -> None:
         train(Config("some/model", str(tmp_path / "nothing"), str(tmp_path / "out")))
 
 
-def test_a_model_folder_without_weights_is_one_clear_error(rows: Path, tmp_path: Path) -> None:
+def test_a_model_folder_that_is_not_whole_is_one_clear_error(rows: Path, base: Path, tmp_path: Path) -> None:
+    config = Config(str(tmp_path), str(rows / "rft"), str(tmp_path / "out"))
+    with pytest.raises(BadInput, match=r"holds no config\.json"):
+        train(config)
+    shutil.copy(base / "config.json", tmp_path)
     with pytest.raises(BadInput, match="holds no weights"):
-        train(Config(str(tmp_path), str(rows / "rft"), str(tmp_path / "out")))
+        train(config)
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-1.safetensors"}}')
+    with pytest.raises(BadInput, match=r"lacks model-1\.safetensors"):
+        train(config)
+    (tmp_path / "model-1.safetensors").touch()
+    with pytest.raises(BadInput, match="holds no tokenizer"):
+        train(config)
+
+
+def test_the_best_checkpoint_is_the_one_that_the_trainer_found_best_wherever_the_run_lies(tmp_path: Path) -> None:
+    for step, best in ((100, 100), (200, 100), (300, 200)):
+        folder = tmp_path / "run" / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+        (folder / "trainer_state.json").write_text(json.dumps({"global_step": step, "best_global_step": best}))
+    assert best_checkpoint(tmp_path / "run") == tmp_path / "run" / "checkpoint-200"
+    moved = (tmp_path / "run").rename(tmp_path / "moved")
+    assert best_checkpoint(moved) == moved / "checkpoint-200"
+    shutil.rmtree(moved / "checkpoint-200")
+    assert best_checkpoint(moved) == moved / "checkpoint-300"
+
+
+def test_two_trainings_do_not_write_into_one_folder(rows: Path, tmp_path: Path) -> None:
+    words = ["-m", "training.train", "model=x", f"dataset={rows}/rft", f"out={tmp_path}"]
+    with alone(tmp_path):
+        done = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert "another run is writing" in done.stderr
 
 
 def test_the_tokenizer_splits_digits_and_survives_a_round_trip(base: Path, rows: Path) -> None:

@@ -5,8 +5,8 @@ Rows pass through ms-swift's own template, so that what is shown is what the mod
 
 from __future__ import annotations
 
-import json
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from sprint_sgl.checkpoints import check_tokenizer
+from sprint_sgl.checkpoints import check_tokenizer, model_type
 from sprint_sgl.console import notes, one_line_errors, screen
 from sprint_sgl.errors import BadInput
 from sprint_sgl.markup import find_tags
@@ -64,11 +64,12 @@ class Encoder:
 
         check_tokenizer(Path(model))
         try:
-            processor = get_processor(model, model_type=_model_type(Path(model)))
+            processor = get_processor(model, model_type=model_type(Path(model)))
         except (OSError, ValueError) as error:
             raise BadInput(f"{model} gives no tokenizer: {error}") from error
         loaded = get_template(processor, template_type=template)
         loaded.set_mode("train")
+        loaded.max_length = sys.maxsize  # rows beyond a limit are counted here, and cut there
         return Encoder(loaded)
 
     def row(self, row: Row) -> Encoded:
@@ -77,12 +78,6 @@ class Encoder:
 
     def text(self, ids: Sequence[int]) -> str:
         return str(self.template.tokenizer.decode(list(ids), skip_special_tokens=False))
-
-
-def _model_type(folder: Path) -> str | None:
-    """The architecture that a folder's config names, since ms-swift takes several to be possible; a hub id says it."""
-    config = folder / "config.json"
-    return str(json.loads(config.read_text())["model_type"]) if config.is_file() else None
 
 
 def lost_tags(row: Row, encoded: Encoded, text: Callable[[Sequence[int]], str]) -> list[str]:

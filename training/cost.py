@@ -123,13 +123,18 @@ class Estimate:
         from training.simulate import Simulation
 
         self.config, self.args = config, config.recipe.args
+        config.machines.check(self.args)
+        if int(self.args.get("per_device_train_batch_size", 1)) < 1:
+            raise BadInput("per_device_train_batch_size must be at least 1")
         self.folder = model_folder(config.model)
         self.simulation = Simulation(str(self.folder), self.args)
         self.sizes = self.simulation.sizes
-        self.devices = config.machines.processes * config.machines.nodes
+        self.devices = config.machines.devices
         self.sequence_parallel = int(self.args.get("sequence_parallel_size", 1))
-        if self.devices % self.sequence_parallel:
-            raise BadInput(f"sequence_parallel_size={self.sequence_parallel} does not divide {self.devices} devices")
+        if self.limit > self.simulation.context:
+            raise BadInput(
+                f"max_length={self.limit} is more than the model's context, {self.simulation.context} tokens"
+            )
 
     @property
     def limit(self) -> int:

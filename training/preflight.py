@@ -9,12 +9,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sprint_sgl.checkpoints import load_tokenizer, may_be_on_hub, refuse_adapters, weights
+import httpx
+
+from sprint_sgl.checkpoints import check_tokenizer, load_tokenizer, may_be_on_hub, refuse_adapters, weights
 from sprint_sgl.errors import BadInput
 from training.rows import read_rows, row_text
 
 # A checkpoint in bf16 holds two bytes a weight, and twelve of the optimiser: a copy in full precision and two moments.
 CHECKPOINT_BYTES_A_WEIGHT_BYTE = 7
+SMALLEST_ROOM = 10**8  # bytes for logs, curves and adapters
+HUB_LIMIT = 10.0  # seconds
 
 
 def check(model: str, files: Iterable[Path], out: Path, args: Mapping[str, Any]) -> list[str]:
@@ -23,8 +27,8 @@ def check(model: str, files: Iterable[Path], out: Path, args: Mapping[str, Any])
     refuse_adapters(folder)
     context = check_model(folder, args)
     notes = [note for path in files for note in check_rows(path, folder, context, args)]
-    check_out(out, folder, int(args.get("save_total_limit") or 1))
-    return notes
+    check_out(out)
+    return notes + check_room(out, folder, args)
 
 
 def model_folder(model: str) -> Path:
@@ -42,12 +46,24 @@ def check_model(folder: Path, args: Mapping[str, Any]) -> int | None:
     limit = args.get("max_length")
     if not folder.exists():
         return limit
+    config = folder / "config.json"
+    if not config.is_file():
+        raise BadInput(f"{folder} holds no config.json")
+    if missing := sorted(weight_files(folder) - {path.name for path in folder.iterdir()}):
+        raise BadInput(f"{folder} lacks {missing[0]}, which its index names")
     if not any(folder.glob("*.safetensors")):
         raise BadInput(f"{folder} holds no weights (*.safetensors)")
-    context = int(json.loads((folder / "config.json").read_text())["max_position_embeddings"])
-    if limit and limit > context:
+    check_tokenizer(folder)
+    context: int | None = json.loads(config.read_text()).get("max_position_embeddings")
+    if limit and context and limit > context:
         raise BadInput(f"max_length={limit} is more than the context of {folder}, {context} tokens")
     return limit or context
+
+
+def weight_files(folder: Path) -> set[str]:
+    """The names in the index of weights that are in several files."""
+    index = folder / "model.safetensors.index.json"
+    return set(json.loads(index.read_text())["weight_map"].values()) if index.is_file() else set()
 
 
 def check_rows(path: Path, folder: Path, limit: int | None, args: Mapping[str, Any]) -> list[str]:
@@ -74,18 +90,42 @@ def row_lengths(texts: Sequence[str], model: str) -> list[int]:
     return [len(ids) + 1 for ids in load_tokenizer(model)(list(texts))["input_ids"]]
 
 
-def check_out(out: Path, folder: Path, kept: int) -> None:
-    """The folder can be written to and has room for the checkpoints that are kept and one under way."""
+def check_out(out: Path) -> None:
+    """The folder can be written to."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInput(f"{out} cannot be written to: {error.strerror}") from error
     if not os.access(out, os.W_OK):
         raise BadInput(f"{out} cannot be written to")
-    size = sum(file.stat().st_size for file in folder.glob("*.safetensors")) if folder.exists() else 0
-    needed, free = (kept + 1) * CHECKPOINT_BYTES_A_WEIGHT_BYTE * size, shutil.disk_usage(out).free
-    if needed > free:
+
+
+def check_room(out: Path, folder: Path, args: Mapping[str, Any]) -> list[str]:
+    """There is room for the checkpoints that are kept and one under way; adapters need next to none."""
+    size = weight_bytes(folder)
+    if size is None:
+        return [f"the size of {folder} cannot be asked for: whether its checkpoints fit on the disk is not checked"]
+    kept = int(args.get("save_total_limit") or 1)
+    whole = args.get("tuner_type", "full") == "full"
+    needed = (kept + 1) * CHECKPOINT_BYTES_A_WEIGHT_BYTE * size if whole else SMALLEST_ROOM
+    free = shutil.disk_usage(out).free
+    if max(needed, SMALLEST_ROOM) > free:
         raise BadInput(
             f"{out} has {free / 1e9:.1f} GB left and {kept + 1} checkpoints need {needed / 1e9:.1f}: "
             "lower recipe.args.save_total_limit or give another out=FOLDER"
         )
+    return []
+
+
+def weight_bytes(folder: Path) -> int | None:
+    """Bytes of the weights in a folder or of a model on the hub; None where the hub cannot be asked."""
+    if folder.exists():
+        return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    try:
+        files = HfApi().model_info(str(folder), files_metadata=True, timeout=HUB_LIMIT).siblings or []
+    except (HfHubHTTPError, OfflineModeIsEnabled, OSError, httpx.HTTPError):
+        return None
+    return sum(file.size or 0 for file in files if file.rfilename.endswith(".safetensors"))

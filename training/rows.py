@@ -19,18 +19,19 @@ def read_rows(path: Path) -> Iterator[Row]:
     if not path.is_file():
         raise BadInput(f"{path} is not there: {WANTED}")
     count = 0
-    with path.open() as file:
+    with path.open("rb") as file:
         for count, line in enumerate(file, 1):
             yield _checked(line, f"{path}, line {count}")
     if not count:
         raise BadInput(f"{path} is empty: {WANTED}")
 
 
-def _checked(line: str, where: str) -> Row:
+def _checked(line: bytes, where: str) -> Row:
     try:
-        row = json.loads(line)
+        row = json.loads(line.decode())
+        json.dumps(row, ensure_ascii=False).encode()  # half a surrogate pair is JSON and no text
     except ValueError as error:
-        raise BadInput(f"{where}: not JSON ({error})") from None
+        raise BadInput(f"{where}: not JSON in UTF-8 ({error})") from None
     messages = row.get("messages") if isinstance(row, dict) else None
     if not isinstance(messages, list):
         raise BadInput(f"{where}: no column 'messages'; rows are {{'messages': [a user's, an assistant's]}}")

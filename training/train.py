@@ -18,10 +18,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sprint_sgl.checkpoints import MODEL_NOTES, last_checkpoint, model_notes, weights
+from sprint_sgl.checkpoints import MODEL_NOTES, last_checkpoint, model_notes, model_type, weights
 from sprint_sgl.console import notes
 from sprint_sgl.errors import BadInput
-from sprint_sgl.files import whole_file
+from sprint_sgl.files import alone, whole_file
 from sprint_sgl.keeper import kept
 from sprint_sgl.settings import changed, entry_point
 from training.card import write_card
@@ -64,8 +64,10 @@ def rows_of(config: Config) -> list[Path]:
 
 def compose(config: Config) -> list[str]:
     """The ms-swift command of that run, resuming where a checkpoint exists."""
+    folder = weights(config.model)
     args: dict[str, Any] = {
-        "model": str(weights(config.model)),
+        "model": str(folder),
+        "model_type": model_type(folder),
         "dataset": f"{config.dataset}.train.jsonl",
         "val_dataset": f"{config.dataset}.valid.jsonl",
         "output_dir": config.out,
@@ -77,27 +79,35 @@ def compose(config: Config) -> list[str]:
     }
     if checkpoint := last_checkpoint(Path(config.out)):
         args["resume_from_checkpoint"] = str(checkpoint)
-    flags = [word for key, value in args.items() for word in (f"--{key}", _word(value))]
+    flags = [word for key, value in args.items() if value is not None for word in (f"--{key}", *_words(value))]
     if not (config.machines.several or args.get("deepspeed")):  # DeepSpeed expects a process group, even of one
         return [sys.executable, "-m", "swift.cli.sft", *flags]
     entry = "training.gloo" if args.get("use_cpu") else "swift.cli.sft"
     return [sys.executable, *config.machines.torchrun(), "-m", entry, *flags]
 
 
-def _word(value: object) -> str:
-    if isinstance(value, dict | list):
-        return json.dumps(value)
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _words(value: object) -> list[str]:
+    if isinstance(value, list):
+        return [word for each in value for word in _words(each)]
+    if isinstance(value, dict):
+        return [json.dumps(value)]
+    return [str(value).lower() if isinstance(value, bool) else str(value)]
 
 
 def claim(out: Path, made: Mapping[str, Any]) -> None:
     """Raises BadInput if checkpoints there, from which the run would go on, are of another run than this one."""
     path = out / "run.json"
-    if not (path.is_file() and last_checkpoint(out)):
+    if not last_checkpoint(out):
         return
+    if not path.is_file():
+        raise BadInput(f"{out} holds checkpoints and no run.json that says of what: choose another out=FOLDER")
     before = json.loads(path.read_text())
-    if before["weights"] != made["weights"]:
+    models = [each["weights"] or each["settings"]["model"] for each in (before, made)]  # one on the hub has a name only
+    if models[0] != models[1]:
         raise BadInput(f"{out} holds a run from other weights: choose another out=FOLDER, or remove it")
+    devices = [Machines(**each["settings"]["machines"]).devices for each in (before, made)]
+    if devices[0] != devices[1]:
+        raise BadInput(f"{out} holds a run on {devices[0]} devices, whose batches {devices[1]} would not repeat")
     if [file["sha256"] for file in before["data"].values()] != [file["sha256"] for file in made["data"].values()]:
         raise BadInput(f"{out} holds a run on other rows: choose another out=FOLDER, or remove it")
     old, new = (each["settings"]["recipe"]["args"] for each in (before, made))
@@ -125,6 +135,7 @@ def finished(out: Path, args: Mapping[str, Any]) -> int | None:
 def train(config: Config) -> int:
     """Runs the command in the foreground; returns its exit status. Raises BadInput before anything loads."""
     out = Path(config.out)
+    config.machines.check(config.recipe.args)
     for note in check(config.model, rows_of(config), out, config.recipe.args):
         notes.print(note, highlight=False, soft_wrap=True)
     made = record(asdict(config), weights(config.model), rows_of(config))
@@ -136,12 +147,7 @@ def train(config: Config) -> int:
     line = shlex.join([*(f"{k}={v}" for k, v in config.recipe.env.items()), *command])
     leads = config.machines.place[0] == 0
     if leads:
-        files = {"command.sh": line, "run.json": json.dumps(made, indent=2)}
-        if notes_of_model := config.recipe.notes or model_notes(str(weights(config.model))):
-            files[MODEL_NOTES] = json.dumps(notes_of_model, indent=2)
-        for name, text in files.items():
-            with whole_file(out / name) as file:
-                file.write(text + "\n")
+        keep(out, config, made, line)
     print(line, flush=True)
     try:
         with kept(command, env=os.environ | config.recipe.env) as keeper:
@@ -152,9 +158,31 @@ def train(config: Config) -> int:
             write_card(out)
 
 
+def keep(out: Path, config: Config, made: Mapping[str, Any], line: str) -> None:
+    """What the run is: its first command stays as it was, later starts are added to its record."""
+    path = out / "run.json"
+    before = json.loads(path.read_text()).get("starts", []) if path.is_file() and last_checkpoint(out) else []
+    start = {"versions": made["versions"], "commit": made["commit"], "command": line}
+    files = {"run.json": json.dumps({**made, "starts": [*before, start]}, indent=2)}
+    if not before:
+        files["command.sh"] = line
+    if notes_of_model := config.recipe.notes or model_notes(str(weights(config.model))):
+        files[MODEL_NOTES] = json.dumps(notes_of_model, indent=2)
+    for name, text in files.items():
+        with whole_file(out / name) as file:
+            file.write(text + "\n")
+    for link in ("best", "last"):  # ms-swift makes them anew at the end, and stumbles over old ones
+        (out / link).unlink(missing_ok=True)
+
+
 @entry_point("train", Config)
 def main(config: Config) -> None:
-    if code := train(config):
+    if config.machines.place[0]:  # the first node holds the folder for all of them
+        code = train(config)
+    else:
+        with alone(Path(config.out)):
+            code = train(config)
+    if code:
         sys.exit(code)
 
 
