@@ -19,7 +19,6 @@ from typing import Any
 
 from openai import AsyncOpenAI
 from openai.types import Batch as Job
-from openai.types.chat import ChatCompletion
 
 from curation.calls import TOO_LONG, Reply, ReplyCache, Request
 from curation.teacher import boundary, too_long
@@ -226,7 +225,7 @@ def _outcome(result: dict[str, Any], prompt_tokens: int, share: float) -> Reply 
     response = result.get("response") or {}
     body = response.get("body") or {}
     if response.get("status_code") == 200:
-        return Reply.of(ChatCompletion.construct(**body), prompt_tokens, share) or "no reply"
+        return Reply.of(body, prompt_tokens, share) or "no reply"
     error = body.get("error") or result.get("error") or {}
     code, message = error.get("code"), error.get("message")
     if too_long(code, message):

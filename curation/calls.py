@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sqlite3
+from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import diskcache
-from openai.types.chat import ChatCompletion
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from curation.components import Refused
+from sprint_sgl.errors import BadInput
 
 TOO_LONG = "too long for the model"
 
@@ -54,6 +56,10 @@ class Request:
         said = [_message("assistant", reply), _message("user", complaint)]
         return replace(self, body=self.body | {"messages": [*self.body["messages"], *said]})
 
+    def plain(self, prompt: str) -> Request:
+        """Another prompt under the same settings."""
+        return replace(self, body=self.body | {"messages": [_message("user", prompt)]})
+
     @property
     def model(self) -> str:
         return str(self.body["model"])
@@ -75,8 +81,42 @@ class Request:
 
 
 def _message(role: str, text: str) -> dict[str, str]:
-    # Half a surrogate pair, which JSON can spell and UTF-8 cannot, would break the sending.
-    return {"role": role, "content": text.encode("utf-8", "replace").decode()}
+    return {"role": role, "content": clean(text)}
+
+
+def clean(text: str) -> str:
+    """The text as UTF-8 can hold it: JSON can spell half a surrogate pair, which could be neither sent nor written."""
+    return text.encode("utf-8", "replace").decode()
+
+
+class _Message(BaseModel):
+    content: str | None = None
+    refusal: str | None = None
+
+
+class _Choice(BaseModel):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _Usage(BaseModel):
+    prompt_tokens: Annotated[int, Field(ge=0)]
+    completion_tokens: Annotated[int, Field(ge=0)]
+
+
+class Completion(BaseModel):
+    """As much of a chat completion as is used here; a usage without counts is none."""
+
+    choices: Annotated[list[_Choice], Field(min_length=1)]
+    usage: _Usage | None = None
+
+    @field_validator("usage", mode="wrap")
+    @classmethod
+    def _none_without_counts(cls, value: object, valid: Callable[[object], _Usage | None]) -> _Usage | None:
+        try:
+            return valid(value)
+        except ValidationError:
+            return None
 
 
 @dataclass(frozen=True)
@@ -96,15 +136,18 @@ class Reply:
     price_share: float = 1.0
 
     @staticmethod
-    def of(completion: ChatCompletion, prompt_tokens: int, price_share: float = 1.0) -> Reply | None:
-        """The reply in a completion, None if there is none; the prompt's estimate stands in for a missing usage."""
-        if not completion.choices:
+    def of(sent: object, prompt_tokens: int, price_share: float = 1.0) -> Reply | None:
+        """The reply in what an endpoint sent, None if there is none; the prompt's estimate stands in for a missing
+        usage."""
+        try:
+            completion = Completion.model_validate(sent)
+        except ValidationError:
             return None
         choice, usage = completion.choices[0], completion.usage
         refusal, content = choice.message.refusal, choice.message.content or ""
-        end = "content_filter" if refusal else choice.finish_reason
+        end = "content_filter" if refusal else choice.finish_reason or ""
         counts = (usage.prompt_tokens, usage.completion_tokens) if usage else (prompt_tokens, estimate_tokens(content))
-        return Reply(refusal or content, end, *counts, estimated=usage is None, price_share=price_share)
+        return Reply(clean(refusal or content), end, *counts, estimated=usage is None, price_share=price_share)
 
     def usable(self) -> str:
         """Its text. Raises Refused where it is cut off, declined or empty."""
@@ -116,7 +159,7 @@ class Reply:
             raise Refused(TOO_LONG, self.text)
         if not self.text.strip():
             raise Refused("empty reply", "The reply is empty.")
-        return self.text
+        return clean(self.text)  # one that was kept by an earlier version may still need it
 
     def cost(self, price: Price | None) -> float:
         """Dollars; 0 without a price."""
@@ -189,7 +232,10 @@ class ReplyCache:
     """Replies by a request's key, in a folder that processes may share; none is ever dropped."""
 
     def __init__(self, folder: str) -> None:
-        self._disk = diskcache.Cache(folder, eviction_policy="none")
+        try:
+            self._disk = diskcache.Cache(folder, eviction_policy="none")
+        except (OSError, sqlite3.Error) as error:
+            raise BadInput(f"teacher.cache={folder} cannot be used as a folder of replies: {error}") from error
 
     def get(self, key: str) -> Reply | None:
         text = self._disk.get(key, retry=True)

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -34,8 +35,9 @@ from curation.stages import (
     Stage,
     Watch,
     Work,
+    check_chain,
     each,
-    funnels,
+    ended,
     read_jsonl,
 )
 from curation.teacher import Teacher, TeacherConfig
@@ -44,6 +46,7 @@ from curation.watch import watching
 from sprint_sgl.console import notes, screen
 from sprint_sgl.errors import BadInput
 from sprint_sgl.files import alone, file_digest, whole_file
+from sprint_sgl.prompts import prompt_style
 from sprint_sgl.settings import entry_point
 
 WINDOWS = 16  # so many records in the works for each request that may be under way
@@ -63,12 +66,12 @@ class Config:
     """What goes in, who annotates it, what is kept.
 
     out           every stage's file, rejected/ with reasons, the rows, report.html and the rows' card
-    stages        those to run, in this order; the earlier ones must have been run
+    stages        those to run, in the pipeline's order; the earlier ones must have been run
     min_lines     executions with fewer lines join their plan (appendix A.2)
     benchmarks    data sets whose questions must not be trained on
     time_limit    seconds for the comparison of one answer
     shard         which of `shards` parts of the source this run takes; curation.merge puts them together
-    dry_run       only counts calls, tokens and dollars: nothing is asked
+    dry_run       only counts calls, tokens and dollars: nothing is asked, nothing is written
     """
 
     source: Source = field(default_factory=Source)
@@ -102,6 +105,11 @@ def check(config: Config) -> None:
         raise BadInput(
             f"teacher.budget needs the price of {unpriced[0]}: '+teacher.prices={{NAME: {{input: 1, output: 2}}}}'"
         )
+    if not (config.models.extract and config.models.dag):
+        raise BadInput("models.extract and models.dag are rules, or a model's name")
+    if config.min_lines < 1 or config.time_limit <= 0 or (config.source.limit or 1) < 1:
+        raise BadInput("min_lines and source.limit must be at least 1, time_limit above 0")
+    prompt_style(config.rows.prompt_style)
     if config.models.extract != RULES and config.models.dag == RULES:
         raise BadInput("models.dag=rules knows only the components of models.extract=rules: name a model for both")
 
@@ -153,7 +161,7 @@ async def run_stage(stages: dict[str, Stage], name: str, config: Config, watch: 
     stage = stages[name]
     if name == "load":
         file = config.source.file
-        digest = stage.digest(file_digest(file) if file and file.is_file() else config.source.path)
+        digest = file_digest(file) if file and file.is_file() else config.source.path
         records = thoughts(config.source, config.shard, config.shards)
         return stage.done(digest) or await stage.write(each(records), digest, watch)
     source = config.folder / f"{ORDER[ORDER.index(name) - 1]}.jsonl"
@@ -164,7 +172,7 @@ async def run_stage(stages: dict[str, Stage], name: str, config: Config, watch: 
 
 def write_accounts(folder: Path) -> None:
     """funnel.json and account.json of all stages that have ended."""
-    accounts = funnels(folder, ORDER)
+    accounts = [done.funnel for done in ended(folder, ORDER).values()]
     with whole_file(folder / "funnel.json") as file:
         json.dump([asdict(funnel) for funnel in accounts], file, indent=2)
     with whole_file(folder / "account.json") as file:
@@ -172,26 +180,28 @@ def write_accounts(folder: Path) -> None:
 
 
 def finish(config: Config) -> None:
-    """Rows and reports from filter.jsonl."""
+    """Rows and reports from filter.jsonl. Raises BadInput where the files there were not made from one another."""
     folder = config.folder
-    if not (folder / "filter.jsonl").is_file():
-        raise BadInput(f"{folder / 'filter.jsonl'} is not there: run the stages before rows first")
+    check_chain(folder, ORDER[:-1])
     write_rows(read_jsonl(folder / "filter.jsonl"), config.rows, folder)
     summary = summarise(folder)
     write_html(summary, folder / "report.html")
-    write_card(summary, settings_of(config), folder / "README.md")
+    made_by = {name: done.settings for name, done in ended(folder, ORDER).items()}
+    write_card(summary, stated(made_by, config.rows), folder / "README.md")
     print_summary(summary, screen())
+    if passing := [name for name, done in ended(folder, ORDER).items() if done.passing]:
+        notes.print(f"{', '.join(passing)}: what failed at the endpoint is asked again when the run is started again")
 
 
-def settings_of(config: Config) -> dict[str, Any]:
-    """The settings as the card states them: nothing of where the cache lies or how the key is called."""
+def stated(made_by: Mapping[str, Mapping[str, Any]], rows: RowSettings) -> dict[str, Any]:
+    """The settings as the card states them, which are those that each stage's files were made with."""
     return {
-        "source": asdict(config.source),
-        "models": asdict(config.models),
-        "min_lines": config.min_lines,
-        "filter": asdict(config.filter),
-        "benchmarks": [asdict(benchmark) for benchmark in config.benchmarks],
-        "rows": asdict(config.rows) | {"format": config.rows.format.value},
+        "source": made_by["load"]["source"],
+        "models": {name: made_by[name]["model"] for name in ("extract", "dag")},
+        "min_lines": made_by["pack"]["min_lines"],
+        "filter": made_by["filter"]["thresholds"],
+        "benchmarks": made_by["filter"]["benchmarks"],
+        "rows": asdict(rows) | {"format": rows.format.value},
     }
 
 
@@ -222,11 +232,13 @@ async def dry_run(config: Config) -> None:
         raise BadInput(
             "rules cost nothing: dry_run=true needs models.extract and models.dag, as teacher=openai sets them"
         )
-    async with Teacher(config.teacher) as teacher:
-        with watching(lambda: 0.0) as watch:
-            await run(replace(config, stages=["load", "verify"]), watch, teacher)
     models = (config.models.extract, config.models.dag)
-    found = await estimate(read_jsonl(config.folder / "verify.jsonl"), models, config.teacher)
+    with tempfile.TemporaryDirectory(prefix="sprint-sgl-") as folder:
+        first = replace(config, stages=["load", "verify"], out=folder)
+        async with Teacher(config.teacher) as teacher:
+            with watching(lambda: 0.0) as watch:
+                await run(first, watch, teacher)
+        found = await estimate(read_jsonl(first.folder / "verify.jsonl"), models, config.teacher)
     screen().print(table(found, config.teacher.batch_discount))
 
 

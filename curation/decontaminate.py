@@ -11,7 +11,8 @@ from sprint_sgl.errors import BadInput
 from sprint_sgl.source import chosen_rows, values
 
 WORDS = 10
-_WORD = re.compile(r"[A-Za-z]+|\d+|\\[A-Za-z]+")
+_WORD = re.compile(r"\\?[^\W\d_]+|\d+|[-+*/=<>^!]")  # signs too: x-2 is not x+2
+_SIZED = re.compile(r"\\[dt](?=frac|binom)")  # \dfrac and \tfrac are \frac
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Grams:
 
 
 def grams(text: str, n: int) -> Iterator[tuple[str, ...]]:
-    words = [word.lower() for word in _WORD.findall(text)]
+    words = [word.lower() for word in _WORD.findall(_SIZED.sub(r"\\", text))]
     if words and len(words) < n:
         yield tuple(words)
     for start in range(len(words) - n + 1):

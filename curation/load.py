@@ -6,11 +6,12 @@ Where rows come from is sprint_sgl/source.py's. A response column with a star ma
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from curation.stages import Record, Rejection
+from sprint_sgl.errors import BadInput
 from sprint_sgl.source import DataSource, chosen_rows, values
 
 THOUGHTS = (("<think>", "</think>"), ("<|begin_of_thought|>", "<|end_of_thought|>"))
@@ -19,7 +20,10 @@ SOLUTION_TAGS = ("<|begin_of_solution|>", "<|end_of_solution|>")
 
 @dataclass
 class Columns:
-    """Where a row keeps what; `id` may be missing, then the id is a hash of question and response."""
+    """Where a row keeps what; `id` may be missing, then the id is a hash of question and response.
+
+    Two traces under one id are told apart by what is in them.
+    """
 
     question: str = "question"
     response: str = "response"
@@ -35,20 +39,29 @@ class Source(DataSource):
 def thoughts(source: Source, shard: int = 0, shards: int = 1) -> Iterator[Record | Rejection]:
     """One record a response, in the source's order, those of one shard; what cannot be read is a rejection.
 
-    Raises BadInput where a column is missing from the first row: the mapping is wrong, not the row.
+    Raises BadInput where the first row has no such column, or no row has anything there: the mapping is wrong, not the
+    row.
     """
-    index, seen = -1, set[str]()
+    index, seen = -1, dict[str, str]()
+    missing = {path for path in vars(source.columns).values() if path}
     for row in chosen_rows(source, asdict(source.columns), "source.columns"):
-        for response in values(row, source.columns.response):
+        missing -= {path for path in missing if any(True for _ in values(row, path))}
+        for response in [*values(row, source.columns.response)] or [""]:
             index += 1
             record = _record(row, response, index, source)
-            if int(_digest(record["id"])[:8], 16) % shards != shard:
-                continue
+            content = _digest(f"{record['question']}\n{record['text']}")
+            if seen.get(record["id"], content) != content:  # another trace under the same id
+                record["id"] = f"{record['id']}-{content[:6]}"
             if problem := _problem(record, seen):
-                yield Rejection(record["id"], index, "load", problem)
+                outcome: Record | Rejection = Rejection(record["id"], index, "load", problem)
             else:
-                seen.add(record["id"])
-                yield record
+                seen[record["id"]], outcome = content, record
+            if int(_digest(record["id"])[:8], 16) % shards == shard:
+                yield outcome
+    if index < 0:
+        raise BadInput(f"{source.path} has no row" + (f" where {source.where}" if source.where else ""))
+    if missing:
+        raise BadInput(f"no row of {source.path} has {min(missing)!r}: look at source.columns")
 
 
 def _record(row: Mapping[str, Any], response: object, index: int, source: Source) -> Record:
@@ -79,12 +92,13 @@ def split_response(response: str) -> tuple[str, str]:
             for tag in SOLUTION_TAGS:
                 rest = rest.replace(tag, "")
             return thought.strip(), rest.strip()
+    response = response.strip()
     for opening, _ in THOUGHTS:
         response = response.removeprefix(opening)
     return response.strip(), ""
 
 
-def _problem(record: Record, seen: set[str]) -> str | None:
+def _problem(record: Record, seen: Container[str]) -> str | None:
     for field_name, name in (("question", "question"), ("text", "thought"), ("answer", "reference answer")):
         if not record[field_name]:
             return f"no {name}"

@@ -2,51 +2,61 @@
 
     python -m curation.merge source.path=traces.jsonl out=work/curation shards=4
 
-Takes the settings of the shards' own runs; only the rows and the reports depend on them here.
+Only the rows are made with the settings given here; shards that were made with different ones are refused.
 """
 
 from __future__ import annotations
 
 import heapq
-import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from curation.curate import ORDER, Config, check, finish, write_accounts
-from curation.stages import Funnel, Record, funnels, read_jsonl, to_line
+from curation.stages import Done, Funnel, Record, check_chain, ended, read_jsonl, to_line
 from sprint_sgl.errors import BadInput
-from sprint_sgl.files import alone, whole_file
-from sprint_sgl.settings import entry_point
+from sprint_sgl.files import alone, file_digest, whole_file
+from sprint_sgl.settings import changed, entry_point
 
 
 def merge(config: Config) -> None:
     """Merges every stage's files by the traces' places in the source. Raises BadInput where a shard is not done."""
     folders = [replace(config, shard=shard).folder for shard in range(config.shards)]
-    out = Path(config.out)
-    for name in ORDER[:-1]:
+    out, stages = Path(config.out), ORDER[:-1]
+    for folder in folders:
+        check_chain(folder, stages)
+    done = {name: same_settings({folder: ended(folder, stages)[name] for folder in folders}) for name in stages}
+    source = ""
+    for name in stages:
         for path in (f"{name}.jsonl", f"rejected/{name}.jsonl"):
             with whole_file(out / path) as merged:
                 merged.writelines(to_line(record) for record in in_order([folder / path for folder in folders]))
-        total = summed([account_of(folder, name) for folder in folders])
-        with whole_file(out / "funnel" / f"{name}.json") as file:
-            json.dump(asdict(total) | {"digest": ""}, file, indent=2)
+        settings, passing = done[name][0].settings, any(each.passing for each in done[name])
+        total = summed([each.funnel for each in done[name]])
+        Done(total, source, without_shard(settings), passing).write(out / "funnel" / f"{name}.json")
+        source = file_digest(out / f"{name}.jsonl")
     write_accounts(out)
     finish(replace(config, shards=1))
 
 
+def same_settings(done: Mapping[Path, Done]) -> list[Done]:
+    """A stage of all shards. Raises BadInput where they were made with different settings."""
+    (first, wanted), *others = done.items()
+    for folder, found in others:
+        if keys := changed(without_shard(wanted.settings), without_shard(found.settings)):
+            raise BadInput(
+                f"{folder} and {first} were made with different {keys[0]} of {found.funnel.stage}: run one again"
+            )
+    return list(done.values())
+
+
+def without_shard(settings: Record) -> Record:
+    return {key: value for key, value in settings.items() if key != "shard"}
+
+
 def in_order(paths: Sequence[Path]) -> Iterator[Record]:
-    if missing := [path for path in paths if not path.is_file()]:
-        raise BadInput(f"{missing[0]} is not there: run that shard to its end first")
     return heapq.merge(*(read_jsonl(path) for path in paths), key=lambda record: record["index"])
-
-
-def account_of(folder: Path, stage: str) -> Funnel:
-    found = funnels(folder, [stage])
-    if not found:
-        raise BadInput(f"{folder} has not finished {stage}: run that shard to its end first")
-    return found[0]
 
 
 def summed(accounts: Sequence[Funnel]) -> Funnel:

@@ -63,7 +63,7 @@ def _dictionary(reply: str) -> dict[Any, Any] | None:
     found = json_object(reply)
     pairs = found.get("parents") if found else None
     if isinstance(pairs, list) and all(isinstance(pair, dict) for pair in pairs):
-        return {pair.get("component"): pair.get("parents", []) for pair in pairs}
+        return {str(pair.get("component")): pair.get("parents", []) for pair in pairs}
     return None
 
 
@@ -75,14 +75,15 @@ def _component(number: int, fields: Mapping[str, Any]) -> Component:
         taken.update(lines)
         spans[phase] = tuple(runs(lines))
     prompt = str(fields.get("prompt") or "").strip()
-    absent = _ABSENT.fullmatch(prompt) is not None
-    return Component(prompt="" if absent else prompt, description=str(fields.get("description") or "").strip(), **spans)
+    return Component(
+        prompt="" if _absent(prompt) else prompt, description=str(fields.get("description") or "").strip(), **spans
+    )
 
 
 def _lines_of(number: int, phase: str, value: object) -> list[int]:
     """The line numbers that a field names: as text, as [first, last] or as {"start": .., "end": ..}."""
     text = _as_text(value)
-    if not text or _ABSENT.fullmatch(text):
+    if not text or _absent(text):
         return []
     if not _LINES.fullmatch(text):
         raise refused(Reason.UNREADABLE, f"Component {number} has as {phase} {text[:60]!r} instead of line numbers.")
@@ -96,30 +97,44 @@ def _lines_of(number: int, phase: str, value: object) -> list[int]:
     return sorted(set(lines))
 
 
+def _absent(text: str) -> bool:
+    return len(text) <= _LONGEST_ABSENCE and _ABSENT.fullmatch(text) is not None
+
+
 def _as_text(value: object) -> str:
     if isinstance(value, dict):
         value = [value.get("start"), value.get("end")]
     if isinstance(value, list):
-        return "-".join(str(item) for item in value if item is not None)
-    return _PARENTHESIS.sub("", str(value if value is not None else "")).strip(" \t\n.*`_")
+        joint = "-" if len(value) == 2 else ","  # the first and the last line, or all of them
+        return joint.join(str(item) for item in value if item is not None)
+    text = str(value if value is not None else "").strip(_AROUND)
+    return _PARENTHESIS.sub("", text).strip(_AROUND + "()[]")
 
 
 # The reply as text
 
-_HEADER = re.compile(r"^[ \t#*_>]*component[ \t]*#?[ \t]*(?P<number>\d+)\b[^\n]*$", re.I | re.M)
+# Nine digits at most: a model that repeats itself can write thousands, which are no number of a line.
+_HEADER = re.compile(
+    r"^[ \t#*_>]*(?:\d{1,9}[.)][ \t]*)?[*_]*component[ \t]*#?[ \t]*(?P<number>\d{1,9})\b[^\n]*$", re.I | re.M
+)
 _FIELD = re.compile(
     r"^[ \t]*(?:[-*•+>]|\d+[.)])?[ \t]*[*_]*(?P<name>description|plan|prompt|execution|comment)s?[ \t]*"
     r"(?:[*_]*[ \t]*[:\uff1a][ \t]*[*_]*)",
     re.I | re.M,
 )
-_SPAN_TEXT = r"(?:lines?\s*)?(\d+)(?:\s*(?:[-\u2010-\u2015\u2212]|\.\.|to|through)\s*(?:lines?\s*)?(\d+))?"
+_SPAN_TEXT = (
+    r"(?:lines?\s*|L)?(\d{1,9})(?!\d)"
+    r"(?:\s*(?:[-\u2010-\u2015\u2212]|\.\.|to|through)\s*(?:lines?\s*|L)?(\d{1,9})(?!\d))?"
+)
 _SPAN = re.compile(_SPAN_TEXT, re.I)
 _LINES = re.compile(rf"{_SPAN_TEXT}(?:\s*(?:,|;|&|and)+\s*{_SPAN_TEXT})*", re.I)
+_LONGEST_ABSENCE = 60  # characters
 _ABSENT = re.compile(
     r"\W*(?:(?:lines?\s+)?(?:not\s+(?:found|available|applicable|present)|none|n/?a|null|empty)|no\s+lines?(?:\s+found)?)?\W*",
     re.I,
 )
-_PARENTHESIS = re.compile(r"\s*\([^()]*\)\s*$")
+_PARENTHESIS = re.compile(r"\s\([^()]{0,200}\)$")
+_AROUND = " \t\n.*`_"
 
 
 def _from_text(reply: str) -> Iterator[tuple[int, dict[str, str]]]:
@@ -130,8 +145,12 @@ def _from_text(reply: str) -> Iterator[tuple[int, dict[str, str]]]:
 
 def _fields(body: str) -> dict[str, str]:
     fields: dict[str, str] = {}
-    for mark, text in _sections(_FIELD, body):
-        fields.setdefault(mark["name"].lower(), re.split(r"\n\s*(?:\n|-{3,}|```)", text, maxsplit=1)[0].strip())
+    sections = list(_sections(_FIELD, body))
+    for position, (mark, text) in enumerate(sections, 1):
+        text = text.strip()
+        if position == len(sections):  # what follows the last field is the model's own closing words
+            text = re.split(r"\n[ \t]*(?:\n|-{3,}|```)", text, maxsplit=1)[0].strip()
+        fields.setdefault(mark["name"].lower(), text)
     return fields
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from curation.reformat import Row, RowFormat, rft_row, sprint_rows
 from curation.stages import Record, to_line
 from curation.trace import Trace
+from sprint_sgl.errors import BadInput
 from sprint_sgl.files import whole_file
 from sprint_sgl.prompts import PromptStyle, prompt_style
 from sprint_sgl.trajectory import Trajectory
@@ -34,6 +35,12 @@ class RowSettings:
     executors: int | None = None
     prompt_style: str = "sprint"
     validation: float = 0.02
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.validation < 1:
+            raise BadInput(f"rows.validation={self.validation} is no share: from 0 to below 1")
+        if self.executors is not None and self.executors < 0:
+            raise BadInput(f"rows.executors={self.executors} must be 0 or more, or null for all")
 
 
 def write_rows(records: Iterable[Record], settings: RowSettings, out: Path) -> dict[str, int]:

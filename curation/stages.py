@@ -7,15 +7,16 @@ or it has not. One that was done on the same input with the same settings is not
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from sprint_sgl.errors import BadInput
 from sprint_sgl.files import file_digest, whole_file
 
 Record = dict[str, Any]
@@ -48,6 +49,32 @@ class Funnel:
     seconds: float = 0.0
     calls: list[Record] = field(default_factory=list)
     reused: bool = False
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a stage has ended: `source` is the digest of what it read, `passing` says that another attempt may keep
+    more."""
+
+    funnel: Funnel
+    source: str
+    settings: Record
+    passing: bool = False
+
+    @staticmethod
+    def read(path: Path) -> Done:
+        found = json.loads(path.read_text())
+        return Done(**found | {"funnel": Funnel(**found["funnel"])})
+
+    def write(self, path: Path) -> None:
+        with whole_file(path) as file:
+            json.dump(asdict(self), file, indent=2)
+
+
+def plain(settings: Mapping[str, Any]) -> Record:
+    """As JSON gives them back."""
+    found: Record = json.loads(json.dumps(settings))
+    return found
 
 
 Outcome = Record | Rejection
@@ -103,26 +130,23 @@ class Stage:
     def account(self) -> Path:
         return self.folder / "funnel" / f"{self.name}.json"
 
-    def done(self, digest: str) -> Funnel | None:
-        """Its account, if it was done on this input with these settings."""
+    def done(self, source: str) -> Funnel | None:
+        """Its account, if it was done on the input of that digest with these settings, and nothing may come out better
+        in another attempt."""
         if not (self.account.is_file() and self.path.is_file() and self.rejected.is_file()):
             return None
-        account = json.loads(self.account.read_text())
-        if account.pop("digest") != digest:
+        done = Done.read(self.account)
+        if done.passing or (done.source, done.settings) != (source, plain(self.settings)):
             return None
-        return Funnel(**account | {"reused": True})
+        return replace(done.funnel, reused=True)
 
     async def run(self, source: Path, watch: Watch) -> Funnel:
         """Does what is not done yet. Raises what the work raises; then nothing of the stage has changed."""
-        digest = self.digest(file_digest(source))
-        if account := self.done(digest):
-            return account
-        return await self.write(self.outcomes(read_jsonl(source)), digest, watch)
+        digest = file_digest(source)
+        return self.done(digest) or await self.write(self.outcomes(read_jsonl(source)), digest, watch)
 
-    def digest(self, source: str) -> str:
-        return hashlib.sha256(to_line({"stage": self.name, "source": source, **self.settings}).encode()).hexdigest()
-
-    async def write(self, outcomes: AsyncIterator[Outcome], digest: str, watch: Watch) -> Funnel:
+    async def write(self, outcomes: AsyncIterator[Outcome], source: str, watch: Watch) -> Funnel:
+        """Writes its files; `source` is the digest of what the outcomes are made from."""
         start, kept, reasons, passing = time.monotonic(), 0, Counter[str](), False
         shown = start - SHOWN_EVERY
         with whole_file(self.path) as out, whole_file(self.rejected) as dropped:
@@ -139,8 +163,7 @@ class Stage:
                     shown = now
         seconds = round(time.monotonic() - start, 2)
         account = Funnel(self.name, kept + reasons.total(), kept, dict(reasons.most_common()), seconds, self.calls())
-        with whole_file(self.account) as file:
-            json.dump(asdict(account) | {"digest": "" if passing else digest}, file, indent=2)
+        Done(account, source, plain(self.settings), passing).write(self.account)
         return account
 
     async def outcomes(self, records: Iterable[Record]) -> AsyncIterator[Outcome]:
@@ -167,8 +190,20 @@ async def each(outcomes: Iterable[Outcome]) -> AsyncIterator[Outcome]:
         yield outcome
 
 
-def funnels(folder: Path, order: Sequence[str]) -> list[Funnel]:
-    """The accounts of all stages that have ended in that folder, in that order."""
-    paths = [folder / "funnel" / f"{name}.json" for name in order]
-    rows = [json.loads(path.read_text()) for path in paths if path.is_file()]
-    return [Funnel(**{key: value for key, value in row.items() if key != "digest"}) for row in rows]
+def ended(folder: Path, order: Sequence[str]) -> dict[str, Done]:
+    """How the stages that have ended in that folder did, in that order."""
+    paths = {name: folder / "funnel" / f"{name}.json" for name in order}
+    return {name: Done.read(path) for name, path in paths.items() if path.is_file()}
+
+
+def check_chain(folder: Path, order: Sequence[str]) -> None:
+    """Raises BadInput for a stage that has not ended, or has read another file than the one before it has written."""
+    found = ended(folder, order)
+    if missing := [name for name in order if name not in found]:
+        raise BadInput(f"{folder}: {missing[0]} has not ended: run the stages before rows first")
+    for before, name in pairwise(order):
+        if found[name].source != file_digest(folder / f"{before}.jsonl"):
+            raise BadInput(
+                f"{folder}: {name}.jsonl was made from another {before}.jsonl than the one that is there: "
+                f"run {name} and the stages after it again"
+            )

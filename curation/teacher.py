@@ -4,6 +4,7 @@ A reply is on disk before anything reads it, under a digest of all that the endp
 is not asked again, by any process. What can go wrong:
 
 EndpointFailed   every further call would fail alike: the run stops
+└── BadRequest   unless a plain request is answered: then this one's own content is at fault
 BudgetReached    the next call might cost more than is left: the run stops
 CallFailed       this trace only, and another run may succeed
 └── Deferred     the call waits for a batch (curation/batch.py)
@@ -35,12 +36,17 @@ from sprint_sgl.errors import BadInput, RequestFailed
 
 OPENAI_URL = "https://api.openai.com/v1"
 NO_KEY = "none"
+PLAIN = "Answer with one word: yes."
 COMPLAINT = "Your reply cannot be used. {} Answer again, in full and in the required form."
 
 T = TypeVar("T")
 
 
 class EndpointFailed(RequestFailed):
+    pass
+
+
+class BadRequest(EndpointFailed):
     pass
 
 
@@ -89,6 +95,12 @@ class TeacherConfig:
     def __post_init__(self) -> None:
         if min(self.concurrency, self.max_tokens) < 1 or self.timeout <= 0 or self.max_retries < 0:
             raise BadInput("teacher: concurrency, max_tokens and timeout must be above 0, max_retries not below")
+        if self.budget is not None and not self.budget >= 0:
+            raise BadInput(f"teacher.budget={self.budget} is no sum of dollars")
+        if not 0 <= self.batch_discount <= 1:
+            raise BadInput(f"teacher.batch_discount={self.batch_discount} is no share: from 0 to 1")
+        if wrong := next((name for name, price in self.prices.items() if min(price.input, price.output) < 0), None):
+            raise BadInput(f"teacher.prices.{wrong} is below 0")
 
     @property
     def url(self) -> str:
@@ -96,7 +108,9 @@ class TeacherConfig:
 
     def client(self) -> AsyncOpenAI:
         """A client with the key from the environment. Raises EndpointFailed where OpenAI's is missing."""
-        key = os.environ.get(self.api_key_env)
+        key = os.environ.get(self.api_key_env, "").strip()
+        if not key.isascii() or not key.isprintable():
+            raise EndpointFailed(f"the key in {self.api_key_env} has characters that no key has: copy it again")
         if not key and self.base_url is None:
             raise EndpointFailed(f"{self.url} needs a key: set the environment variable {self.api_key_env}")
         return AsyncOpenAI(base_url=self.url, api_key=key or NO_KEY, timeout=self.timeout, max_retries=self.max_retries)
@@ -226,25 +240,39 @@ class Teacher:
             async with self._purse.holding(request.most_dollars(price)):
                 if self._stopped:
                     raise self._stopped.with_traceback(None)
-                reply, resent = await self._completion(request)
-                self.cache.put(request.key, reply)
-                line = Line(calls=1, resent=resent, paid_dollars=reply.cost(price))
-                return self._counted_in(stage, request, reply, line)
+                try:
+                    reply, resent = await self._completion(request)
+                except BadRequest as error:
+                    await self._plain(stage, request)
+                    raise Refused("bad request", str(error)) from None
+                return self._paid(stage, request, reply, resent)
         except (EndpointFailed, BudgetReached) as error:
             self._stopped = error
             raise
         finally:
             del self._under_way[request.key]
 
+    def _paid(self, stage: str, request: Request, reply: Reply, resent: int) -> Reply:
+        self.cache.put(request.key, reply)
+        line = Line(calls=1, resent=resent, paid_dollars=reply.cost(self._price(request)))
+        return self._counted_in(stage, request, reply, line)
+
+    async def _plain(self, stage: str, request: Request) -> None:
+        """Asks something that every model answers, under the same settings. Raises what the endpoint says of it."""
+        plain = request.plain(PLAIN)
+        if self.cache.get(plain.key) is None:
+            self._paid(stage, plain, *await self._completion(plain))
+        self._answering.add(request.model)
+
     async def _completion(self, request: Request) -> tuple[Reply, int]:
         """The reply, and how often the client had to repeat the request for it."""
         with boundary(self.client, request.model, self._answering):
             raw = await self.client.chat.completions.with_raw_response.create(**request.body)
-            completion = raw.parse()
-        if not isinstance(completion, ChatCompletion):
-            said = _without_key(repr(completion), self.client)
-            raise EndpointFailed(f"{self.config.url} does not answer as an OpenAI endpoint does: {said}")
-        reply = Reply.of(completion, request.prompt_tokens)
+            if not isinstance(raw.parse(), ChatCompletion):
+                said = _without_key(raw.text, self.client)
+                raise EndpointFailed(f"{self.config.url} does not answer as an OpenAI endpoint does: {said}")
+            sent = json.loads(raw.text)
+        reply = Reply.of(sent, request.prompt_tokens)
         if reply is None:
             raise CallFailed("no reply", f"{self.config.url} sent a completion of {request.model} without a reply")
         return reply, raw.retries_taken
@@ -291,6 +319,6 @@ def _meaning(error: openai.OpenAIError, message: str, answering: bool) -> Except
             return Refused(TOO_LONG, message)
         case openai.BadRequestError() if error.code in _DECLINED:
             return Refused("declined", message)
-        case openai.APIStatusError(status_code=400 | 422) if answering:
-            return Refused("bad request", message)
+        case openai.APIStatusError(status_code=400 | 422):
+            return Refused("bad request", message) if answering else BadRequest(message)
     return EndpointFailed(message)

@@ -43,6 +43,9 @@ def rows(source: DataSource) -> Iterator[Mapping[str, Any]]:
     """The source's rows, streamed. Raises BadInput for a file that is not there or a data set that does not open."""
     path = source.file
     if path is None:
+        # A hub name is NAME or ORG/NAME; one with a file's ending is a file of a kind that is not read here.
+        if not source.path or source.path.count("/") > 1 or ("/" not in source.path and Path(source.path).suffix):
+            raise BadInput(f"path={source.path!r} is neither a .jsonl, .json, .parquet or .csv file nor a hub name")
         return _hub_rows(source)
     if not path.is_file():
         raise BadInput(f"{path} is not there: path=FILE names a .jsonl, .parquet or .csv file, or a hub data set")
@@ -57,7 +60,7 @@ def _file_rows(path: Path) -> Iterator[Mapping[str, Any]]:
         raise BadInput(f"{path} is empty")
     try:
         yield from load_dataset(FORMATS[path.suffix], data_files=str(path), split="train", streaming=True)
-    except (DatasetGenerationError, ValueError) as error:
+    except (DatasetGenerationError, ValueError, TypeError) as error:  # TypeError: a line that is no object
         raise BadInput(f"{path} does not read as {path.suffix}: {_first_line(error)}") from error
 
 

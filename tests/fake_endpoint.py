@@ -57,7 +57,7 @@ def parents(count: int) -> dict[int, list[int]]:
 
 @dataclass(frozen=True)
 class Answer:
-    """One scripted answer; a status other than 200 sends `error`."""
+    """One scripted answer; a status other than 200 sends `error`, and `sent` goes out in the place of a completion."""
 
     text: str | None = "4"
     finish: str = "stop"
@@ -67,10 +67,13 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     usage: bool = True
     seconds: float = 0.0
+    sent: Any = None
 
     def body(self, request: dict[str, Any]) -> dict[str, Any]:
         if self.status != 200:
             return {"error": self.error}
+        if self.sent is not None:
+            return dict(self.sent)
         message = {"role": "assistant", "content": self.text, "refusal": self.refusal}
         completion = {
             "id": "chatcmpl-1",

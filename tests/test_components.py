@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -80,6 +81,17 @@ EXPECTED = (Component(((1, 2),), "Do it.", ((3, 5),), (), "Sets up."),)
         reply("Line 1, Line 2", "lines 3 to 5", "No lines found"),
         reply("Lines 1 and 2", "Line 3 through line 5.", "-"),
         reply("Lines 1-2 (the set-up)", "`Lines 3-5`", "Lines not found."),
+        reply("(Lines 1-2)", "[3-5]", "not found"),
+        reply("L1-L2", "L3-L5"),
+        reply().replace("### Component 1", "1. **Component 1**"),
+        reply().replace("Do it.", "\n\nDo it."),
+        json.dumps(
+            {
+                "components": [
+                    {"number": 1, "description": "Sets up.", "plan": [1, 2], "prompt": "Do it.", "execution": [3, 4, 5]}
+                ]
+            }
+        ),
         "Here is the split.\n\n" + reply().replace("**", "") + "\nI hope this helps!",
         reply().replace("### ", "## **").replace("- **", "* **"),
         reply().replace("**Plan:**", "**Plan**:").replace("- ", ""),
@@ -146,6 +158,31 @@ def reason_of(reply: str, read: Callable[[str], Sequence[object]]) -> str | None
     except Refused as refusal:
         return refusal.reason
     return None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        reply("Lines 1-" + "1" * 5000),
+        reply().replace("Component 1", "Component " + "1" * 5000),
+        "{" + ": [], ".join(["1" * 5000, "2"]) + ": []}",
+        '{"parents": [{"component": [1], "parents": 3}]}',
+        '{"parents": [{"component": {"a": 1}, "parents": []}]}',
+        reply().replace("Do it.", "- " * 20_000 + "x"),
+        "{" * 20_000,
+    ],
+    ids=range(7),
+)
+def test_what_a_looping_model_writes_is_read_or_refused_in_no_time(text: str) -> None:
+    known = {None, *(reason.value for reason in Reason)}
+    begun = time.process_time()
+    assert {reason_of(text, read_components), reason_of(text, lambda reply: read_parents(reply, 3))} <= known
+    assert time.process_time() - begun < 2
+
+
+def test_a_prompt_of_several_paragraphs_is_kept_whole() -> None:
+    (component,) = read_components(reply().replace("Do it.", "Do it.\n\nAnd check it."))
+    assert component.prompt == "Do it.\n\nAnd check it."
 
 
 @given(st.text(max_size=300))

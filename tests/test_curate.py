@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from fake_endpoint import Answer, FakeEndpoint, by_hook
 
+from curation.load import Columns, Source, thoughts
 from curation.stages import read_jsonl
 
 ROOT = Path(__file__).parents[1]
@@ -203,9 +204,61 @@ def test_a_dry_run_names_what_is_left_to_pay_and_asks_nothing(
     assert "24" in done.stdout  # of 30 traces, those with a right answer
 
 
+def test_a_dry_run_leaves_the_runs_files_as_they_are(source: Path, tmp_path: Path, endpoint: FakeEndpoint) -> None:
+    out = tmp_path / "out"
+    curate(source, out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    curate(source, out, "dry_run=true", "source.limit=3", endpoint=endpoint)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_the_card_states_what_the_files_were_made_with(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    curate(source, out, "min_lines=2")
+    card = (out / "README.md").read_text()
+    curate(tmp_path / "other.jsonl", out, "stages=[rows]", "filter.min_ratio=9", "min_lines=50")
+    assert (out / "README.md").read_text() == card
+
+
+def test_files_that_were_not_made_from_one_another_are_not_made_into_rows(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    curate(source, out)
+    curate(source, out, "stages=[load]", "source.limit=3")
+    said = curate(source, out, "stages=[rows]", status=1).stderr
+    assert "verify.jsonl was made from another load.jsonl" in said
+
+
+def test_shards_of_different_settings_are_not_merged(source: Path, tmp_path: Path) -> None:
+    curate(source, tmp_path, "shards=2", "shard=0")
+    curate(source, tmp_path, "shards=2", "shard=1", "filter.max_chars=5000")
+    words = [sys.executable, "-m", "curation.merge", f"source.path={source}", f"out={tmp_path}", "shards=2"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "different thresholds of filter" in done.stderr
+
+
+def test_every_response_is_a_trace_or_a_rejection_whatever_its_id(tmp_path: Path) -> None:
+    rows = [{**trace(number), "id": "same"} for number in range(1, 4)] + [{**trace(4), "id": "same", "response": None}]
+    rows += [{**trace(1), "id": "same"}]
+    path = tmp_path / "rows.jsonl"
+    path.write_text(
+        "".join(json.dumps(row | {"tries": [row["response"]] * bool(row["response"])}) + "\n" for row in rows)
+    )
+    outcomes = list(thoughts(Source(path=str(path), columns=Columns(response="tries.*", id="id"))))
+    assert [getattr(outcome, "reason", "kept") for outcome in outcomes] == ["kept"] * 3 + ["no thought", "seen before"]
+    assert len({outcome["id"] for outcome in outcomes[:3]}) == 3
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        (["source.columns.response=response.0.valeu"], "no row of"),
+        (["+source.where={qestion: 4}"], "has no row where"),
+        (["rows.prompt_style=bogus"], "unknown prompt style 'bogus'"),
+        (["rows.validation=2"], "rows.validation=2"),
+        (["time_limit=0"], "time_limit above 0"),
+        (["teacher.budget=-1"], "teacher.budget=-1"),
+        (["source.path=traces.txt"], "'traces.txt' is neither"),
         (["source.path=nowhere.jsonl"], "nowhere.jsonl is not there"),
         (["source.columns.question=query"], "no column 'query'"),
         (["stages=[extract]"], "run the stages before extract first"),

@@ -9,7 +9,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,15 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from curation.calls import Line
-from curation.curate import Config, settings_of
+from curation.curate import Config, make_stages, stated
 from curation.drawing import RADIUS, picture
 from curation.filter import Filter, Thresholds
 from curation.pack import packed_record
 from curation.report import command, print_summary, summarise, write_card, write_html
 from curation.rows import RowSettings, write_rows
 from curation.shape import Example, Measure, Shape, shape_of
-from curation.stages import Funnel, Record, Stage, read_jsonl, to_line
+from curation.stages import Funnel, Record, Stage, plain, read_jsonl, to_line
+from curation.teacher import Teacher
 from curation.trace import Step, Trace
 from sprint_sgl.settings import CONF
 
@@ -223,7 +224,8 @@ def test_the_cards_front_matter_names_the_files_that_have_rows(tmp_path: Path) -
 def settings_by(*overrides: str) -> dict[str, Any]:
     with hydra.initialize_config_dir(CONF, version_base="1.3"):
         config: Config = OmegaConf.to_object(hydra.compose("curate", overrides=list(overrides)))  # type: ignore[assignment]
-    return settings_of(config)
+    stages = make_stages(replace(config, stages=[]), Teacher(config.teacher))  # reads no benchmark
+    return stated({name: plain(stage.settings) for name, stage in stages.items()}, config.rows)
 
 
 def test_the_cards_command_gives_the_same_settings_again() -> None:

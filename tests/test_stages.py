@@ -123,4 +123,4 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path: Path) -> Non
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
     for name in ("odd.jsonl", "rejected/odd.jsonl"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes()
-    assert json.loads((killed / "funnel" / "odd.json").read_text())["kept"] == 20
+    assert json.loads((killed / "funnel" / "odd.json").read_text())["funnel"]["kept"] == 20

@@ -24,6 +24,7 @@ from curation.numbering import numbered
 from curation.purse import BudgetReached
 from curation.replies import ComponentsReply, read_components, read_parents
 from curation.teacher import CallFailed, Deferred, EndpointFailed, Teacher, TeacherConfig
+from sprint_sgl.errors import BadInput
 
 KEY = "sk-very-secret-123"
 PRICES = {"m": Price(1.0, 10.0)}  # a scripted reply of 1000 and 100 tokens costs 0.002 dollars
@@ -299,6 +300,67 @@ def test_a_bad_request_of_a_model_that_answers_others_stops_one_trace(
     assert good == "4"
     assert isinstance(bad, Refused)
     assert bad.reason == "bad request"
+
+
+def test_a_bad_request_before_any_answer_is_told_from_bad_settings_by_a_plain_question(
+    config: TeacherConfig, endpoint: FakeEndpoint
+) -> None:
+    endpoint.script = lambda request: Answer(status=400) if request["messages"][0]["content"] == "bad" else "4"
+    config.concurrency = 1
+    (bad, good), teacher = run(config, asking_all("bad", "good"))
+    assert isinstance(bad, Refused)
+    assert (bad.reason, good) == ("bad request", "4")
+    assert line(teacher).calls == 2  # the plain question is accounted for as well
+
+
+CHOICE = {"finish_reason": "stop", "message": {"role": "assistant", "content": "4"}}
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [None, [], [{}], [None], [{"message": None}], "abc", {"a": 1}]
+    + [[{"message": {"content": content}}] for content in (["4"], 4, {"text": "4"})],
+    ids=str,
+)
+def test_what_is_no_completion_fails_one_trace_and_is_not_kept(
+    config: TeacherConfig, endpoint: FakeEndpoint, choices: object
+) -> None:
+    endpoint.script = lambda request: Answer(sent={"id": "x", "choices": choices})
+    (failed,), _ = run(config, asking_all("q"))
+    assert isinstance(failed, CallFailed)
+    assert failed.reason == "no reply"
+    endpoint.script = lambda request: "4"
+    assert run(config, asking("q"))[0] == "4"
+
+
+@pytest.mark.parametrize(
+    "usage", [{}, {"prompt_tokens": None}, {"prompt_tokens": "many", "completion_tokens": -1}, "x"]
+)
+def test_a_usage_without_counts_is_estimated(config: TeacherConfig, endpoint: FakeEndpoint, usage: object) -> None:
+    config.prices = {"m": Price(1, 1)}
+    endpoint.script = lambda request: Answer(sent={"id": "x", "choices": [CHOICE], "usage": usage})
+    reply, teacher = run(config, asking())
+    assert (reply, line(teacher).estimated) == ("4", 1)
+
+
+def test_a_key_with_a_line_end_is_used_and_one_that_no_header_can_hold_is_refused(
+    config: TeacherConfig, endpoint: FakeEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEACHER_KEY", f"{KEY}\n")
+    run(config, asking())
+    assert endpoint.keys == {f"Bearer {KEY}"}
+    monkeypatch.setenv("TEACHER_KEY", "schl\u00fcssel")
+    with pytest.raises(EndpointFailed, match="copy it again") as error:
+        run(config, asking("other"))
+    assert "schl" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"budget": -1.0}, {"budget": float("nan")}, {"batch_discount": 2.0}, {"prices": {"m": Price(-1, 1)}}]
+)
+def test_settings_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(BadInput, match="teacher"):
+        TeacherConfig(**wrong)
 
 
 def test_nothing_at_the_address_stops_the_run(config: TeacherConfig) -> None:
