@@ -40,6 +40,7 @@ class Config:
 
     row_format   transcript, per_call or mixed (see curation/reformat.py)
     wholes       share of the trajectories whose transcript is kept in mixed
+    begun        share of the transcripts whose first stage is context only: its executors have rows of their own
     executors    executor rows kept of each trajectory, longer ones less often
     hits         whether the executor that met the target is always among them
     drills       rows of plain arithmetic, the same for both models
@@ -54,6 +55,7 @@ class Config:
     prompt_style: str = "mini"
     row_format: RowFormat = RowFormat.mixed
     wholes: float = 1.0
+    begun: float = 0.0
     executors: int = 2
     hits: bool = False
     drills: int = 0
@@ -81,7 +83,8 @@ def rows_of(trace: Trace, config: Config, style: PromptStyle, rng: random.Random
         return None
 
     prized = meets_target if config.hits else None
-    rows = sprint_rows(packed.trajectory, style, config.row_format, config.executors, rng, prized)
+    begun = int(rng.random() < config.begun)
+    rows = sprint_rows(packed.trajectory, style, config.row_format, config.executors, rng, prized, begun)
     if config.row_format is RowFormat.mixed and rng.random() >= config.wholes:
         rows = rows[1:]
     return rows, rft_row(trace, style)

@@ -43,25 +43,28 @@ def sprint_rows(
     keep: int | None = None,
     rng: random.Random | None = None,
     prized: Callable[[Row], bool] | None = None,
+    begun: int = 0,
 ) -> list[Row]:
     """The rows of one trajectory in that format; of its executor rows at most `keep`, drawn by `rng`, `prized` ones
-    first."""
+    first. Of a transcript the first `begun` stages are context."""
     opening = tags.opening(trajectory.question, style)
     if row_format is RowFormat.transcript:
-        return [_transcript_row(trajectory, opening)]
+        return [_transcript_row(trajectory, opening, begun)]
     executors = list(executor_rows(trajectory, opening))
     if keep is not None:
-        best = [row for row in executors if prized and prized(row)][:keep]
+        rng = rng or random.Random(0)
+        best = sample_rows([row for row in executors if prized and prized(row)], keep, rng)
         others = [row for row in executors if row not in best]
-        executors = best + sample_rows(others, keep - len(best), rng or random.Random(0))
+        executors = best + sample_rows(others, keep - len(best), rng)
     if row_format is RowFormat.per_call:
         return [*planner_rows(trajectory, opening), *executors]
-    return [_transcript_row(trajectory, opening), *executors]
+    return [_transcript_row(trajectory, opening, begun), *executors]
 
 
-def _transcript_row(trajectory: Trajectory, opening: str) -> Row:
-    stages = "".join(tags.render_stage(i, stage) for i, stage in enumerate(trajectory.stages, 1))
-    return make_row(opening, stages + tags.render_final_answer(trajectory.final_answer))
+def _transcript_row(trajectory: Trajectory, opening: str, begun: int) -> Row:
+    stages = [tags.render_stage(i, stage) for i, stage in enumerate(trajectory.stages, 1)]
+    context, rest = "".join(stages[:begun]), "".join(stages[begun:])
+    return make_row(opening + context, rest + tags.render_final_answer(trajectory.final_answer))
 
 
 def planner_rows(trajectory: Trajectory, opening: str) -> Iterator[Row]:
