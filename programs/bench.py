@@ -18,7 +18,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import MISSING
@@ -26,17 +25,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from programs.benchmark.judging import VERDICTS, judge, judged
-from programs.benchmark.methods import Method, method_names, method_of, named_method
 from programs.benchmark.records import RECORDS, Record, mend, read_records
 from programs.benchmark.resident import resident
 from programs.benchmark.runner import FAILURES, Ask, Tally, Work, run, write_failures
 from programs.benchmark.tables import comparison
+from programs.methods import Method, method_names, method_of, named_method, weights_for
 from sprint_sgl.console import notes, screen
 from sprint_sgl.errors import BadInput, RequestFailed
 from sprint_sgl.files import alone, whole_file
 from sprint_sgl.provenance import commit, versions, weight_digests
 from sprint_sgl.runtime import RuntimeConfig, resolve_model
-from sprint_sgl.settings import CONF, changed, entry_point, flat, made
+from sprint_sgl.settings import changed, entry_point, flat, made
 from sprint_sgl.tasks.task import Question, Task
 
 # Between two starts in one folder.
@@ -97,15 +96,7 @@ class Config:
 
     def weights_of(self, method: str) -> str:
         """Whose weights that method runs on. Raises BadInput where nothing names any."""
-        if given := self.weights.get(method):
-            return given
-        family = Path(CONF, "models", f"{self.model}.yaml")
-        if not family.is_file():
-            return self.model
-        named = yaml.safe_load(family.read_text())
-        if found := named.get(method, named["default"]):
-            return str(found)
-        raise BadInput(f"model={self.model} has no weights for {method}: give weights.{method}=...")
+        return self.weights.get(method) or weights_for(self.model, method)
 
 
 def sweeping() -> bool:

@@ -116,6 +116,57 @@ def launch_runtime(
             raise LaunchFailed(f"the runtime ended (exit {code}); its log ends:\n{server.log_tail()}")
 
 
+@app.command()
+def serve(
+    model: Annotated[
+        str, typer.Option(help="a name in conf/models, a shipped model, a folder or a hub id")
+    ] = "countdown_mini",
+    program: Annotated[
+        list[str], typer.Option(help="programs to offer, as MODEL:PROGRAM; the first is the default (repeat it)")
+    ] = ["sprint", "sequential"],  # noqa: B006
+    name: Annotated[str | None, typer.Option(help="the model's name for clients; by default its own")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="a running SGLang server or gateway; by default one is started")
+    ] = None,
+    api_key: ApiKey = None,
+    runtime: Annotated[str | None, typer.Option(help="a name in conf/runtime, such as cpu or a100")] = None,
+    host: Annotated[str, typer.Option(help="address to listen on; others than this machine's need keys")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    key_file: Annotated[Path | None, typer.Option(help="keys of clients, one a line, beside SPRINT_SERVE_KEYS")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="questions at a time")] = 16,
+    queue: Annotated[
+        int, typer.Option(min=0, help="requests that may wait; beyond them clients are told to wait")
+    ] = 64,
+    time_limit: Annotated[float, typer.Option(min=0.1, help="seconds for a whole answer")] = 600.0,
+    shutdown_limit: Annotated[
+        float, typer.Option(min=0.0, help="seconds that answers may take on after Ctrl-C")
+    ] = 30.0,
+) -> None:
+    """Serve programs behind OpenAI's HTTP interface until Ctrl-C.
+
+    [dim]sprint-sgl serve --port 8000[/dim]
+    [dim]sprint-sgl serve --model work/sprint-7b --runtime a100 --host 0.0.0.0 --key-file keys.txt[/dim]
+    """
+    with one_line_errors():
+        server = importlib.import_module("programs.serving.server")
+        options = server.Options(
+            model=model,
+            programs=program,
+            name=name,
+            url=url,
+            url_key=api_key,
+            runtime=runtime,
+            host=host,
+            port=port,
+            key_file=key_file,
+            concurrency=concurrency,
+            queue=queue,
+            time_limit=time_limit,
+            shutdown_limit=shutdown_limit,
+        )
+        server.serve(options)
+
+
 def _experiment(module: str, context: typer.Context) -> None:
     """Hands everything after the command's name to Hydra."""
     sys.argv = [f"sprint-sgl {context.info_name}", *context.args]
@@ -147,6 +198,35 @@ def report(
     with one_line_errors():
         importlib.import_module("programs.benchmark.report").report(runs, out, baseline)
         notes.print(f"{out / 'report.html'}, {out / 'report.csv'}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def view(
+    source: Annotated[Path, typer.Argument(help="a trajectory (.json), a transcript (.txt), or a benchmark's folder")],
+    out: Annotated[Path, typer.Option(help="the page")] = Path("work/view.html"),
+    method: Annotated[str | None, typer.Option(help="of a benchmark, this method only")] = None,
+    wrong: Annotated[bool, typer.Option("--wrong", help="of a benchmark, wrong answers only")] = False,
+    most: Annotated[int, typer.Option(min=1, help="runs on the page")] = 20,
+    show: Annotated[bool, typer.Option("--open/--no-open", help="open it in the browser")] = True,
+) -> None:
+    """Write trajectories as a page that loads nothing from anywhere: timeline, stages side by side, transcript.
+
+    [dim]sprint-sgl solve --json "Use 5, 20 and 4 to make 80" > run.json; sprint-sgl view run.json[/dim]
+    [dim]sprint-sgl view work/bench --method sprint --wrong[/dim]
+    """
+    with one_line_errors():
+        page = importlib.import_module("sprint_sgl.viewer.page")
+        found = [
+            run
+            for run in page.read(source)
+            if method in (None, run.method) and not (wrong and run.correct is not False)
+        ]
+        if not found:
+            raise BadInput(f"{source} holds no such run")
+        page.view(found[:most], out, title=source.stem, left_out=len(found[most:]))
+        notes.print(str(out), highlight=False, soft_wrap=True)
+    if show:
+        typer.launch(str(out))
 
 
 @app.command(context_settings=EXPERIMENT)

@@ -8,10 +8,12 @@ time, retries refused and reset connections only, and reports each call's accoun
 from __future__ import annotations
 
 import json
+import threading
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from sprint_sgl.errors import BadInput, RequestFailed, RuntimeUnavailable
 from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE
 
 GENERATE = "/generate"
+ABORT_LIMIT = 5.0  # seconds
 _RECONNECTABLE = (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 
 Meta = dict[str, Any]
@@ -54,6 +57,8 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         self.time_limit, self.connect_limit = time_limit, connect_limit
         self.reconnects = reconnects
         self._in_flight: set[str] = set()
+        self._lock = threading.Lock()
+        self._closed, self._owns_client = False, True
         self._client = httpx.Client(
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
             timeout=self._timeout(time_limit),
@@ -76,12 +81,25 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         """By the model's name, as SGLang's own endpoint does."""
         return get_chat_template_by_model_path(self.get_model_name())
 
+    def session(self, time_limit: float | None = None) -> Endpoint:
+        """The same server over the same connections, for one run: closing it stops that run's requests alone."""
+        session = copy(self)
+        session._in_flight, session._owns_client = set(), False
+        session.time_limit = time_limit or self.time_limit
+        return session
+
     def close(self) -> None:
-        """Stops our requests on the server, which frees the threads that wait for them, and closes all connections."""
-        for request_id in list(self._in_flight):
-            with suppress(RequestFailed, RuntimeUnavailable):
-                self.abort(request_id)
-        self._client.close()
+        """Stops our requests on the server, which frees the threads that wait for them, and begins no others."""
+        with self._lock:
+            self._closed = True
+        deadline = time.monotonic() + ABORT_LIMIT
+        with suppress(RequestFailed, RuntimeUnavailable):
+            while (running := list(self._in_flight)) and time.monotonic() < deadline:
+                for request_id in running:
+                    self.abort(request_id)
+                time.sleep(0.02)  # one that is still on its way to the server is aborted in the next round
+        if self._owns_client:
+            self._client.close()
 
     def get_server_info(self) -> Meta:
         return dict(self._request("GET", "/server_info").json())
@@ -133,7 +151,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         meta: Meta = {}
         for text, meta in self._stream(_body(s, sampling_params) | {"stream": True}):
             done = meta.get("finish_reason") is not None
-            ready = len(text) if done else len(text) - _held_back(text, sampling_params.stop)
+            ready = len(text) if done else len(text) - held_back(text, sampling_params.stop)
             if ready > sent or done:
                 yield text[sent:ready], meta | {"start": start, "end": time.perf_counter()}
                 sent = max(sent, ready)
@@ -211,8 +229,11 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
     @contextmanager
     def _running(self, body: Meta | None) -> Iterator[None]:
         request_id = body.get("rid", "") if body else ""
-        if request_id:
-            self._in_flight.add(request_id)
+        with self._lock:
+            if self._closed and request_id:
+                raise RequestFailed(f"the connection to {self.url} was closed on our side")
+            if request_id:
+                self._in_flight.add(request_id)
         try:
             yield
         finally:
@@ -240,7 +261,7 @@ def _renamed(body: Meta | None, attempt: int) -> Meta | None:
     return body | {"rid": f"{body['rid']}~{attempt}"} if body and attempt and "rid" in body else body
 
 
-def _held_back(text: str, stops: str | list[str] | tuple[str, ...]) -> int:
+def held_back(text: str, stops: str | list[str] | tuple[str, ...]) -> int:
     """Length of the longest end of the text that begins one of the stop strings."""
     stops = [stops] if isinstance(stops, str) else stops
     longest = max((len(stop) for stop in stops), default=1) - 1

@@ -113,7 +113,8 @@ def free_port(host: str = "127.0.0.1") -> int:
         return int(probe.getsockname()[1])
 
 
-def _check_port(host: str, port: int) -> None:
+def check_port(host: str, port: int) -> None:
+    """Raises LaunchFailed where somebody listens already."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -154,7 +155,7 @@ def start_server(
 ) -> Server:
     """Starts the server process and returns at once; `wait_until_ready` follows."""
     if port:
-        _check_port(host, port)
+        check_port(host, port)
     port = port or free_port(host)
     command = server_command(config, model, host, port)
     log = Path(tempfile.mkdtemp(prefix="sprint-sgl-")) / "server.log"

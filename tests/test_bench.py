@@ -13,11 +13,11 @@ import pytest
 from programs.bench import Config, asked_before, claim, questions_of
 from programs.benchmark.judging import judge, judged
 from programs.benchmark.lines import Side
-from programs.benchmark.methods import Method, method_names, named_method
 from programs.benchmark.records import Record, mend, read_records
 from programs.benchmark.runner import Ask, Work, run, sample_seed
 from programs.benchmark.statistics import mcnemar, mean, ratio_of_means
 from programs.benchmark.tables import comparison
+from programs.methods import Method, method_names, named_method
 from programs.scripted import ScriptedBackend
 from sprint_sgl.errors import BadInput, RequestFailed, RuntimeUnavailable
 from sprint_sgl.settings import flat

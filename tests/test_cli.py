@@ -51,6 +51,10 @@ def run_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
         (["bench", "program.max_stage=4"], "'max_stage' is none of _target_, launch, max_stages, "),
         (["bench", "against=[tree]"], "unknown program 'tree'; known: base, best_of_n, "),
         (["bench", "weights.sprint=nope", "out=work/nothing"], "unknown model 'nope'"),
+        (["serve", "--host", "0.0.0.0"], "0.0.0.0 can be reached by others: set SPRINT_SERVE_KEYS"),
+        (["serve", "--program", "tree"], "unknown program 'tree'; known: base, best_of_n, "),
+        (["serve", "--url", "http://127.0.0.1:9"], "nothing answers at http://127.0.0.1:9"),
+        (["view", "work/nothing.json"], "work/nothing.json cannot be read"),
     ],
 )
 def test_bad_input_is_one_line_and_a_failing_exit_status(
@@ -63,7 +67,9 @@ def test_bad_input_is_one_line_and_a_failing_exit_status(
     assert done.out == ""
 
 
-@pytest.mark.parametrize("command", ["solve", "launch", "bench", "train", "curate", "experiment", "report"])
+@pytest.mark.parametrize(
+    "command", ["solve", "launch", "serve", "bench", "report", "view", "train", "curate", "experiment"]
+)
 def test_every_commands_help_shows_an_example(run_command: Callable[..., Done], command: str) -> None:
     done = run_command(command, "--help")
     assert done.status == 0

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from programs.benchmark.methods import Method
 from programs.benchmark.records import Key, Record
 from programs.benchmark.resident import Resident
+from programs.methods import Method
 from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import BadInput, SprintError
 from sprint_sgl.tasks.task import Grade, Question, Task

@@ -39,3 +39,17 @@ def named_method(name: str) -> Method:
     if name not in method_names():
         raise BadInput(f"unknown program {name!r}; known: {', '.join(method_names())}")
     return method_of(yaml.safe_load(Path(CONF, "program", f"{name}.yaml").read_text()))
+
+
+def weights_for(model: str, method: str) -> str:
+    """Whose weights that method runs on: conf/models has families, other names stand for one model for all.
+
+    Raises BadInput where a family has none for the method.
+    """
+    family = Path(CONF, "models", f"{model}.yaml")
+    if not family.is_file():
+        return model
+    named = yaml.safe_load(family.read_text())
+    if found := named.get(method, named["default"]):
+        return str(found)
+    raise BadInput(f"model={model} has no weights for {method}: give weights.{method}=...")

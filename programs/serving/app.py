@@ -1,0 +1,181 @@
+"""The HTTP interface: OpenAI's paths, whole answers and streams of server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from fastapi import Depends, FastAPI, Request
+from openai.types import Model
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from programs.calls import Branch
+from programs.serving.faults import FAULTS, handle_faults, told_in_stream
+from programs.serving.keys import allowed
+from programs.serving.metrics import Metrics
+from programs.serving.middleware import CountAnswers, LimitBody
+from programs.serving.replies import DONE, Answered, Chat, Form, Text, event
+from programs.serving.service import Job, Service
+from programs.serving.stream import Piece, Sorter
+from programs.serving.wire import Asked, ChatAsked, CompletionAsked
+
+HEALTH_LIMIT = 5.0  # seconds
+CLIENT_GONE = 499  # nobody reads it; metrics do
+NO_BUFFER = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Api:
+    """The handlers of one server; whoever serves it closes the service."""
+
+    service: Service
+    metrics: Metrics
+    keys: Sequence[str] = ()
+    time_limit: float = 600.0
+    body_limit: int = 2**20
+
+    def app(self) -> FastAPI:
+        app = FastAPI(title="sprint-sgl", docs_url=None, redoc_url=None, openapi_url=None)
+        app.add_middleware(LimitBody, limit=self.body_limit)
+        app.add_middleware(CountAnswers, count=self.metrics.answered)
+        handle_faults(app)
+        guarded = [Depends(self.authorised)]
+        app.add_api_route("/v1/chat/completions", self.chat, methods=["POST"], dependencies=guarded)
+        app.add_api_route("/v1/completions", self.complete, methods=["POST"], dependencies=guarded)
+        app.add_api_route("/v1/models", self.models, dependencies=guarded)
+        app.add_api_route("/v1/models/{name:path}", self.model, dependencies=guarded)
+        app.add_api_route("/metrics", self.measured, dependencies=guarded)
+        app.add_api_route("/health", self.health)
+        return app
+
+    async def authorised(self, request: Request) -> None:
+        if not allowed(request.headers.get("authorization"), self.keys):
+            raise HTTPException(401, "the API key is missing or wrong")
+
+    async def chat(self, request: Request, asked: ChatAsked) -> Response:
+        return await self._answer(request, asked, Chat(**self._wanted(asked)))
+
+    async def complete(self, request: Request, asked: CompletionAsked) -> Response:
+        return await self._answer(request, asked, Text(**self._wanted(asked)))
+
+    async def models(self) -> dict[str, Any]:
+        return {"object": "list", "data": [described(name) for name in self.service.offered]}
+
+    async def model(self, name: str) -> dict[str, Any]:
+        self.service.offer(name)
+        return described(name)
+
+    async def health(self) -> Response:
+        """200 where every runtime can be had."""
+        for _, backend in self.service.offered.values():
+            await asyncio.to_thread(backend.session(HEALTH_LIMIT).get_server_info)
+        return JSONResponse({"status": "ok"})
+
+    async def measured(self) -> Response:
+        return Response(self.metrics.text(), media_type="text/plain; version=0.0.4")
+
+    def _wanted(self, asked: Asked) -> dict[str, Any]:
+        return {
+            "model": asked.model or self.service.default,
+            "events": asked.sprint.events,
+            "with_usage": asked.stream_options.include_usage,
+            "whole_trajectory": asked.sprint.trajectory,
+        }
+
+    async def _answer(self, request: Request, asked: ChatAsked | CompletionAsked, form: Form) -> Response:
+        job = self.service.job(asked, self.time_limit)
+        began = time.monotonic()
+        if asked.stream:
+            stream = Stream(self.service, job)
+            pieces = stream.pieces()
+            early = await unless_gone(request, first(pieces))  # what fails before it has a status of its own
+            self.metrics.first_piece(job.model, time.monotonic() - began)
+            events = self._events(stream, early, pieces, form, began)
+            return StreamingResponse(events, media_type="text/event-stream", headers=NO_BUFFER)
+        answered = await unless_gone(request, self.service.start(job))
+        self.metrics.finished(job.model, answered.trajectory, time.monotonic() - began)
+        body = form.whole(answered).model_dump_json(exclude_unset=True)
+        return Response(body, media_type="application/json")
+
+    async def _events(
+        self, stream: Stream, early: Piece | None, pieces: AsyncIterator[Piece], form: Form, began: float
+    ) -> AsyncIterator[str]:
+        for chunk in [*form.opening(), *(form.chunks(early) if early else [])]:
+            yield event(chunk)
+        try:
+            async for piece in pieces:
+                for chunk in form.chunks(piece):
+                    yield event(chunk)
+        except FAULTS as error:
+            self.metrics.broken()
+            yield told_in_stream(error)
+            return
+        self.metrics.finished(stream.job.model, stream.answered.trajectory, time.monotonic() - began)
+        for chunk in form.closing(stream.answered):
+            yield event(chunk)
+        yield DONE
+
+
+def described(name: str) -> dict[str, Any]:
+    return Model(id=name, object="model", created=0, owned_by="sprint-sgl").model_dump()
+
+
+class Stream:
+    """A run's pieces as they come; afterwards `answered` is the whole of it."""
+
+    def __init__(self, service: Service, job: Job) -> None:
+        self.job = job
+        self._queue: asyncio.Queue[Piece | None] = asyncio.Queue()
+        self._sorter = Sorter(job.method.program, job.stops)
+        self._task = service.start(job, self._watch)
+        self._task.add_done_callback(lambda _: self._queue.put_nowait(None))
+
+    @property
+    def answered(self) -> Answered:
+        return self._task.result()
+
+    def _watch(self, branch: Branch, text: str) -> None:
+        for piece in self._sorter.feed(branch, text):
+            self._queue.put_nowait(piece)
+
+    async def pieces(self) -> AsyncIterator[Piece]:
+        """Raises what stopped the run; left before its end, it ends the run."""
+        try:
+            while (piece := await self._queue.get()) is not None:
+                yield piece
+            for piece in self._sorter.finish(self.answered.content):
+                yield piece
+        finally:
+            self._task.cancel()
+
+
+def first(pieces: AsyncIterator[Piece]) -> asyncio.Task[Piece | None]:
+    """The first piece, None if there is none."""
+
+    async def one() -> Piece | None:
+        return await anext(pieces, None)
+
+    return asyncio.create_task(one())
+
+
+async def unless_gone(request: Request, task: asyncio.Task[T]) -> T:
+    """The task's result, unless the client goes away first, which ends the task."""
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    leaving = asyncio.create_task(gone())
+    try:
+        await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise HTTPException(CLIENT_GONE, "the client has closed the connection")
+        return task.result()
+    finally:
+        leaving.cancel()
+        task.cancel()

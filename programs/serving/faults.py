@@ -1,0 +1,76 @@
+"""What went wrong, as OpenAI's clients understand it: a status, a code, and when to come back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from programs.serving.gate import Busy
+from programs.serving.replies import error_event, error_kind, error_reply
+from programs.serving.service import DeadlinePassed, NoSuchModel
+from sprint_sgl.errors import BadInput, RuntimeUnavailable, SprintError
+
+RUNTIME_RETRY = 5  # seconds after which a client may ask again for a runtime that was gone
+FAULTS = (SprintError, Busy, DeadlinePassed)
+
+
+def told(error: Exception) -> tuple[int, str | None]:
+    """The status and the code of one of FAULTS."""
+    match error:
+        case DeadlinePassed():
+            return 504, "time_limit"
+        case Busy():
+            return 429, "rate_limit_exceeded"
+        case NoSuchModel():
+            return 404, "model_not_found"
+        case BadInput():
+            return 400, None
+        case RuntimeUnavailable() | SprintError(__cause__=RuntimeUnavailable()):
+            return 503, "runtime_unavailable"
+    return 502, "runtime_failed"
+
+
+def told_in_stream(error: Exception) -> str:
+    """The same after the stream has begun."""
+    status, code = told(error)
+    return error_event(str(error), error_kind(status), code)
+
+
+async def known(request: Request, error: Exception) -> JSONResponse:
+    status, code = told(error)
+    retry_after = error.retry_after if isinstance(error, Busy) else RUNTIME_RETRY if status == 503 else None
+    param = "model" if isinstance(error, NoSuchModel) else None
+    return error_reply(status, str(error), code=code, param=param, retry_after=retry_after)
+
+
+async def unreadable(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"] if part != "body")
+    return error_reply(400, f"{place or 'the body'}: {first['msg']}", param=place or None)
+
+
+async def refused(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return error_reply(error.status_code, str(error.detail))
+
+
+async def unexpected(request: Request, error: Exception) -> JSONResponse:
+    return error_reply(500, f"{type(error).__name__} inside the server", code="internal_error")
+
+
+def handle_faults(app: FastAPI) -> None:
+    """Every error leaves the app in OpenAI's shape."""
+    handlers: dict[type[Exception], Callable[[Request, Exception], Coroutine[Any, Any, JSONResponse]]] = {
+        **dict.fromkeys(FAULTS, known),
+        RequestValidationError: unreadable,
+        HTTPException: refused,
+        Exception: unexpected,
+    }
+    for kind, handler in handlers.items():
+        app.add_exception_handler(kind, handler)

@@ -1,0 +1,51 @@
+"""Who may ask: bearer tokens, compared in constant time."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+from ipaddress import ip_address
+from pathlib import Path
+
+from sprint_sgl.errors import BadInput
+
+VARIABLE = "SPRINT_SERVE_KEYS"
+
+
+def read_keys(listed: str | None, file: Path | None) -> tuple[str, ...]:
+    """Those of the variable, between commas, and of the file, one a line. Raises BadInput for a file without any."""
+    keys = [key.strip() for key in (listed or "").split(",")]
+    if file:
+        try:
+            lines = file.read_text().splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadInput(f"the keys in {file} cannot be read: {error}") from error
+        found = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        if not found:
+            raise BadInput(f"{file} holds no key: write one on each line")
+        keys += found
+    return tuple(dict.fromkeys(key for key in keys if key))
+
+
+def allowed(header: str | None, keys: Sequence[str]) -> bool:
+    """Whether the Authorization header carries one of the keys; without keys everybody is allowed."""
+    if not keys:
+        return True
+    scheme, _, given = (header or "").partition(" ")
+    if scheme.lower() != "bearer":
+        return False
+    # All are compared, so that the time taken says nothing about which one was close.
+    return sum(hmac.compare_digest(given.strip().encode(), key.encode()) for key in keys) > 0
+
+
+def check_address(host: str, keys: Sequence[str]) -> None:
+    """Refuses to serve others without a key. Raises BadInput."""
+    if not keys and not is_loopback(host):
+        raise BadInput(f"{host} can be reached by others: set {VARIABLE} or give --key-file, or serve on 127.0.0.1")
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

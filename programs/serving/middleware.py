@@ -1,0 +1,59 @@
+"""What every request passes: bodies that are too large are refused unread, and answers are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from programs.serving.replies import error_reply
+
+
+class LimitBody:
+    """ASGI middleware: takes in the whole body, and answers 413 for one of more than `limit` bytes."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self.app, self.limit = app, limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        too_large, body, more = declared.isdigit() and int(declared) > self.limit, b"", True
+        while more and not too_large:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message.get("body", b"")
+            more, too_large = message.get("more_body", False), len(body) > self.limit
+        if too_large:
+            said = f"the request has more than {self.limit:,} bytes"
+            await error_reply(413, said, code="request_too_large")(scope, receive, send)
+            return
+        read = False
+
+        async def again() -> Message:
+            nonlocal read
+            if read:
+                return await receive()
+            read = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        await self.app(scope, again, send)
+
+
+class CountAnswers:
+    """ASGI middleware: tells `count` the path and the status of every answer."""
+
+    def __init__(self, app: ASGIApp, count: Callable[[str, int], None]) -> None:
+        self.app, self.count = app, count
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                route = scope.get("route")  # as it was declared: a path that a client makes up is no label
+                self.count(route.path if route else "other", message["status"])
+            await send(message)
+
+        await self.app(scope, receive, counted if scope["type"] == "http" else send)

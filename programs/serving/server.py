@@ -1,0 +1,93 @@
+"""Starts the runtimes, serves until it is told to stop, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+
+from programs.methods import Method, named_method, weights_for
+from programs.serving.app import Api
+from programs.serving.backends import Backend, Embedded, Remote
+from programs.serving.gate import Gate
+from programs.serving.keys import VARIABLE, check_address, read_keys
+from programs.serving.metrics import Metrics
+from programs.serving.service import Service
+from sprint_sgl.console import notes
+from sprint_sgl.errors import BadInput
+from sprint_sgl.runtime import check_port, resolve_model
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is served, on what, to whom: so many runs at a time, a queue of requests behind them; times in seconds."""
+
+    model: str
+    programs: Sequence[str]
+    name: str | None
+    url: str | None
+    url_key: str | None
+    runtime: str | None
+    host: str
+    port: int
+    key_file: Path | None
+    concurrency: int
+    queue: int
+    time_limit: float
+    shutdown_limit: float
+
+    @property
+    def served_name(self) -> str:
+        return self.name or Path(self.model).name.replace("_", "-")
+
+
+def serve(options: Options) -> None:
+    """Serves until Ctrl-C or SIGTERM. Raises BadInput and LaunchFailed before it listens."""
+    keys = read_keys(os.environ.get(VARIABLE), options.key_file)
+    check_address(options.host, keys)
+    check_port(options.host, options.port)
+    with backends(options) as offered:
+        gate = Gate(options.concurrency, options.queue)
+        service = Service(offered, gate)
+        app = Api(service, Metrics(gate), keys, options.time_limit).app()
+        notes.print(f"{', '.join(offered)} at http://{options.host}:{options.port}/v1; Ctrl-C stops it")
+        uvicorn.Server(config(app, service, options.host, options.port, options.shutdown_limit)).run()
+
+
+def config(app: FastAPI, service: Service, host: str, port: int, shutdown_limit: float) -> uvicorn.Config:
+    """How the app is served. After a signal answers may go on for so many seconds; then they are ended."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await service.close()
+
+    app.router.lifespan_context = lifespan
+    limit = math.ceil(shutdown_limit)
+    return uvicorn.Config(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=limit)
+
+
+@contextmanager
+def backends(options: Options) -> Iterator[dict[str, tuple[Method, Backend]]]:
+    """Every program under its model's id, on a runtime that is up, one for each set of weights."""
+    methods = [named_method(name) for name in dict.fromkeys(options.programs)]
+    if not methods:
+        raise BadInput("no program is to be served: name one with --program")
+    weights = {m.name: options.url or resolve_model(weights_for(options.model, m.name)) for m in methods}
+    with ExitStack() as stack:
+        up: dict[str, Backend] = {}
+        for path in dict.fromkeys(weights.values()):
+            up[path] = Remote(path, options.url_key) if options.url else Embedded(path, options.runtime)
+            stack.callback(up[path].stop)
+            up[path].start()
+        with notes.status(f"waiting for {len(up)} SGLang runtime{'s' * (len(up) > 1)}"):
+            for backend in up.values():
+                backend.ready()
+        names = {f"{options.served_name}:{method.name}": (method, up[weights[method.name]]) for method in methods}
+        yield {options.served_name: next(iter(names.values())), **names}

@@ -1,0 +1,157 @@
+"""Runs programs for clients: in turn, in threads of their own, with a deadline, ended when the client goes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from programs.calls import Branch, Watch
+from programs.methods import Method
+from programs.serving.backends import Backend
+from programs.serving.gate import Gate
+from programs.serving.replies import Answered
+from programs.serving.stream import shortened
+from programs.serving.wire import ChatAsked, CompletionAsked
+from sprint_sgl.endpoint import Endpoint
+from sprint_sgl.errors import BadInput
+from sprint_sgl.question import checked_question
+
+
+class DeadlinePassed(Exception):
+    """The run took longer than its time limit."""
+
+
+class NoSuchModel(BadInput):
+    pass
+
+
+@dataclass(frozen=True)
+class Job:
+    """One question for one method, with what the client said about how. `options` are the program's own arguments."""
+
+    model: str
+    question: str
+    method: Method
+    backend: Backend
+    time_limit: float
+    temperature: float | None = None
+    top_p: float = 1.0
+    seed: int | None = None
+    max_new_tokens: int | None = None
+    stops: list[str] = field(default_factory=list)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = self.method.program.arg_names
+        if unknown := [name for name in self.options if name not in names]:
+            raise BadInput(f"the program {self.method.name} has no option {unknown[0]}")
+
+    def run(self, endpoint: Endpoint, watch: Watch | None) -> Answered:
+        """Runs the program to its end in the calling thread. Raises SprintError."""
+        program = self.method.program
+        limit = {"max_tokens": self.max_new_tokens} if self.max_new_tokens and "max_tokens" in program.arg_names else {}
+        run = program.run(
+            self.question,
+            temperature=self.method.temperature if self.temperature is None else self.temperature,
+            top_p=self.top_p,
+            max_new_tokens=self.max_new_tokens,
+            seed=self.seed,
+            watch=watch,
+            stream=watch is not None,
+            backend=endpoint,
+            **limit,
+            **self.options,
+        )
+        trajectory = run.trajectory
+        return Answered(shortened(trajectory.final_answer or run["answer"], self.stops).strip(), trajectory)
+
+
+@dataclass
+class Service:
+    """The models that can be asked, by id, and the way to an answer."""
+
+    offered: Mapping[str, tuple[Method, Backend]]
+    gate: Gate
+    _tasks: set[asyncio.Task[Answered]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._pool = ThreadPoolExecutor(self.gate.places, thread_name_prefix="run")
+
+    @property
+    def default(self) -> str:
+        return next(iter(self.offered))
+
+    def offer(self, model: str) -> tuple[Method, Backend]:
+        """Raises NoSuchModel with the names that there are."""
+        if model not in self.offered:
+            raise NoSuchModel(f"unknown model {model!r}; known: {', '.join(self.offered)}")
+        return self.offered[model]
+
+    def job(self, asked: ChatAsked | CompletionAsked, time_limit: float) -> Job:
+        """What a client asks for, within the server's time limit. Raises BadInput for what cannot be honoured."""
+        model = asked.model or self.default
+        method, backend = self.offer(model)
+        given = {"max_stages": asked.sprint.max_stages, "launch": asked.sprint.launch}
+        return Job(
+            model=model,
+            question=checked_question(asked.question),
+            method=method,
+            backend=backend,
+            time_limit=min(asked.sprint.time_limit or time_limit, time_limit),
+            temperature=asked.temperature,
+            top_p=asked.top_p,
+            seed=asked.seed,
+            max_new_tokens=asked.limit,
+            stops=asked.stops,
+            options={name: value for name, value in given.items() if value is not None},
+        )
+
+    def start(self, job: Job, watch: Callable[[Branch, str], None] | None = None) -> asyncio.Task[Answered]:
+        """The run as a task: cancelling it ends the run's requests on the runtime. `watch` is called on the loop.
+
+        Raises Busy from the task where the queue is full, DeadlinePassed, and what stopped the program.
+        """
+        task = asyncio.create_task(self._run(job, watch))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _run(self, job: Job, watch: Callable[[Branch, str], None] | None) -> Answered:
+        loop = asyncio.get_running_loop()
+
+        def on_loop(branch: Branch, text: str) -> None:
+            if watch:
+                loop.call_soon_threadsafe(watch, branch, text)
+
+        try:
+            async with asyncio.timeout(job.time_limit), self.gate:
+                endpoint = job.backend.session(job.time_limit)
+                begun = time.monotonic()
+                work = loop.run_in_executor(self._pool, job.run, endpoint, on_loop if watch else None)
+                try:
+                    return await asyncio.shield(work)
+                finally:
+                    if not work.done():
+                        await ended(work, endpoint)
+                    self.gate.took(time.monotonic() - begun)
+        except TimeoutError as error:
+            raise DeadlinePassed(f"no answer within {job.time_limit:g} s") from error
+
+    async def close(self) -> None:
+        """Ends the runs that are left."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+async def ended(work: asyncio.Future[Answered], endpoint: Endpoint) -> None:
+    """Stops the run's requests and waits until its thread has noticed."""
+    await asyncio.to_thread(endpoint.close)
+    await asyncio.wait([work])
+    work.exception()  # it is no news that the run failed

@@ -1,0 +1,122 @@
+"""What clients may ask: the fields of OpenAI's requests that mean something here, and our own under `sprint`.
+
+A field that would change the answer and cannot be honoured is refused, never ignored.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from programs.calls import prompt
+from sprint_sgl.errors import BadInput
+
+CONVERSATION = prompt("conversation")
+MAX_STOPS = 4
+
+
+class SprintOptions(BaseModel):
+    """Our own options, under the key `sprint` (`extra_body={"sprint": {...}}` in the openai package).
+
+    max_stages, launch   as in sprint_program
+    time_limit           seconds for the whole answer, at most the server's
+    events               whether a stream shows every branch as it is written
+    trajectory           whether the answer carries the whole trajectory
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    max_stages: Annotated[int | None, Field(ge=1)] = None
+    launch: Literal["eager", "barrier"] | None = None
+    time_limit: Annotated[float | None, Field(gt=0)] = None
+    events: bool = True
+    trajectory: bool = False
+
+
+class StreamOptions(BaseModel):
+    include_usage: bool = False
+
+
+class Asked(BaseModel):
+    """What chat and plain completions have in common. Token limits are for each call of a program."""
+
+    model: str | None = None
+    temperature: Annotated[float | None, Field(ge=0, le=2)] = None
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    seed: int | None = None
+    max_tokens: Annotated[int | None, Field(ge=1)] = None
+    stop: str | list[str] | None = None
+    stream: bool = False
+    stream_options: StreamOptions = StreamOptions()
+    sprint: SprintOptions = SprintOptions()
+    n: Literal[1] = 1
+    # These change what is written or returned, and no program has them.
+    tools: list[None] | None = None
+    functions: list[None] | None = None
+    logprobs: Literal[False, None] = None
+    logit_bias: dict[str, None] | None = None
+    response_format: dict[Literal["type"], Literal["text"]] | None = None
+
+    @field_validator("stream_options", "sprint", mode="before")
+    @classmethod
+    def _null_is_default(cls, value: Any) -> Any:
+        return {} if value is None else value
+
+    @property
+    def limit(self) -> int | None:
+        return self.max_tokens
+
+    @property
+    def stops(self) -> list[str]:
+        """Where the answer, not the reasoning, is cut off. Raises BadInput for more than OpenAI takes."""
+        stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        if len(stops) > MAX_STOPS:
+            raise BadInput(f"stop holds {len(stops)} strings, at most {MAX_STOPS} are allowed")
+        return [stop for stop in stops if stop]
+
+
+class TextPart(BaseModel):
+    type: Literal["text", "input_text"]
+    text: str
+
+
+class Message(BaseModel):
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[TextPart] | None = None
+
+    @property
+    def text(self) -> str:
+        if isinstance(self.content, list):
+            return "\n".join(part.text for part in self.content)
+        return self.content or ""
+
+
+class ChatAsked(Asked):
+    messages: Annotated[list[Message], Field(min_length=1)]
+    max_completion_tokens: Annotated[int | None, Field(ge=1)] = None
+
+    @property
+    def limit(self) -> int | None:
+        return self.max_completion_tokens or self.max_tokens
+
+    @property
+    def question(self) -> str:
+        """The one message of a user, or the last one with what was said before it. Raises BadInput."""
+        *before, last = self.messages
+        if last.role != "user":
+            raise BadInput(f"the last message must be a user's, got one of role {last.role!r}")
+        if not before:
+            return last.text
+        said = "\n\n".join(f"{message.role}: {message.text}" for message in before)
+        return CONVERSATION.substitute(conversation=said, question=last.text)
+
+
+class CompletionAsked(Asked):
+    prompt: str | Annotated[list[str], Field(min_length=1, max_length=1)]
+    echo: Literal[False] = False
+    best_of: Literal[1, None] = None
+
+    @property
+    def question(self) -> str:
+        return self.prompt if isinstance(self.prompt, str) else self.prompt[0]

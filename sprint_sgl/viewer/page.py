@@ -1,0 +1,142 @@
+"""Trajectories in one HTML file: figures, timeline, stages side by side, the answer, the transcript."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup
+
+from sprint_sgl import tags
+from sprint_sgl.errors import BadInput
+from sprint_sgl.pages import render
+from sprint_sgl.show import critical_path
+from sprint_sgl.trajectory import Stage, Trajectory
+from sprint_sgl.viewer.timeline import Bar, by_clock, by_tokens
+from sprint_sgl.viewer.writing import marked_up, transcript
+
+HERE = Path(__file__).parent
+RECORDS = "records.jsonl"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A run and what is known of it: the method's name, and whether its answer is right, where that is known."""
+
+    trajectory: Trajectory
+    method: str = ""
+    correct: bool | None = None
+
+    @property
+    def heading(self) -> str:
+        return self.trajectory.question.strip().partition("\n")[0] or "No question"
+
+    @property
+    def question(self) -> Markup:
+        return marked_up(self.trajectory.question)
+
+    @property
+    def verdict(self) -> str:
+        return "" if self.correct is None else "right" if self.correct else "wrong"
+
+    @property
+    def answer(self) -> str:
+        return self.trajectory.final_answer.strip()
+
+    @property
+    def final_answer(self) -> Markup:
+        return marked_up(self.answer or "none")
+
+    @property
+    def thought(self) -> Markup:
+        return marked_up(self.trajectory.thought)
+
+    @property
+    def sequential(self) -> int:
+        return critical_path(self.trajectory)
+
+    @property
+    def clock(self) -> list[Bar]:
+        return by_clock(self.trajectory)
+
+    @property
+    def tokens(self) -> list[Bar]:
+        return by_tokens(self.trajectory)
+
+    @property
+    def stages(self) -> list[WrittenStage]:
+        return [WrittenStage.of(stage) for stage in self.trajectory.stages]
+
+    @property
+    def transcript(self) -> Markup:
+        t = self.trajectory
+        return transcript(f"{t.thought}\n\n{t.final_answer}" if t.thought else tags.render(t))
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """Figures by name; those of the clock and the runtime only where there was one."""
+        t = self.trajectory
+        shape = [("stages", str(len(t.stages))), ("widest stage", str(t.width))]
+        if not t.calls:
+            return shape
+        return [
+            ("sequential tokens", f"{self.sequential:,}"),
+            ("total tokens", f"{t.total_tokens:,}"),
+            *shape,
+            ("seconds", f"{t.seconds:.2f}"),
+            ("cached prefix", f"{t.cached_share:.0%}"),
+            ("launch", t.launch),
+        ]
+
+
+@dataclass(frozen=True)
+class WrittenStage:
+    """A stage's texts as markup: the plan without its prompts, and each prompt with its execution."""
+
+    plan: Markup
+    pairs: list[tuple[Markup, Markup, str, int]]
+
+    @staticmethod
+    def of(stage: Stage) -> WrittenStage:
+        pairs = zip(stage.prompts, stage.executions, strict=True)
+        return WrittenStage(
+            marked_up(stage.plan), [(marked_up(p.text), marked_up(e.text), e.status, e.tokens) for p, e in pairs]
+        )
+
+
+def view(shown: Sequence[Shown], path: Path, title: str, left_out: int = 0) -> None:
+    """Writes the page. The same trajectories give the same bytes."""
+    own_style = (HERE / "page.css").read_text()
+    render(HERE / "page.html.j2", path, views=shown, title=title, own_style=own_style, left_out=left_out)
+
+
+def read(source: Path) -> list[Shown]:
+    """A trajectory's JSON, a transcript as text, or a benchmark's folder or records. Raises BadInput."""
+    path = source / RECORDS if source.is_dir() else source
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path} cannot be read: {error}") from error
+    if path.suffix == ".jsonl":
+        return [_record(line, f"{path}:{number}") for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if path.suffix == ".json":
+        return [Shown(_trajectory(text, str(path)))]
+    return [Shown(tags.parse(text))]
+
+
+def _record(line: str, place: str) -> Shown:
+    try:
+        row = json.loads(line)
+        return Shown(Trajectory.from_dict(row["trajectory"]), row["method"], row["correct"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{place} is no record of sprint-sgl bench: {str(error).partition(chr(10))[0]}") from error
+
+
+def _trajectory(text: str, place: str) -> Trajectory:
+    try:
+        return Trajectory.from_json(text)
+    except ValueError as error:
+        said = str(error).partition("\n")[0]
+        raise BadInput(f"{place} is no trajectory: {said}; sprint-sgl solve --json prints one") from error

@@ -1,0 +1,90 @@
+"""When each call of a run was at work, over the clock and over tokens, and which calls the answer waited for.
+
+One lane for the planner, one for each position among the prompts. Under eager launch an executor begins where its
+prompt ends (paper, section 4.1), under barrier launch where the plan ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+
+from sprint_sgl.trajectory import Call, Stage, Trajectory
+
+PLANNER = 0
+CLOSE = 1e-6  # seconds between two stamps that are the same moment
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A call: `lane` is 0 for the planner, else the prompt's number; `critical` if the answer waited for it."""
+
+    lane: int
+    stage: int
+    start: float
+    end: float
+    tokens: int
+    critical: bool
+
+    @property
+    def name(self) -> str:
+        return f"plan {self.stage}" if self.lane == PLANNER else f"execution {self.stage}.{self.lane}"
+
+
+def by_clock(trajectory: Trajectory) -> list[Bar]:
+    """In seconds since the run began."""
+    bars = [bar for i, stage in enumerate(trajectory.stages, 1) for bar in _stage_by_clock(i, stage)]
+    last = len(trajectory.stages) + 1
+    return bars + [_bar(PLANNER, last, call, True) for call in trajectory.answer_calls]
+
+
+def _stage_by_clock(i: int, stage: Stage) -> Iterator[Bar]:
+    executors = [(j, e.call) for j, e in enumerate(stage.executions, 1) if e.call]
+    plan_end = max((call.end for call in stage.planner_calls), default=0.0)
+    last, slowest = max(executors, key=lambda each: each[1].end, default=(PLANNER, None))
+    waited = slowest is not None and slowest.end > plan_end
+    for call in stage.planner_calls:
+        critical = not waited or (slowest is not None and call.end <= slowest.start + CLOSE)
+        yield _bar(PLANNER, i, call, critical)
+    for j, call in executors:
+        yield _bar(j, i, call, waited and j == last)
+
+
+def _bar(lane: int, stage: int, call: Call, critical: bool) -> Bar:
+    return Bar(lane, stage, call.start, call.end, call.completion_tokens, critical)
+
+
+def by_tokens(trajectory: Trajectory) -> list[Bar]:
+    """In tokens on the path that leads there: where the last one ends are the run's sequential tokens."""
+    bars: list[Bar] = []
+    begun = 0
+    barrier = trajectory.launch == "barrier"
+    for i, stage in enumerate(trajectory.stages, 1):
+        bars += _stage_by_tokens(i, stage, begun, barrier)
+        begun += stage.sequential_tokens_barrier if barrier else stage.sequential_tokens
+    last = len(trajectory.stages) + 1
+    return bars + _in_a_row(PLANNER, last, trajectory.answer_calls, begun)
+
+
+def _stage_by_tokens(i: int, stage: Stage, begun: int, barrier: bool) -> list[Bar]:
+    offsets = [stage.plan_tokens if barrier else prompt.offset for prompt in stage.prompts]
+    ends = [offset + e.tokens for offset, e in zip(offsets, stage.executions, strict=True)]
+    longest = max(range(len(ends)), key=ends.__getitem__, default=None)
+    waited = longest is not None and ends[longest] > stage.plan_tokens
+    until = offsets[longest] if waited and longest is not None else stage.plan_tokens
+    return _in_a_row(PLANNER, i, stage.planner_calls, begun, until) + [
+        Bar(j, i, begun + offset, begun + end, e.tokens, waited and j - 1 == longest)
+        for j, (offset, end, e) in enumerate(zip(offsets, ends, stage.executions, strict=True), 1)
+        if e.call
+    ]
+
+
+def _in_a_row(lane: int, stage: int, calls: tuple[Call, ...], begun: int, until: int | None = None) -> list[Bar]:
+    """Calls one after the other; those that begin before `until` tokens are critical."""
+    ends = list(accumulate(call.completion_tokens for call in calls))
+    return [
+        Bar(lane, stage, begun + end - call.completion_tokens, begun + end, call.completion_tokens, critical)
+        for call, end in zip(calls, ends, strict=True)
+        for critical in [until is None or end <= until]
+    ]

@@ -1,0 +1,67 @@
+r"""Model text as markup that nothing in it can break out of: formulas rendered, tags of ours shown as such.
+
+Formulas stand between $..$, $$..$$, \(..\) or \[..\], or are a \boxed{}; they become MathML, which browsers draw by
+themselves. One that cannot be read stays as it was written.
+"""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+from markupsafe import Markup, escape
+
+LONGEST_FORMULA = 1000  # characters
+_FORMULA = re.compile(
+    r"\$\$(?P<display>.+?)\$\$|\\\[(?P<bracket>.+?)\\\]|\\\((?P<inline>.+?)\\\)"
+    r"|\$(?=\S)(?P<dollar>[^$\n]+?)(?<=\S)\$(?!\d)|(?P<boxed>\\boxed\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})",
+    re.DOTALL,
+)
+_TAG = re.compile(r"(&lt;/?(?:Plan|prompt|Execution|execution|Final_answer|think|Question)[_0-9.]*&gt;)")
+_SAFE_ATTRIBUTES = (
+    {"accent", "columnalign", "columnspacing", "depth", "display", "displaystyle", "fence", "form"}
+    | {"height", "largeop", "linethickness", "lspace", "mathvariant", "maxsize", "minsize", "movablelimits", "notation"}
+    | {"rowspacing", "rspace", "scriptlevel", "separator", "stretchy", "symmetric", "width"}
+)
+
+
+def marked_up(text: str) -> Markup:
+    """The text with its formulas drawn."""
+    pieces, seen = [], 0
+    for found in _FORMULA.finditer(text):
+        pieces += [escape(text[seen : found.start()]), formula(found)]
+        seen = found.end()
+    return Markup("").join([*pieces, escape(text[seen:])])
+
+
+def formula(found: re.Match[str]) -> Markup:
+    """MathML for a formula, or its source."""
+    source = next(part for part in found.groups() if part is not None)
+    display = found["display"] is not None or found["bracket"] is not None
+    if len(source) <= LONGEST_FORMULA and (drawn := _mathml(source, display)):
+        return drawn
+    return escape(found[0])
+
+
+def _mathml(source: str, display: bool) -> Markup | None:
+    from latex2mathml.converter import convert
+
+    boxed = source.startswith("\\boxed{")
+    try:
+        tree = ElementTree.fromstring(
+            convert(source[7:-1] if boxed else source, display="block" if display else "inline")
+        )
+    except Exception:  # the converter has no error of its own: whatever it stumbles over, the source is shown
+        return None
+    for element in tree.iter():
+        # Nothing that links, styles or runs: a formula may carry \href and the like.
+        for name in set(element.attrib) - _SAFE_ATTRIBUTES:
+            del element.attrib[name]
+    ElementTree.register_namespace("", "http://www.w3.org/1998/Math/MathML")
+    drawn = Markup(ElementTree.tostring(tree, encoding="unicode"))  # escapes what the elements hold
+    return Markup('<span class="boxed">{}</span>').format(drawn) if boxed else drawn
+
+
+def transcript(text: str) -> Markup:
+    """The text as it is, with our tags set apart."""
+    return Markup(_TAG.sub(r'<b class="tag">\1</b>', str(escape(text))))

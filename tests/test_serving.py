@@ -1,0 +1,375 @@
+"""The server with OpenAI's own clients, over real sockets; behind it a model that plays a script."""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import httpx
+import openai
+import pytest
+import uvicorn
+
+from programs.methods import named_method
+from programs.scripted import ScriptedBackend, replay
+from programs.serving.app import Api
+from programs.serving.gate import Gate
+from programs.serving.keys import allowed, check_address, read_keys
+from programs.serving.metrics import Metrics
+from programs.serving.server import config
+from programs.serving.service import Service
+from programs.serving.stream import BranchText, Content, Reasoning, Sorter, reasoning
+from sprint_sgl import tags
+from sprint_sgl.errors import BadInput, RuntimeUnavailable
+from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
+
+QUESTION = "What is 2 + 3 + 4?"
+PLAYED = Trajectory(
+    QUESTION,
+    (
+        Stage(
+            (Prompt("Add 2 and 3", "Split it."), Prompt("Name 4")),
+            (Execution("2+3=5"), Execution("It is 4, says <\\Plan_1>.")),
+            "Then add.",
+        ),
+        Stage((Prompt("Add 5 and 4"),), (Execution("5+4=9"),)),
+    ),
+    final_answer="The sum is \\boxed{9}. Done.",
+)
+SEQUENTIAL = "2+3=5, 5+4=9.</think>The sum is \\boxed{9}."
+
+
+class Interruptible(ScriptedBackend):
+    """A scripted runtime whose requests all end when their run's session is closed."""
+
+    closed: threading.Event
+
+    def close(self) -> None:
+        self.closed.set()
+
+    def get_server_info(self) -> dict:
+        return {}
+
+    def _wait(self, seconds: float, request_id: str | None) -> bool:
+        return self.closed.wait(seconds)
+
+
+@dataclass
+class Scripted:
+    """A backend of the server that plays the trajectory, each call in `pause` seconds."""
+
+    pause: float = 0.0
+    down: bool = False
+    sessions: list[Interruptible] = field(default_factory=list)
+
+    def session(self, time_limit: float) -> Interruptible:
+        if self.down:
+            raise RuntimeUnavailable("the runtime is being started")
+        play = replay(PLAYED)
+        script = lambda context: play(context) if "parallel" in context or "Plan_" in context else SEQUENTIAL  # noqa: E731
+        session = Interruptible(script, pause=lambda context: self.pause)
+        session.closed = threading.Event()
+        self.sessions.append(session)
+        return session
+
+
+@contextmanager
+def serving(backend: Scripted, places: int = 4, queue: int = 4, **settings: object) -> Iterator[str]:
+    gate = Gate(places, queue)
+    names = ("sprint", "sequential", "self_consistency")
+    service = Service({f"mini:{name}": (named_method(name), backend) for name in names}, gate)
+    app = Api(service, Metrics(gate), **settings).app()
+    server = uvicorn.Server(config(app, service, "127.0.0.1", 0, shutdown_limit=1.0))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with serving(Scripted()) as url:
+        yield url
+
+
+@pytest.fixture
+def client(url: str) -> openai.OpenAI:
+    return client_of(url)
+
+
+def client_of(url: str, key: str = "none") -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0)
+
+
+def ask(client: openai.OpenAI, **options: object) -> object:
+    messages = [{"role": "user", "content": QUESTION}]
+    return client.chat.completions.create(**{"model": "mini:sprint", "messages": messages, **options})
+
+
+def test_an_answer_has_its_reasoning_and_what_it_cost(client: openai.OpenAI) -> None:
+    reply = ask(client)
+    message = reply.choices[0].message
+    assert (message.role, message.content, reply.choices[0].finish_reason) == ("assistant", PLAYED.final_answer, "stop")
+    assert message.reasoning_content == reasoning(PLAYED)
+    assert [s.prompts for s in tags.parse(message.reasoning_content).stages] == [s.prompts for s in PLAYED.stages]
+    usage, ours = reply.usage, reply.sprint
+    assert usage.completion_tokens == ours["total_tokens"] > ours["sequential_tokens"] > 0
+    assert usage.prompt_tokens_details.cached_tokens > 0
+    assert 0 < usage.completion_tokens_details.reasoning_tokens < usage.completion_tokens
+    assert (ours["stages"], ours["width"], ours["launch"], ours["repairs"]) == (2, 2, "eager", {})
+    assert "trajectory" not in ours
+
+
+def test_the_whole_trajectory_is_there_for_those_who_ask(client: openai.OpenAI) -> None:
+    reply = ask(client, extra_body={"sprint": {"trajectory": True, "launch": "barrier"}})
+    trajectory = Trajectory.from_dict(reply.sprint["trajectory"])
+    assert (trajectory.question, trajectory.launch, len(trajectory.stages)) == (QUESTION, "barrier", 2)
+
+
+def test_a_stream_says_the_same_and_who_wrote_what(client: openai.OpenAI) -> None:
+    chunks = list(ask(client, stream=True, stream_options={"include_usage": True}))
+    deltas = [chunk.choices[0].delta for chunk in chunks if chunk.choices]
+    assert "".join(delta.content or "" for delta in deltas) == PLAYED.final_answer
+    said = "".join(getattr(delta, "reasoning_content", "") for delta in deltas)
+    assert said.split() == reasoning(PLAYED).split()
+    events = [chunk.sprint for chunk in chunks if getattr(chunk, "sprint", {}).get("role")]
+    executors = {(e["stage"], e["prompt"]) for e in events if e["role"] == "executor"}
+    assert executors == {(1, 1), (1, 2), (2, 1)}
+    written = "".join(e["text"] for e in events if (e["stage"], e["prompt"]) == (1, 1))
+    assert written.strip() == "2+3=5"
+    assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == "stop"
+    assert chunks[-1].usage.completion_tokens > 0
+
+
+def test_branch_events_can_be_left_out(client: openai.OpenAI) -> None:
+    chunks = list(ask(client, stream=True, extra_body={"sprint": {"events": False}}))
+    assert not [chunk for chunk in chunks if getattr(chunk, "sprint", {}).get("role")]
+    assert chunks[-1].sprint["stages"] == 2
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_model_says_which_program_answers(client: openai.OpenAI, stream: bool) -> None:
+    reply = ask(client, model="mini:sequential", stream=stream)
+    if stream:
+        deltas = [chunk.choices[0].delta for chunk in reply]
+        content = "".join(delta.content or "" for delta in deltas)
+        thought = "".join(getattr(delta, "reasoning_content", "") for delta in deltas)
+    else:
+        content, thought = reply.choices[0].message.content, reply.choices[0].message.reasoning_content
+    assert (thought, content) == ("2+3=5, 5+4=9.", "The sum is \\boxed{9}.")
+
+
+def test_plain_completions_and_the_list_of_models(client: openai.OpenAI) -> None:
+    assert [model.id for model in client.models.list()][:2] == ["mini:sprint", "mini:sequential"]
+    assert client.models.retrieve("mini:sequential").owned_by == "sprint-sgl"
+    reply = client.completions.create(model="mini:sprint", prompt=QUESTION)
+    assert reply.choices[0].text == PLAYED.final_answer
+    pieces = list(client.completions.create(model="mini:sprint", prompt=QUESTION, stream=True))
+    assert "".join(piece.choices[0].text for piece in pieces) == PLAYED.final_answer
+    assert pieces[-1].choices[0].finish_reason == "stop"
+
+
+def test_stop_strings_cut_the_answer_not_the_reasoning(client: openai.OpenAI) -> None:
+    reply = ask(client, stop=[". Done"])
+    assert reply.choices[0].message.content == "The sum is \\boxed{9}"
+    assert reply.choices[0].message.reasoning_content == reasoning(PLAYED)
+    chunks = ask(client, stop=". Done", stream=True)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "The sum is \\boxed{9}"
+
+
+def test_what_was_said_before_is_part_of_the_question(client: openai.OpenAI) -> None:
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "Hi"}]},
+    ]
+    messages += [{"role": "assistant", "content": "Yes?"}, {"role": "user", "content": QUESTION}]
+    reply = ask(client, messages=messages, extra_body={"sprint": {"trajectory": True}})
+    asked = reply.sprint["trajectory"]["question"]
+    assert [asked.find(text) for text in ("Be brief.", "Hi", "Yes?", QUESTION)] == sorted(
+        asked.find(text) for text in ("Be brief.", "Hi", "Yes?", QUESTION)
+    )
+    assert -1 not in [asked.find(text) for text in ("Be brief.", "Hi", "Yes?", QUESTION)]
+
+
+@pytest.mark.parametrize(
+    ("options", "param", "said"),
+    [
+        ({"messages": []}, "messages", "at least 1 item"),
+        ({"messages": [{"role": "user", "content": "  "}]}, None, "the question is empty"),
+        ({"messages": [{"role": "assistant", "content": "x"}]}, None, "must be a user's"),
+        ({"temperature": 3}, "temperature", "less than or equal to 2"),
+        ({"n": 2}, "n", "Input should be 1"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools", "should be None"),
+        ({"response_format": {"type": "json_object"}}, "response_format.type", "'text'"),
+        ({"extra_body": {"sprint": {"max_stage": 3}}}, "sprint.max_stage", "not permitted"),
+        ({"model": "mini:sequential", "extra_body": {"sprint": {"max_stages": 3}}}, None, "no option max_stages"),
+        ({"stop": list("abcde")}, None, "at most 4"),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused(client: openai.OpenAI, options: dict, param: str | None, said: str) -> None:
+    with pytest.raises(openai.BadRequestError, match=said) as caught:
+        ask(client, **options)
+    assert caught.value.body["type"] == "invalid_request_error"
+    assert (caught.value.body["param"] or "").startswith(param or "")
+
+
+def test_an_unknown_model_or_path_is_named(client: openai.OpenAI, url: str) -> None:
+    with pytest.raises(openai.NotFoundError, match="unknown model 'gpt-4o'; known: mini:sprint") as caught:
+        ask(client, model="gpt-4o")
+    assert caught.value.code == "model_not_found"
+    assert httpx.get(f"{url}/v1/nothing").json()["error"]["type"] == "not_found_error"
+    assert httpx.post(f"{url}/v1/chat/completions", content=b"{oh").json()["error"]["type"] == "invalid_request_error"
+
+
+def test_without_a_key_nothing_is_answered() -> None:
+    with serving(Scripted(), keys=("first", "second")) as url:
+        with pytest.raises(openai.AuthenticationError, match="missing or wrong"):
+            ask(client_of(url, "third"))
+        assert ask(client_of(url, "second")).choices[0].message.content == PLAYED.final_answer
+        assert httpx.get(f"{url}/metrics").status_code == 401
+        assert httpx.get(f"{url}/health").status_code == 200
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_body_that_is_too_large_is_refused(declared: bool) -> None:
+    body = json.dumps({"messages": [{"role": "user", "content": "x" * 3000}]}).encode()
+    with serving(Scripted(), body_limit=2000) as url:
+        content = body if declared else iter([body[:1500], body[1500:]])
+        reply = httpx.post(f"{url}/v1/chat/completions", content=content)
+        assert reply.status_code == 413
+        assert reply.json()["error"]["code"] == "request_too_large"
+
+
+def test_beyond_the_queue_clients_are_told_when_to_come_back() -> None:
+    with serving(Scripted(pause=0.3), places=1, queue=1) as url:
+
+        async def crowd() -> list[httpx.Response]:
+            body = {"model": "mini:sprint", "messages": [{"role": "user", "content": QUESTION}]}
+            async with httpx.AsyncClient(timeout=30) as client:
+                return await asyncio.gather(*[client.post(f"{url}/v1/chat/completions", json=body) for _ in range(5)])
+
+        replies = asyncio.run(crowd())
+        assert sorted(reply.status_code for reply in replies) == [200, 200, 429, 429, 429]
+        refused = next(reply for reply in replies if reply.status_code == 429)
+        assert int(refused.headers["retry-after"]) >= 1
+        assert refused.json()["error"]["code"] == "rate_limit_exceeded"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_goes_away_ends_its_run(stream: bool) -> None:
+    backend = Scripted(pause=30.0)
+    with serving(backend) as url:
+        body = {"model": "mini:sprint", "messages": [{"role": "user", "content": QUESTION}], "stream": stream}
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{url}/v1/chat/completions", json=body, timeout=0.5)
+        assert backend.sessions[0].closed.wait(5)
+        until(lambda: "sprint_running 0.0" in httpx.get(f"{url}/metrics").text)
+
+
+def test_a_run_past_its_deadline_is_ended() -> None:
+    backend = Scripted(pause=30.0)
+    with serving(backend, time_limit=20.0) as url:
+        with pytest.raises(openai.InternalServerError, match=r"no answer within 0\.3 s") as caught:
+            ask(client_of(url), extra_body={"sprint": {"time_limit": 0.3}})
+        assert caught.value.status_code == 504
+        assert backend.sessions[0].closed.is_set()
+
+
+def test_a_runtime_that_is_gone_is_503_until_it_is_back() -> None:
+    backend = Scripted(down=True)
+    with serving(backend) as url:
+        for stream in (False, True):
+            with pytest.raises(openai.InternalServerError, match="being started") as caught:
+                ask(client_of(url), stream=stream)
+            assert (caught.value.status_code, caught.value.code) == (503, "runtime_unavailable")
+            assert int(caught.value.response.headers["retry-after"]) >= 1
+        assert httpx.get(f"{url}/health").status_code == 503
+        backend.down = False
+        assert ask(client_of(url)).choices[0].message.content == PLAYED.final_answer
+        assert httpx.get(f"{url}/health").status_code == 200
+
+
+def test_a_shutdown_ends_what_takes_too_long() -> None:
+    backend, failed = Scripted(pause=30.0), []
+
+    def wait() -> None:
+        with pytest.raises(openai.OpenAIError) as caught:
+            ask(client_of(url))
+        failed.append(caught.value)
+
+    with serving(backend) as url:
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        until(lambda: backend.sessions)
+        begun = time.monotonic()
+    waiting.join()
+    assert failed
+    assert backend.sessions[0].closed.is_set()
+    assert time.monotonic() - begun < 10
+
+
+def test_metrics_count_answers_and_tokens(client: openai.OpenAI, url: str) -> None:
+    ask(client)
+    text = httpx.get(f"{url}/metrics").text
+    assert 'sprint_answers_total{path="/v1/chat/completions",status="200"}' in text
+    assert 'sprint_tokens_total{kind="sequential",model="mini:sprint"}' in text
+    assert 'sprint_seconds_count{model="mini:sprint"}' in text
+    assert QUESTION not in text
+
+
+def test_the_asynchronous_client_is_served_as_well(url: str) -> None:
+    async def both() -> list[str]:
+        async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none") as client:
+            replies = await asyncio.gather(ask(client), ask(client, model="mini:self_consistency"))
+        return [reply.choices[0].message.content for reply in replies]
+
+    assert "\\boxed{9}" in asyncio.run(both())[1]
+
+
+def test_only_loopback_is_served_without_keys() -> None:
+    for host in ("127.0.0.1", "::1", "localhost"):
+        check_address(host, ())
+    for host in ("0.0.0.0", "10.1.2.3", "example.org"):
+        with pytest.raises(BadInput, match="SPRINT_SERVE_KEYS"):
+            check_address(host, ())
+        check_address(host, ("key",))
+
+
+def test_keys_come_from_the_environment_and_from_a_file(tmp_path) -> None:
+    file = tmp_path / "keys.txt"
+    file.write_text("# mine\none\n\ntwo\n")
+    assert read_keys("zero, one", file) == ("zero", "one", "two")
+    file.write_text("# none\n")
+    with pytest.raises(BadInput, match="holds no key"):
+        read_keys(None, file)
+    assert allowed("Bearer two", ("one", "two"))
+    assert not allowed("Basic two", ("one", "two"))
+    assert not allowed(None, ("one",))
+
+
+def test_pieces_cut_anywhere_make_the_same_stream() -> None:
+    from programs.calls import Branch
+
+    text = f"<Plan_1>\nx\n</Plan_1>\n\n{tags.FINAL_ANSWER_OPEN}It is 9.\n"
+    for size in range(1, 9):
+        sorter = Sorter(named_method("sprint").program)
+        pieces = [p for k in range(0, len(text), size) for p in sorter.feed(Branch(1), text[k : k + size])]
+        pieces += sorter.finish("It is 9.")
+        assert "".join(p.text for p in pieces if isinstance(p, Content)) == "It is 9."
+        assert "".join(p.text for p in pieces if isinstance(p, Reasoning)) == "<Plan_1>\nx\n</Plan_1>\n\n"
+        assert "".join(p.text for p in pieces if isinstance(p, BranchText)) == text
+
+
+def until(condition, limit: float = 10.0) -> None:
+    deadline = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < deadline, "took too long"
+        time.sleep(0.02)

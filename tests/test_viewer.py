@@ -1,0 +1,154 @@
+"""The viewer's page: what it says, that nothing in a trajectory breaks out of it, and how a browser shows it."""
+
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from sprint_sgl import tags
+from sprint_sgl.cli import app
+from sprint_sgl.errors import BadInput
+from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
+from sprint_sgl.viewer.page import Shown, read, view
+from sprint_sgl.viewer.timeline import by_clock, by_tokens
+from sprint_sgl.viewer.writing import marked_up, transcript
+
+EVIL = '<script>alert(1)</script><img src=x onerror="alert(2)"> </pre></main> ${7*7} {{7*7}} javascript:alert(3) &amp;'
+RUN = Trajectory(
+    "What is $2^{10}$?",
+    (
+        Stage(
+            (Prompt("Square 32", "Two ways.", offset=10), Prompt("Double 512", offset=20)),
+            (
+                Execution("$32^2=1024$", call=Call(completion_tokens=40, start=1.0, end=5.0)),
+                Execution("1024", "truncated", call=Call(completion_tokens=5, start=2.0, end=2.5)),
+            ),
+            planner_calls=(
+                Call(completion_tokens=10, start=0.0, end=1.0),
+                Call(completion_tokens=10, start=1.0, end=2.0),
+                Call(completion_tokens=4, start=2.0, end=2.4),
+            ),
+        ),
+    ),
+    final_answer=r"\boxed{1024}",
+    answer_calls=(Call(completion_tokens=6, start=5.0, end=5.6),),
+    repairs=(("truncated", 1),),
+    seconds=5.6,
+)
+
+
+def page(tmp_path: Path, *runs: Trajectory) -> str:
+    view([Shown(run) for run in runs], tmp_path / "page.html", "runs")
+    return (tmp_path / "page.html").read_text()
+
+
+class Elements(HTMLParser):
+    """The names, attributes and ids of a page's elements."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+        self.attributes: set[str] = set()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+        self.links += [value or "" for name, value in attrs if name in ("href", "src")]
+
+
+def test_the_path_that_the_answer_waited_for_is_marked_on_both_axes() -> None:
+    clock, tokens = by_clock(RUN), by_tokens(RUN)
+    for bars in (clock, tokens):
+        waited = [(bar.name, bar.tokens) for bar in bars if bar.critical]
+        assert waited == [("plan 1", 10), ("execution 1.1", 40), ("plan 2", 6)]
+    assert max(bar.end for bar in clock) == RUN.seconds
+    assert max(bar.end for bar in tokens) == RUN.sequential_tokens == sum(bar.tokens for bar in tokens if bar.critical)
+
+
+def test_a_plan_longer_than_its_branches_is_what_is_waited_for() -> None:
+    stage = RUN.stages[0]
+    short = Execution("x", call=Call(completion_tokens=1, start=1.0, end=1.1))
+    long_plan = Trajectory("q", (Stage(stage.prompts, (short, short), planner_calls=stage.planner_calls),))
+    for bars in (by_clock(long_plan), by_tokens(long_plan)):
+        assert [bar.name for bar in bars if bar.critical] == ["plan 1"] * 3
+
+
+def test_nothing_that_a_model_wrote_is_markup(tmp_path: Path) -> None:
+    math = rf"$\text{{{EVIL}}}$ $\href{{javascript:alert(4)}}{{x}}$ \boxed{{<script>alert(5)</script>}}"
+    texts = [EVIL, math]
+    for text in texts:
+        stage = Stage((Prompt(text, text),), (Execution(text),), text)
+        found = Elements(page(tmp_path, Trajectory(text, (stage,), final_answer=text, thought=text)))
+        assert not found.names & {"script", "img", "a:script", "iframe", "object", "embed", "link"}
+        assert not {name for name in found.attributes if name.startswith("on")}
+        assert all(link.startswith("#") for link in found.links)
+
+
+def test_a_page_names_its_parts_for_those_who_hear_it(tmp_path: Path) -> None:
+    found = Elements(page(tmp_path, RUN, RUN))
+    assert {"main", "nav", "header", "article", "section", "h1", "h2", "h3"} <= found.names
+    assert len(found.ids) == len(set(found.ids))
+    assert {link[1:] for link in found.links} <= set(found.ids)
+
+
+def test_formulas_are_drawn_and_prices_are_not() -> None:
+    assert str(marked_up("so $x^2$ and")).count("<math") == 1
+    assert 'class="boxed"' in marked_up(r"\boxed{\frac{1}{2}}")
+    assert "<math" not in marked_up("between $5 and $10 for it")
+    assert marked_up(r"broken $\frac{1}{$") == r"broken $\frac{1}{$"
+
+
+def test_tags_are_set_apart_in_the_transcript() -> None:
+    assert '<b class="tag">&lt;Plan_1&gt;</b>' in transcript(tags.render(RUN))
+
+
+def test_trajectories_transcripts_and_benchmarks_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(RUN.to_json())
+    (tmp_path / "run.txt").write_text(tags.render(RUN))
+    assert read(tmp_path / "run.json")[0].trajectory == RUN
+    assert read(tmp_path / "run.txt")[0].trajectory.final_answer == RUN.final_answer
+    for name, text in (("bad.json", "{}"), ("records.jsonl", '{"method": 1}\n')):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(BadInput, match=name):
+            read(tmp_path / name)
+    with pytest.raises(BadInput, match="cannot be read"):
+        read(tmp_path / "nothing.json")
+
+
+def test_the_command_writes_the_page(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(RUN.to_json())
+    out = tmp_path / "deep" / "page.html"
+    done = CliRunner().invoke(app, ["view", str(tmp_path / "run.json"), "--out", str(out), "--no-open"])
+    assert done.exit_code == 0, done.output
+    assert re.search(r"<b>56</b><span>sequential tokens", out.read_text())
+
+
+def test_released_transcripts_make_a_page(tmp_path: Path, shared_data: Path) -> None:
+    import json
+
+    rows = [json.loads(line) for line in (shared_data / "sprint_trajectories_dev.jsonl").read_text().splitlines()[:20]]
+    texts = [next(value for value in row.values() if isinstance(value, str) and "<Plan_1>" in value) for row in rows]
+    found = Elements(page(tmp_path, *map(tags.parse, texts)))
+    assert "script" not in found.names
+    assert len(found.ids) == len(set(found.ids))
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="no Chromium here")
+def test_chromium_shows_the_page_and_runs_nothing_in_it(tmp_path: Path) -> None:
+    stage = Stage((Prompt(EVIL, EVIL),), (Execution(EVIL.replace("alert(1)", "document.title='broken'")),))
+    page(tmp_path, RUN, Trajectory(EVIL, (stage,), final_answer=EVIL))
+    words = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=2000", "--dump-dom"]
+    done = subprocess.run(
+        [*words, (tmp_path / "page.html").as_uri()], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert "<title>runs</title>" in done.stdout
+    assert done.stdout.count("<article") == 2
+    assert "<math" in done.stdout
