@@ -33,7 +33,7 @@ from training.machines import Machines
 from training.mini import Shape, init_weights, row_texts, train_tokenizer
 from training.preflight import check, row_lengths
 from training.record import draw, history, record
-from training.train import Config, Recipe, claim, compose, finished, train
+from training.train import Config, Recipe, claim, compose, finished, keep, rows_of, train
 
 CONF = Path(CONF_FOLDER)
 
@@ -410,6 +410,7 @@ def test_a_run_killed_twice_goes_on_as_if_it_had_not_been(rows: Path, base: Path
     config = Config(str(base), str(rows / "rft"), str(killed), settings)
     for step in (3, 6):
         killed.mkdir(exist_ok=True)
+        keep(killed, config, record(asdict(config), base, rows_of(config)), "as the command does before it starts")
         process = subprocess.Popen(compose(config), env=os.environ | settings.env, start_new_session=True)
         while last_checkpoint(killed) != killed / f"checkpoint-{step}":
             assert process.poll() is None
@@ -433,7 +434,9 @@ def test_ms_swift_trains_stops_resumes_and_its_model_exports(rows: Path, base: P
         assert checkpoint.name == f"checkpoint-{last}"
     assert sorted(losses(out)) == [1, 2, 3, 4]
     assert losses(out)[4] < losses(out)[1]
-    assert "--resume_from_checkpoint" in (out / "command.sh").read_text()
+    starts = [start["command"] for start in json.loads((out / "run.json").read_text())["starts"]]
+    assert ["--resume_from_checkpoint" in command for command in starts] == [False, True]
+    assert (out / "command.sh").read_text().strip() == starts[0]
     assert all(line["tokens_per_second"] > 0 for line in history(out) if "loss" in line)
     assert "- step: 4/4" in (out / "README.md").read_text()
     assert list((out / "runs").glob("events.out.tfevents.*"))  # TensorBoard's
