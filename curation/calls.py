@@ -135,6 +135,9 @@ class Reply:
     estimated: bool = False
     price_share: float = 1.0
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", clean(self.text))
+
     @staticmethod
     def of(sent: object, prompt_tokens: int, price_share: float = 1.0) -> Reply | None:
         """The reply in what an endpoint sent, None if there is none; the prompt's estimate stands in for a missing
@@ -147,7 +150,7 @@ class Reply:
         refusal, content = choice.message.refusal, choice.message.content or ""
         end = "content_filter" if refusal else choice.finish_reason or ""
         counts = (usage.prompt_tokens, usage.completion_tokens) if usage else (prompt_tokens, estimate_tokens(content))
-        return Reply(clean(refusal or content), end, *counts, estimated=usage is None, price_share=price_share)
+        return Reply(refusal or content, end, *counts, estimated=usage is None, price_share=price_share)
 
     def usable(self) -> str:
         """Its text. Raises Refused where it is cut off, declined or empty."""
@@ -159,7 +162,7 @@ class Reply:
             raise Refused(TOO_LONG, self.text)
         if not self.text.strip():
             raise Refused("empty reply", "The reply is empty.")
-        return clean(self.text)  # one that was kept by an earlier version may still need it
+        return self.text
 
     def cost(self, price: Price | None) -> float:
         """Dollars; 0 without a price."""

@@ -15,7 +15,7 @@ from rich.progress import track
 from curation.arithmetic import divisions, drill
 from curation.countdown import write
 from curation.pack import pack
-from curation.reformat import Row, RowFormat, make_row, rft_row, sprint_rows
+from curation.reformat import Row, RowFormat, lone_executor_rows, make_row, rft_row, sprint_rows
 from curation.stages import write_jsonl
 from curation.trace import Trace
 from sprint_sgl import tags
@@ -42,10 +42,12 @@ class Config:
     wholes       share of the trajectories whose transcript is kept in mixed
     begun        share of the transcripts whose first stage is context only: its executors have rows of their own
     executors    executor rows kept of each trajectory, longer ones less often
+    plans        planner rows kept of each trajectory in per_call
     hits         whether the executor that met the target is always among them
     drills       rows of plain arithmetic, the same for both models
     divisions    rows of quotients alone
-    tries        single steps kept of each trace as rows of their own, tries that meet the target three times as often
+    tries        single steps kept of each trace as rows of their own, those that meet the target three times as often
+    practice     the same, among both models' rows and in the form of each
     min_ratio    the paper's filter on #steps / #stages
     validation   trajectories kept for evaluation
     """
@@ -57,10 +59,12 @@ class Config:
     wholes: float = 1.0
     begun: float = 0.0
     executors: int = 2
+    plans: int | None = None
     hits: bool = False
     drills: int = 0
     divisions: int = 0
     tries: int = 0
+    practice: int = 0
     min_ratio: float = 1.5
     validation: int = 40
 
@@ -76,18 +80,20 @@ def training_problems(config: Problems) -> Iterator[Problem]:
     return iter(found)
 
 
-def rows_of(trace: Trace, config: Config, style: PromptStyle, rng: random.Random) -> tuple[list[Row], Row] | None:
-    """The SPRINT rows and the RFT row of a trace, None where it is not parallel enough."""
+def rows_of(trace: Trace, config: Config, style: PromptStyle, rng: random.Random) -> tuple[list[Row], list[Row]] | None:
+    """The SPRINT rows and the RFT rows of a trace, None where it is not parallel enough."""
     packed = pack(trace)
     if packed.ratio < config.min_ratio:
         return None
 
     prized = meets_target if config.hits else None
     begun = int(rng.random() < config.begun)
-    rows = sprint_rows(packed.trajectory, style, config.row_format, config.executors, rng, prized, begun)
+    rows = sprint_rows(packed.trajectory, style, config.row_format, config.executors, rng, prized, begun, config.plans)
     if config.row_format is RowFormat.mixed and rng.random() >= config.wholes:
         rows = rows[1:]
-    return rows, rft_row(trace, style)
+    alone = list(lone_executor_rows(packed.trajectory, tags.opening(trace.question, style)))
+    rows += chosen(alone, [meets_target(row) for row in alone], config.practice, rng)
+    return rows, [rft_row(trace, style), *try_rows(trace, config.practice, style, rng)]
 
 
 def meets_target(row: Row) -> bool:
@@ -98,9 +104,13 @@ def meets_target(row: Row) -> bool:
 def try_rows(trace: Trace, count: int, style: PromptStyle, rng: random.Random) -> list[Row]:
     """Practice in single steps: the question and a step's prompt as context, its execution as response."""
     steps = [step for step in trace.steps if step.prompt]
-    chosen = rng.choices(steps, [3 if HIT in step.execution else 1 for step in steps], k=count)
     opening = tags.sequential_opening(trace.question, style)
-    return [make_row(f"{opening}{step.prompt}.\n", step.execution) for step in chosen]
+    rows = [make_row(f"{opening}{step.prompt}.\n", step.execution) for step in steps]
+    return chosen(rows, [HIT in step.execution for step in steps], count, rng)
+
+
+def chosen(rows: list[Row], hits: list[bool], count: int, rng: random.Random) -> list[Row]:
+    return rng.choices(rows, [3 if hit else 1 for hit in hits], k=count)
 
 
 def make(config: Config) -> dict[str, int]:
@@ -119,7 +129,7 @@ def make(config: Config) -> dict[str, int]:
         drills += [divisions(rng) for _ in range(config.divisions if split == "train" else 0)]
         kinds = {
             "sprint": [row for _, (sprint, _) in part for row in sprint] + drills,
-            "rft": [rft for _, (_, rft) in part] + drills,
+            "rft": [row for _, (_, rft) in part for row in rft] + drills,
         }
         if config.tries:
             kinds["tries"] = [row for trace, _ in part for row in try_rows(trace, config.tries, style, rng)]

@@ -35,7 +35,7 @@ from curation.stages import (
     Stage,
     Watch,
     Work,
-    check_chain,
+    chain,
     each,
     ended,
     read_jsonl,
@@ -182,14 +182,14 @@ def write_accounts(folder: Path) -> None:
 def finish(config: Config) -> None:
     """Rows and reports from filter.jsonl. Raises BadInput where the files there were not made from one another."""
     folder = config.folder
-    check_chain(folder, ORDER[:-1])
+    done = chain(folder, ORDER[:-1])
     write_rows(read_jsonl(folder / "filter.jsonl"), config.rows, folder)
     summary = summarise(folder)
     write_html(summary, folder / "report.html")
-    made_by = {name: done.settings for name, done in ended(folder, ORDER).items()}
+    made_by = {name: stage.settings for name, stage in done.items()}
     write_card(summary, stated(made_by, config.rows), folder / "README.md")
     print_summary(summary, screen())
-    if passing := [name for name, done in ended(folder, ORDER).items() if done.passing]:
+    if passing := [name for name, stage in done.items() if stage.passing]:
         notes.print(f"{', '.join(passing)}: what failed at the endpoint is asked again when the run is started again")
 
 

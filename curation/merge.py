@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from curation.curate import ORDER, Config, check, finish, write_accounts
-from curation.stages import Done, Funnel, Record, check_chain, ended, read_jsonl, to_line
+from curation.stages import Done, Funnel, Record, chain, read_jsonl, to_line
 from sprint_sgl.errors import BadInput
 from sprint_sgl.files import alone, file_digest, whole_file
 from sprint_sgl.settings import changed, entry_point
@@ -24,9 +24,8 @@ def merge(config: Config) -> None:
     """Merges every stage's files by the traces' places in the source. Raises BadInput where a shard is not done."""
     folders = [replace(config, shard=shard).folder for shard in range(config.shards)]
     out, stages = Path(config.out), ORDER[:-1]
-    for folder in folders:
-        check_chain(folder, stages)
-    done = {name: same_settings({folder: ended(folder, stages)[name] for folder in folders}) for name in stages}
+    chains = {folder: chain(folder, stages) for folder in folders}
+    done = {name: same_settings({folder: found[name] for folder, found in chains.items()}) for name in stages}
     source = ""
     for name in stages:
         for path in (f"{name}.jsonl", f"rejected/{name}.jsonl"):

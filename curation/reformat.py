@@ -19,7 +19,7 @@ from typing import Any
 from curation.trace import Trace
 from sprint_sgl import tags
 from sprint_sgl.prompts import PromptStyle
-from sprint_sgl.trajectory import Trajectory
+from sprint_sgl.trajectory import Execution, Trajectory
 
 Row = dict[str, Any]
 
@@ -44,20 +44,21 @@ def sprint_rows(
     rng: random.Random | None = None,
     prized: Callable[[Row], bool] | None = None,
     begun: int = 0,
+    plans: int | None = None,
 ) -> list[Row]:
     """The rows of one trajectory in that format; of its executor rows at most `keep`, drawn by `rng`, `prized` ones
-    first. Of a transcript the first `begun` stages are context."""
-    opening = tags.opening(trajectory.question, style)
+    first, and of its planner rows at most `plans`. Of a transcript the first `begun` stages are context."""
+    opening, rng = tags.opening(trajectory.question, style), rng or random.Random(0)
     if row_format is RowFormat.transcript:
         return [_transcript_row(trajectory, opening, begun)]
     executors = list(executor_rows(trajectory, opening))
     if keep is not None:
-        rng = rng or random.Random(0)
         best = sample_rows([row for row in executors if prized and prized(row)], keep, rng)
         others = [row for row in executors if row not in best]
         executors = best + sample_rows(others, keep - len(best), rng)
     if row_format is RowFormat.per_call:
-        return [*planner_rows(trajectory, opening), *executors]
+        planners = list(planner_rows(trajectory, opening))
+        return [*(planners if plans is None else rng.sample(planners, min(plans, len(planners)))), *executors]
     return [_transcript_row(trajectory, opening, begun), *executors]
 
 
@@ -83,9 +84,21 @@ def executor_rows(trajectory: Trajectory, opening: str) -> Iterator[Row]:
         snapshot = context + tags.open_plan(i)
         for j, (prompt, execution) in enumerate(zip(stage.prompts, stage.executions, strict=True), 1):
             snapshot += tags.render_prompt(i, j, prompt)
-            text = f"{tags.neutralise(execution.text)}{tags.close_execution(i, j)}\n"
-            yield make_row(tags.executor_context(i, snapshot, j), text)
+            yield _executor_row(i, j, snapshot, execution)
         context += tags.render_stage(i, stage)
+
+
+def lone_executor_rows(trajectory: Trajectory, opening: str) -> Iterator[Row]:
+    """The same calls with nothing before them but the question and their own prompt: practice in the step itself, at a
+    fraction of the tokens."""
+    for i, stage in enumerate(trajectory.stages, 1):
+        for j, (prompt, execution) in enumerate(zip(stage.prompts, stage.executions, strict=True), 1):
+            yield _executor_row(i, j, opening + tags.open_plan(i) + tags.render_prompt(i, j, prompt), execution)
+
+
+def _executor_row(i: int, j: int, snapshot: str, execution: Execution) -> Row:
+    text = f"{tags.neutralise(execution.text)}{tags.close_execution(i, j)}\n"
+    return make_row(tags.executor_context(i, snapshot, j), text)
 
 
 def sample_rows(rows: Sequence[Row], keep: int, rng: random.Random) -> list[Row]:

@@ -196,8 +196,9 @@ def ended(folder: Path, order: Sequence[str]) -> dict[str, Done]:
     return {name: Done.read(path) for name, path in paths.items() if path.is_file()}
 
 
-def check_chain(folder: Path, order: Sequence[str]) -> None:
-    """Raises BadInput for a stage that has not ended, or has read another file than the one before it has written."""
+def chain(folder: Path, order: Sequence[str]) -> dict[str, Done]:
+    """How all stages have ended. Raises BadInput for one that has not, or has read another file than the one before it
+    has written."""
     found = ended(folder, order)
     if missing := [name for name in order if name not in found]:
         raise BadInput(f"{folder}: {missing[0]} has not ended: run the stages before rows first")
@@ -207,3 +208,4 @@ def check_chain(folder: Path, order: Sequence[str]) -> None:
                 f"{folder}: {name}.jsonl was made from another {before}.jsonl than the one that is there: "
                 f"run {name} and the stages after it again"
             )
+    return found

@@ -194,7 +194,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
     ) -> httpx.Response:
         for attempt in range(self.reconnects + 1):
             if self._client.is_closed:
-                raise RequestFailed(f"the connection to {self.url} was closed on our side")
+                raise self._closed_here()
             named, limit = _renamed(body, attempt), self._timeout(time_limit or self.time_limit)
             try:
                 with self._running(named if path == GENERATE else None):
@@ -231,13 +231,16 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         request_id = body.get("rid", "") if body else ""
         with self._lock:
             if self._closed and request_id:
-                raise RequestFailed(f"the connection to {self.url} was closed on our side")
+                raise self._closed_here()
             if request_id:
                 self._in_flight.add(request_id)
         try:
             yield
         finally:
             self._in_flight.discard(request_id)
+
+    def _closed_here(self) -> RequestFailed:
+        return RequestFailed(f"the connection to {self.url} was closed on our side")
 
     def _failure(self, error: httpx.HTTPError) -> Exception:
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):

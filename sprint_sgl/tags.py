@@ -132,7 +132,17 @@ def executor_context(i: int, snapshot: str, j: int) -> str:
     return snapshot + close_plan(i) + open_execution(i, j)
 
 
+def render_stages(trajectory: Trajectory) -> str:
+    return "".join(render_stage(i, stage) for i, stage in enumerate(trajectory.stages, 1))
+
+
 def render(trajectory: Trajectory) -> str:
     """The whole trajectory as text; parse(render(t)) gives t's stages, answer and question back."""
-    stages = "".join(render_stage(i, stage) for i, stage in enumerate(trajectory.stages, 1))
-    return f"{render_question(trajectory.question)}\n\n<think>\n{stages}{render_final_answer(trajectory.final_answer)}"
+    answer = render_final_answer(trajectory.final_answer)
+    return f"{render_question(trajectory.question)}\n\n<think>\n{render_stages(trajectory)}{answer}"
+
+
+def transcript(trajectory: Trajectory) -> str:
+    """A run as a person reads it: rendered, or without stages its thought and its answer."""
+    thought = trajectory.thought
+    return f"{thought}\n\n{trajectory.final_answer}" if thought else render(trajectory)

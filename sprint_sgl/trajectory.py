@@ -181,14 +181,22 @@ class Trajectory:
         return sum(call.completion_tokens for call in self.calls)
 
     @property
+    def prompt_tokens(self) -> int:
+        """What all requests began with, the shared beginning counted for each of them."""
+        return sum(call.prompt_tokens for call in self.calls)
+
+    @property
+    def cached_tokens(self) -> int:
+        return sum(call.cached_tokens for call in self.calls)
+
+    @property
     def uncached_prefill_tokens(self) -> int:
-        return sum(call.uncached_prefill_tokens for call in self.calls)
+        return self.prompt_tokens - self.cached_tokens
 
     @property
     def cached_share(self) -> float:
         """Share of all prompt tokens that came from the prefix cache, 0 to 1."""
-        prompt_tokens = sum(call.prompt_tokens for call in self.calls)
-        return sum(call.cached_tokens for call in self.calls) / prompt_tokens if prompt_tokens else 0.0
+        return self.cached_tokens / self.prompt_tokens if self.prompt_tokens else 0.0
 
     @property
     def parallelization_ratio(self) -> float:

@@ -7,12 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from waiting import wait_for
 
 from sprint_sgl.errors import BadInput
 from sprint_sgl.experiment import Config, Experiment, run, words
@@ -70,19 +69,12 @@ def test_nothing_is_left_behind_by_an_experiment_that_is_stopped(number: signal.
     process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stderr=subprocess.DEVNULL)
     mark = str(tmp_path).encode()
     try:
-        wait_until(lambda: len(with_word(mark)) == 5)  # it, two keepers, two commands
+        wait_for(lambda: len(with_word(mark)) == 5, 30)  # it, two keepers, two commands
         os.kill(process.pid, number)
         process.wait(30)
-        wait_until(lambda: with_word(mark) == [])
+        wait_for(lambda: with_word(mark) == [], 30)
     finally:
         process.kill()
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def with_word(word: bytes) -> list[Path]:

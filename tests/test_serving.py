@@ -12,6 +12,7 @@ import httpx
 import openai
 import pytest
 import uvicorn
+from waiting import wait_for
 
 from programs.methods import named_method
 from programs.scripted import ScriptedBackend, replay
@@ -81,7 +82,7 @@ def serving(backend: Scripted, places: int = 4, queue: int = 4, **settings: obje
     gate = Gate(places, queue)
     names = ("sprint", "sequential", "self_consistency")
     service = Service({f"mini:{name}": (named_method(name), backend) for name in names}, gate)
-    app = Api(service, Metrics(gate), **settings).app()
+    app = Api(service, Metrics(gate), **{"time_limit": 600.0, **settings}).app()
     server = uvicorn.Server(config(app, service, "127.0.0.1", 0, shutdown_limit=1.0))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -271,7 +272,7 @@ def test_a_client_that_goes_away_ends_its_run(stream: bool) -> None:
         with pytest.raises(httpx.ReadTimeout):
             httpx.post(f"{url}/v1/chat/completions", json=body, timeout=0.5)
         assert backend.sessions[0].closed.wait(5)
-        until(lambda: "sprint_running 0.0" in httpx.get(f"{url}/metrics").text)
+        wait_for(lambda: "sprint_running 0.0" in httpx.get(f"{url}/metrics").text, 10)
 
 
 def test_a_run_past_its_deadline_is_ended() -> None:
@@ -308,7 +309,7 @@ def test_a_shutdown_ends_what_takes_too_long() -> None:
     with serving(backend) as url:
         waiting = threading.Thread(target=wait)
         waiting.start()
-        until(lambda: backend.sessions)
+        wait_for(lambda: backend.sessions, 10)
         begun = time.monotonic()
     waiting.join()
     assert failed
@@ -366,10 +367,3 @@ def test_pieces_cut_anywhere_make_the_same_stream() -> None:
         assert "".join(p.text for p in pieces if isinstance(p, Content)) == "It is 9."
         assert "".join(p.text for p in pieces if isinstance(p, Reasoning)) == "<Plan_1>\nx\n</Plan_1>\n\n"
         assert "".join(p.text for p in pieces if isinstance(p, BranchText)) == text
-
-
-def until(condition, limit: float = 10.0) -> None:
-    deadline = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < deadline, "took too long"
-        time.sleep(0.02)

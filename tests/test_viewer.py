@@ -15,7 +15,7 @@ from sprint_sgl.errors import BadInput
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
 from sprint_sgl.viewer.page import Shown, read, view
 from sprint_sgl.viewer.timeline import by_clock, by_tokens
-from sprint_sgl.viewer.writing import marked_up, transcript
+from sprint_sgl.viewer.writing import marked_up, with_tags_apart
 
 EVIL = '<script>alert(1)</script><img src=x onerror="alert(2)"> </pre></main> ${7*7} {{7*7}} javascript:alert(3) &amp;'
 RUN = Trajectory(
@@ -107,7 +107,7 @@ def test_formulas_are_drawn_and_prices_are_not() -> None:
 
 
 def test_tags_are_set_apart_in_the_transcript() -> None:
-    assert '<b class="tag">&lt;Plan_1&gt;</b>' in transcript(tags.render(RUN))
+    assert '<b class="tag">&lt;Plan_1&gt;</b>' in with_tags_apart(tags.render(RUN))
 
 
 def test_trajectories_transcripts_and_benchmarks_can_be_read(tmp_path: Path) -> None:

@@ -107,9 +107,9 @@ def check_room(out: Path, folder: Path, args: Mapping[str, Any]) -> list[str]:
         return [f"the size of {folder} cannot be asked for: whether its checkpoints fit on the disk is not checked"]
     kept = int(args.get("save_total_limit") or 1)
     whole = args.get("tuner_type", "full") == "full"
-    needed = (kept + 1) * CHECKPOINT_BYTES_A_WEIGHT_BYTE * size if whole else SMALLEST_ROOM
+    needed = max((kept + 1) * CHECKPOINT_BYTES_A_WEIGHT_BYTE * size * whole, SMALLEST_ROOM)
     free = shutil.disk_usage(out).free
-    if max(needed, SMALLEST_ROOM) > free:
+    if needed > free:
         raise BadInput(
             f"{out} has {free / 1e9:.1f} GB left and {kept + 1} checkpoints need {needed / 1e9:.1f}: "
             "lower recipe.args.save_total_limit or give another out=FOLDER"

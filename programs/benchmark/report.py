@@ -171,12 +171,6 @@ def causes(sides: Mapping[str, Side]) -> Iterator[Cause]:
             yield Cause(name, cause, len(wrong), tuple(wrong[:SHOWN_FAILURES]))
 
 
-def transcript(record: Record) -> str:
-    """The whole run as text."""
-    thought = record.trajectory.thought
-    return f"{thought}\n\n{record.trajectory.final_answer}" if thought else tags.render(record.trajectory)
-
-
 def baseline_of(names: Mapping[str, tuple[Run, Side]], wanted: str | None) -> str:
     """The named one, else the first sequential one, else the last. Raises BadInput with the names that there are."""
     if wanted is None:
@@ -223,7 +217,7 @@ def report(folders: Sequence[Path], out: Path, baseline: str | None = None) -> l
         flagged=flagged,
         bins=saved,
         causes=list(causes(sides)),
-        transcript=transcript,
+        transcript=tags.transcript,
     )
     return lines
 

@@ -35,8 +35,8 @@ class Api:
 
     service: Service
     metrics: Metrics
+    time_limit: float
     keys: Sequence[str] = ()
-    time_limit: float = 600.0
     body_limit: int = 2**20
 
     def app(self) -> FastAPI:
@@ -72,7 +72,7 @@ class Api:
 
     async def health(self) -> Response:
         """200 where every runtime can be had."""
-        for _, backend in self.service.offered.values():
+        for backend in {id(backend): backend for _, backend in self.service.offered.values()}.values():
             await asyncio.to_thread(backend.session(HEALTH_LIMIT).get_server_info)
         return JSONResponse({"status": "ok"})
 

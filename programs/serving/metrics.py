@@ -36,8 +36,8 @@ class Metrics:
     def finished(self, model: str, trajectory: Trajectory, seconds: float) -> None:
         """A run's tokens, and the seconds from the request to its answer, those in the queue included."""
         kinds = {
-            "prompt": sum(call.prompt_tokens for call in trajectory.calls),
-            "cached": sum(call.cached_tokens for call in trajectory.calls),
+            "prompt": trajectory.prompt_tokens,
+            "cached": trajectory.cached_tokens,
             "total": trajectory.total_tokens,
             "sequential": critical_path(trajectory),
         }

@@ -72,15 +72,14 @@ class Figures(BaseModel):
 def usage(answered: Answered) -> CompletionUsage:
     """Tokens of all calls together. Which of them are the answer's is told by its share of the last call's text."""
     trajectory = answered.trajectory
-    prompt_tokens = sum(call.prompt_tokens for call in trajectory.calls)
     written = trajectory.thought + trajectory.final_answer
     share = len(trajectory.final_answer) / len(written) if written else 0.0
     answer_tokens = round(trajectory.answer_tokens * share)
     return CompletionUsage(
-        prompt_tokens=prompt_tokens,
+        prompt_tokens=trajectory.prompt_tokens,
         completion_tokens=trajectory.total_tokens,
-        total_tokens=prompt_tokens + trajectory.total_tokens,
-        prompt_tokens_details=PromptTokensDetails(cached_tokens=sum(call.cached_tokens for call in trajectory.calls)),
+        total_tokens=trajectory.prompt_tokens + trajectory.total_tokens,
+        prompt_tokens_details=PromptTokensDetails(cached_tokens=trajectory.cached_tokens),
         completion_tokens_details=CompletionTokensDetails(reasoning_tokens=trajectory.total_tokens - answer_tokens),
     )
 
@@ -111,7 +110,7 @@ class Form(Protocol):
     def opening(self) -> list[BaseModel]: ...
 
     def chunks(self, piece: Piece) -> list[BaseModel]:
-        """None where this shape has no place for such a piece."""
+        """Empty where this shape has no place for such a piece."""
 
     def closing(self, answered: Answered) -> list[BaseModel]:
         """Why the stream ends, our figures, and the usage for those who asked for it."""

@@ -55,7 +55,7 @@ def serve(options: Options) -> None:
     with backends(options) as offered:
         gate = Gate(options.concurrency, options.queue)
         service = Service(offered, gate)
-        app = Api(service, Metrics(gate), keys, options.time_limit).app()
+        app = Api(service, Metrics(gate), options.time_limit, keys).app()
         notes.print(f"{', '.join(offered)} at http://{options.host}:{options.port}/v1; Ctrl-C stops it")
         uvicorn.Server(config(app, service, options.host, options.port, options.shutdown_limit)).run()
 

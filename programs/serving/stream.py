@@ -43,8 +43,7 @@ Piece = Reasoning | Content | BranchText
 
 def reasoning(trajectory: Trajectory) -> str:
     """The trajectory up to its answer: the thought, or all stages with their tags."""
-    stages = (tags.render_stage(i, stage) for i, stage in enumerate(trajectory.stages, 1))
-    return trajectory.thought or "".join(stages).strip()
+    return trajectory.thought or tags.render_stages(trajectory).strip()
 
 
 def shortened(text: str, stops: list[str]) -> str:
@@ -101,7 +100,7 @@ class Sorter:
         """What of the answer can be sent: not white space at its ends, nothing that may become a tag or a stop."""
         known = shortened(whole if whole is not None else (self._answer or "").lstrip(), self.stops)
         if whole is None:
-            known = known[: len(known) - held_back(known, ("</Final_answer>", *self.stops))].rstrip()
+            known = known[: len(known) - held_back(known, (tags.FINAL_ANSWER_CLOSE.strip(), *self.stops))].rstrip()
         rest = known[len(self._sent) :] if known.startswith(self._sent) else ""
         self._sent += rest
         return [Content(rest)] if rest else []

@@ -15,7 +15,7 @@ from sprint_sgl.pages import render
 from sprint_sgl.show import critical_path
 from sprint_sgl.trajectory import Stage, Trajectory
 from sprint_sgl.viewer.timeline import Bar, by_clock, by_tokens
-from sprint_sgl.viewer.writing import marked_up, transcript
+from sprint_sgl.viewer.writing import marked_up, with_tags_apart
 
 HERE = Path(__file__).parent
 RECORDS = "records.jsonl"
@@ -71,8 +71,7 @@ class Shown:
 
     @property
     def transcript(self) -> Markup:
-        t = self.trajectory
-        return transcript(f"{t.thought}\n\n{t.final_answer}" if t.thought else tags.render(t))
+        return with_tags_apart(tags.transcript(self.trajectory))
 
     @property
     def facts(self) -> list[tuple[str, str]]:

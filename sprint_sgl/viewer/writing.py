@@ -11,13 +11,14 @@ from xml.etree import ElementTree
 
 from markupsafe import Markup, escape
 
+from sprint_sgl.markup import find_tags
+
 LONGEST_FORMULA = 1000  # characters
 _FORMULA = re.compile(
     r"\$\$(?P<display>.+?)\$\$|\\\[(?P<bracket>.+?)\\\]|\\\((?P<inline>.+?)\\\)"
     r"|\$(?=\S)(?P<dollar>[^$\n]+?)(?<=\S)\$(?!\d)|(?P<boxed>\\boxed\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})",
     re.DOTALL,
 )
-_TAG = re.compile(r"(&lt;/?(?:Plan|prompt|Execution|execution|Final_answer|think|Question)[_0-9.]*&gt;)")
 _SAFE_ATTRIBUTES = (
     {"accent", "columnalign", "columnspacing", "depth", "display", "displaystyle", "fence", "form"}
     | {"height", "largeop", "linethickness", "lspace", "mathvariant", "maxsize", "minsize", "movablelimits", "notation"}
@@ -62,6 +63,10 @@ def _mathml(source: str, display: bool) -> Markup | None:
     return Markup('<span class="boxed">{}</span>').format(drawn) if boxed else drawn
 
 
-def transcript(text: str) -> Markup:
+def with_tags_apart(text: str) -> Markup:
     """The text as it is, with our tags set apart."""
-    return Markup(_TAG.sub(r'<b class="tag">\1</b>', str(escape(text))))
+    pieces, seen = [], 0
+    for tag in find_tags(text):
+        pieces += [escape(text[seen : tag.start]), Markup('<b class="tag">{}</b>').format(tag.text)]
+        seen = tag.end
+    return Markup("").join([*pieces, escape(text[seen:])])
