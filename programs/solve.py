@@ -33,7 +33,7 @@ class Options:
 def solve(question: str, options: Options, endpoint: Endpoint, console: Console | None) -> list[Answered]:
     """Answers the question on that runtime, on the screen if there is one; the baseline's answer follows."""
     endpoint.warm_up()
-    answered = [Answered.of("SPRINT", _run_sprint(question, options, console))]
+    answered = [Answered.of("SPRINT", run_sprint(question, options, console, endpoint))]
     if options.baseline:
         endpoint.load_weights(options.baseline)
         endpoint.warm_up()
@@ -70,7 +70,8 @@ class Answered:
         return f"{self.method}: {self.answer}{judged}"
 
 
-def _run_sprint(question: str, options: Options, console: Console | None) -> Run:
+def run_sprint(question: str, options: Options, console: Console | None, endpoint: Endpoint) -> Run:
+    """The run once it has ended, shown stage by stage on the screen if there is one. Raises what stopped it."""
     with view_for(console) if console else nullcontext() as view:
 
         def watch(branch: Branch, text: str) -> None:
@@ -87,6 +88,7 @@ def _run_sprint(question: str, options: Options, console: Console | None) -> Run
             temperature=options.temperature,
             max_new_tokens=options.max_new_tokens,
             stream=view is not None,
+            backend=endpoint,
         )
         _ = run.trajectory
     return run

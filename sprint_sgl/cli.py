@@ -30,23 +30,33 @@ WRONG_ANSWER = 3
 ApiKey = Annotated[
     str | None, typer.Option(envvar="SPRINT_API_KEY", help="key of the server at --url", show_envvar=True)
 ]
+Url = Annotated[str | None, typer.Option(help="a running SGLang server; by default one is started here")]
+Model = Annotated[str | None, typer.Option(help="a shipped model, a folder or a hub id")]
+RuntimeName = Annotated[str | None, typer.Option(help="a name in conf/runtime, such as cpu or a100")]
+Style = Annotated[str | None, typer.Option(help="sprint, mini, or a folder with your own texts")]
+Launch = Annotated[Literal["eager", "barrier"], typer.Option(help="when executors start")]
+Temperature = Annotated[float, typer.Option(min=0.0, max=2.0)]
+MaxStages = Annotated[int, typer.Option(min=1)]
+MaxNewTokens = Annotated[int | None, typer.Option(min=1, help="limit for each call")]
+Seed = Annotated[int | None, typer.Option(help="for runtimes with deterministic inference")]
+RequestLimit = Annotated[float, typer.Option(min=0.1, help="seconds that one request may take")]
 
 
 @app.command()
 def solve(
     question: Annotated[str, typer.Argument(help="the question; '-' reads it from standard input")],
-    url: Annotated[str | None, typer.Option(help="a running SGLang server; by default one is started here")] = None,
+    url: Url = None,
     api_key: ApiKey = None,
-    model: Annotated[str | None, typer.Option(help="a shipped model, a folder or a hub id")] = None,
+    model: Model = None,
     baseline: Annotated[str | None, typer.Option(help="the sequential model to compare with")] = None,
-    runtime: Annotated[str | None, typer.Option(help="a name in conf/runtime, such as cpu or a100")] = None,
-    prompt_style: Annotated[str | None, typer.Option(help="sprint, mini, or a folder with your own texts")] = None,
-    launch: Annotated[Literal["eager", "barrier"], typer.Option(help="when executors start")] = "eager",
-    temperature: Annotated[float, typer.Option(min=0.0, max=2.0)] = 0.6,
-    max_stages: Annotated[int, typer.Option(min=1)] = 12,
-    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="limit for each call")] = None,
-    seed: Annotated[int | None, typer.Option(help="for runtimes with deterministic inference")] = None,
-    time_limit: Annotated[float, typer.Option(min=0.1, help="seconds that one request may take")] = 600.0,
+    runtime: RuntimeName = None,
+    prompt_style: Style = None,
+    launch: Launch = "eager",
+    temperature: Temperature = 0.6,
+    max_stages: MaxStages = 12,
+    max_new_tokens: MaxNewTokens = None,
+    seed: Seed = None,
+    time_limit: RequestLimit = 600.0,
     json: Annotated[bool, typer.Option("--json", help="print the trajectory as JSON")] = False,
 ) -> None:
     """Answer one question and show the stages as they happen.
@@ -57,8 +67,7 @@ def solve(
     with one_line_errors():
         checked = checked_question(sys.stdin.read() if question == "-" else question)
         style = prompt_style and load_style(prompt_style).name
-        if url and (given := next(filter(None, (model, runtime, baseline)), None)):
-            raise BadInput(f"{given!r} is for a runtime that is started here; the one at --url has its own model")
+        _check_started_here(url, model, runtime, baseline)
         sequential = None if url else runtimes.baseline_for(model, baseline)
         with _endpoint(url, api_key, model, runtime, time_limit) as endpoint:
             program = importlib.import_module("programs.solve")
@@ -71,6 +80,42 @@ def solve(
     for each in answered:
         (notes if json else screen()).print(str(each), markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(WRONG_ANSWER if answered[0].verdict and not answered[0].verdict.correct else 0)
+
+
+@app.command()
+def chat(
+    url: Url = None,
+    api_key: ApiKey = None,
+    model: Model = None,
+    runtime: RuntimeName = None,
+    prompt_style: Style = None,
+    launch: Launch = "eager",
+    temperature: Temperature = 0.6,
+    max_stages: MaxStages = 12,
+    max_new_tokens: MaxNewTokens = None,
+    seed: Seed = None,
+    time_limit: RequestLimit = 600.0,
+) -> None:
+    """Talk with a planner and its executors; what was said before is part of every question.
+
+    /new forgets what was said, /quit or Ctrl-D ends, Ctrl-C stops an answer. Lines from a pipe are answered in turn.
+
+    [dim]sprint-sgl chat[/dim]
+    [dim]sprint-sgl chat --url http://127.0.0.1:30000 --prompt-style sprint[/dim]
+    """
+    with one_line_errors():
+        style = prompt_style and load_style(prompt_style).name
+        _check_started_here(url, model, runtime)
+        with _endpoint(url, api_key, model, runtime, time_limit) as endpoint:
+            options = importlib.import_module("programs.solve").Options(
+                None, style, launch, temperature, max_stages, max_new_tokens, seed
+            )
+            importlib.import_module("programs.chat").Chat(options, endpoint, screen()).hold()
+
+
+def _check_started_here(url: str | None, *given: str | None) -> None:
+    if url and (value := next(filter(None, given), None)):
+        raise BadInput(f"{value!r} is for a runtime that is started here; the one at --url has its own model")
 
 
 @contextmanager
@@ -96,8 +141,8 @@ def _endpoint(
 
 @app.command("launch")
 def launch_runtime(
-    model: Annotated[str | None, typer.Option(help="a shipped model, a folder or a hub id")] = None,
-    runtime: Annotated[str | None, typer.Option(help="a name in conf/runtime, such as cpu or a100")] = None,
+    model: Model = None,
+    runtime: RuntimeName = None,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one")] = 30000,
     api_key: Annotated[str | None, typer.Option(envvar="SPRINT_API_KEY", help="key that requests must carry")] = None,
@@ -129,7 +174,7 @@ def serve(
         str | None, typer.Option(help="a running SGLang server or gateway; by default one is started")
     ] = None,
     api_key: ApiKey = None,
-    runtime: Annotated[str | None, typer.Option(help="a name in conf/runtime, such as cpu or a100")] = None,
+    runtime: RuntimeName = None,
     host: Annotated[str, typer.Option(help="address to listen on; others than this machine's need keys")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
     key_file: Annotated[Path | None, typer.Option(help="keys of clients, one a line, beside SPRINT_SERVE_KEYS")] = None,

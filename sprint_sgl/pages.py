@@ -20,8 +20,8 @@ STYLE = Path(__file__).with_name("pages.css").read_text()
 INK = "#333333"
 
 
-def render(template: Path, path: Path, **values: Any) -> None:
-    """Writes the page; all values are escaped but those that the template calls safe."""
+def page(template: Path, **values: Any) -> str:
+    """The page's text; all values are escaped but those that the template calls safe."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     pages = Environment(
@@ -32,8 +32,13 @@ def render(template: Path, path: Path, **values: Any) -> None:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    return pages.get_template(template.name).render(style=STYLE, **values)
+
+
+def render(template: Path, path: Path, **values: Any) -> None:
+    """Writes the page to a file."""
     with whole_file(path) as file:
-        file.write(pages.get_template(template.name).render(style=STYLE, **values))
+        file.write(page(template, **values))
 
 
 @contextmanager

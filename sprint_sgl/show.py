@@ -160,6 +160,13 @@ def costs(rows: Sequence[tuple[str, str, Trajectory]]) -> Table:
     return table
 
 
+def cost_line(trajectory: Trajectory) -> str:
+    return (
+        f"{critical_path(trajectory):,} sequential of {trajectory.total_tokens:,} tokens, "
+        f"{trajectory.cached_share:.0%} cached prefix, {trajectory.seconds:.2f} s"
+    )
+
+
 def critical_path(trajectory: Trajectory) -> int:
     """Sequential tokens under the launch that the run had."""
     return trajectory.sequential_tokens_barrier if trajectory.launch == "barrier" else trajectory.sequential_tokens

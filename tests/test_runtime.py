@@ -391,6 +391,48 @@ def test_a_served_question_is_answered_and_one_whose_client_leaves_stops_on_the_
         wait_for(lambda: idle(endpoint), 5)
 
 
+HARNESS_TASK = """
+task: countdown_three
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {data}}}}}
+test_split: test
+output_type: generate_until
+doc_to_text: "{{{{question}}}}"
+doc_to_target: ""
+generation_kwargs: {{until: [], max_gen_toks: 512, temperature: 0.0}}
+process_results: !function graded.right
+metric_list: [{{metric: right, aggregation: mean, higher_is_better: true}}]
+"""
+HARNESS_GRADER = """
+from sprint_sgl.answers import check_countdown
+
+def right(doc, results):
+    return {"right": check_countdown(results[0], doc["numbers"], doc["target"]).correct}
+"""
+
+
+def test_lm_eval_runs_a_task_against_the_server(url: str, tmp_path: Path) -> None:
+    asked = drawn(3, 99, 8, held_out=True)
+    data = tmp_path / "problems.jsonl"
+    rows = [{"question": p.question, "numbers": p.numbers, "target": p.target} for p in asked]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "graded.py").write_text(HARNESS_GRADER)
+    (tmp_path / "task.yaml").write_text(HARNESS_TASK.format(data=data))
+    with served("--url", url, "--name", "mini") as (_, address):
+        model = f"model=mini:sprint,base_url={address}/v1/chat/completions,num_concurrent=4"
+        words = ["lm_eval", "--model", "local-chat-completions", "--model_args", model, "--tasks", "countdown_three"]
+        words += ["--include_path", str(tmp_path), "--apply_chat_template", "--output_path", str(tmp_path / "out")]
+        environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(tmp_path / "cache")}
+        done = subprocess.run(
+            [sys.executable, "-m", *words], capture_output=True, text=True, timeout=400, check=False, env=environment
+        )
+    assert done.returncode == 0, done.stderr[-2000:]
+    (found,) = (tmp_path / "out").rglob("results_*.json")
+    results = json.loads(found.read_text())
+    assert results["n-samples"]["countdown_three"]["effective"] == 8
+    assert results["results"]["countdown_three"]["right,none"] >= 0.5
+
+
 def test_a_served_runtime_that_dies_is_started_again_and_ends_with_its_server() -> None:
     with served() as (process, address):
         runtime = [p for p in server_processes(process.pid) if "sglang" in " ".join(p.cmdline())]

@@ -1,5 +1,6 @@
 """The viewer's page: what it says, that nothing in a trajectory breaks out of it, and how a browser shows it."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -132,8 +133,6 @@ def test_the_command_writes_the_page(tmp_path: Path) -> None:
 
 
 def test_released_transcripts_make_a_page(tmp_path: Path, shared_data: Path) -> None:
-    import json
-
     rows = [json.loads(line) for line in (shared_data / "sprint_trajectories_dev.jsonl").read_text().splitlines()[:20]]
     texts = [next(value for value in row.values() if isinstance(value, str) and "<Plan_1>" in value) for row in rows]
     found = Elements(page(tmp_path, *map(tags.parse, texts)))
@@ -152,3 +151,39 @@ def test_chromium_shows_the_page_and_runs_nothing_in_it(tmp_path: Path) -> None:
     assert "<title>runs</title>" in done.stdout
     assert done.stdout.count("<article") == 2
     assert "<math" in done.stdout
+
+
+PACKED = {
+    "trace": {
+        "steps": [
+            {"plan": EVIL, "prompt": "square it", "execution": "done", "parents": []},
+            {"plan": "", "prompt": "double it", "execution": "done", "parents": []},
+            {"plan": "Compare.", "prompt": "", "execution": "", "parents": [1, 2]},
+        ]
+    },
+    "trajectory": RUN.to_dict(),
+    "sigma": [1, 1, 2],
+}
+
+
+def test_a_curated_trace_is_drawn_with_what_its_steps_need(tmp_path: Path) -> None:
+    (tmp_path / "filter.jsonl").write_text(json.dumps(PACKED) + "\n")
+    (shown,) = read(tmp_path)
+    assert shown.dag is not None
+    assert [(node.number, node.stage, node.parents, node.about) for node in shown.dag.nodes] == [
+        (1, 1, (), "square it"),
+        (2, 1, (), "double it"),
+        (3, 2, (1, 2), "Compare."),
+    ]
+    assert len(shown.dag.edges) == 2
+    view([shown], tmp_path / "page.html", "trace")
+    found = Elements((tmp_path / "page.html").read_text())
+    assert "circle" in found.names
+    assert "script" not in found.names
+
+
+@pytest.mark.parametrize("change", [{"sigma": [1, 1]}, {"sigma": [0, 1, 2]}, {"sigma": ["1", 1, 2]}])
+def test_a_packed_trace_that_does_not_hold_together_is_named(tmp_path: Path, change: dict) -> None:
+    (tmp_path / "filter.jsonl").write_text(json.dumps(PACKED | change) + "\n")
+    with pytest.raises(BadInput, match=r"filter\.jsonl:1"):
+        read(tmp_path)

@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from programs.calls import Branch
 from programs.serving.faults import FAULTS, handle_faults, told_in_stream
 from programs.serving.keys import allowed
+from programs.serving.live import live_page
 from programs.serving.metrics import Metrics
 from programs.serving.middleware import CountAnswers, LimitBody
 from programs.serving.replies import DONE, Answered, Chat, Form, Text, event
@@ -51,7 +52,12 @@ class Api:
         app.add_api_route("/v1/models/{name:path}", self.model, dependencies=guarded)
         app.add_api_route("/metrics", self.measured, dependencies=guarded)
         app.add_api_route("/health", self.health)
+        app.add_api_route("/", self.page, include_in_schema=False)
         return app
+
+    async def page(self) -> Response:
+        """For a person; it asks with the key that is typed into it."""
+        return live_page()
 
     async def authorised(self, request: Request) -> None:
         if not allowed(request.headers.get("authorization"), self.keys):

@@ -9,10 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from programs.calls import prompt
+from programs.conversation import Turn, conversation
 from sprint_sgl.errors import BadInput
 
-CONVERSATION = prompt("conversation")
 MAX_STOPS = 4
 
 
@@ -102,14 +101,7 @@ class ChatAsked(Asked):
 
     @property
     def question(self) -> str:
-        """The one message of a user, or the last one with what was said before it. Raises BadInput."""
-        *before, last = self.messages
-        if last.role != "user":
-            raise BadInput(f"the last message must be a user's, got one of role {last.role!r}")
-        if not before:
-            return last.text
-        said = "\n\n".join(f"{message.role}: {message.text}" for message in before)
-        return CONVERSATION.substitute(conversation=said, question=last.text)
+        return conversation([Turn(message.role, message.text) for message in self.messages])
 
 
 class CompletionAsked(Asked):

@@ -14,20 +14,25 @@ from sprint_sgl.errors import BadInput
 from sprint_sgl.pages import render
 from sprint_sgl.show import critical_path
 from sprint_sgl.trajectory import Stage, Trajectory
+from sprint_sgl.viewer.dag import Dag
 from sprint_sgl.viewer.timeline import Bar, by_clock, by_tokens
 from sprint_sgl.viewer.writing import marked_up, with_tags_apart
 
 HERE = Path(__file__).parent
+STYLE = (HERE / "page.css").read_text()
 RECORDS = "records.jsonl"
+PACKED = "filter.jsonl"
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A run and what is known of it: the method's name, and whether its answer is right, where that is known."""
+    """A run and what is known of it: the method's name, and whether its answer is right, where that is known; of a
+    curated trace also its steps."""
 
     trajectory: Trajectory
     method: str = ""
     correct: bool | None = None
+    dag: Dag | None = None
 
     @property
     def heading(self) -> str:
@@ -107,30 +112,35 @@ class WrittenStage:
 
 def view(shown: Sequence[Shown], path: Path, title: str, left_out: int = 0) -> None:
     """Writes the page. The same trajectories give the same bytes."""
-    own_style = (HERE / "page.css").read_text()
-    render(HERE / "page.html.j2", path, views=shown, title=title, own_style=own_style, left_out=left_out)
+    render(HERE / "page.html.j2", path, views=shown, title=title, own_style=STYLE, left_out=left_out)
 
 
 def read(source: Path) -> list[Shown]:
-    """A trajectory's JSON, a transcript as text, or a benchmark's folder or records. Raises BadInput."""
-    path = source / RECORDS if source.is_dir() else source
+    """A trajectory's JSON, a transcript as text, a benchmark's folder or records, or a curation's folder or packed
+    traces. Raises BadInput."""
+    path = next((source / name for name in (RECORDS, PACKED) if (source / name).is_file()), source)
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path} cannot be read: {error}") from error
     if path.suffix == ".jsonl":
-        return [_record(line, f"{path}:{number}") for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+        return [_row(line, f"{path}:{number}") for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     if path.suffix == ".json":
         return [Shown(_trajectory(text, str(path)))]
     return [Shown(tags.parse(text))]
 
 
-def _record(line: str, place: str) -> Shown:
+def _row(line: str, place: str) -> Shown:
     try:
         row = json.loads(line)
-        return Shown(Trajectory.from_dict(row["trajectory"]), row["method"], row["correct"])
+        trajectory = Trajectory.from_dict(row["trajectory"])
+        if "trace" in row:
+            return Shown(trajectory, dag=Dag.of(row["trace"]["steps"], row["sigma"]))
+        return Shown(trajectory, row["method"], row["correct"])
     except (ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{place} is no record of sprint-sgl bench: {str(error).partition(chr(10))[0]}") from error
+        raise BadInput(
+            f"{place} is no record of sprint-sgl bench and no packed trace: {str(error).partition(chr(10))[0]}"
+        ) from error
 
 
 def _trajectory(text: str, place: str) -> Trajectory:

@@ -1,0 +1,23 @@
+# sprint-sgl on SGLang's own image, whose CUDA libraries, torch and kernels it uses as they are.
+#
+#   docker build -t sprint-sgl .
+#   docker run --gpus all --ipc=host -p 8000:8000 -e SPRINT_SERVE_KEYS=KEY -v $PWD/work:/work sprint-sgl \
+#       --model /work/sprint-7b --runtime a100
+FROM lmsysorg/sglang:v0.5.23
+
+WORKDIR /opt/sprint-sgl
+COPY pyproject.toml README.md LICENSE ./
+COPY sprint_sgl sprint_sgl
+COPY programs programs
+COPY curation curation
+COPY training training
+COPY conf conf
+COPY models models
+# Editable, because conf/ and models/ lie beside the packages. sglang and torch are there in the versions that we pin.
+RUN python3 -m pip install --no-cache-dir --editable ".[serve]"
+
+EXPOSE 8000
+HEALTHCHECK --start-period=10m --interval=30s --timeout=10s \
+    CMD ["python3", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health', timeout=8)"]
+# No key, no server: an address that others reach needs SPRINT_SERVE_KEYS.
+ENTRYPOINT ["sprint-sgl", "serve", "--host", "0.0.0.0"]

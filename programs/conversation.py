@@ -1,0 +1,27 @@
+"""Conversations as one question: every program answers a question, and what was said before it is part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from programs.calls import prompt
+from sprint_sgl.errors import BadInput
+
+_TEXT = prompt("conversation")
+
+
+class Turn(NamedTuple):
+    role: str
+    text: str
+
+
+def conversation(turns: Sequence[Turn]) -> str:
+    """The one message of a user, or the last one with what was said before it. Raises BadInput."""
+    *before, last = turns
+    if last.role != "user":
+        raise BadInput(f"the last message must be a user's, got one of role {last.role!r}")
+    if not before:
+        return last.text
+    said = "\n\n".join(f"{turn.role}: {turn.text}" for turn in before)
+    return _TEXT.substitute(conversation=said, question=last.text)

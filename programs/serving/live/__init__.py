@@ -1,0 +1,27 @@
+"""The page at `/`: type a question, watch its branches. One document that loads nothing but this server's answers."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+
+from starlette.responses import HTMLResponse
+
+from sprint_sgl.pages import page
+from sprint_sgl.viewer.page import STYLE as STAGE_STYLE
+
+HERE = Path(__file__).parent
+
+
+def live_page() -> HTMLResponse:
+    """The page, with a policy that lets no other script run and no other server be asked."""
+    script = (HERE / "page.js").read_text()
+    own_style = (HERE / "page.css").read_text()
+    text = page(HERE / "page.html.j2", script=script, stage_style=STAGE_STYLE, own_style=own_style)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    return HTMLResponse(text, headers={"Content-Security-Policy": policy})

@@ -1,0 +1,191 @@
+"use strict";
+// Asks the server that this page came from, and shows every branch as it is written. All text is set as text.
+
+const at = (id) => document.getElementById(id);
+const TAGS = /<\/?(?:Plan_\d+|Final_answer|think|Execution_\d+|execution_[\d.]+)>\n?/g;
+const PROMPT = /<prompt_(\d+)\.(\d+)>([^]*?)(?:<\/prompt_\1\.\2>\n?|$)/g;
+const HALF_TAG = /<[^<>\n]*$/;
+const NEUTRALISED = /<\\(\\*\/?(?:Question|think|Final|Plan|prompt|Execution))/gi; // a tag that was only talked about
+const ANSWER = "<Final_answer>";
+
+const readable = (text) => text.replace(TAGS, "").replace(HALF_TAG, "").replace(NEUTRALISED, "<$1").trim();
+
+let stages = new Map(); // number -> {plan, executions: Map(prompt -> text), nodes}
+let changed = new Set();
+let asking = null; // the AbortController of the question under way
+
+function headers() {
+  const key = at("key").value;
+  return { "Content-Type": "application/json", ...(key ? { Authorization: `Bearer ${key}` } : {}) };
+}
+
+async function failure(response) {
+  at("keyfield").hidden = response.status !== 401 && !at("key").value;
+  try {
+    return new Error((await response.json()).error.message);
+  } catch {
+    return new Error(`the server answers ${response.status}`);
+  }
+}
+
+function element(name, className, parent) {
+  const made = document.createElement(name);
+  made.className = className;
+  parent.append(made);
+  return made;
+}
+
+function stageOf(number) {
+  if (!stages.has(number)) {
+    closeCards();
+    const section = element("section", "stage", at("sections"));
+    const heading = element("h3", "", section);
+    heading.textContent = `Stage ${number}`;
+    heading.id = `stage${number}`;
+    section.setAttribute("aria-labelledby", heading.id);
+    const plan = element("div", "plan", section);
+    stages.set(number, { plan: "", executions: new Map(), section, planNode: plan, grid: element("div", "executions", section), cards: new Map() });
+  }
+  return stages.get(number);
+}
+
+function closeCards() {
+  for (const card of document.querySelectorAll(".execution.open")) card.classList.remove("open");
+}
+
+function cardOf(stage, number, prompt) {
+  if (!stage.cards.has(prompt)) {
+    const card = element("div", "execution open", stage.grid);
+    const heading = element("h4", "", card);
+    const text = element("div", "text", card);
+    text.tabIndex = 0;
+    text.setAttribute("role", "region");
+    text.setAttribute("aria-label", `Execution ${number}.${prompt}`);
+    stage.cards.set(prompt, { card, heading, text });
+  }
+  return stage.cards.get(prompt);
+}
+
+function show() {
+  for (const number of changed) {
+    const stage = stageOf(number);
+    const plan = stage.plan.split(ANSWER)[0];
+    for (const [, , prompt, text] of plan.matchAll(PROMPT)) {
+      cardOf(stage, number, Number(prompt)).heading.textContent = `${number}.${prompt} ${readable(text)}`;
+    }
+    stage.planNode.textContent = readable(plan.replace(PROMPT, ""));
+    stage.planNode.hidden = !stage.planNode.textContent;
+    stage.section.hidden = stage.planNode.hidden && !stage.cards.size;
+    for (const [prompt, text] of stage.executions) {
+      const card = cardOf(stage, number, prompt);
+      card.text.textContent = readable(text);
+    }
+  }
+  changed.clear();
+}
+
+function branch({ role, stage, prompt, text }) {
+  const current = stageOf(stage);
+  if (role === "planner") current.plan += text;
+  else current.executions.set(prompt, (current.executions.get(prompt) ?? "") + text);
+  if (!changed.size) requestAnimationFrame(show);
+  changed.add(stage);
+}
+
+function figures(sprint) {
+  const facts = {
+    "sequential tokens": sprint.sequential_tokens.toLocaleString(),
+    "total tokens": sprint.total_tokens.toLocaleString(),
+    stages: sprint.stages,
+    "widest stage": sprint.width,
+    seconds: sprint.seconds.toFixed(2),
+    "cached prefix": `${Math.round(100 * sprint.cached_share)}%`,
+  };
+  for (const [name, value] of Object.entries(facts)) {
+    const item = element("li", "", at("facts"));
+    element("b", "", item).textContent = value;
+    element("span", "", item).textContent = name;
+  }
+}
+
+function take(chunk) {
+  if (chunk.error) throw new Error(chunk.error.message);
+  const content = chunk.choices?.[0]?.delta?.content;
+  if (content) at("answer").textContent += content;
+  if (chunk.sprint?.role) branch(chunk.sprint);
+  else if (chunk.sprint) figures(chunk.sprint);
+}
+
+async function read(body) {
+  const decoder = new TextDecoder();
+  const reader = body.getReader();
+  for (let rest = "", part = await reader.read(); !part.done; part = await reader.read()) {
+    const lines = (rest + decoder.decode(part.value, { stream: true })).split("\n");
+    rest = lines.pop();
+    for (const line of lines) {
+      if (line.startsWith("data: ") && line !== "data: [DONE]") take(JSON.parse(line.slice(6)));
+    }
+  }
+}
+
+function clear() {
+  stages = new Map();
+  changed.clear();
+  for (const id of ["sections", "facts", "answer"]) at(id).replaceChildren();
+  at("error").hidden = true;
+  at("run").hidden = false;
+}
+
+function complain(error) {
+  at("error").textContent = error.message;
+  at("error").hidden = false;
+}
+
+async function ask() {
+  clear();
+  asking = new AbortController();
+  at("ask").disabled = true;
+  at("stop").disabled = false;
+  at("status").textContent = "Under way";
+  const sprint = at("stages").value ? { max_stages: Number(at("stages").value) } : {};
+  const asked = { model: at("model").value || null, messages: [{ role: "user", content: at("question").value }], stream: true, sprint };
+  if (at("temperature").value) asked.temperature = Number(at("temperature").value);
+  try {
+    const response = await fetch("v1/chat/completions", { method: "POST", headers: headers(), body: JSON.stringify(asked), signal: asking.signal });
+    if (!response.ok) throw await failure(response);
+    await read(response.body);
+    at("status").textContent = "Done";
+  } catch (error) {
+    const stopped = error.name === "AbortError";
+    at("status").textContent = stopped ? "Stopped" : "";
+    if (!stopped) complain(error);
+  } finally {
+    show();
+    closeCards();
+    asking = null;
+    at("ask").disabled = false;
+    at("stop").disabled = true;
+  }
+}
+
+async function models() {
+  try {
+    const response = await fetch("v1/models", { headers: headers() });
+    if (!response.ok) throw await failure(response);
+    at("model").replaceChildren(...(await response.json()).data.map(({ id }) => new Option(id)));
+    at("error").hidden = true;
+  } catch (error) {
+    complain(error);
+  }
+}
+
+at("form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (!asking) ask();
+});
+at("question").addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) at("form").requestSubmit();
+});
+at("stop").addEventListener("click", () => asking?.abort());
+at("key").addEventListener("change", models);
+models();

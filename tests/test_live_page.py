@@ -1,0 +1,93 @@
+"""The page at `/` in a real browser: branches side by side as they are written, keys, stopping, a phone's width."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+from test_serving import PLAYED, QUESTION, Scripted, serving
+from waiting import wait_for
+
+from sprint_sgl.trajectory import Execution
+
+pytestmark = pytest.mark.skipif(not shutil.which("chromium"), reason="no Chromium here")
+EVIL = "<script>document.title='broken'</script><img src=x onerror=\"document.title='broken'\">"
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        yield browser.new_page()
+        browser.close()
+
+
+def ask(page: Page, url: str, question: str = QUESTION) -> None:
+    page.goto(url)
+    expect(page.locator("#model option")).to_have_count(3)
+    page.fill("#question", question)
+    page.press("#question", "Control+Enter")
+
+
+def test_a_question_is_answered_branch_by_branch(page: Page) -> None:
+    errors: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    with serving(Scripted(pause=0.05)) as url:
+        ask(page, url)
+        expect(page.locator("#status")).to_have_text("Done")
+        assert page.locator("#sections .stage:visible h3").all_text_contents() == ["Stage 1", "Stage 2"]
+        assert page.locator("#sections h4").all_text_contents() == ["1.1 Add 2 and 3", "1.2 Name 4", "2.1 Add 5 and 4"]
+        shown = page.locator(".execution .text").all_text_contents()
+        assert shown == [e.text for stage in PLAYED.stages for e in stage.executions]
+        assert page.locator(".plan").first.text_content() == "Split it.\nThen add."
+        assert page.locator("#answer").text_content() == PLAYED.final_answer
+        assert "sequential tokens" in (page.locator("#facts").text_content() or "")
+        assert page.locator(".execution.open").count() == 0
+    assert errors == []
+
+
+def test_what_a_model_writes_is_text(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = replace(PLAYED.stages[0], executions=(Execution(EVIL), Execution(EVIL)))
+    monkeypatch.setattr("test_serving.PLAYED", replace(PLAYED, stages=(stage,), final_answer=EVIL))
+    with serving(Scripted()) as url:
+        ask(page, url)
+        expect(page.locator("#status")).to_have_text("Done")
+        assert page.locator("#answer").text_content() == EVIL
+        assert page.locator("#run script, #run img").count() == 0
+        assert page.title() == "sprint-sgl"
+
+
+def test_a_key_is_asked_for_where_the_server_wants_one(page: Page) -> None:
+    with serving(Scripted(), keys=("secret",)) as url:
+        page.goto(url)
+        expect(page.locator("#error")).to_contain_text("API key is missing or wrong")
+        page.fill("#key", "secret")
+        page.press("#key", "Tab")
+        expect(page.locator("#model option")).to_have_count(3)
+        expect(page.locator("#error")).to_be_hidden()
+
+
+def test_stop_ends_the_run_on_the_runtime(page: Page) -> None:
+    backend = Scripted(pause=60)
+    with serving(backend) as url:
+        ask(page, url)
+        wait_for(lambda: backend.sessions, 10)
+        page.click("#stop")
+        expect(page.locator("#status")).to_have_text("Stopped")
+        assert backend.sessions[0].closed.wait(5)
+        expect(page.locator("#ask")).to_be_enabled()
+
+
+def test_a_runtime_that_is_gone_is_said(page: Page) -> None:
+    with serving(Scripted(down=True)) as url:
+        ask(page, url)
+        expect(page.locator("[role=alert]")).to_contain_text("the runtime is being started")
+
+
+def test_a_phone_needs_no_scrolling_sideways(page: Page) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    with serving(Scripted()) as url:
+        ask(page, url)
+        expect(page.locator("#status")).to_have_text("Done")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
