@@ -102,7 +102,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
             self._client.close()
 
     def get_server_info(self) -> Meta:
-        return dict(self._request("GET", "/server_info").json())
+        return dict(self._request("GET", "/get_server_info").json())  # gateways know no other path
 
     def load_weights(self, model_path: str) -> None:
         """Swaps in another model of the same architecture and tokenizer; the server keeps running.

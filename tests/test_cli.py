@@ -68,7 +68,7 @@ def test_bad_input_is_one_line_and_a_failing_exit_status(
 
 
 @pytest.mark.parametrize(
-    "command", ["solve", "launch", "serve", "bench", "report", "view", "train", "curate", "experiment"]
+    "command", ["solve", "chat", "launch", "serve", "bench", "report", "view", "train", "curate", "experiment"]
 )
 def test_every_commands_help_shows_an_example(run_command: Callable[..., Done], command: str) -> None:
     done = run_command(command, "--help")

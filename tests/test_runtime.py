@@ -279,6 +279,13 @@ def test_solve_prints_the_trajectory_as_json(url: str) -> None:
     assert Trajectory.from_json(done.stdout).question == QUESTION
 
 
+def test_a_conversation_in_a_pipe_is_answered_line_by_line(url: str) -> None:
+    done = run_command("chat", "--url", url, "--prompt-style", "mini", input=f"{QUESTION}\n/new\n{QUESTION}\n")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("[answer]") == done.stdout.count("sequential of") == 2
+    assert "forgotten" in done.stderr
+
+
 def test_a_running_server_answers_with_the_prompt_style_that_is_asked_for(url: str) -> None:
     done = run_command(
         "solve", "--url", url, "--prompt-style", "sprint", "--max-new-tokens", "40", "--max-stages", "2", "What is 2+2?"

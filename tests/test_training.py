@@ -16,6 +16,7 @@ import psutil
 import pytest
 from hydra import compose as compose_config
 from hydra import initialize_config_dir
+from safetensors.torch import load_file
 
 from curation.countdown_rows import Config as RowsConfig
 from curation.countdown_rows import Problems, make
@@ -420,6 +421,20 @@ def test_a_run_killed_twice_goes_on_as_if_it_had_not_been(rows: Path, base: Path
     assert train(config) == 0
     assert losses(killed) == pytest.approx(losses(whole), rel=1e-4)
     assert sorted(losses(killed)) == list(range(1, 13))
+
+
+def test_runs_can_be_averaged_and_others_cannot(base: Path, tmp_path: Path) -> None:
+    other, larger = tmp_path / "other", tmp_path / "larger"
+    vocabulary = json.loads((base / "config.json").read_text())["vocab_size"]
+    for folder, shape, seed in ((other, TINY, 2), (larger, replace(TINY, layers=TINY.layers + 1), 1)):
+        init_weights(folder, vocabulary, shape, seed)
+    export(base, tmp_path / "mean", [other])
+    first, second, both = (load_file(path / "model.safetensors") for path in (base, other, tmp_path / "mean"))
+    name = "model.layers.0.mlp.up_proj.weight"
+    expected = (first[name].float() + second[name].float()) / 2
+    assert (both[name].float() - expected).abs().max() < 2**-8 * expected.abs().max()
+    with pytest.raises(BadInput, match="larger has other weights"):
+        export(base, tmp_path / "mean", [larger])
 
 
 @pytest.mark.training
