@@ -6,13 +6,13 @@ import json
 import random
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_endpoint import Answer, FakeEndpoint, by_hook
+from waiting import wait_for
 
 from curation.load import Columns, Source, thoughts
 from curation.stages import read_jsonl
@@ -153,9 +153,7 @@ def test_killed_again_and_again_it_pays_each_answer_once(source: Path, tmp_path:
     under_way = 4
     options = [f"teacher.concurrency={under_way}"]
     endpoint.seconds = 0.1
-    start = time.monotonic()
     curate(source, whole, *options, endpoint=endpoint)
-    took = time.monotonic() - start
     calls = len(endpoint.log)
     endpoint.log.clear()
     kills = 0
@@ -163,11 +161,12 @@ def test_killed_again_and_again_it_pays_each_answer_once(source: Path, tmp_path:
         process = subprocess.Popen(
             command(source, killed, *options, endpoint=endpoint), cwd=ROOT, stderr=subprocess.DEVNULL
         )
-        time.sleep(took * random.Random(seed).uniform(0.2, 1))
+        seen = len(endpoint.log) + random.Random(seed).randint(1, calls // 8)
+        wait_for(lambda process=process, seen=seen: len(endpoint.log) >= seen or process.poll() is not None, 120)
         kills += process.poll() is None
         process.kill()
         process.wait()
-    assert kills
+    assert kills == 6
     curate(source, killed, *options, endpoint=endpoint)
     assert contents(killed) == contents(whole)
     assert fates(killed) == fates(whole)
