@@ -18,6 +18,8 @@ class Turn(NamedTuple):
 
 def conversation(turns: Sequence[Turn]) -> str:
     """The one message of a user, or the last one with what was said before it. Raises BadInput."""
+    if not turns:
+        raise BadInput("there is no message to answer")
     *before, last = turns
     if last.role != "user":
         raise BadInput(f"the last message must be a user's, got one of role {last.role!r}")

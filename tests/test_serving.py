@@ -178,6 +178,43 @@ def test_plain_completions_and_the_list_of_models(client: openai.OpenAI) -> None
     assert pieces[-1].choices[0].finish_reason == "stop"
 
 
+def test_responses_have_the_reasoning_as_an_item_of_its_own(client: openai.OpenAI) -> None:
+    reply = client.responses.create(model="mini:sprint", input=QUESTION)
+    thought, message = reply.output
+    assert (thought.type, thought.content[0].text) == ("reasoning", reasoning(PLAYED))
+    assert (message.type, reply.output_text, reply.status) == ("message", PLAYED.final_answer, "completed")
+    assert reply.usage.output_tokens == reply.sprint["total_tokens"]
+    assert reply.usage.output_tokens_details.reasoning_tokens < reply.usage.output_tokens
+    earlier = [*(item.to_dict() for item in reply.output), {"role": "user", "content": "And doubled?"}]
+    options = {"instructions": "Be brief.", "extra_body": {"sprint": {"trajectory": True}}}
+    again = client.responses.create(model="mini:sprint", input=earlier, **options)
+    asked = again.sprint["trajectory"]["question"]
+    assert asked.index("Be brief.") < asked.index(PLAYED.final_answer) < asked.index("And doubled?")
+    with pytest.raises(openai.BadRequestError, match="previous_response_id"):
+        client.responses.create(model="mini:sprint", input="And?", previous_response_id=reply.id)
+    with pytest.raises(openai.BadRequestError, match="no message"):
+        client.responses.create(model="mini:sprint", input=[thought.to_dict()])
+
+
+def test_a_stream_of_responses_is_what_openais_client_puts_together(client: openai.OpenAI) -> None:
+    with client.responses.stream(model="mini:sprint", input=QUESTION) as stream:
+        events = list(stream)
+        whole = stream.get_final_response()
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    assert (events[0].type, events[-1].type) == ("response.created", "response.completed")
+    deltas = {
+        name: "".join(event.delta for event in events if event.type == f"response.{name}.delta")
+        for name in ("reasoning_text", "output_text")
+    }
+    assert deltas["reasoning_text"].split() == reasoning(PLAYED).split()
+    assert deltas["output_text"] == PLAYED.final_answer == whole.output_text
+    assert [event.text for event in events if event.type == "response.output_text.done"] == [PLAYED.final_answer]
+    items = [(event.type.split(".")[-1], event.item.type) for event in events if ".output_item." in event.type]
+    assert items == [("added", "reasoning"), ("done", "reasoning"), ("added", "message"), ("done", "message")]
+    branches = {(event.sprint["stage"], event.sprint["prompt"]) for event in events if event.type == "sprint.branch"}
+    assert {(1, 1), (1, 2), (2, 1)} < branches
+
+
 def test_stop_strings_cut_the_answer_not_the_reasoning(client: openai.OpenAI) -> None:
     reply = ask(client, stop=[". Done"])
     assert reply.choices[0].message.content == "The sum is \\boxed{9}"

@@ -19,10 +19,11 @@ from programs.serving.keys import allowed
 from programs.serving.live import live_page
 from programs.serving.metrics import Metrics
 from programs.serving.middleware import CountAnswers, LimitBody
-from programs.serving.replies import DONE, Answered, Chat, Form, Text, event
+from programs.serving.replies import Answered, Chat, Form, Text
+from programs.serving.responses import Responses
 from programs.serving.service import Job, Service
 from programs.serving.stream import Piece, Sorter
-from programs.serving.wire import Asked, ChatAsked, CompletionAsked
+from programs.serving.wire import Asked, ChatAsked, CompletionAsked, ResponseAsked
 
 HEALTH_LIMIT = 5.0  # seconds
 CLIENT_GONE = 499  # nobody reads it; metrics do
@@ -48,6 +49,7 @@ class Api:
         guarded = [Depends(self.authorised)]
         app.add_api_route("/v1/chat/completions", self.chat, methods=["POST"], dependencies=guarded)
         app.add_api_route("/v1/completions", self.complete, methods=["POST"], dependencies=guarded)
+        app.add_api_route("/v1/responses", self.respond, methods=["POST"], dependencies=guarded)
         app.add_api_route("/v1/models", self.models, dependencies=guarded)
         app.add_api_route("/v1/models/{name:path}", self.model, dependencies=guarded)
         app.add_api_route("/metrics", self.measured, dependencies=guarded)
@@ -68,6 +70,9 @@ class Api:
 
     async def complete(self, request: Request, asked: CompletionAsked) -> Response:
         return await self._answer(request, asked, Text(**self._wanted(asked)))
+
+    async def respond(self, request: Request, asked: ResponseAsked) -> Response:
+        return await self._answer(request, asked, Responses(**self._wanted(asked)))
 
     async def models(self) -> dict[str, Any]:
         return {"object": "list", "data": [described(name) for name in self.service.offered]}
@@ -93,7 +98,7 @@ class Api:
             "whole_trajectory": asked.sprint.trajectory,
         }
 
-    async def _answer(self, request: Request, asked: ChatAsked | CompletionAsked, form: Form) -> Response:
+    async def _answer(self, request: Request, asked: Asked, form: Form) -> Response:
         job = self.service.job(asked, self.time_limit)
         began = time.monotonic()
         if asked.stream:
@@ -112,19 +117,19 @@ class Api:
         self, stream: Stream, early: Piece | None, pieces: AsyncIterator[Piece], form: Form, began: float
     ) -> AsyncIterator[str]:
         for chunk in [*form.opening(), *(form.chunks(early) if early else [])]:
-            yield event(chunk)
+            yield form.framed(chunk)
         try:
             async for piece in pieces:
                 for chunk in form.chunks(piece):
-                    yield event(chunk)
+                    yield form.framed(chunk)
         except FAULTS as error:
             self.metrics.broken()
             yield told_in_stream(error)
             return
         self.metrics.finished(stream.job.model, stream.answered.trajectory, time.monotonic() - began)
         for chunk in form.closing(stream.answered):
-            yield event(chunk)
-        yield DONE
+            yield form.framed(chunk)
+        yield form.end
 
 
 def described(name: str) -> dict[str, Any]:

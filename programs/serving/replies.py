@@ -94,9 +94,13 @@ class Envelope:
     whole_trajectory: bool = False
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
+    end: str = DONE
 
     def head(self, kind: str) -> dict[str, Any]:
         return {"id": self.id, "created": self.created, "model": self.model, "object": kind}
+
+    def framed(self, chunk: BaseModel) -> str:
+        return event(chunk)
 
     def figures(self, answered: Answered) -> dict[str, Any]:
         return Figures.of(answered.trajectory, self.whole_trajectory).model_dump(exclude_none=True)
@@ -104,6 +108,13 @@ class Envelope:
 
 class Form(Protocol):
     """An answer in one of OpenAI's shapes, whole or as the chunks of a stream."""
+
+    @property
+    def end(self) -> str:
+        """What is sent behind the last chunk."""
+
+    def framed(self, chunk: BaseModel) -> str:
+        """The chunk as a server-sent event."""
 
     def whole(self, answered: Answered) -> BaseModel: ...
 

@@ -15,7 +15,7 @@ from programs.serving.backends import Backend
 from programs.serving.gate import Gate
 from programs.serving.replies import Answered
 from programs.serving.stream import shortened
-from programs.serving.wire import ChatAsked, CompletionAsked
+from programs.serving.wire import Asked
 from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import BadInput
 from sprint_sgl.question import checked_question
@@ -91,7 +91,7 @@ class Service:
             raise NoSuchModel(f"unknown model {model!r}; known: {', '.join(self.offered)}")
         return self.offered[model]
 
-    def job(self, asked: ChatAsked | CompletionAsked, time_limit: float) -> Job:
+    def job(self, asked: Asked, time_limit: float) -> Job:
         """What a client asks for, within the server's time limit. Raises BadInput for what cannot be honoured."""
         model = asked.model or self.default
         method, backend = self.offer(model)

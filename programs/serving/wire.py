@@ -38,7 +38,7 @@ class StreamOptions(BaseModel):
 
 
 class Asked(BaseModel):
-    """What chat and plain completions have in common. Token limits are for each call of a program."""
+    """What all kinds of requests have in common. Token limits are for each call of a program."""
 
     model: str | None = None
     temperature: Annotated[float | None, Field(ge=0, le=2)] = None
@@ -63,6 +63,10 @@ class Asked(BaseModel):
         return {} if value is None else value
 
     @property
+    def question(self) -> str:
+        raise NotImplementedError
+
+    @property
     def limit(self) -> int | None:
         return self.max_tokens
 
@@ -76,7 +80,7 @@ class Asked(BaseModel):
 
 
 class TextPart(BaseModel):
-    type: Literal["text", "input_text"]
+    type: Literal["text", "input_text", "output_text"]
     text: str
 
 
@@ -112,3 +116,36 @@ class CompletionAsked(Asked):
     @property
     def question(self) -> str:
         return self.prompt if isinstance(self.prompt, str) else self.prompt[0]
+
+
+class PastReasoning(BaseModel):
+    """An earlier response's thought, which a client hands back with its output; no program reads it."""
+
+    type: Literal["reasoning"]
+
+
+class TextFormat(BaseModel):
+    format: dict[Literal["type"], Literal["text"]] | None = None
+
+
+class ResponseAsked(Asked):
+    """Nothing is stored here, so that a conversation comes whole in `input`."""
+
+    input: str | Annotated[list[Message | PastReasoning], Field(min_length=1)]
+    instructions: str | None = None
+    max_output_tokens: Annotated[int | None, Field(ge=1)] = None
+    text: TextFormat | None = None
+    previous_response_id: None = None
+    conversation: None = None
+    background: Literal[False, None] = None
+
+    @property
+    def limit(self) -> int | None:
+        return self.max_output_tokens
+
+    @property
+    def question(self) -> str:
+        turns = [Turn("system", self.instructions)] if self.instructions else []
+        if isinstance(self.input, str):
+            return conversation([*turns, Turn("user", self.input)])
+        return conversation([*turns, *(Turn(m.role, m.text) for m in self.input if isinstance(m, Message))])
