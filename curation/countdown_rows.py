@@ -40,7 +40,6 @@ class Config:
 
     row_format   transcript, per_call or mixed (see curation/reformat.py)
     wholes       share of the trajectories whose transcript is kept in mixed
-    one_round    share kept of the trajectories whose first round of tries meets the target
     begun        share of the transcripts whose first stage is context only: its executors have rows of their own
     executors    executor rows kept of each trajectory, longer ones less often
     plans        planner rows kept of each trajectory in per_call
@@ -58,7 +57,6 @@ class Config:
     prompt_style: str = "mini"
     row_format: RowFormat = RowFormat.mixed
     wholes: float = 1.0
-    one_round: float = 1.0
     begun: float = 0.0
     executors: int = 2
     plans: int | None = None
@@ -85,8 +83,7 @@ def training_problems(config: Problems) -> Iterator[Problem]:
 def rows_of(trace: Trace, config: Config, style: PromptStyle, rng: random.Random) -> tuple[list[Row], list[Row]] | None:
     """The SPRINT rows and the RFT rows of a trace, None where it is not parallel enough."""
     packed = pack(trace)
-    one_round = len(packed.trajectory.stages) == 2  # the second works out the chain
-    if packed.ratio < config.min_ratio or (one_round and rng.random() >= config.one_round):
+    if packed.ratio < config.min_ratio:
         return None
 
     prized = meets_target if config.hits else None

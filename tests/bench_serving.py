@@ -31,14 +31,13 @@ from sprint_sgl.runtime import connect, running
 
 
 def first_without(question: str) -> float:
+    arrivals: list[float] = []
     begun = time.monotonic()
-    run = sprint_program.run(question, stream=True, temperature=0)
-    pieces = run.text_iter()
-    while not next(pieces).strip():
-        pass
-    seconds = time.monotonic() - begun
+    run = sprint_program.run(
+        question, stream=True, temperature=0, watch=lambda branch, text: arrivals.append(time.monotonic())
+    )
     _ = run.trajectory
-    return seconds
+    return arrivals[0] - begun
 
 
 def first_through(client: openai.OpenAI, question: str) -> float:
