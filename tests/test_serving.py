@@ -312,6 +312,21 @@ def test_a_client_that_goes_away_ends_its_run(stream: bool) -> None:
         wait_for(lambda: "sprint_running 0.0" in httpx.get(f"{url}/metrics").text, 10)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_run_goes_on_without_its_client_where_it_is_told_to(stream: bool) -> None:
+    backend = Scripted(pause=0.3)
+    with serving(backend) as url:
+        body = {"model": "mini:sprint", "messages": [{"role": "user", "content": QUESTION}], "stream": stream}
+        body["sprint"] = {"stop_on_disconnect": False}
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{url}/v1/chat/completions", json=body, timeout=0.1)
+        wait_for(lambda: backend.sessions, 10)
+        wait_for(lambda: "sprint_running 0.0" in httpx.get(f"{url}/metrics").text, 10)
+        ask(client_of(url))
+    left, whole = backend.sessions
+    assert len(left.requests) == len(whole.requests) > 4
+
+
 def test_a_run_past_its_deadline_is_ended() -> None:
     backend = Scripted(pause=30.0)
     with serving(backend, time_limit=20.0) as url:

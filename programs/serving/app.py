@@ -104,11 +104,11 @@ class Api:
         if asked.stream:
             stream = Stream(self.service, job)
             pieces = stream.pieces()
-            early = await unless_gone(request, first(pieces))  # what fails before it has a status of its own
+            early = await unless_gone(request, first(pieces), stop=True)  # what fails before it has a status of its own
             self.metrics.first_piece(job.model, time.monotonic() - began)
             events = self._events(stream, early, pieces, form, began)
             return StreamingResponse(events, media_type="text/event-stream", headers=NO_BUFFER)
-        answered = await unless_gone(request, self.service.start(job))
+        answered = await unless_gone(request, self.service.start(job), stop=job.stop_on_disconnect)
         self.metrics.finished(job.model, answered.trajectory, time.monotonic() - began)
         body = form.whole(answered).model_dump_json(exclude_unset=True)
         return Response(body, media_type="application/json")
@@ -155,14 +155,15 @@ class Stream:
             self._queue.put_nowait(piece)
 
     async def pieces(self) -> AsyncIterator[Piece]:
-        """Raises what stopped the run; left before its end, it ends the run."""
+        """Raises what stopped the run; left before its end, it ends the run, unless that is to go on."""
         try:
             while (piece := await self._queue.get()) is not None:
                 yield piece
             for piece in self._sorter.finish(self.answered.content):
                 yield piece
         finally:
-            self._task.cancel()
+            if self.job.stop_on_disconnect:
+                self._task.cancel()
 
 
 def first(pieces: AsyncIterator[Piece]) -> asyncio.Task[Piece | None]:
@@ -174,8 +175,8 @@ def first(pieces: AsyncIterator[Piece]) -> asyncio.Task[Piece | None]:
     return asyncio.create_task(one())
 
 
-async def unless_gone(request: Request, task: asyncio.Task[T]) -> T:
-    """The task's result, unless the client goes away first, which ends the task."""
+async def unless_gone(request: Request, task: asyncio.Task[T], stop: bool) -> T:
+    """The task's result, unless the client goes away first, which ends the task if it is to stop."""
 
     async def gone() -> None:
         while (await request.receive())["type"] != "http.disconnect":
@@ -189,4 +190,5 @@ async def unless_gone(request: Request, task: asyncio.Task[T]) -> T:
         return task.result()
     finally:
         leaving.cancel()
-        task.cancel()
+        if stop:
+            task.cancel()

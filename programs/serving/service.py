@@ -38,6 +38,7 @@ class Job:
     method: Method
     backend: Backend
     time_limit: float
+    stop_on_disconnect: bool = True
     temperature: float | None = None
     top_p: float = 1.0
     seed: int | None = None
@@ -102,6 +103,7 @@ class Service:
             method=method,
             backend=backend,
             time_limit=min(asked.sprint.time_limit or time_limit, time_limit),
+            stop_on_disconnect=asked.sprint.stop_on_disconnect,
             temperature=asked.temperature,
             top_p=asked.top_p,
             seed=asked.seed,
@@ -117,8 +119,13 @@ class Service:
         """
         task = asyncio.create_task(self._run(job, watch))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[Answered]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # of a run whose client is gone nobody else asks
 
     async def _run(self, job: Job, watch: Callable[[Branch, str], None] | None) -> Answered:
         loop = asyncio.get_running_loop()

@@ -20,6 +20,7 @@ class SprintOptions(BaseModel):
 
     max_stages, launch   as in sprint_program
     time_limit           seconds for the whole answer, at most the server's
+    stop_on_disconnect   whether a client that goes away ends its run
     events               whether a stream shows every branch as it is written
     trajectory           whether the answer carries the whole trajectory
     """
@@ -29,6 +30,7 @@ class SprintOptions(BaseModel):
     max_stages: Annotated[int | None, Field(ge=1)] = None
     launch: Literal["eager", "barrier"] | None = None
     time_limit: Annotated[float | None, Field(gt=0)] = None
+    stop_on_disconnect: bool = True
     events: bool = True
     trajectory: bool = False
 
