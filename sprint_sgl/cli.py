@@ -247,7 +247,10 @@ def report(
 
 @app.command()
 def view(
-    source: Annotated[Path, typer.Argument(help="a trajectory (.json), a transcript (.txt), or a benchmark's folder")],
+    source: Annotated[
+        Path,
+        typer.Argument(help="a trajectory (.json), a transcript (.txt), or the folder of a benchmark or a curation"),
+    ],
     out: Annotated[Path, typer.Option(help="the page")] = Path("work/view.html"),
     method: Annotated[str | None, typer.Option(help="of a benchmark, this method only")] = None,
     wrong: Annotated[bool, typer.Option("--wrong", help="of a benchmark, wrong answers only")] = False,

@@ -1,26 +1,15 @@
 """The page at `/` in a real browser: branches side by side as they are written, keys, stopping, a phone's width."""
 
-import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 from test_serving import PLAYED, QUESTION, Scripted, serving
 from waiting import wait_for
 
 from sprint_sgl.trajectory import Execution
 
-pytestmark = pytest.mark.skipif(not shutil.which("chromium"), reason="no Chromium here")
 EVIL = "<script>document.title='broken'</script><img src=x onerror=\"document.title='broken'\">"
-
-
-@pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        yield browser.new_page()
-        browser.close()
 
 
 def ask(page: Page, url: str, question: str = QUESTION) -> None:

@@ -2,12 +2,12 @@
 
 import json
 import re
-import shutil
-import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Page
 from typer.testing import CliRunner
 
 from sprint_sgl import tags
@@ -42,7 +42,7 @@ RUN = Trajectory(
 )
 
 
-def page(tmp_path: Path, *runs: Trajectory) -> str:
+def written(tmp_path: Path, *runs: Trajectory) -> str:
     view([Shown(run) for run in runs], tmp_path / "page.html", "runs")
     return (tmp_path / "page.html").read_text()
 
@@ -87,14 +87,14 @@ def test_nothing_that_a_model_wrote_is_markup(tmp_path: Path) -> None:
     texts = [EVIL, math]
     for text in texts:
         stage = Stage((Prompt(text, text),), (Execution(text),), text)
-        found = Elements(page(tmp_path, Trajectory(text, (stage,), final_answer=text, thought=text)))
+        found = Elements(written(tmp_path, Trajectory(text, (stage,), final_answer=text, thought=text)))
         assert not found.names & {"script", "img", "a:script", "iframe", "object", "embed", "link"}
         assert not {name for name in found.attributes if name.startswith("on")}
         assert all(link.startswith("#") for link in found.links)
 
 
 def test_a_page_names_its_parts_for_those_who_hear_it(tmp_path: Path) -> None:
-    found = Elements(page(tmp_path, RUN, RUN))
+    found = Elements(written(tmp_path, RUN, RUN))
     assert {"main", "nav", "header", "article", "section", "h1", "h2", "h3"} <= found.names
     assert len(found.ids) == len(set(found.ids))
     assert {link[1:] for link in found.links} <= set(found.ids)
@@ -135,22 +135,45 @@ def test_the_command_writes_the_page(tmp_path: Path) -> None:
 def test_released_transcripts_make_a_page(tmp_path: Path, shared_data: Path) -> None:
     rows = [json.loads(line) for line in (shared_data / "sprint_trajectories_dev.jsonl").read_text().splitlines()[:20]]
     texts = [next(value for value in row.values() if isinstance(value, str) and "<Plan_1>" in value) for row in rows]
-    found = Elements(page(tmp_path, *map(tags.parse, texts)))
+    found = Elements(written(tmp_path, *map(tags.parse, texts)))
     assert "script" not in found.names
     assert len(found.ids) == len(set(found.ids))
 
 
-@pytest.mark.skipif(not shutil.which("chromium"), reason="no Chromium here")
-def test_chromium_shows_the_page_and_runs_nothing_in_it(tmp_path: Path) -> None:
+def test_a_browser_shows_the_page_and_runs_nothing_in_it(tmp_path: Path, page: Page) -> None:
     stage = Stage((Prompt(EVIL, EVIL),), (Execution(EVIL.replace("alert(1)", "document.title='broken'")),))
-    page(tmp_path, RUN, Trajectory(EVIL, (stage,), final_answer=EVIL))
-    words = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=2000", "--dump-dom"]
-    done = subprocess.run(
-        [*words, (tmp_path / "page.html").as_uri()], capture_output=True, text=True, timeout=120, check=True
-    )
-    assert "<title>runs</title>" in done.stdout
-    assert done.stdout.count("<article") == 2
-    assert "<math" in done.stdout
+    written(tmp_path, RUN, Trajectory(EVIL, (stage,), final_answer=EVIL))
+    page.on("dialog", lambda dialog: pytest.fail(dialog.message))
+    page.goto((tmp_path / "page.html").as_uri())
+    assert page.title() == "runs"
+    assert page.locator("article").count() == 2
+    assert page.locator("math").first.is_visible()
+
+
+def test_a_phone_needs_no_scrolling_sideways(tmp_path: Path, page: Page) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    written(tmp_path, *[replace(RUN, question="a question of some length " * 9, final_answer=r"\boxed{1+2}" * 9)] * 3)
+    page.goto((tmp_path / "page.html").as_uri())
+    for table in page.locator("summary").all():
+        table.click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_the_keyboard_reaches_the_runs_and_both_axes(tmp_path: Path, page: Page) -> None:
+    written(tmp_path, RUN, RUN)
+    page.goto((tmp_path / "page.html").as_uri())
+    page.keyboard.press("Tab")
+    assert page.locator(":focus").text_content() == "To the content"
+    for _ in range(2):
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.url.endswith("#run2")
+    page.keyboard.press("Tab")
+    assert page.locator(":focus").get_attribute("id") == "clock2"
+    assert page.locator("#run2 .chart.clock").is_visible()
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#run2 .chart.tokens").is_visible()
+    assert not page.locator("#run2 .chart.clock").is_visible()
 
 
 PACKED = {
