@@ -43,6 +43,7 @@ class Config:
     seeds        traces of the same questions
     tokenizer    whose tokens are counted
     min_ratio    the paper's filter on #steps / #stages
+    executors    executor rows kept of each trajectory, null for all
     fill         whether questions without a kept trajectory keep their seed
     validation   questions kept for evaluation
     """
@@ -52,8 +53,8 @@ class Config:
     tokenizer: str
     out: str
     prompt_style: str = "mini"
-    row_format: RowFormat = RowFormat.mixed
-    executors: int = 2
+    row_format: RowFormat = RowFormat.per_call
+    executors: int | None = None
     min_ratio: float = 1.5
     fill: bool = True
     validation: int = 40
