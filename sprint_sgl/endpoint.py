@@ -163,6 +163,8 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
             response = self._send("GET", path)
             if response.status_code in (401, 403):
                 raise RuntimeUnavailable(f"{self.url} refuses this API key (HTTP {response.status_code})")
+            if response.status_code == 503:
+                raise RuntimeUnavailable(f"{self.url} is not ready (HTTP 503): ask again once its model has loaded")
             info = _json_object(response)
             if response.status_code == 200 and "model_path" in info:
                 return info

@@ -20,7 +20,7 @@ META = {"prompt_tokens": 3, "cached_tokens": 1, "completion_tokens": 2, "finish_
 
 
 @contextmanager
-def server(on_generate: Reply, info: dict | None = None) -> Iterator[str]:
+def server(on_generate: Reply, info: dict | None = None, info_status: int = 200) -> Iterator[str]:
     """A server that speaks as much of SGLang's HTTP as the endpoint needs."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -28,7 +28,7 @@ def server(on_generate: Reply, info: dict | None = None) -> Iterator[str]:
 
         def do_GET(self) -> None:
             known = info if info is not None else {"model_path": "some/model"}
-            send(self, known if self.path == "/model_info" else {"path": self.path})
+            send(self, known if self.path == "/model_info" else {"path": self.path}, info_status)
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or "{}")
@@ -92,6 +92,11 @@ def test_a_server_that_is_not_sglang_is_one_clear_error() -> None:
         server(final_answer, info={"hello": "world"}) as url,
         pytest.raises(RuntimeUnavailable, match=r"not as an SGLang"),
     ):
+        Endpoint(url)
+
+
+def test_a_server_or_gateway_that_is_not_ready_is_one_clear_error() -> None:
+    with server(final_answer, info_status=503) as url, pytest.raises(RuntimeUnavailable, match=r"is not ready"):
         Endpoint(url)
 
 

@@ -5,6 +5,7 @@ A field that would change the answer and cannot be honoured is refused, never ig
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -39,7 +40,7 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
-class Asked(BaseModel):
+class Asked(BaseModel, ABC):
     """What all kinds of requests have in common. Token limits are for each call of a program."""
 
     model: str | None = None
@@ -65,8 +66,8 @@ class Asked(BaseModel):
         return {} if value is None else value
 
     @property
-    def question(self) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def question(self) -> str: ...
 
     @property
     def limit(self) -> int | None:
