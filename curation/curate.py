@@ -41,7 +41,7 @@ from curation.stages import (
     read_jsonl,
 )
 from curation.teacher import Teacher, TeacherConfig
-from curation.verify import verify
+from curation.verify import Verify
 from curation.watch import watching
 from sprint_sgl.console import notes, screen
 from sprint_sgl.errors import BadInput
@@ -116,17 +116,17 @@ def check(config: Config) -> None:
 
 def make_stages(config: Config, teacher: Teacher) -> dict[str, Stage]:
     """The stages before the rows, by name."""
-    benchmarks = grams_of(benchmark_questions(config.benchmarks)) if "filter" in config.stages else Grams()
+    benchmarks = grams_of(benchmark_questions(config.benchmarks)) if "verify" in config.stages else Grams()
     works: dict[str, tuple[Work, dict[str, Any]]] = {
         "load": (_same, {"source": asdict(config.source), "shard": [config.shard, config.shards]}),
-        "verify": (partial(verify, time_limit=config.time_limit), {"time_limit": config.time_limit}),
+        "verify": (
+            Verify(config.time_limit, benchmarks),
+            {"time_limit": config.time_limit, "benchmarks": [asdict(source) for source in config.benchmarks]},
+        ),
         "extract": annotation(config.models.extract, extract.by_rules, extract.ask, extract.PROMPT.template, teacher),
         "dag": annotation(config.models.dag, dag.by_rules, dag.ask, dag.PROMPT.template, teacher),
         "pack": (partial(packed_record, min_lines=config.min_lines), {"min_lines": config.min_lines}),
-        "filter": (
-            Filter(config.filter, benchmarks),
-            {"thresholds": asdict(config.filter), "benchmarks": [asdict(source) for source in config.benchmarks]},
-        ),
+        "filter": (Filter(config.filter), {"thresholds": asdict(config.filter)}),
     }
     window = WINDOWS * config.teacher.concurrency
     return {
@@ -183,12 +183,14 @@ def finish(config: Config) -> None:
     """Rows and reports from filter.jsonl. Raises BadInput where the files there were not made from one another."""
     folder = config.folder
     done = chain(folder, ORDER[:-1])
-    write_rows(read_jsonl(folder / "filter.jsonl"), config.rows, folder)
+    counts = write_rows(read_jsonl(folder / "filter.jsonl"), config.rows, folder)
     summary = summarise(folder)
     write_html(summary, folder / "report.html")
     made_by = {name: stage.settings for name, stage in done.items()}
     write_card(summary, stated(made_by, config.rows), folder / "README.md")
     print_summary(summary, screen())
+    if empty := [name for name, count in counts.items() if not count]:
+        notes.print(f"{', '.join(empty)}: no rows. rows.validation={config.rows.validation} is the held-out share")
     if passing := [name for name, stage in done.items() if stage.passing]:
         notes.print(f"{', '.join(passing)}: what failed at the endpoint is asked again when the run is started again")
 
@@ -200,7 +202,7 @@ def stated(made_by: Mapping[str, Mapping[str, Any]], rows: RowSettings) -> dict[
         "models": {name: made_by[name]["model"] for name in ("extract", "dag")},
         "min_lines": made_by["pack"]["min_lines"],
         "filter": made_by["filter"]["thresholds"],
-        "benchmarks": made_by["filter"]["benchmarks"],
+        "benchmarks": made_by["verify"]["benchmarks"],
         "rows": asdict(rows) | {"format": rows.format.value},
     }
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 from curation.components import PHASES
-from curation.decontaminate import Grams
 from curation.stages import Outcome, Record, Rejection
 
 
@@ -31,10 +30,9 @@ class Thresholds:
 @dataclass(frozen=True)
 class Filter:
     thresholds: Thresholds
-    benchmarks: Grams = field(default_factory=Grams)
 
     def __call__(self, record: Record) -> Outcome:
-        for check in (self._ratio, self._contents, self._siblings, self._length, self._benchmark):
+        for check in (self._ratio, self._contents, self._siblings, self._length):
             if found := check(record):
                 return Rejection(record["id"], record["index"], "filter", *found)
         return record
@@ -68,10 +66,6 @@ class Filter:
         if chars <= self.thresholds.max_chars:
             return None
         return "too long", f"{chars} characters, above {self.thresholds.max_chars}"
-
-    def _benchmark(self, record: Record) -> tuple[str, str] | None:
-        found = self.benchmarks.found_in(record["trace"]["question"])
-        return ("in a benchmark", f"shares {found!r}") if found else None
 
 
 def texts(trajectory: dict[str, Any]) -> Iterator[str]:

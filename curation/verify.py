@@ -1,20 +1,32 @@
-"""Stage 2: thoughts whose final answer is right go on (paper, section 4: filtered for correctness)."""
+"""Stage 2: thoughts whose final answer is right go on (paper, section 4: filtered for correctness), unless their
+question stands in a benchmark. Both cost nothing, so they come before anything is paid for."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
+from curation.decontaminate import Grams
 from curation.stages import Outcome, Record, Rejection
 from sprint_sgl.answers import extract_answer, same_answer
 
 
-def verify(record: Record, time_limit: float = 5.0) -> Outcome:
+@dataclass(frozen=True)
+class Verify:
     """The record with the answer that its thought reaches, compared by math-verify within `time_limit` seconds."""
-    gold = extract_answer(record["answer"]) or record["answer"]
-    given = extract_answer(record["response"]) or extract_answer(record["text"])
-    if given is None:
-        return _rejected(record, "no answer", f"neither \\boxed{{}} nor an answer tag; expected {gold}")
-    if not same_answer(given, gold, time_limit):
-        return _rejected(record, "wrong answer", f"{given} instead of {gold}")
-    return record | {"answer": gold}
+
+    time_limit: float = 5.0
+    benchmarks: Grams = field(default_factory=Grams)
+
+    def __call__(self, record: Record) -> Outcome:
+        if shared := self.benchmarks.found_in(record["question"]):
+            return _rejected(record, "in a benchmark", f"shares {shared!r}")
+        gold = extract_answer(record["answer"]) or record["answer"]
+        given = extract_answer(record["response"]) or extract_answer(record["text"])
+        if given is None:
+            return _rejected(record, "no answer", f"neither \\boxed{{}} nor an answer tag; expected {gold}")
+        if not same_answer(given, gold, self.time_limit):
+            return _rejected(record, "wrong answer", f"{given} instead of {gold}")
+        return record | {"answer": gold}
 
 
 def _rejected(record: Record, reason: str, detail: str) -> Rejection:

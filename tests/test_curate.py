@@ -81,10 +81,14 @@ def contents(out: Path) -> dict[str, bytes]:
 
 def test_without_a_key_every_trace_becomes_rows_or_a_rejection(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    curate(source, out)
+    benchmark = tmp_path / "benchmark.jsonl"
+    benchmark.write_text(json.dumps({"question": "What is 3 + 7, worked out in at least one way?"}) + "\n")
+    done = curate(source, out, f"benchmarks=[{{path: {benchmark}}}]", "rows.validation=0")
+    assert "sprint.valid.jsonl, rft.valid.jsonl: no rows" in " ".join(done.stderr.split())
     assert fates(out) == sorted(ids(out / "load.jsonl"))
-    rejected = {r["reason"] for path in (out / "rejected").glob("*.jsonl") for r in read_jsonl(path)}
-    assert "wrong answer" in rejected
+    reasons = [r["reason"] for r in read_jsonl(out / "rejected" / "verify.jsonl")]  # before anything would be asked
+    assert reasons.count("in a benchmark") == 1
+    assert reasons.count("wrong answer") == 6
     rows = list(read_jsonl(out / "sprint.train.jsonl")) + list(read_jsonl(out / "sprint.valid.jsonl"))
     assert len(rows) == len(ids(out / "filter.jsonl"))
     assert {row["annotator"] for row in rows} == {"rules"}
