@@ -29,6 +29,7 @@ class Reason(Enum):
     NO_PROMPT = "no prompt"
     EMPTY = "empty component"
     NO_DICTIONARY = "no parent dictionary"
+    TWICE = "a component with two entries"
     MISSING = "a component without a key"
     UNKNOWN = "an unknown component"
     BACKWARD = "an edge backward"

@@ -19,6 +19,7 @@ from curation.components import PHASES, Component, Reason, check_components, ref
 
 def read_components(reply: str) -> tuple[Component, ...]:
     """The components of a reply, in text or in JSON; `cover` compares them with the trace. Raises Refused."""
+    reply = _THOUGHT.sub("", reply)
     items = list(_from_json(reply) or _from_text(reply))
     if not items:
         raise refused(Reason.NO_COMPONENTS, "The reply lists no components in the required format.")
@@ -32,13 +33,16 @@ def read_components(reply: str) -> tuple[Component, ...]:
 
 def read_parents(reply: str, count: int) -> list[tuple[int, ...]]:
     """Parents of components 1 to `count`, redundant ones left out. Raises Refused."""
-    found = _dictionary(reply)
+    found = _dictionary(_THOUGHT.sub("", reply))
     if found is None:
         raise refused(Reason.NO_DICTIONARY, "The reply holds no dictionary such as {1: [], 2: [1]}.")
     try:
-        parents = {int(str(child)): [int(str(parent)) for parent in named] for child, named in found.items()}
+        pairs = [(_number(child), [_number(parent) for parent in named or ()]) for child, named in found]
     except (TypeError, ValueError):
         raise refused(Reason.NO_DICTIONARY, "Every key must be a number and every value a list of numbers.") from None
+    parents = dict(pairs)
+    if twice := [child for child, named in pairs if named != parents[child]]:
+        raise refused(Reason.TWICE, f"Component {twice[0]} has two entries, which are not the same.")
     if missing := sorted(set(range(1, count + 1)) - parents.keys()):
         raise refused(Reason.MISSING, f"The dictionary has no key {missing[0]}; it needs 1 to {count}.")
     for child, named in parents.items():
@@ -50,21 +54,56 @@ def read_parents(reply: str, count: int) -> list[tuple[int, ...]]:
     return without_redundant([parents[child] for child in range(1, count + 1)])
 
 
-def _dictionary(reply: str) -> dict[Any, Any] | None:
-    """The last dictionary of lists in a reply, as a literal or as JSON; never evaluated."""
-    for text in reversed(re.findall(r"\{[^{}]*\}", reply)):
-        for parse in (json.loads, ast.literal_eval):
+Pairs = list[tuple[Any, Any]]
+
+
+def _dictionary(reply: str) -> Pairs | None:
+    """Keys and values of the last dictionary of lists in a reply, each as often as it stands there; as a literal or as
+    JSON, never evaluated."""
+    return _last(_FLAT.findall(reply)) or _entries(reply) or _last(_NESTED.findall(reply))  # nested for its sets
+
+
+def _last(candidates: list[str]) -> Pairs | None:
+    for text in reversed(candidates):
+        for parse in (_json_pairs, _literal_pairs):
             try:
-                value = parse(text)
+                pairs = parse(text)
             except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
                 continue
-            if isinstance(value, dict) and all(isinstance(item, list | tuple | set) for item in value.values()):
-                return value
-    found = json_object(reply)
-    pairs = found.get("parents") if found else None
-    if isinstance(pairs, list) and all(isinstance(pair, dict) for pair in pairs):
-        return {str(pair.get("component")): pair.get("parents", []) for pair in pairs}
+            if pairs and all(value is None or isinstance(value, list | tuple | set) for _, value in pairs):
+                return pairs
     return None
+
+
+def _entries(reply: str) -> Pairs | None:
+    """Of a reply that an endpoint held to ParentsReply."""
+    entries = next((found["parents"] for found in json_objects(reply) if "parents" in found), None)
+    if isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries):
+        return [(entry.get("component"), entry.get("parents")) for entry in entries]
+    return None
+
+
+def _json_pairs(text: str) -> Pairs:
+    pairs: Pairs = json.loads(text, object_pairs_hook=list)
+    return pairs
+
+
+def _literal_pairs(text: str) -> Pairs:
+    literal = ast.parse(text, mode="eval").body
+    if not isinstance(literal, ast.Dict) or None in literal.keys:
+        raise ValueError("no dictionary")
+    values = [
+        [] if isinstance(value, ast.Dict) and not value.keys else ast.literal_eval(value) for value in literal.values
+    ]
+    return [(ast.literal_eval(key), value) for key, value in zip(literal.keys, values, strict=True) if key]
+
+
+def _number(value: object) -> int:
+    """Of a component, as a number or by its name. Raises ValueError."""
+    found = _COMPONENT_NUMBER.fullmatch(str(value))
+    if not found:
+        raise ValueError(value)
+    return int(found[1])
 
 
 def _component(number: int, fields: Mapping[str, Any]) -> Component:
@@ -105,34 +144,42 @@ def _as_text(value: object) -> str:
     if isinstance(value, dict):
         value = [value.get("start"), value.get("end")]
     if isinstance(value, list):
-        joint = "-" if len(value) == 2 else ","  # the first and the last line, or all of them
-        return joint.join(str(item) for item in value if item is not None)
+        spans = any(isinstance(item, list | dict) for item in value)
+        joint = "-" if len(value) == 2 and not spans else ","  # the first and the last line, or all of them
+        return joint.join(_as_text(item) if spans else str(item) for item in value if item is not None)
     text = str(value if value is not None else "").strip(_AROUND)
+    text = _BULLET.sub("", text)
     return _PARENTHESIS.sub("", text).strip(_AROUND + "()[]")
 
 
 # The reply as text
 
 # Nine digits at most: a model that repeats itself can write thousands, which are no number of a line.
+_THOUGHT = re.compile(r"\A\s*(?:<think>)?(?:(?!</?think>).)*</think>", re.S)  # of a teacher that reasons
+_FLAT = re.compile(r"\{[^{}]*\}")
+_NESTED = re.compile(r"\{(?:[^{}]|\{[^{}]*\})*\}")
+_COMPONENT_NUMBER = re.compile(r"\s*(?:component|step)?\s*#?\s*(\d{1,9})\s*", re.I)
 _HEADER = re.compile(
     r"^[ \t#*_>]*(?:\d{1,9}[.)][ \t]*)?[*_]*component[ \t]*#?[ \t]*(?P<number>\d{1,9})\b[^\n]*$", re.I | re.M
 )
 _FIELD = re.compile(
     r"^[ \t]*(?:[-*•+>]|\d+[.)])?[ \t]*[*_]*(?P<name>description|plan|prompt|execution|comment)s?[ \t]*"
-    r"(?:[*_]*[ \t]*[:\uff1a][ \t]*[*_]*)",
+    r"(?:\(?lines?\)?)?[ \t]*(?:[*_]*[ \t]*[:\uff1a][ \t]*[*_]*)",
     re.I | re.M,
 )
 _SPAN_TEXT = (
-    r"(?:lines?\s*|L)?(\d{1,9})(?!\d)"
-    r"(?:\s*(?:[-\u2010-\u2015\u2212]|\.\.|to|through)\s*(?:lines?\s*|L)?(\d{1,9})(?!\d))?"
+    r"(?:from\s+)?(?:lines?\s*|L)?(\d{1,9})(?!\d)"
+    r"(?:\s*(?:[-~\u2010-\u2015\u2212]|\.\.|to|through)\s*(?:lines?\s*|L)?(\d{1,9})(?!\d))?"
 )
 _SPAN = re.compile(_SPAN_TEXT, re.I)
 _LINES = re.compile(rf"{_SPAN_TEXT}(?:\s*(?:,|;|&|and)+\s*{_SPAN_TEXT})*", re.I)
 _LONGEST_ABSENCE = 60  # characters
-_ABSENT = re.compile(
-    r"\W*(?:(?:lines?\s+)?(?:not\s+(?:found|available|applicable|present)|none|n/?a|null|empty)|no\s+lines?(?:\s+found)?)?\W*",
-    re.I,
+_NOTHING = (
+    r"(?:lines?\s+)?(?:not\s+(?:found|available|applicable|present)|none|n/?a|null|empty)"
+    r"|no\s+(?:lines?|plan|execution|comments?)(?:\s+(?:were\s+)?found)?(?:\s+(?:for|in)\s+(?:this|the)\s+\w+)?"
 )
+_ABSENT = re.compile(rf"\W*(?:(?:{_NOTHING})(?:\W+(?:{_NOTHING}))?)?\W*", re.I)
+_BULLET = re.compile(r"^[-*\u2022+]\s+")
 _PARENTHESIS = re.compile(r"\s\([^()]{0,200}\)$")
 _AROUND = " \t\n.*`_"
 
@@ -196,23 +243,35 @@ class ParentsReply(BaseModel, extra="forbid"):
     parents: list[ParentsOf]
 
 
-def json_object(reply: str) -> dict[str, Any] | None:
-    """The first JSON object in a reply, with prose or a fence around it, or None."""
-    for match in re.finditer(r"\{", reply):
+def json_objects(reply: str) -> Iterator[dict[str, Any]]:
+    """The JSON objects in a reply, outermost ones, whatever prose or fence stands around them."""
+    start = reply.find("{")
+    while start >= 0:
+        end = start + 1
         try:
-            value, _ = json.JSONDecoder().raw_decode(reply, match.start())
-        except (ValueError, RecursionError):
-            continue
-        return value if isinstance(value, dict) else None
-    return None
+            value, end = json.JSONDecoder().raw_decode(reply, start)
+        except RecursionError:  # what is nested that deep is no reply
+            return
+        except ValueError:
+            pass
+        else:
+            yield value
+        start = reply.find("{", end)
 
 
 def _from_json(reply: str) -> list[tuple[int, dict[str, Any]]] | None:
-    found = json_object(reply)
-    items = found.get("components") if found else None
+    """From {"components": [...]}, or from objects of components alone."""
+    found = [_lower(each) for each in json_objects(reply)]
+    items = next((each["components"] for each in found if "components" in each), None)
+    if items is None:
+        items = [each for each in found if each.keys() & PHASES]
     if not isinstance(items, list):
         return None
-    rows = [item for item in items if isinstance(item, dict)]
+    rows = [_lower(item) for item in items if isinstance(item, dict)]
     return [
         (row["number"] if isinstance(row.get("number"), int) else position, row) for position, row in enumerate(rows, 1)
     ]
+
+
+def _lower(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.lower(): value for name, value in fields.items()}

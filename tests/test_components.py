@@ -83,6 +83,22 @@ EXPECTED = (Component(((1, 2),), "Do it.", ((3, 5),), (), "Sets up."),)
         reply("Lines 1-2 (the set-up)", "`Lines 3-5`", "Lines not found."),
         reply("(Lines 1-2)", "[3-5]", "not found"),
         reply("L1-L2", "L3-L5"),
+        reply("from line 1 to line 2", "Lines 3~5", "No comment"),
+        reply(comment="Not found / N/A"),
+        reply(comment="No lines found for this phase").replace("**Plan:**", "**Plan (Lines):**"),
+        reply(execution="\n  - Lines 3-5"),
+        "<think>Component 1 could have\nPlan: Line 1\n</think>\n" + reply(),
+        json.dumps(
+            [{"number": 1, "description": "Sets up.", "plan": [1, 2], "prompt": "Do it.", "execution": [3, 4, 5]}]
+        ),
+        'Lines are counted as {"a": 1}: '
+        + json.dumps(
+            {
+                "components": [
+                    {"description": "Sets up.", "plan": "1-2", "prompt": "Do it.", "execution": [[3, 3], [4, 5]]}
+                ]
+            }
+        ),
         reply().replace("### Component 1", "1. **Component 1**"),
         reply().replace("Do it.", "\n\nDo it."),
         json.dumps(
@@ -170,8 +186,11 @@ def reason_of(reply: str, read: Callable[[str], Sequence[object]]) -> str | None
         '{"parents": [{"component": {"a": 1}, "parents": []}]}',
         reply().replace("Do it.", "- " * 20_000 + "x"),
         "{" * 20_000,
+        '{"a":' * 20_000,
+        "{" + "{1: []}" * 5_000,
+        "<think>" * 10_000,
     ],
-    ids=range(7),
+    ids=range(10),
 )
 def test_what_a_looping_model_writes_is_read_or_refused_in_no_time(text: str) -> None:
     known = {None, *(reason.value for reason in Reason)}
@@ -198,6 +217,12 @@ def test_no_reply_makes_the_readers_raise_anything_but_a_refusal(text: str) -> N
         '```json\n{"1": [], "2": [1], "3": ["2"]}\n```',
         "For example {1: [], 2: []}. So:\n```python\np = {\n  1: [],\n  2: [1],  # needs 1\n  3: [2],\n}\n```",
         json.dumps({"parents": [{"component": n, "parents": [n - 1] if n > 1 else []} for n in (1, 2, 3)]}),
+        '{"parents": {"1": [], "2": [1], "3": [2]}}',
+        "{1: set(), 2: {1}, 3: {1, 2}}",
+        "{1: {}, 2: {1}, 3: (2,)}",
+        '{"Component 1": null, "Component 2": ["Component 1"], "Component 3": ["component 2"]}',
+        "<think>Perhaps {1: [], 2: [], 3: []}?</think>{1: None, 2: [1], 3: [2]}",
+        "{1: [], 2: [1], 3: [2], 3: [2]}",
     ],
 )
 def test_parents_are_read_as_a_literal_or_as_json_without_redundant_ones(text: str) -> None:
@@ -214,6 +239,8 @@ def test_parents_are_read_as_a_literal_or_as_json_without_redundant_ones(text: s
         ("{1: []}", Reason.MISSING),
         ("{1: [], 2: [1], 3: [2]}", Reason.UNKNOWN),
         ("{1: [2], 2: []}", Reason.BACKWARD),
+        ("{1: [], 2: [1], 2: []}", Reason.TWICE),
+        ('{"parents": [{"component": 2, "parents": [1]}, {"component": 2, "parents": []}]}', Reason.TWICE),
         ("{1: [], 2: [2]}", Reason.BACKWARD),
     ],
 )

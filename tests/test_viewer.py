@@ -84,7 +84,7 @@ def test_a_plan_longer_than_its_branches_is_what_is_waited_for() -> None:
 
 def test_nothing_that_a_model_wrote_is_markup(tmp_path: Path) -> None:
     math = rf"$\text{{{EVIL}}}$ $\href{{javascript:alert(4)}}{{x}}$ \boxed{{<script>alert(5)</script>}}"
-    texts = [EVIL, math]
+    texts = [EVIL, math, r"$\text{<script>alert(6)</script>}$ \boxed{\text{<img src=x></img>}}"]
     for text in texts:
         stage = Stage((Prompt(text, text),), (Execution(text),), text)
         found = Elements(written(tmp_path, Trajectory(text, (stage,), final_answer=text, thought=text)))
@@ -105,6 +105,9 @@ def test_formulas_are_drawn_and_prices_are_not() -> None:
     assert 'class="boxed"' in marked_up(r"\boxed{\frac{1}{2}}")
     assert "<math" not in marked_up("between $5 and $10 for it")
     assert marked_up(r"broken $\frac{1}{$") == r"broken $\frac{1}{$"
+    for whole in (r"\[%s\]", r"\boxed{%s}"):
+        assert "<math" in marked_up(whole % ("x" * 900))
+        assert marked_up(whole % ("x" * 1100)) == whole % ("x" * 1100)
 
 
 def test_tags_are_set_apart_in_the_transcript() -> None:
@@ -116,6 +119,9 @@ def test_trajectories_transcripts_and_benchmarks_can_be_read(tmp_path: Path) -> 
     (tmp_path / "run.txt").write_text(tags.render(RUN))
     assert read(tmp_path / "run.json")[0].trajectory == RUN
     assert read(tmp_path / "run.txt")[0].trajectory.final_answer == RUN.final_answer
+    record = {"method": "sprint", "correct": True, "trajectory": replace(RUN, final_answer="4\u2028\u00855").to_dict()}
+    (tmp_path / "lines.jsonl").write_text(json.dumps(record, ensure_ascii=False) + "\n")
+    assert read(tmp_path / "lines.jsonl")[0].trajectory.final_answer == "4\u2028\u00855"
     for name, text in (("bad.json", "{}"), ("records.jsonl", '{"method": 1}\n')):
         (tmp_path / name).write_text(text)
         with pytest.raises(BadInput, match=name):

@@ -124,7 +124,7 @@ def read(source: Path) -> list[Shown]:
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path} cannot be read: {error}") from error
     if path.suffix == ".jsonl":
-        return [_row(line, f"{path}:{number}") for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+        return [_row(line, f"{path}:{number}") for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if path.suffix == ".json":
         return [Shown(_trajectory(text, str(path)))]
     return [Shown(tags.parse(text))]

@@ -13,12 +13,20 @@ from markupsafe import Markup, escape
 
 from sprint_sgl.markup import find_tags
 
-LONGEST_FORMULA = 1000  # characters
+LONGEST_FORMULA = 1000  # characters; a text full of open brackets is read about once, not once for each of them
 _FORMULA = re.compile(
-    r"\$\$(?P<display>.+?)\$\$|\\\[(?P<bracket>.+?)\\\]|\\\((?P<inline>.+?)\\\)"
-    r"|\$(?=\S)(?P<dollar>[^$\n]+?)(?<=\S)\$(?!\d)|(?P<boxed>\\boxed\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})",
+    r"\$\$(?P<display>.{1,1000}?)\$\$|\\\[(?P<bracket>.{1,1000}?)\\\]|\\\((?P<inline>.{1,1000}?)\\\)"
+    r"|\$(?=\S)(?P<dollar>[^$\n]{1,1000}?)(?<=\S)\$(?!\d)|(?P<boxed>\\boxed\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})",
     re.DOTALL,
 )
+_MATHML = "{http://www.w3.org/1998/Math/MathML}"
+_SAFE_ELEMENTS = {
+    _MATHML + name
+    for name in (
+        "math menclose mfrac mi mmultiscripts mn mo mover mpadded mphantom mprescripts mroot mrow ms mspace msqrt "
+        "mstyle msub msubsup msup mtable mtd mtext mtr munder munderover none"
+    ).split()
+}
 _SAFE_ATTRIBUTES = (
     {"accent", "columnalign", "columnspacing", "depth", "display", "displaystyle", "fence", "form"}
     | {"height", "largeop", "linethickness", "lspace", "mathvariant", "maxsize", "minsize", "movablelimits", "notation"}
@@ -55,10 +63,12 @@ def _mathml(source: str, display: bool) -> Markup | None:
     except Exception:  # the converter has no error of its own: whatever it stumbles over, the source is shown
         return None
     for element in tree.iter():
+        if element.tag not in _SAFE_ELEMENTS:  # \text{<script>} comes out of the converter as an element
+            return None
         # Nothing that links, styles or runs: a formula may carry \href and the like.
         for name in set(element.attrib) - _SAFE_ATTRIBUTES:
             del element.attrib[name]
-    ElementTree.register_namespace("", "http://www.w3.org/1998/Math/MathML")
+    ElementTree.register_namespace("", _MATHML[1:-1])
     drawn = Markup(ElementTree.tostring(tree, encoding="unicode"))  # escapes what the elements hold
     return Markup('<span class="boxed">{}</span>').format(drawn) if boxed else drawn
 
