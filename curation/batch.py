@@ -225,7 +225,8 @@ def _outcome(result: dict[str, Any], prompt_tokens: int, share: float) -> Reply 
     response = result.get("response") or {}
     body = response.get("body") or {}
     if response.get("status_code") == 200:
-        return Reply.of(body, prompt_tokens, share) or "no reply"
+        reply = Reply.of(body, prompt_tokens, share)
+        return reply if reply and not reply.empty else "empty reply"
     error = body.get("error") or result.get("error") or {}
     code, message = error.get("code"), error.get("message")
     if too_long(code, message):

@@ -93,6 +93,14 @@ class _Message(BaseModel):
     content: str | None = None
     refusal: str | None = None
 
+    @field_validator("content", mode="before")
+    @classmethod
+    def _joined(cls, content: object) -> object:
+        """The text of a content in parts, as some gateways send it."""
+        if not isinstance(content, list):
+            return content
+        return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+
 
 class _Choice(BaseModel):
     message: _Message
@@ -105,14 +113,14 @@ class _Usage(BaseModel):
 
 
 class Completion(BaseModel):
-    """As much of a chat completion as is used here; a usage without counts is none."""
+    """As much of a chat completion as is used here: choices that are none, or a usage without counts, are None."""
 
-    choices: Annotated[list[_Choice], Field(min_length=1)]
+    choices: Annotated[list[_Choice] | None, Field(min_length=1)] = None
     usage: _Usage | None = None
 
-    @field_validator("usage", mode="wrap")
+    @field_validator("choices", "usage", mode="wrap")
     @classmethod
-    def _none_without_counts(cls, value: object, valid: Callable[[object], _Usage | None]) -> _Usage | None:
+    def _none_if_invalid(cls, value: object, valid: Callable[[object], Any]) -> Any:
         try:
             return valid(value)
         except ValidationError:
@@ -141,27 +149,35 @@ class Reply:
     @staticmethod
     def of(sent: object, prompt_tokens: int, price_share: float = 1.0) -> Reply | None:
         """The reply in what an endpoint sent, None if there is none; the prompt's estimate stands in for a missing
-        usage."""
+        usage. A usage without a reply has been paid for all the same: it makes an empty one."""
         try:
             completion = Completion.model_validate(sent)
         except ValidationError:
             return None
-        choice, usage = completion.choices[0], completion.usage
+        usage = completion.usage
+        if completion.choices is None:
+            return (
+                Reply("", "", usage.prompt_tokens, usage.completion_tokens, price_share=price_share) if usage else None
+            )
+        choice = completion.choices[0]
         refusal, content = choice.message.refusal, choice.message.content or ""
         end = "content_filter" if refusal else choice.finish_reason or ""
         counts = (usage.prompt_tokens, usage.completion_tokens) if usage else (prompt_tokens, estimate_tokens(content))
         return Reply(refusal or content, end, *counts, estimated=usage is None, price_share=price_share)
 
+    @property
+    def empty(self) -> bool:
+        """Nothing was said and no reason given: the same request may well get a reply another time."""
+        return not self.text.strip() and self.end not in ("length", "content_filter")
+
     def usable(self) -> str:
-        """Its text. Raises Refused where it is cut off, declined or empty."""
+        """Its text. Raises Refused where it is cut off or declined."""
         if self.end == "length":
             raise Refused("cut off", f"The reply was cut off after {self.completion_tokens} tokens.")
         if self.end == "content_filter":
             raise Refused("declined", f"The model declined: {self.text.strip()[:200] or 'its reply was filtered'}")
         if self.end == TOO_LONG:
             raise Refused(TOO_LONG, self.text)
-        if not self.text.strip():
-            raise Refused("empty reply", "The reply is empty.")
         return self.text
 
     def cost(self, price: Price | None) -> float:

@@ -145,7 +145,9 @@ def annotation(
     """The work of a stage that rules or a model do, and what its result depends on."""
     if model == RULES:
         return by_rules, {"model": model}
-    depends = {"model": model, "structured": teacher.config.structured, "url": teacher.config.url, "prompt": prompt}
+    config = teacher.config
+    depends = {"model": model, "structured": config.structured, "url": config.url, "prompt": prompt}
+    depends["max_tokens"] = config.max_tokens
     return partial(ask, teacher=teacher, model=model), depends
 
 

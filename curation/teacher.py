@@ -212,7 +212,9 @@ class Teacher:
 
     def _kept(self, stage: str, request: Request) -> Reply | None:
         reply = self.cache.get(request.key)
-        return self._counted_in(stage, request, reply, Line(calls=1, cached=1)) if reply else None
+        if reply is None or reply.empty:
+            return None
+        return self._counted_in(stage, request, reply, Line(calls=1, cached=1))
 
     def _counted_in(self, stage: str, request: Request, reply: Reply, line: Line) -> Reply:
         if request.key not in self._counted:
@@ -253,8 +255,13 @@ class Teacher:
             del self._under_way[request.key]
 
     def _paid(self, stage: str, request: Request, reply: Reply, resent: int) -> Reply:
+        """The reply, on disk and in the account. Raises CallFailed for an empty one, which is paid for and not kept."""
+        price = self._price(request)
+        line = Line(calls=1, resent=resent, paid_dollars=reply.cost(price))
+        if reply.empty:
+            self.account.add(stage, request.model, line + Line.of(reply, price))
+            raise CallFailed("empty reply", f"{self.config.url} sent a completion of {request.model} without a reply")
         self.cache.put(request.key, reply)
-        line = Line(calls=1, resent=resent, paid_dollars=reply.cost(self._price(request)))
         return self._counted_in(stage, request, reply, line)
 
     async def _plain(self, stage: str, request: Request) -> None:
@@ -274,7 +281,7 @@ class Teacher:
             sent = json.loads(raw.text)
         reply = Reply.of(sent, request.prompt_tokens)
         if reply is None:
-            raise CallFailed("no reply", f"{self.config.url} sent a completion of {request.model} without a reply")
+            raise CallFailed("empty reply", f"{self.config.url} sent a completion of {request.model} without a reply")
         return reply, raw.retries_taken
 
 

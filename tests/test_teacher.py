@@ -26,6 +26,7 @@ from curation.replies import ComponentsReply, read_components, read_parents
 from curation.teacher import CallFailed, Deferred, EndpointFailed, Teacher, TeacherConfig
 from sprint_sgl.errors import BadInput
 
+USAGE = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
 KEY = "sk-very-secret-123"
 PRICES = {"m": Price(1.0, 10.0)}  # a scripted reply of 1000 and 100 tokens costs 0.002 dollars
 COST = 0.002
@@ -193,8 +194,6 @@ def test_a_second_refusal_tells_both(config: TeacherConfig, endpoint: FakeEndpoi
     ("scripted", "reason"),
     [
         (Answer("4", finish="length"), "cut off"),
-        (Answer(" "), "empty reply"),
-        (Answer(None), "empty reply"),
         (Answer(None, refusal="I will not"), "declined"),
         (Answer("4", finish="content_filter"), "declined"),
         (
@@ -328,9 +327,29 @@ def test_what_is_no_completion_fails_one_trace_and_is_not_kept(
     endpoint.script = lambda request: Answer(sent={"id": "x", "choices": choices})
     (failed,), _ = run(config, asking_all("q"))
     assert isinstance(failed, CallFailed)
-    assert failed.reason == "no reply"
+    assert failed.reason == "empty reply"
     endpoint.script = lambda request: "4"
     assert run(config, asking("q"))[0] == "4"
+
+
+@pytest.mark.parametrize("scripted", [Answer(" "), Answer(None), Answer(sent={"choices": [], "usage": USAGE})])
+def test_a_reply_that_says_nothing_is_paid_for_and_asked_for_again(
+    config: TeacherConfig, endpoint: FakeEndpoint, scripted: Answer
+) -> None:
+    config.prices = {"m": Price(1, 1)}
+    endpoint.script = lambda request: scripted
+    (failed,), teacher = run(config, asking_all("q"))
+    assert isinstance(failed, CallFailed)
+    assert failed.reason == "empty reply"
+    assert line(teacher).paid_dollars == pytest.approx(1100 / 1e6)
+    endpoint.script = lambda request: "4"
+    assert run(config, asking("q"))[0] == "4"
+
+
+def test_a_reply_in_parts_is_one_text(config: TeacherConfig, endpoint: FakeEndpoint) -> None:
+    parts = [{"type": "text", "text": "for"}, {"type": "text", "text": "ty"}]
+    endpoint.script = lambda request: Answer(sent={"choices": [{"message": {"role": "assistant", "content": parts}}]})
+    assert run(config, asking())[0] == "forty"
 
 
 @pytest.mark.parametrize(

@@ -21,36 +21,26 @@ _FORMULA = re.compile(
 )
 _MATHML = "{http://www.w3.org/1998/Math/MathML}"
 _SAFE_ELEMENTS = {
-    _MATHML + name
-    for name in [
-        "math",
-        "menclose",
-        "mfrac",
-        "mi",
-        "mmultiscripts",
-        "mn",
-        "mo",
-        "mover",
-        "mpadded",
-        "mphantom",
-        "mprescripts",
-        "mroot",
-        "mrow",
-        "ms",
-        "mspace",
-        "msqrt",
-        "mstyle",
-        "msub",
-        "msubsup",
-        "msup",
-        "mtable",
-        "mtd",
-        "mtext",
-        "mtr",
-        "munder",
-        "munderover",
-        "none",
-    ]
+    f"{_MATHML}{name}"
+    for name in (
+        {"math", "menclose", "mfrac", "mi", "mmultiscripts", "mn", "mo", "mover", "mpadded", "mphantom", "mprescripts"}
+        | {
+            "mroot",
+            "mrow",
+            "ms",
+            "mspace",
+            "msqrt",
+            "mstyle",
+            "msub",
+            "msubsup",
+            "msup",
+            "mtable",
+            "mtd",
+            "mtext",
+            "mtr",
+        }
+        | {"munder", "munderover", "none"}
+    )
 }
 _SAFE_ATTRIBUTES = (
     {"accent", "columnalign", "columnspacing", "depth", "display", "displaystyle", "fence", "form"}
