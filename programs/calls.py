@@ -14,7 +14,7 @@ import sglang as sgl
 from sglang.lang.interpreter import ProgramState
 
 from sprint_sgl import tags
-from sprint_sgl.errors import ProgramFailed, RequestFailed
+from sprint_sgl.errors import ContextFull, ProgramFailed, RequestFailed
 from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE, PromptStyle
 from sprint_sgl.prompts import prompt_style as load_style
 from sprint_sgl.trajectory import Call
@@ -75,10 +75,13 @@ def submit(state: ProgramState, name: str, stops: Sequence[str], max_new_tokens:
 
 
 def collect(state: ProgramState, name: str, branch: Branch, clock: Clock, watch: Watch | None = None) -> Written:
-    """Waits for the call of that name. Raises ProgramFailed with the branch if it failed."""
+    """Waits for the call of that name. Raises ProgramFailed with the branch if it failed, ContextFull as it is."""
     if watch:
         _forward(state, name, branch, watch)
-    if error := _error(state, name):
+    error = _error(state, name)
+    if isinstance(error, ContextFull):
+        raise error
+    if error:
         raise ProgramFailed(str(branch), error) from error
     meta = state.get_meta_info(name)
     return Written(state[name], account(meta, clock), _mean_logprob(meta))
@@ -100,10 +103,19 @@ def call(
     max_tokens: int | None = None,
     seed: int | None = None,
 ) -> Written:
-    """One generation at the end of the state's text, from its start to its end. Raises ProgramFailed."""
+    """One generation at the end of the state's text, from its start to its end. Raises ProgramFailed, ContextFull."""
     state.stream_executor.sampling_seed = seed
     submit(state, name, stops, max_tokens)
-    return collect(state, name, branch, clock, watch)
+    written = collect(state, name, branch, clock, watch)
+    check_room([written])
+    return written
+
+
+def check_room(written: Sequence[Written]) -> None:
+    """Raises ContextFull where no call had room for a token: a runtime that cuts long prompts off does not say so."""
+    if written and all(each.call.finish == "length" and not each.call.completion_tokens for each in written):
+        tokens = max(each.call.prompt_tokens for each in written)
+        raise ContextFull(f"the prompt fills the model's context, {tokens:,} tokens: shorten it, or serve a longer one")
 
 
 def _error(state: ProgramState, name: str) -> BaseException | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sglang.lang.interpreter import ProgramState, ProgramStateGroup
 
-from programs.calls import Branch, Clock, Watch, Written, collect, pump, submit
+from programs.calls import Branch, Clock, Watch, Written, check_room, collect, pump, submit
 from programs.straggler import abort, finished
 from sprint_sgl.trajectory import Execution, Prompt, Stage
 
@@ -23,7 +23,10 @@ def fan_out(
     watch: Watch | None = None,
     logprobs: bool = False,
 ) -> list[Written]:
-    """One call a context, all at once; what was written, in their order. Raises ProgramFailed with the branch."""
+    """One call a context, all at once; what was written, in their order.
+
+    Raises ProgramFailed with the branch, and ContextFull.
+    """
     forks: list[ProgramStateGroup] = []
     names = [f"branch_{stage}.{j}" for j in range(1, len(contexts) + 1)]
     try:
@@ -36,6 +39,7 @@ def fan_out(
         written = [collect(f[0], n, b, clock) for f, n, b in zip(forks, names, branches, strict=True)]
         for pumping in pumps:
             pumping.join()
+        check_room(written)
         return written
     finally:
         end(forks)

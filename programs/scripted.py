@@ -42,13 +42,15 @@ class Request:
 class ScriptedBackend(BaseBackend):  # type: ignore[misc]
     """`script` maps a context to what the model would write on and on; stops and limits cut it.
 
-    `pause` is how many seconds a request takes, by its context; `logprob` the mean log-probability of a text.
+    `pause` is how many seconds a request takes, by its context; `logprob` the mean log-probability of a text; `room`
+    the tokens of prompt and text together, beyond which both are cut off as SGLang does.
     """
 
     script: Script
     pause: Callable[[str], float] = lambda context: 0.0
     logprob: Callable[[str], float] = lambda text: 0.0
     prompt_style: str = DEFAULT_PROMPT_STYLE
+    room: int = 10**9
     requests: list[Request] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -65,7 +67,8 @@ class ScriptedBackend(BaseBackend):  # type: ignore[misc]
     def generate(self, s: StreamExecutor, sampling_params: SglSamplingParams) -> tuple[str, dict[str, Any]]:
         start = time.perf_counter()
         request_id = getattr(s, "request_id", None)
-        text, finish = cut(self.script(s.text_), sampling_params.stop, sampling_params.max_new_tokens)
+        limit = min(sampling_params.max_new_tokens, max(0, self.room - count_tokens(s.text_)))
+        text, finish = cut(self.script(s.text_), sampling_params.stop, limit)
         aborted = self._wait(self.pause(s.text_), request_id)
         finish = {"type": "abort"} if aborted else finish
         with self._lock:

@@ -32,7 +32,7 @@ from programs.program import program
 from programs.straggler import StragglerPolicy, wait_for_siblings
 from sprint_sgl import tags
 from sprint_sgl.answers import extract_answer
-from sprint_sgl.errors import BadInput, ProgramFailed
+from sprint_sgl.errors import BadInput, ContextFull, ProgramFailed
 from sprint_sgl.question import checked_question
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
 
@@ -130,6 +130,7 @@ class _Round:
     watch: Watch | None
     repairs: list[tags.Repairs] = field(default_factory=list)
     discarded: int = 0
+    begun: bool = False
 
     def plan(self, i: int) -> _Plan:
         """Lets the planner write plan i, piece by piece, launching executors on the way."""
@@ -149,6 +150,9 @@ class _Round:
         limit = self.s.stream_executor.default_sampling_para.max_new_tokens - plan.tokens
         before, name = self.s.text(), f"plan_{plan.stage}_{len(plan.calls) + 1}"
         written = self._write(name, plan.stage, limit)
+        if written is None:
+            plan.answer = ""
+            return True
         plan.calls.append(written.call)
         closed_by = written.call.finish
         read = tags.read_plan(written.text, plan.stage, first=len(plan.prompts) + 1, closed_by=closed_by)
@@ -161,10 +165,23 @@ class _Round:
             self._append(tags.close_plan(plan.stage), plan.stage)
         return True
 
-    def _write(self, name: str, stage: int, limit: int | None = None) -> Written:
-        """A planner call, up to its stop string."""
+    def _write(self, name: str, stage: int, limit: int | None = None) -> Written | None:
+        """A planner call, up to its stop string; None if the run has filled the model's context.
+
+        Raises ContextFull if the question alone does.
+        """
         stops, seed = tags.PLANNER_STOPS, self.seed
-        return call(self.s, name, Branch(stage), self.clock, self.watch, stops=stops, max_tokens=limit, seed=seed)
+        try:
+            written = call(
+                self.s, name, Branch(stage), self.clock, self.watch, stops=stops, max_tokens=limit, seed=seed
+            )
+        except ContextFull:
+            if not self.begun:
+                raise
+            self.repairs.append((("context_full", 1),))
+            return None
+        self.begun = True
+        return written
 
     def _settle(self, plan: _Plan, before: str, written: Written, read: tags.PlanText) -> None:
         """Puts a piece of the plan into the context, verbatim if it is well-formed, else as it was repaired."""
@@ -223,6 +240,9 @@ class _Round:
                 raise
             self.repairs.append((("failed_execution", 1),))
             return Execution("", status="failed")
+        except ContextFull:
+            self.repairs.append((("truncated", 1),))
+            return Execution("", status="truncated")
         text, repairs = tags.read_execution(written.text)
         stopped = written.call.finish == "abort"
         cut = written.call.finish == "length" or (stopped and not cancelled)
@@ -234,6 +254,8 @@ class _Round:
         """The last stage: the tag is written for the planner (paper, appendix A.1)."""
         self._append(tags.FINAL_ANSWER_OPEN, stage)
         written = self._write("final_answer", stage)
+        if written is None:
+            return _Plan(stage, answer="")
         closed_by = written.call.finish or "</Final_answer>"
         read = tags.read_plan(tags.FINAL_ANSWER_OPEN + written.text, stage, closed_by=closed_by)
         self.repairs += [read.repairs, (("forced_answer", 1),)]

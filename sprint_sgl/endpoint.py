@@ -24,7 +24,7 @@ from sglang.lang.interpreter import StreamExecutor
 from sglang.lang.ir import SglSamplingParams
 
 from sprint_sgl.checkpoints import model_notes
-from sprint_sgl.errors import BadInput, RequestFailed, RuntimeUnavailable
+from sprint_sgl.errors import BadInput, ContextFull, RequestFailed, RuntimeUnavailable, SprintError
 from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE
 
 GENERATE = "/generate"
@@ -156,7 +156,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
                 yield text[sent:ready], meta | {"start": start, "end": time.perf_counter()}
                 sent = max(sent, ready)
         if meta.get("finish_reason") is None:
-            raise RequestFailed(f"{self.url} broke off a stream after {len(text)} characters")
+            raise RuntimeUnavailable(f"{self.url} broke off a stream after {len(text)} characters")
 
     def _read_model_info(self) -> Meta:
         for path in ("/model_info", "/get_model_info"):
@@ -188,7 +188,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
     ) -> httpx.Response:
         response = self._send(method, path, body, time_limit)
         if response.status_code != 200:
-            raise RequestFailed(f"{self.url}{path}: HTTP {response.status_code}, {response.text.strip()[:500]}")
+            raise _refused(f"{self.url}{path}: HTTP {response.status_code}, {response.text.strip()[:500]}")
         return response
 
     def _send(
@@ -216,14 +216,14 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         try:
             with self._running(body), self._client.stream("POST", self.url + GENERATE, json=body) as response:
                 if response.status_code != 200:
-                    raise RequestFailed(f"{self.url}: HTTP {response.status_code}, {response.read().decode()[:500]}")
+                    raise _refused(f"{self.url}: HTTP {response.status_code}, {response.read().decode()[:500]}")
                 for line in response.iter_lines():
                     if line.startswith("data:") and line != "data: [DONE]":
                         event = json.loads(line[5:])
                         if time.monotonic() > deadline:
                             raise RequestFailed(f"{self.url} did not end its answer within {self.time_limit:g} s")
                         if "error" in event:
-                            raise RequestFailed(f"{self.url}: {event['error']}")
+                            raise _refused(f"{self.url}: {event['error']}")
                         yield event["text"], event["meta_info"]
         except httpx.HTTPError as error:
             raise self._failure(error) from error
@@ -241,15 +241,22 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         finally:
             self._in_flight.discard(request_id)
 
-    def _closed_here(self) -> RequestFailed:
+    def _closed_here(self) -> SprintError:
+        if not self._closed:  # a session whose endpoint is gone
+            return RuntimeUnavailable(f"the runtime at {self.url} has ended")
         return RequestFailed(f"the connection to {self.url} was closed on our side")
 
-    def _failure(self, error: httpx.HTTPError) -> Exception:
+    def _failure(self, error: httpx.HTTPError) -> SprintError:
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             return RuntimeUnavailable(f"nothing answers at {self.url} ({error}): is the runtime up?")
         if isinstance(error, httpx.TimeoutException):
             return RequestFailed(f"{self.url} did not answer within {self.time_limit:g} s")
-        return RequestFailed(f"the connection to {self.url} broke: {type(error).__name__}: {error}")
+        return RuntimeUnavailable(f"the connection to {self.url} broke: {type(error).__name__}: {error}")
+
+
+def _refused(said: str) -> SprintError:
+    """What a server's refusal means: SGLang has no code for a prompt that is too long."""
+    return ContextFull(said) if "context length" in said else RequestFailed(said)
 
 
 def _body(s: StreamExecutor, sampling_params: SglSamplingParams) -> Meta:

@@ -2,6 +2,7 @@
 
 SprintError
 ├── BadInput            the question or an option is unusable: change it
+│   └── ContextFull     the prompt leaves no room in the model's context
 ├── RuntimeUnavailable  nothing usable answers: start a runtime, or look at the address
 │   └── LaunchFailed    the runtime that we started did not come up; ends with its log
 ├── RequestFailed       the runtime refused a request or took too long
@@ -16,6 +17,10 @@ class SprintError(Exception):
 
 
 class BadInput(SprintError, ValueError):
+    pass
+
+
+class ContextFull(BadInput):
     pass
 
 

@@ -8,9 +8,13 @@ MAX_CHARACTERS = 100_000
 
 
 def checked_question(question: object) -> str:
-    """The question without surrounding whitespace. Raises BadInput for an empty or absurdly long one."""
+    """The question without surrounding whitespace. Raises BadInput for an empty or absurdly long one, or no text."""
     if not isinstance(question, str) or not question.strip():
         raise BadInput(f"the question is empty: got {question!r}")
     if len(question) > MAX_CHARACTERS:
         raise BadInput(f"the question has {len(question):,} characters; the limit is {MAX_CHARACTERS:,}")
+    try:
+        question.encode()
+    except UnicodeEncodeError as error:
+        raise BadInput(f"the question is no text: character {error.start + 1} is half a pair of surrogates") from None
     return question.strip()

@@ -49,6 +49,8 @@ class RepairKind(StrEnum):
     """An executor of a run failed, and the run's policy is to mark it."""
     FORCED_ANSWER = "forced_answer"
     """A run came to its last stage, where the answer's tag is written for the planner."""
+    CONTEXT_FULL = "context_full"
+    """A run has filled the model's context before it came to an answer, which is empty then."""
     NO_POINTS = "no_points"
     """A skeleton is no numbered list: what was written in its place is the solution."""
     UNREAD_SCORE = "unread_score"

@@ -12,7 +12,7 @@ import pytest
 
 from programs import sprint_program
 from sprint_sgl.endpoint import Endpoint, held_back
-from sprint_sgl.errors import ProgramFailed, RequestFailed, RuntimeUnavailable
+from sprint_sgl.errors import ContextFull, ProgramFailed, RequestFailed, RuntimeUnavailable
 from sprint_sgl.runtime import connect, free_port
 
 Reply = Callable[[BaseHTTPRequestHandler, dict], None]
@@ -136,6 +136,19 @@ def test_an_error_status_is_raised_with_what_the_server_said_and_not_retried() -
     with server(reply) as url, connect(url), pytest.raises(ProgramFailed, match=r"HTTP 400.*too long by 17 tokens"):
         sprint_program.run("q")
     assert len(asked) == 1
+
+
+@pytest.mark.filterwarnings("ignore:Error in stream_executor")
+def test_a_prompt_longer_than_the_models_context_is_told_apart() -> None:
+    def reply(handler: BaseHTTPRequestHandler, body: dict) -> None:
+        send(
+            handler,
+            {"error": {"message": "The input (9 tokens) is longer than the model's context length"}},
+            status=400,
+        )
+
+    with server(reply) as url, connect(url), pytest.raises(ContextFull, match=r"HTTP 400.*9 tokens"):
+        sprint_program.run("q")
 
 
 def reset(handler: BaseHTTPRequestHandler) -> None:

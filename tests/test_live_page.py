@@ -71,7 +71,7 @@ def test_stop_ends_the_run_on_the_runtime(page: Page) -> None:
 def test_a_runtime_that_is_gone_is_said(page: Page) -> None:
     with serving(Scripted(down=True)) as url:
         ask(page, url)
-        expect(page.locator("[role=alert]")).to_contain_text("the runtime is being started")
+        expect(page.locator("[role=alert]")).to_contain_text("the runtime is gone or still starting")
 
 
 def test_a_phone_needs_no_scrolling_sideways(page: Page) -> None:

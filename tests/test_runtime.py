@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -447,11 +448,17 @@ def test_a_served_runtime_that_dies_is_started_again_and_ends_with_its_server() 
     with served() as (process, address):
         runtime = [p for p in server_processes(process.pid) if "sglang" in " ".join(p.cmdline())]
         assert runtime
-        for each in runtime:
-            with suppress(psutil.NoSuchProcess):
-                each.kill()
-        wait_for(lambda: httpx.get(f"{address}/health", timeout=10).status_code == 503, 20)
         body = {"messages": [{"role": "user", "content": QUESTION}]}
+        with ThreadPoolExecutor() as pool:
+            asked = [pool.submit(httpx.post, f"{address}/v1/chat/completions", json=body, timeout=60) for _ in range(8)]
+            time.sleep(0.5)
+            for each in runtime:
+                with suppress(psutil.NoSuchProcess):
+                    each.kill()
+        statuses = [future.result().status_code for future in asked]
+        assert 503 in statuses
+        assert set(statuses) <= {200, 503}
+        wait_for(lambda: httpx.get(f"{address}/health", timeout=10).status_code == 503, 20)
         refused = httpx.post(f"{address}/v1/chat/completions", json=body, timeout=60)
         assert (refused.status_code, refused.json()["error"]["type"]) == (503, "server_error")
         wait_for(lambda: answers(f"{address}/health"), START_LIMIT)

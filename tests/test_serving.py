@@ -64,6 +64,7 @@ class Scripted:
 
     pause: float = 0.0
     down: bool = False
+    room: int = 10**9
     sessions: list[Interruptible] = field(default_factory=list)
 
     def session(self, time_limit: float) -> Interruptible:
@@ -71,7 +72,7 @@ class Scripted:
             raise RuntimeUnavailable("the runtime is being started")
         play = replay(PLAYED)
         script = lambda context: play(context) if "parallel" in context or "Plan_" in context else SEQUENTIAL  # noqa: E731
-        session = Interruptible(script, pause=lambda context: self.pause)
+        session = Interruptible(script, pause=lambda context: self.pause, room=self.room)
         session.closed = threading.Event()
         self.sessions.append(session)
         return session
@@ -247,6 +248,10 @@ def test_what_was_said_before_is_part_of_the_question(client: openai.OpenAI) -> 
         ({"n": 2}, "n", "Input should be 1"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools", "should be None"),
         ({"response_format": {"type": "json_object"}}, "response_format.type", "'text'"),
+        ({"frequency_penalty": 1}, "frequency_penalty", "less than or equal to 0"),
+        ({"extra_body": {"top_k": 5}}, "top_k", "-1 or 0"),
+        ({"tool_choice": "required"}, "tool_choice", "'none' or 'auto'"),
+        ({"seed": 10**30}, "seed", "less than"),
         ({"extra_body": {"sprint": {"max_stage": 3}}}, "sprint.max_stage", "not permitted"),
         ({"model": "mini:sequential", "extra_body": {"sprint": {"max_stages": 3}}}, None, "no option max_stages"),
         ({"stop": list("abcde")}, None, "at most 4"),
@@ -257,6 +262,25 @@ def test_what_cannot_be_honoured_is_refused(client: openai.OpenAI, options: dict
         ask(client, **options)
     assert caught.value.body["type"] == "invalid_request_error"
     assert (caught.value.body["param"] or "").startswith(param or "")
+
+
+def test_half_a_pair_of_surrogates_is_no_question(url: str) -> None:
+    body = json.dumps({"messages": [{"role": "user", "content": "half: \ud800"}]})
+    reply = httpx.post(f"{url}/v1/chat/completions", content=body)
+    assert (reply.status_code, "character 7 is half" in reply.text) == (400, True)
+
+
+def test_a_null_is_what_is_left_out(client: openai.OpenAI) -> None:
+    nulls = dict.fromkeys(("n", "top_p", "stream", "temperature", "stop", "sprint", "logprobs", "seed"))
+    assert ask(client, extra_body=nulls).choices[0].message.content == PLAYED.final_answer
+
+
+def test_a_question_beyond_the_models_context_is_refused() -> None:
+    with serving(Scripted(room=10)) as url:
+        for stream in (False, True):
+            with pytest.raises(openai.BadRequestError, match="fills the model's context") as caught:
+                ask(client_of(url), stream=stream)
+            assert caught.value.code == "context_length_exceeded"
 
 
 def test_an_unknown_model_or_path_is_named(client: openai.OpenAI, url: str) -> None:
@@ -340,7 +364,7 @@ def test_a_runtime_that_is_gone_is_503_until_it_is_back() -> None:
     backend = Scripted(down=True)
     with serving(backend) as url:
         for stream in (False, True):
-            with pytest.raises(openai.InternalServerError, match="being started") as caught:
+            with pytest.raises(openai.InternalServerError, match="gone or still starting") as caught:
                 ask(client_of(url), stream=stream)
             assert (caught.value.status_code, caught.value.code) == (503, "runtime_unavailable")
             assert int(caught.value.response.headers["retry-after"]) >= 1

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from programs import sequential_program, sprint_program
-from programs.program import Run
-from programs.scripted import Request, ScriptedBackend, replay
+from programs import self_consistency_program, sequential_program, sprint_program
+from programs.program import Program, Run
+from programs.scripted import Request, ScriptedBackend, count_tokens, replay
 from programs.straggler import StragglerPolicy
 from sprint_sgl import tags
-from sprint_sgl.errors import BadInput, ProgramFailed, RuntimeUnavailable
+from sprint_sgl.errors import BadInput, ContextFull, ProgramFailed, RuntimeUnavailable
 from sprint_sgl.prompts import prompt_style
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
 
@@ -122,15 +122,17 @@ def test_executions_join_in_prompt_order_whichever_ends_first() -> None:
     assert ends == sorted(ends, reverse=True)
 
 
-def test_the_answer_is_forced_at_the_twelfth_stage() -> None:
-    def endless(context: str) -> str:
-        if context.endswith("<Final_answer>\n"):
-            return "\\boxed{7}\n</Final_answer>"
-        if is_executor(context):
-            return "done"
-        i = context.count("\n</Execution_") + 1
-        return "</Plan_" if f"</prompt_{i}.1>" in context else f"<Plan_{i}>\n<prompt_{i}.1> again </prompt_{i}.1>"
+def endless(context: str) -> str:
+    """A model that plans on and on, until its answer is forced."""
+    if context.endswith("<Final_answer>\n"):
+        return "\\boxed{7}\n</Final_answer>"
+    if is_executor(context):
+        return "done"
+    i = context.count("\n</Execution_") + 1
+    return "</Plan_" if f"</prompt_{i}.1>" in context else f"<Plan_{i}>\n<prompt_{i}.1> again </prompt_{i}.1>"
 
+
+def test_the_answer_is_forced_at_the_twelfth_stage() -> None:
     state = run(ScriptedBackend(endless))
     assert state["answer"] == "7"
     assert len(state.trajectory.stages) == 11
@@ -185,6 +187,21 @@ def test_a_planner_that_never_stops_opening_empty_prompts_comes_to_an_end() -> N
     state = run(ScriptedBackend(script))
     assert state["answer"] == "1"
     assert len(state.trajectory.calls) == 3
+
+
+def test_a_run_that_fills_the_models_context_ends_there() -> None:
+    opening = count_tokens(tags.opening("How much is it?", prompt_style("sprint")))
+    for room in range(opening + 1, opening + 60):
+        trajectory = run(ScriptedBackend(endless, room=room), max_stages=1000).trajectory
+        assert dict(trajectory.repairs)["context_full"] == 1
+        assert trajectory.final_answer == ""
+        assert 1 <= len(trajectory.stages) <= room - opening
+
+
+@pytest.mark.parametrize("program", [sprint_program, sequential_program, self_consistency_program])
+def test_a_question_that_does_not_fit_is_the_callers_to_mend(program: Program) -> None:
+    with pytest.raises(ContextFull, match="fills the model's context"):
+        program.run("How much is it? " * 100, backend=ScriptedBackend(replay(TWO_STAGES), room=100))
 
 
 def test_a_truncated_execution_is_marked_and_counted() -> None:

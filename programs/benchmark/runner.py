@@ -16,7 +16,7 @@ from programs.benchmark.records import Key, Record
 from programs.benchmark.resident import Resident
 from programs.methods import Method
 from sprint_sgl.endpoint import Endpoint
-from sprint_sgl.errors import BadInput, SprintError
+from sprint_sgl.errors import BadInput, ContextFull, SprintError
 from sprint_sgl.tasks.task import Grade, Question, Task
 from sprint_sgl.trajectory import Trajectory
 
@@ -102,9 +102,9 @@ def _side_by_side(
             for future in as_completed(futures):
                 try:
                     keep(future.result())
-                except BadInput:  # no other question would fare better
-                    raise
                 except SprintError as error:
+                    if isinstance(error, BadInput) and not isinstance(error, ContextFull):
+                        raise  # no other question would fare better
                     failed.append((futures[future], error))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -13,7 +13,8 @@ from starlette.responses import JSONResponse
 from programs.serving.gate import Busy
 from programs.serving.replies import error_event, error_kind, error_reply
 from programs.serving.service import DeadlinePassed, NoSuchModel
-from sprint_sgl.errors import BadInput, RuntimeUnavailable, SprintError
+from sprint_sgl.console import notes
+from sprint_sgl.errors import BadInput, ContextFull, RuntimeUnavailable, SprintError
 
 RUNTIME_RETRY = 5  # seconds after which a client may ask again for a runtime that was gone
 FAULTS = (SprintError, Busy, DeadlinePassed)
@@ -28,6 +29,8 @@ def told(error: Exception) -> tuple[int, str | None]:
             return 429, "rate_limit_exceeded"
         case NoSuchModel():
             return 404, "model_not_found"
+        case ContextFull():
+            return 400, "context_length_exceeded"
         case BadInput():
             return 400, None
         case RuntimeUnavailable() | SprintError(__cause__=RuntimeUnavailable()):
@@ -38,14 +41,22 @@ def told(error: Exception) -> tuple[int, str | None]:
 def told_in_stream(error: Exception) -> str:
     """The same after the stream has begun."""
     status, code = told(error)
-    return error_event(str(error), error_kind(status), code)
+    return error_event(said(error, status), error_kind(status), code)
+
+
+def said(error: Exception, status: int) -> str:
+    """What a client is told; where the runtime is and how it ended is for the server's own log."""
+    if status != 503:
+        return str(error)
+    notes.print(str(error), style="yellow", highlight=False, soft_wrap=True)
+    return "the runtime is gone or still starting: ask again"
 
 
 async def known(request: Request, error: Exception) -> JSONResponse:
     status, code = told(error)
     retry_after = error.retry_after if isinstance(error, Busy) else RUNTIME_RETRY if status == 503 else None
     param = "model" if isinstance(error, NoSuchModel) else None
-    return error_reply(status, str(error), code=code, param=param, retry_after=retry_after)
+    return error_reply(status, said(error, status), code=code, param=param, retry_after=retry_after)
 
 
 async def unreadable(request: Request, error: Exception) -> JSONResponse:

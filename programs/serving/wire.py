@@ -8,12 +8,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from programs.conversation import Turn, conversation
 from sprint_sgl.errors import BadInput
 
 MAX_STOPS = 4
+Zero = Annotated[float, Field(ge=0, le=0)]
 
 
 class SprintOptions(BaseModel):
@@ -46,24 +47,33 @@ class Asked(BaseModel, ABC):
     model: str | None = None
     temperature: Annotated[float | None, Field(ge=0, le=2)] = None
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    seed: int | None = None
+    seed: Annotated[int | None, Field(ge=-(2**63), lt=2**63)] = None
     max_tokens: Annotated[int | None, Field(ge=1)] = None
     stop: str | list[str] | None = None
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
     sprint: SprintOptions = SprintOptions()
     n: Literal[1] = 1
-    # These change what is written or returned, and no program has them.
+    # These change what is written or returned, and no program has them: only the values that do nothing are taken.
     tools: list[None] | None = None
+    tool_choice: Literal["none", "auto"] | None = None
     functions: list[None] | None = None
-    logprobs: Literal[False, None] = None
+    function_call: Literal["none", "auto"] | None = None
+    logprobs: Literal[False] | None = None
+    top_logprobs: Literal[0] | None = None
     logit_bias: dict[str, None] | None = None
     response_format: dict[Literal["type"], Literal["text"]] | None = None
+    frequency_penalty: Zero | None = None
+    presence_penalty: Zero | None = None
+    repetition_penalty: Annotated[float | None, Field(ge=1, le=1)] = None
+    min_p: Zero | None = None
+    top_k: Literal[-1, 0] | None = None
 
-    @field_validator("stream_options", "sprint", mode="before")
+    @model_validator(mode="before")
     @classmethod
     def _null_is_default(cls, value: Any) -> Any:
-        return {} if value is None else value
+        """As in OpenAI's schema, where what may be left out may be null."""
+        return {name: field for name, field in value.items() if field is not None} if isinstance(value, dict) else value
 
     @property
     @abstractmethod
@@ -113,8 +123,10 @@ class ChatAsked(Asked):
 
 class CompletionAsked(Asked):
     prompt: str | Annotated[list[str], Field(min_length=1, max_length=1)]
+    logprobs: None = None  # a number here, and 0 asks for the token's own
     echo: Literal[False] = False
-    best_of: Literal[1, None] = None
+    best_of: Literal[1] | None = None
+    suffix: Literal[""] | None = None
 
     @property
     def question(self) -> str:
@@ -125,6 +137,12 @@ class PastReasoning(BaseModel):
     """An earlier response's thought, which a client hands back with its output; no program reads it."""
 
     type: Literal["reasoning"]
+
+
+class Reasoning(BaseModel):
+    """A program's limits are under `sprint`; how hard it thinks is its own."""
+
+    effort: None = None
 
 
 class TextFormat(BaseModel):
@@ -138,9 +156,11 @@ class ResponseAsked(Asked):
     instructions: str | None = None
     max_output_tokens: Annotated[int | None, Field(ge=1)] = None
     text: TextFormat | None = None
+    reasoning: Reasoning | None = None
+    truncation: Literal["disabled"] | None = None
     previous_response_id: None = None
     conversation: None = None
-    background: Literal[False, None] = None
+    background: Literal[False] | None = None
 
     @property
     def limit(self) -> int | None:

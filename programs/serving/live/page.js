@@ -7,10 +7,11 @@ const PROMPT = /<prompt_(\d+)\.(\d+)>([^]*?)(?:<\/prompt_\1\.\2>\n?|$)/g;
 const HALF_TAG = /<[^<>\n]*$/;
 const NEUTRALISED = /<\\(\\*\/?(?:Question|think|Final|Plan|prompt|Execution))/gi; // a tag that was only talked about
 const ANSWER = "<Final_answer>";
+const THOUGHT_END = "</think>";
 
 const readable = (text) => text.replace(TAGS, "").replace(HALF_TAG, "").replace(NEUTRALISED, "<$1").trim();
 
-let stages = new Map(); // number -> {plan, executions: Map(prompt -> text), nodes}
+let stages = new Map(); // number -> {plan, executions: Map(prompt -> text), and the nodes that show them}
 let changed = new Set();
 let asking = null; // the AbortController of the question under way
 
@@ -40,11 +41,10 @@ function stageOf(number) {
     closeCards();
     const section = element("section", "stage", at("sections"));
     const heading = element("h3", "", section);
-    heading.textContent = `Stage ${number}`;
     heading.id = `stage${number}`;
     section.setAttribute("aria-labelledby", heading.id);
     const plan = element("div", "plan", section);
-    stages.set(number, { plan: "", executions: new Map(), section, planNode: plan, grid: element("div", "executions", section), cards: new Map() });
+    stages.set(number, { plan: "", executions: new Map(), section, title: heading, planNode: plan, grid: element("div", "executions", section), cards: new Map() });
   }
   return stages.get(number);
 }
@@ -69,7 +69,9 @@ function cardOf(stage, number, prompt) {
 function show() {
   for (const number of changed) {
     const stage = stageOf(number);
-    const plan = stage.plan.split(ANSWER)[0];
+    const plan = stage.plan.split(ANSWER)[0].split(THOUGHT_END)[0];
+    const staged = stage.executions.size || stage.plan.includes("<Plan_");
+    stage.title.textContent = staged ? `Stage ${number}` : "Thought";
     for (const [, , prompt, text] of plan.matchAll(PROMPT)) {
       cardOf(stage, number, Number(prompt)).heading.textContent = `${number}.${prompt} ${readable(text)}`;
     }
