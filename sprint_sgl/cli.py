@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -154,9 +153,10 @@ def launch_runtime(
     """
     with one_line_errors():
         name, begun = model or runtimes.DEFAULT_MODEL, time.monotonic()
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        notes.print(f"starting an SGLang runtime for {name}", style="dim", highlight=False, soft_wrap=True)
         with runtimes.running(name, runtime=runtime, host=host, port=port, api_key=api_key) as server:
-            notes.print(f"{name} serves at {server.url} after {time.monotonic() - begun:.1f} s; Ctrl-C stops it")
+            took = time.monotonic() - begun
+            notes.print(f"{name} serves at {server.url} after {took:.1f} s; Ctrl-C stops it", soft_wrap=True)
             code = server.keeper.wait()
             raise LaunchFailed(f"the runtime ended (exit {code}); its log ends:\n{server.log_tail()}")
 

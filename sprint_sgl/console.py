@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,8 +24,15 @@ def screen() -> Console:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """A SprintError is one message on stderr and exit status 1; Ctrl-C is 130. Others are bugs and show their trace."""
+    """A SprintError is one message on stderr and exit status 1; Ctrl-C is 130. Others are bugs and show their trace.
+
+    SIGTERM (143), too, ends the process by way of every `with` that is open.
+    """
     warnings.filterwarnings("ignore", message="Error in stream_executor")
+    before = signal.getsignal(signal.SIGTERM)
+    in_main = threading.current_thread() is threading.main_thread()  # others may set no handler
+    if in_main:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         yield
     except SprintError as error:
@@ -32,3 +41,6 @@ def one_line_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         notes.print("sprint-sgl: stopped", style="red")
         sys.exit(130)
+    finally:
+        if in_main:
+            signal.signal(signal.SIGTERM, before)

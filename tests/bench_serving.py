@@ -15,7 +15,6 @@ import time
 
 import openai
 import typer
-import uvicorn
 
 from programs import sprint_program
 from programs.methods import named_method
@@ -23,7 +22,7 @@ from programs.serving.app import Api
 from programs.serving.backends import Remote
 from programs.serving.gate import Gate
 from programs.serving.metrics import Metrics
-from programs.serving.server import config
+from programs.serving.server import Server
 from programs.serving.service import Service
 from sprint_sgl.console import screen
 from sprint_sgl.countdown import drawn
@@ -94,7 +93,7 @@ def main(
         gate = Gate(concurrency, questions)
         service = Service({"mini": (named_method("sprint"), backend)}, gate)
         app = Api(service, Metrics(gate), time_limit=600.0).app()
-        serving = uvicorn.Server(config(app, service, "127.0.0.1", 0, shutdown_limit=1.0))
+        serving = Server(app, service, "127.0.0.1", 0, shutdown_limit=1.0)
         thread = threading.Thread(target=serving.run)
         thread.start()
         while not serving.started:

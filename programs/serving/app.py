@@ -8,17 +8,16 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import FastAPI, Request
 from openai.types import Model
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from programs.calls import Branch
 from programs.serving.faults import FAULTS, handle_faults, told_in_stream
-from programs.serving.keys import allowed
 from programs.serving.live import live_page
 from programs.serving.metrics import Metrics
-from programs.serving.middleware import CountAnswers, LimitBody
+from programs.serving.middleware import CheckKey, CountAnswers, LimitBody
 from programs.serving.replies import Answered, Chat, Form, Text
 from programs.serving.responses import Responses
 from programs.serving.service import Job, Service
@@ -44,26 +43,22 @@ class Api:
     def app(self) -> FastAPI:
         app = FastAPI(title="sprint-sgl", docs_url=None, redoc_url=None, openapi_url=None)
         app.add_middleware(LimitBody, limit=self.body_limit)
+        app.add_middleware(CheckKey, keys=self.keys, open=("/", "/health"))
         app.add_middleware(CountAnswers, count=self.metrics.answered)
         handle_faults(app)
-        guarded = [Depends(self.authorised)]
-        app.add_api_route("/v1/chat/completions", self.chat, methods=["POST"], dependencies=guarded)
-        app.add_api_route("/v1/completions", self.complete, methods=["POST"], dependencies=guarded)
-        app.add_api_route("/v1/responses", self.respond, methods=["POST"], dependencies=guarded)
-        app.add_api_route("/v1/models", self.models, dependencies=guarded)
-        app.add_api_route("/v1/models/{name:path}", self.model, dependencies=guarded)
-        app.add_api_route("/metrics", self.measured, dependencies=guarded)
-        app.add_api_route("/health", self.health)
-        app.add_api_route("/", self.page, include_in_schema=False)
+        app.add_api_route("/v1/chat/completions", self.chat, methods=["POST"])
+        app.add_api_route("/v1/completions", self.complete, methods=["POST"])
+        app.add_api_route("/v1/responses", self.respond, methods=["POST"])
+        app.add_api_route("/v1/models", self.models)
+        app.add_api_route("/v1/models/{name:path}", self.model)
+        app.add_api_route("/metrics", self.measured)
+        app.add_api_route("/health", self.health, methods=["GET", "HEAD"])
+        app.add_api_route("/", self.page, methods=["GET", "HEAD"])
         return app
 
     async def page(self) -> Response:
         """For a person; it asks with the key that is typed into it."""
         return live_page()
-
-    async def authorised(self, request: Request) -> None:
-        if not allowed(request.headers.get("authorization"), self.keys):
-            raise HTTPException(401, "the API key is missing or wrong")
 
     async def chat(self, request: Request, asked: ChatAsked) -> Response:
         return await self._answer(request, asked, Chat(**self._wanted(asked)))

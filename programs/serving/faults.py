@@ -12,12 +12,12 @@ from starlette.responses import JSONResponse
 
 from programs.serving.gate import Busy
 from programs.serving.replies import error_event, error_kind, error_reply
-from programs.serving.service import DeadlinePassed, NoSuchModel
+from programs.serving.service import DeadlinePassed, NoSuchModel, Stopping
 from sprint_sgl.console import notes
 from sprint_sgl.errors import BadInput, ContextFull, RuntimeUnavailable, SprintError
 
 RUNTIME_RETRY = 5  # seconds after which a client may ask again for a runtime that was gone
-FAULTS = (SprintError, Busy, DeadlinePassed)
+FAULTS = (SprintError, Busy, DeadlinePassed, Stopping)
 
 
 def told(error: Exception) -> tuple[int, str | None]:
@@ -25,6 +25,8 @@ def told(error: Exception) -> tuple[int, str | None]:
     match error:
         case DeadlinePassed():
             return 504, "time_limit"
+        case Stopping():
+            return 503, "server_stopping"
         case Busy():
             return 429, "rate_limit_exceeded"
         case NoSuchModel():
@@ -46,7 +48,7 @@ def told_in_stream(error: Exception) -> str:
 
 def said(error: Exception, status: int) -> str:
     """What a client is told; where the runtime is and how it ended is for the server's own log."""
-    if status != 503:
+    if status != 503 or isinstance(error, Stopping):
         return str(error)
     notes.print(str(error), style="yellow", highlight=False, soft_wrap=True)
     return "the runtime is gone or still starting: ask again"
@@ -62,13 +64,16 @@ async def known(request: Request, error: Exception) -> JSONResponse:
 async def unreadable(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"] if part != "body")
+    broken = first["type"] == "json_invalid"  # its place is a character's
+    place = "" if broken else ".".join(str(part) for part in first["loc"] if part != "body")
     return error_reply(400, f"{place or 'the body'}: {first['msg']}", param=place or None)
 
 
 async def refused(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    return error_reply(error.status_code, str(error.detail))
+    reply = error_reply(error.status_code, str(error.detail))
+    reply.headers.update(error.headers or {})
+    return reply
 
 
 async def unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -13,17 +13,22 @@ VARIABLE = "SPRINT_SERVE_KEYS"
 
 
 def read_keys(listed: str | None, file: Path | None) -> tuple[str, ...]:
-    """Those of the variable, between commas, and of the file, one a line. Raises BadInput for a file without any."""
+    """Those of the variable, between commas, and of the file, one a line.
+
+    Raises BadInput for a file without any, and for a key that is not ASCII.
+    """
     keys = [key.strip() for key in (listed or "").split(",")]
     if file:
         try:
-            lines = file.read_text().splitlines()
+            lines = [line.strip() for line in file.read_text("utf-8-sig").splitlines()]
         except (OSError, UnicodeDecodeError) as error:
             raise BadInput(f"the keys in {file} cannot be read: {error}") from error
-        found = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        found = [line for line in lines if line and not line.startswith("#")]
         if not found:
             raise BadInput(f"{file} holds no key: write one on each line")
         keys += found
+    if any(not (key.isascii() and key.isprintable()) for key in keys):
+        raise BadInput("a key has characters that no HTTP header can carry: use ASCII")
     return tuple(dict.fromkeys(key for key in keys if key))
 
 

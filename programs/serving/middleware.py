@@ -1,11 +1,12 @@
-"""What every request passes: bodies that are too large are refused unread, and answers are counted."""
+"""What every request passes: its key is checked, a body that is too large is refused unread, answers are counted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from programs.serving.keys import allowed
 from programs.serving.replies import error_reply
 
 
@@ -43,6 +44,20 @@ class LimitBody:
         await self.app(scope, again, send)
 
 
+class CheckKey:
+    """ASGI middleware: answers 401 without one of the keys, before anything is read; what is `open` needs none."""
+
+    def __init__(self, app: ASGIApp, keys: Sequence[str], open: Container[str]) -> None:
+        self.app, self.keys, self.open = app, keys, open
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        given = dict(scope.get("headers", ())).get(b"authorization", b"").decode("latin-1")
+        if scope["type"] != "http" or scope["path"] in self.open or allowed(given, self.keys):
+            await self.app(scope, receive, send)
+        else:
+            await error_reply(401, "the API key is missing or wrong")(scope, receive, send)
+
+
 class CountAnswers:
     """ASGI middleware: tells `count` the path and the status of every answer."""
 
@@ -52,8 +67,10 @@ class CountAnswers:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
-                route = scope.get("route")  # as it was declared: a path that a client makes up is no label
-                self.count(route.path if route else "other", message["status"])
+                # As it was declared: a path that a client makes up is no label.
+                declared = {route.path for route in scope["app"].routes} & {scope["path"]}
+                path = scope["route"].path if "route" in scope else next(iter(declared), "other")
+                self.count(path, message["status"])
             await send(message)
 
         await self.app(scope, receive, counted if scope["type"] == "http" else send)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from socket import socket
 
 import uvicorn
 from fastapi import FastAPI
@@ -22,6 +24,8 @@ from programs.serving.service import Service
 from sprint_sgl.console import notes
 from sprint_sgl.errors import BadInput
 from sprint_sgl.runtime import check_port, resolve_model
+
+TO_SAY_SO = 5.0  # seconds for the errors of runs that were ended
 
 
 @dataclass(frozen=True)
@@ -57,20 +61,26 @@ def serve(options: Options) -> None:
         service = Service(offered, gate)
         app = Api(service, Metrics(gate), options.time_limit, keys).app()
         notes.print(f"{', '.join(offered)} at http://{options.host}:{options.port}/v1; Ctrl-C stops it")
-        uvicorn.Server(config(app, service, options.host, options.port, options.shutdown_limit)).run()
+        Server(app, service, options.host, options.port, options.shutdown_limit).run()
 
 
-def config(app: FastAPI, service: Service, host: str, port: int, shutdown_limit: float) -> uvicorn.Config:
-    """How the app is served. After a signal answers may go on for so many seconds; then they are ended."""
+class Server(uvicorn.Server):
+    """After a signal answers may go on for `shutdown_limit` seconds; then their runs are ended, and clients told."""
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
-        await service.close()
+    def __init__(self, app: FastAPI, service: Service, host: str, port: int, shutdown_limit: float) -> None:
+        last = math.ceil(shutdown_limit + TO_SAY_SO)
+        super().__init__(uvicorn.Config(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=last))
+        self._service, self._limit = service, shutdown_limit
 
-    app.router.lifespan_context = lifespan
-    limit = math.ceil(shutdown_limit)
-    return uvicorn.Config(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=limit)
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        ending = asyncio.create_task(self._end_runs())
+        await super().shutdown(sockets)
+        ending.cancel()
+        await self._service.close()
+
+    async def _end_runs(self) -> None:
+        await asyncio.sleep(self._limit)
+        await self._service.close()
 
 
 @contextmanager

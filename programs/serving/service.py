@@ -25,6 +25,10 @@ class DeadlinePassed(Exception):
     """The run took longer than its time limit."""
 
 
+class Stopping(Exception):
+    """The server is being stopped, and with it the run."""
+
+
 class NoSuchModel(BadInput):
     pass
 
@@ -78,6 +82,7 @@ class Service:
     offered: Mapping[str, tuple[Method, Backend]]
     gate: Gate
     _tasks: set[asyncio.Task[Answered]] = field(default_factory=set)
+    _closing: bool = False
 
     def __post_init__(self) -> None:
         self._pool = ThreadPoolExecutor(self.gate.places, thread_name_prefix="run")
@@ -115,7 +120,7 @@ class Service:
     def start(self, job: Job, watch: Callable[[Branch, str], None] | None = None) -> asyncio.Task[Answered]:
         """The run as a task: cancelling it ends the run's requests on the runtime. `watch` is called on the loop.
 
-        Raises Busy from the task where the queue is full, DeadlinePassed, and what stopped the program.
+        Raises Busy from the task where the queue is full, DeadlinePassed, Stopping, and what stopped the program.
         """
         task = asyncio.create_task(self._run(job, watch))
         self._tasks.add(task)
@@ -147,9 +152,14 @@ class Service:
                     self.gate.took(time.monotonic() - begun)
         except TimeoutError as error:
             raise DeadlinePassed(f"no answer within {job.time_limit:g} s") from error
+        except asyncio.CancelledError:
+            if self._closing:
+                raise Stopping("the server is being stopped") from None
+            raise
 
     async def close(self) -> None:
-        """Ends the runs that are left."""
+        """Ends the runs that are left, and what is started later; each raises Stopping."""
+        self._closing = True
         for task in self._tasks:
             task.cancel()
         if self._tasks:

@@ -27,7 +27,7 @@ class SprintOptions(BaseModel):
     trajectory           whether the answer carries the whole trajectory
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     max_stages: Annotated[int | None, Field(ge=1)] = None
     launch: Literal["eager", "barrier"] | None = None
@@ -44,6 +44,8 @@ class StreamOptions(BaseModel):
 class Asked(BaseModel, ABC):
     """What all kinds of requests have in common. Token limits are for each call of a program."""
 
+    model_config = ConfigDict(strict=True)
+
     model: str | None = None
     temperature: Annotated[float | None, Field(ge=0, le=2)] = None
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -55,13 +57,13 @@ class Asked(BaseModel, ABC):
     sprint: SprintOptions = SprintOptions()
     n: Literal[1] = 1
     # These change what is written or returned, and no program has them: only the values that do nothing are taken.
-    tools: list[None] | None = None
+    tools: Annotated[list[Any], Field(max_length=0)] | None = None
     tool_choice: Literal["none", "auto"] | None = None
-    functions: list[None] | None = None
+    functions: Annotated[list[Any], Field(max_length=0)] | None = None
     function_call: Literal["none", "auto"] | None = None
     logprobs: Literal[False] | None = None
     top_logprobs: Literal[0] | None = None
-    logit_bias: dict[str, None] | None = None
+    logit_bias: Annotated[dict[str, Any], Field(max_length=0)] | None = None
     response_format: dict[Literal["type"], Literal["text"]] | None = None
     frequency_penalty: Zero | None = None
     presence_penalty: Zero | None = None
