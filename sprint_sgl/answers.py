@@ -232,22 +232,26 @@ def _divided(value: Fraction, by: Fraction) -> Fraction:
 def check_countdown(expression: str, numbers: Sequence[int], target: int) -> Verdict:
     """Whether the expression makes the target from all the numbers, each once; exact, and raises on no text.
 
-    Reads + - * / with brackets and signs, in plain or LaTeX spelling; of an equation, the left side. The reason
-    names each fault; value is that of the expression, None if it cannot be read or divides by 0.
+    Reads + - * / with brackets and signs, in plain or LaTeX spelling. Of an equation the expression is the first side
+    that is more than a number, and the others must have its value. The reason names each fault; value is that of the
+    expression, None if it cannot be read or divides by 0.
     """
     if len(expression) > LONGEST_EXPRESSION:
         return Verdict(False, f"has {len(expression)} characters, over {LONGEST_EXPRESSION}", None)
-    left = expression.partition("=")[0].strip()
-    reader = _Reader(_symbols(left))
-    try:
-        value = reader.whole()
-    except _Unreadable as fault:
-        return Verdict(False, f"cannot read '{_shortened(left)}': {fault}", None)
-    except ZeroDivisionError as fault:
-        return Verdict(False, str(fault), None)
-    faults = list(_misuses(Counter(reader.used), Counter(numbers)))
+    sides: list[tuple[Fraction, list[int]]] = []
+    for side in map(str.strip, expression.split("=")):
+        reader = _Reader(_symbols(side))
+        try:
+            sides.append((reader.whole(), reader.used))
+        except _Unreadable as fault:
+            return Verdict(False, f"cannot read '{_shortened(side)}': {fault}", None)
+        except ZeroDivisionError as fault:
+            return Verdict(False, str(fault), None)
+    value, used = next((side for side in sides if len(side[1]) > 1), sides[0])
+    faults = list(_misuses(Counter(used), Counter(numbers)))
     if value != target:
         faults.append(f"is {_shortened(str(value))}, not {target}")
+    faults += [f"is {value}, not {_shortened(str(other))}" for other, _ in sides if other not in (value, target)]
     return Verdict(not faults, "; ".join(faults) or f"makes {target}", value)
 
 
@@ -275,21 +279,23 @@ def _shortened(text: str) -> str:
 
 
 _LIST = re.compile(
-    r"\b(?:use|using|numbers?|inputs?|from|of|with|have|given|combin(?:e|ing))\b[^\d.?!]{0,40}?"
-    r"(?<!\d)(?P<list>\d{1,6}(?:(?:\s*,\s*(?:and\s+)?|\s+and\s+|\s+)\d{1,6})+)(?![\d%]|\.\d)",
+    r"\b(?P<verb>use|using|numbers?|inputs?|from|of|with|have|given|combin(?:e|ing)|countdown)\b[^\d.?!]{0,40}?"
+    r"(?<!\d)(?P<list>\d{1,6}(?:(?:\s*[,;&]\s*(?:and\s+)?|\s+and\s+|\s+)\d{1,6})+)(?![\d%]|\.\d)",
     re.IGNORECASE,
 )
 _TARGET = re.compile(
-    r"\b(?:mak(?:e|es|ing)|targets?|goal|equals?|equal to|reach(?:es)?|gets?|obtain|results?|evaluates?|value)\b"
-    r"[^\d.?!]{0,25}?(?P<target>-?(?:\d{1,3}(?:,\d{3})+|\d{1,9}))(?![\d%]|\.\d)",
+    r"(?:\b(?:mak(?:e|es|ing)|targets?|goal|equals?|equal to|reach(?:es)?|gets?|obtain|results?|evaluates?|value)\b"
+    r"|[-=]>|[\u2192\u21d2])[^\d.?!]{0,25}?(?P<target>-?(?:\d{1,3}(?:,\d{3})+|\d{1,9}))(?![\d%]|\.\d)",
     re.IGNORECASE,
 )
+
+_COMMON = {"of", "with", "have", "given", "from"}  # words before two numbers in any text
 
 
 def countdown_problem(question: str) -> Problem | None:
     """The numbers and the target that a free-form question names, or None if it is not recognisably Countdown."""
     listed = _LIST.search(question)
-    if listed is None:
+    if listed is None or (listed["verb"].lower() in _COMMON and len(re.findall(r"\d+", listed["list"])) < 3):
         return None
     rest = f"{question[: listed.start('list')]}.{question[listed.end('list') :]}"
     target = _TARGET.search(rest)

@@ -73,6 +73,11 @@ class Tag:
         return self.text != f"<{'/' * self.closing}{_NAMES[self.kind]}{numbers.get(self.kind, '')}>"
 
 
+def without_tags(text: str) -> str:
+    """What is left of a text beside our tags and the white space at its ends."""
+    return _TAG.sub("", text).strip()
+
+
 def find_tags(text: str) -> list[Tag]:
     """All live tags of ours in their order; a lone `<`, other markup and neutralised tags are text."""
     return [_tag(match) for match in _TAG.finditer(text)]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from sprint_sgl.markup import Key, Tag, find_tags, restore, without_cut_tag
+from sprint_sgl.markup import Key, Tag, find_tags, restore, without_cut_tag, without_tags
 from sprint_sgl.reader import Reader
 from sprint_sgl.repairs import RepairKind, Repairs, sorted_repairs
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
@@ -73,6 +73,8 @@ def read_plan(body: str, i: int, first: int = 1, closed_by: str = "") -> PlanTex
     if first == 1 and not (stage.prompts or cut or answer is not None):
         reader.count(RepairKind.NO_PROMPT if tail else RepairKind.EMPTY_PLAN)
     kept = tuple(prompt for prompt in prompts if prompt)
+    if answer and not without_tags(answer):
+        answer = ""  # a tag alone says nothing
     return PlanText(kept, tail, None if answer is None else _clean(answer), sorted_repairs(reader.repairs))
 
 

@@ -361,6 +361,21 @@ def test_any_expression_is_correct_for_its_own_value_and_numbers_only(case: Any,
 
 
 @pytest.mark.parametrize(
+    ("equation", "correct"),
+    [
+        ("(25-7)*3+12=66", True),
+        ("66 = (25-7)*3+12", True),
+        ("(25-7)*3+12 = 54+12 = 66", True),
+        ("(25-7)*3+12 = 65", False),
+        ("(25-7)*3 = 54+12 = 66", False),
+        ("(25-7)*3+12 =", False),
+    ],
+)
+def test_all_sides_of_an_equation_are_the_target(equation: str, correct: bool) -> None:
+    assert check_countdown(equation, (3, 7, 12, 25), 66).correct == correct
+
+
+@pytest.mark.parametrize(
     ("question", "numbers", "target"),
     [
         ("Use 3, 7, 12 and 25 to make 66", (3, 7, 12, 25), 66),
@@ -371,6 +386,9 @@ def test_any_expression_is_correct_for_its_own_value_and_numbers_only(case: Any,
         ("Can you reach 100 with 1, 2, 3, and 4?", (1, 2, 3, 4), 100),
         ("I have 3, 7 and 12. Make 50, using each number once.", (3, 7, 12), 50),
         ("Given [3, 7, 12], find an expression whose value is 1,050.", (3, 7, 12), 1050),
+        ("Use 3, 7, 12 & 25 to make 66", (3, 7, 12, 25), 66),
+        ("Use 3; 7; 12; 25 to make 66", (3, 7, 12, 25), 66),
+        ("Countdown: 3 7 12 25 -> 66", (3, 7, 12, 25), 66),
     ],
 )
 def test_countdown_questions_are_read_in_many_wordings(question: str, numbers: tuple[int, ...], target: int) -> None:
@@ -379,7 +397,8 @@ def test_countdown_questions_are_read_in_many_wordings(question: str, numbers: t
 
 @pytest.mark.parametrize(
     "question",
-    ["", "What is 3 + 7?", "Use 3 to make 66", "Numbers: 3, 7, 12", "Make 66", "Find $x$ with $x^2 = 3, 7, 12$."],
+    ["", "What is 3 + 7?", "Use 3 to make 66", "Numbers: 3, 7, 12", "Make 66", "Find $x$ with $x^2 = 3, 7, 12$."]
+    + ["I have 2 and 3 dogs. How many do I get if I make 5 more?", "A shape with 4 and 5 sides has the value 6."],
 )
 def test_other_questions_are_not_countdown(question: str) -> None:
     assert countdown_problem(question) is None

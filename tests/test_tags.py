@@ -465,6 +465,7 @@ def test_a_malformed_plan_is_repaired_and_counted(
         ("<Final_answer>\n5\n", "</Final_answer>", "5"),
         ("<Final_answer>\n5", "", "5"),
         ("<Final_answer>\n", "</Final_answer>", ""),
+        ("<Final_answer>\n</think>", "</Final_answer>", ""),
         ("<Plan_1>\nIt is 5.", "</Final_answer>", "It is 5."),
         ("<Plan_1>\nso\n</think>\n\nIt is 5.", "", "It is 5."),
         ("<Plan_1>\nIt is 5.", "</Plan_", None),
