@@ -14,6 +14,7 @@ import sglang as sgl
 from sglang.lang.interpreter import ProgramState
 
 from sprint_sgl import tags
+from sprint_sgl.checkpoints import model_notes
 from sprint_sgl.errors import ContextFull, ProgramFailed, RequestFailed
 from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE, PromptStyle
 from sprint_sgl.prompts import prompt_style as load_style
@@ -146,14 +147,25 @@ def _forward(state: ProgramState, name: str, branch: Branch, watch: Watch) -> No
         watch(branch, rest)
 
 
+def note(backend: Any, name: str) -> Any:
+    """What a backend says of how its model is used; SGLang's own say nothing, so that the model's folder is asked."""
+    if hasattr(backend, name):
+        return getattr(backend, name)
+    try:
+        notes = model_notes(str(backend.get_model_name()))
+    except NotImplementedError:
+        return None
+    return notes.get("prompt_style" if name == "trained_style" else name)
+
+
 def style_for(state: ProgramState, name: str | None) -> PromptStyle:
     """The prompt style of that name, or the one that the runtime's model was trained with."""
-    return load_style(name or getattr(state.stream_executor.backend, "prompt_style", DEFAULT_PROMPT_STYLE))
+    return load_style(name or note(state.stream_executor.backend, "prompt_style") or DEFAULT_PROMPT_STYLE)
 
 
 def opening_for(state: ProgramState, question: str, prompt_style: str | None) -> str:
     """What a question in one go begins with: as the runtime's model was trained, else a turn of its chat format."""
-    style = prompt_style or getattr(state.stream_executor.backend, "trained_style", None)
+    style = prompt_style or note(state.stream_executor.backend, "trained_style")
     if style:
         return tags.sequential_opening(question, load_style(style))
     return chat(state, CHAT.substitute(question=question))

@@ -8,20 +8,23 @@ carries the trajectory.
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Literal
 
 from sglang.lang.chat_template import get_chat_template
 from sglang.lang.global_config import global_config
 from sglang.lang.interpreter import ProgramState, StreamExecutor
 from sglang.lang.ir import SglFunction, SglSamplingParams
 
+from programs.calls import note
 from sprint_sgl.errors import BadInput, ProgramFailed, RuntimeUnavailable, SprintError
 from sprint_sgl.trajectory import Trajectory
 
 TEMPERATURE = 0.6
 MAX_NEW_TOKENS = 8000
+warnings.filterwarnings("ignore", message="Error in stream_executor")  # a Program raises it
 RAW = get_chat_template("default")  # a model's own would add stop strings; programs write its turns as text
 
 
@@ -77,9 +80,12 @@ class Program(SglFunction):  # type: ignore[misc]
 
     def bind(self, **kwargs: Any) -> Program:
         """The program with these arguments fixed. Raises BadInput for one that it does not have."""
-        if unknown := [key for key in kwargs if key not in self.arg_names]:
-            raise BadInput(f"{self.func.__name__} has no argument {unknown[0]!r}; it has {', '.join(self.arg_names)}")
+        self._check(kwargs)
         return Program(self.func, bind_arguments={**self.bind_arguments, **kwargs})
+
+    def _check(self, arguments: Mapping[str, Any]) -> None:
+        if unknown := [key for key in arguments if key not in self.arg_names]:
+            raise BadInput(f"{self.func.__name__} has no argument {unknown[0]!r}; it has {', '.join(self.arg_names)}")
 
     def run(
         self,
@@ -90,26 +96,34 @@ class Program(SglFunction):  # type: ignore[misc]
         backend: Any = None,
         top_p: float = 1.0,
         top_k: int = -1,
+        min_p: float = 0.0,
+        frequency_penalty: float = 0.0,
+        presence_penalty: float = 0.0,
         **kwargs: Any,
     ) -> Run:
         """Runs on the backend, or on the default one that `launch`, `connect` or `sgl.set_default_backend` set.
 
-        temperature      sampling temperature of every call
+        temperature      sampling temperature of every call; top_p and the others are SGLang's, too
         max_new_tokens   limit for each call; the default is the model's own or the paper's 8,000
         stream           return at once; iterate `text_iter()`, then read `["answer"]` and `.trajectory`
-        Raises ProgramFailed, which names the branch, and RuntimeUnavailable where no backend is set.
+        kwargs           the program's own arguments
+        Raises ProgramFailed, which names the branch, RuntimeUnavailable where no backend is set, and BadInput.
         """
         backend = _backend(backend)
         sampling = SglSamplingParams(
-            max_new_tokens=max_new_tokens or getattr(backend, "max_new_tokens", None) or MAX_NEW_TOKENS,
+            max_new_tokens=max_new_tokens or note(backend, "max_new_tokens") or MAX_NEW_TOKENS,
             temperature=temperature,
             top_p=top_p,
             top_k=top_k,
+            min_p=min_p,
+            frequency_penalty=frequency_penalty,
+            presence_penalty=presence_penalty,
             stop=[],
             stop_token_ids=[],
             stop_regex=[],
         )
         arguments = {**self.bind_arguments, **kwargs}
+        self._check(arguments)
         run = Run(StreamExecutor(backend, arguments, sampling, chat_template=RAW, stream=stream))
         if stream:
             threading.Thread(target=run.execute, args=(self, args, arguments), daemon=True).start()
@@ -133,18 +147,22 @@ class Program(SglFunction):  # type: ignore[misc]
         self,
         batch_kwargs: Sequence[Mapping[str, Any] | Sequence[Any] | str],
         *,
-        num_threads: int | str = "auto",
+        num_threads: int | Literal["auto"] = "auto",
         progress_bar: bool = False,
+        generator_style: bool = False,
         **options: Any,
-    ) -> list[Run]:
+    ) -> list[Run] | Iterator[Run]:
         """Runs all of them side by side and returns their states in order; options as for `run`.
 
-        Every run is carried to its end; then the first failure, if any, is raised.
+        Every run is carried to its end; then the first failure, if any, is raised. With `generator_style` the states
+        come one by one, each as soon as it and those before it have ended, and a failure is raised in its place.
         """
         rows = [self._arguments(row) for row in batch_kwargs]
-        if not rows:
-            return []
-        threads = min(len(rows), 96 if num_threads == "auto" else int(num_threads))
+        if num_threads != "auto" and num_threads < 1:
+            raise BadInput(f"num_threads must be at least 1 or 'auto', got {num_threads!r}")
+        threads = min(len(rows) or 1, 96 if num_threads == "auto" else num_threads)
+        if generator_style:
+            return self._one_by_one(rows, threads, options)
         with ThreadPoolExecutor(threads) as pool:
             futures = [pool.submit(self.run, **row, **options) for row in rows]
             waiting = _with_progress(futures) if progress_bar else futures
@@ -153,6 +171,12 @@ class Program(SglFunction):  # type: ignore[misc]
             if error is not None:
                 raise error
         return [future.result() for future in futures]
+
+    def _one_by_one(self, rows: Sequence[dict[str, Any]], threads: int, options: Mapping[str, Any]) -> Iterator[Run]:
+        with ThreadPoolExecutor(threads) as pool:
+            futures = [pool.submit(self.run, **row, **options) for row in rows]
+            for future in futures:
+                yield future.result()
 
 
 def program(function: Callable[..., Any]) -> Program:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sglang.lang.interpreter import ProgramState
 
-from programs.calls import Branch, Clock, Watch, call, style_for
+from programs.calls import Branch, Clock, Watch, call, note, style_for
 from programs.program import program
 from sprint_sgl import tags
 from sprint_sgl.answers import extract_answer
@@ -67,4 +67,4 @@ def after_thought(text: str) -> str:
 
 def thought_limit(s: ProgramState, max_tokens: int | None) -> int:
     """Tokens of a whole thought: as given, the model's own limit, or the paper's 36,000."""
-    return max_tokens or getattr(s.stream_executor.backend, "max_sequential_tokens", None) or MAX_NEW_TOKENS
+    return max_tokens or note(s.stream_executor.backend, "max_sequential_tokens") or MAX_NEW_TOKENS

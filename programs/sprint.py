@@ -63,7 +63,11 @@ def sprint_program(
     watch          called with (branch, text) as text appears; with stream=True piece by piece
     """
     question = checked_question(question)
-    if launch not in LAUNCHES or on_failure not in ("raise", "mark") or max_stages < 1:
+    if (
+        launch not in LAUNCHES
+        or on_failure not in ("raise", "mark")
+        or not (isinstance(max_stages, int) and max_stages > 0)
+    ):
         raise BadInput(f"unusable option: launch={launch!r}, on_failure={on_failure!r}, max_stages={max_stages!r}")
     run = _Round(s, Clock(), launch, seed, straggler, on_failure, watch)
     s += tags.opening(question, style_for(s, prompt_style))

@@ -6,14 +6,14 @@ import importlib
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from sprint_sgl import runtime as runtimes
-from sprint_sgl.console import notes, one_line_errors, screen
+from sprint_sgl.console import busy, notes, one_line_errors, screen
 from sprint_sgl.errors import BadInput, LaunchFailed
 from sprint_sgl.prompts import prompt_style as load_style
 from sprint_sgl.question import checked_question
@@ -75,7 +75,8 @@ def solve(
     if json:
         print(answered[0].trajectory.to_json(indent=2))
     else:
-        screen().print(costs([(each.method, each.answer, each.trajectory) for each in answered]))
+        rows = [(each.method, each.answer, each.trajectory) for each in answered]
+        screen().print(costs(rows, screen().width))
     for each in answered:
         (notes if json else screen()).print(str(each), markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(WRONG_ANSWER if answered[0].verdict and not answered[0].verdict.correct else 0)
@@ -122,20 +123,18 @@ def _endpoint(
     url: str | None, api_key: str | None, model: str | None, runtime: str | None, time_limit: float
 ) -> Iterator[Endpoint]:
     """The server at the url, or one of our own; both are gone from here when the `with` ends."""
-    if url:
+    if url is not None:
+        if not url.strip():
+            raise BadInput("--url is empty: give the address of a running SGLang server, or leave it out")
         with runtimes.connect(url, api_key, time_limit=time_limit) as endpoint:
             yield endpoint
         return
     begun, name = time.monotonic(), model or runtimes.DEFAULT_MODEL
-    status = notes.status(f"starting an SGLang runtime for {name}")
-    status.start()
-    try:
-        with runtimes.launch(name, runtime=runtime, time_limit=time_limit) as endpoint:
-            status.stop()
-            notes.print(f"{name} is up after {time.monotonic() - begun:.1f} s", style="dim", highlight=False)
-            yield endpoint
-    finally:
-        status.stop()
+    with ExitStack() as stack:
+        with busy(f"starting an SGLang runtime for {name}"):
+            endpoint = stack.enter_context(runtimes.launch(name, runtime=runtime, time_limit=time_limit))
+        notes.print(f"{name} is up after {time.monotonic() - begun:.1f} s", style="dim", highlight=False)
+        yield endpoint
 
 
 @app.command("launch")
@@ -153,8 +152,10 @@ def launch_runtime(
     """
     with one_line_errors():
         name, begun = model or runtimes.DEFAULT_MODEL, time.monotonic()
-        notes.print(f"starting an SGLang runtime for {name}", style="dim", highlight=False, soft_wrap=True)
-        with runtimes.running(name, runtime=runtime, host=host, port=port, api_key=api_key) as server:
+        with ExitStack() as stack:
+            with busy(f"starting an SGLang runtime for {name}"):
+                running = runtimes.running(name, runtime=runtime, host=host, port=port, api_key=api_key)
+                server = stack.enter_context(running)
             took = time.monotonic() - begun
             notes.print(f"{name} serves at {server.url} after {took:.1f} s; Ctrl-C stops it", soft_wrap=True)
             code = server.keeper.wait()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +13,7 @@ from rich.console import Console
 from sprint_sgl.errors import SprintError
 
 PIPE_WIDTH = 120
+LONG = 2.0  # seconds after which a wait is worth a line
 notes = Console(stderr=True)
 
 
@@ -23,12 +23,27 @@ def screen() -> Console:
 
 
 @contextmanager
+def busy(doing: str) -> Iterator[None]:
+    """Says on stderr what is waited for: while it lasts on a terminal, as a line elsewhere if it takes a moment."""
+    if notes.is_terminal:
+        with notes.status(doing):
+            yield
+        return
+    said = threading.Timer(LONG, notes.print, [doing], {"highlight": False, "soft_wrap": True})
+    said.daemon = True
+    said.start()
+    try:
+        yield
+    finally:
+        said.cancel()
+
+
+@contextmanager
 def one_line_errors() -> Iterator[None]:
     """A SprintError is one message on stderr and exit status 1; Ctrl-C is 130. Others are bugs and show their trace.
 
     SIGTERM (143), too, ends the process by way of every `with` that is open.
     """
-    warnings.filterwarnings("ignore", message="Error in stream_executor")
     before = signal.getsignal(signal.SIGTERM)
     in_main = threading.current_thread() is threading.main_thread()  # others may set no handler
     if in_main:

@@ -140,7 +140,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         """The continuation of `s.text_` and its accounting, with `start` and `end` on the perf_counter clock."""
         start = time.perf_counter()
         response = self._request("POST", GENERATE, _body(s, sampling_params))
-        answer = response.json()
+        answer = _generated(_json_object(response), self.url)
         times = {"start": start, "end": time.perf_counter(), "retries": response.extensions["retries"]}
         return answer["text"], answer["meta_info"] | times
 
@@ -166,7 +166,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
             if response.status_code == 503:
                 raise RuntimeUnavailable(f"{self.url} is not ready (HTTP 503): ask again once its model has loaded")
             info = _json_object(response)
-            if response.status_code == 200 and "model_path" in info:
+            if response.status_code == 200 and info.get("model_path"):
                 return info
         raise RuntimeUnavailable(
             f"{self.url} answers, but not as an SGLang server does "
@@ -203,7 +203,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
                     response = self._client.request(method, self.url + path, json=named, timeout=limit)
                 response.extensions["retries"] = attempt
                 return response
-            except httpx.InvalidURL as error:
+            except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
                 raise RuntimeUnavailable(f"{self.url} is no address: {error}") from error
             except httpx.HTTPError as error:
                 if not isinstance(error, _RECONNECTABLE) or attempt == self.reconnects:
@@ -219,12 +219,13 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
                     raise _refused(f"{self.url}: HTTP {response.status_code}, {response.read().decode()[:500]}")
                 for line in response.iter_lines():
                     if line.startswith("data:") and line != "data: [DONE]":
-                        event = json.loads(line[5:])
+                        event = _parsed(line[5:])
                         if time.monotonic() > deadline:
                             raise RequestFailed(f"{self.url} did not end its answer within {self.time_limit:g} s")
                         if "error" in event:
                             raise _refused(f"{self.url}: {event['error']}")
-                        yield event["text"], event["meta_info"]
+                        answer = _generated(event, self.url)
+                        yield answer["text"], answer["meta_info"]
         except httpx.HTTPError as error:
             raise self._failure(error) from error
 
@@ -284,8 +285,20 @@ def held_back(text: str, stops: str | list[str] | tuple[str, ...]) -> int:
 
 
 def _json_object(response: httpx.Response) -> Meta:
+    return _parsed(response.content)
+
+
+def _parsed(text: str | bytes) -> Meta:
+    """Its JSON object, an empty one for a text that is none."""
     try:
-        value = response.json()
-    except json.JSONDecodeError:
+        value = json.loads(text)
+    except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def _generated(answer: Meta, url: str) -> Meta:
+    """Raises RequestFailed where a text or its accounting is missing."""
+    if isinstance(answer.get("text"), str) and isinstance(answer.get("meta_info"), dict):
+        return answer
+    raise RequestFailed(f"{url}{GENERATE} does not answer as an SGLang server does: {json.dumps(answer)[:200]}")

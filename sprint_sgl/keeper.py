@@ -66,7 +66,7 @@ def main() -> int:
     threading.Thread(target=watch_parent, daemon=True).start()
     code = process.wait()
     stop(process)
-    return code
+    return code if code >= 0 else 128 - code  # as a shell says which signal ended it
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ Both set the default backend of SGLang's frontend for the time of the `with` and
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import shutil
@@ -114,13 +115,15 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 def check_port(host: str, port: int) -> None:
-    """Raises LaunchFailed where somebody listens already."""
+    """Raises LaunchFailed where somebody listens already, or this machine cannot."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise LaunchFailed(f"port {port} on {host} is taken ({error.strerror}): choose another or 0") from error
+            if error.errno == errno.EADDRINUSE:
+                raise LaunchFailed(f"port {port} on {host} is taken: choose another or 0") from error
+            raise LaunchFailed(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
 
 
 @dataclass

@@ -24,6 +24,7 @@ from sprint_sgl.trajectory import Trajectory
 
 _TAGS = re.compile(r"</?(?:Plan_\d+|Final_answer|think|Execution_\d+)>\n?")
 _PROMPT = re.compile(r"<prompt_(\d+\.\d+)>[ \n]?(.*?)[ \n]?(?:</prompt_\1>|$)", re.DOTALL)
+NARROWEST_TABLE = 72
 
 
 @dataclass
@@ -140,8 +141,10 @@ def _print_plain(console: Console, title: str, text: str) -> None:
         console.print(Text(f"  {line}"), soft_wrap=True)
 
 
-def costs(rows: Sequence[tuple[str, str, Trajectory]]) -> Table:
-    """One line a method: its name, its answer, and what the run cost."""
+def costs(rows: Sequence[tuple[str, str, Trajectory]], width: int) -> RenderableType:
+    """One line a method: its name, its answer, and what the run cost; in words where a table would not fit."""
+    if width < NARROWEST_TABLE:
+        return Group(*(Text(f"{method}: {answer}\n  {cost_line(trajectory)}") for method, answer, trajectory in rows))
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("method")
     table.add_column("answer")

@@ -137,7 +137,13 @@ def render_stages(trajectory: Trajectory) -> str:
 
 
 def render(trajectory: Trajectory) -> str:
-    """The whole trajectory as text; parse(render(t)) gives t's stages, answer and question back."""
+    """The whole trajectory as text; parse(render(t)) gives t's question, stages, thought and answer back.
+
+    What a run has measured is no text: calls, offsets, and whether an execution failed or was cut off.
+    """
+    if trajectory.thought:
+        body = f"{neutralise(trajectory.thought)}\n{THOUGHT_CLOSE}\n\n{neutralise(trajectory.final_answer)}"
+        return f"{render_question(trajectory.question)}\n\n<think>\n{body}"
     answer = render_final_answer(trajectory.final_answer)
     return f"{render_question(trajectory.question)}\n\n<think>\n{render_stages(trajectory)}{answer}"
 

@@ -397,8 +397,11 @@ def test_countdown_questions_are_read_in_many_wordings(question: str, numbers: t
 
 @pytest.mark.parametrize(
     "question",
-    ["", "What is 3 + 7?", "Use 3 to make 66", "Numbers: 3, 7, 12", "Make 66", "Find $x$ with $x^2 = 3, 7, 12$."]
-    + ["I have 2 and 3 dogs. How many do I get if I make 5 more?", "A shape with 4 and 5 sides has the value 6."],
+    [
+        *("", "What is 3 + 7?", "Use 3 to make 66", "Numbers: 3, 7, 12", "Make 66", "Find $x$ with $x^2 = 3, 7, 12$."),
+        "I have 2 and 3 dogs. How many do I get if I make 5 more?",
+        "A shape with 4 and 5 sides has the value 6.",
+    ],
 )
 def test_other_questions_are_not_countdown(question: str) -> None:
     assert countdown_problem(question) is None

@@ -35,7 +35,11 @@ def run_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
     ("arguments", "message"),
     [
         (["solve", "--url", "http://127.0.0.1:9", "q"], "nothing answers at http://127.0.0.1:9"),
+        (["solve", "--url", "", "q"], "--url is empty"),
+        (["solve", "--url", "http://", "q"], "is no address"),
+        (["solve", "--url", "ftp://x", "q"], "ftp://x is no address"),
         (["solve", ""], "the question is empty"),
+        (["launch", "--host", "1.2.3.4", "--port", "31777"], "cannot listen on 1.2.3.4, port 31777"),
         (["solve", "x" * 100_001], "the question has 100,001 characters"),
         (["solve", "--model", "no-such-model", "q"], "unknown model 'no-such-model'"),
         (["solve", "--runtime", "h100", "q"], "unknown runtime 'h100'"),

@@ -7,12 +7,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
+import sglang as sgl
 
 from programs import sprint_program
+from sprint_sgl import tags
 from sprint_sgl.endpoint import Endpoint, held_back
 from sprint_sgl.errors import ContextFull, ProgramFailed, RequestFailed, RuntimeUnavailable
+from sprint_sgl.prompts import prompt_style
 from sprint_sgl.runtime import connect, free_port
 
 Reply = Callable[[BaseHTTPRequestHandler, dict], None]
@@ -28,7 +32,7 @@ def server(on_generate: Reply, info: dict | None = None, info_status: int = 200)
 
         def do_GET(self) -> None:
             known = info if info is not None else {"model_path": "some/model"}
-            send(self, known if self.path == "/model_info" else {"path": self.path}, info_status)
+            send(self, known if self.path in ("/model_info", "/get_model_info") else {"path": self.path}, info_status)
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or "{}")
@@ -93,6 +97,32 @@ def test_a_server_that_is_not_sglang_is_one_clear_error() -> None:
         pytest.raises(RuntimeUnavailable, match=r"not as an SGLang"),
     ):
         Endpoint(url)
+
+
+@pytest.mark.filterwarnings("ignore:Error in stream_executor")
+@pytest.mark.parametrize("body", [{}, [], {"text": "x"}, {"text": 1, "meta_info": {}}, "x"], ids=str)
+def test_an_answer_without_a_text_is_one_clear_error(body: object) -> None:
+    message = "does not answer as an SGLang server does"
+    with (
+        server(lambda handler, _: send(handler, body)) as url,
+        connect(url),
+        pytest.raises(ProgramFailed, match=message),
+    ):
+        sprint_program.run("q")
+
+
+def test_sglangs_own_endpoint_asks_the_model_as_it_was_trained(tmp_path: Path) -> None:
+    (tmp_path / "sprint.json").write_text('{"prompt_style": "mini"}')
+    asked = []
+
+    def reply(handler: BaseHTTPRequestHandler, body: dict) -> None:
+        asked.append(body["text"])
+        final_answer(handler, body)
+
+    with server(reply, info={"model_path": str(tmp_path)}) as url:
+        for backend in (sgl.RuntimeEndpoint(url), Endpoint(url)):
+            sprint_program.run("q", backend=backend)
+    assert asked[0] == asked[1] == tags.opening("q", prompt_style("mini"))
 
 
 def test_a_server_or_gateway_that_is_not_ready_is_one_clear_error() -> None:

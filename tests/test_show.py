@@ -61,8 +61,9 @@ def test_tags_in_the_making_are_not_shown_as_prompts_without_end() -> None:
 def test_the_costs_name_both_methods_and_their_tokens() -> None:
     call = Call(prompt_tokens=100, cached_tokens=75, completion_tokens=40, end=1.0)
     stage = Stage((Prompt("p", offset=10),), (Execution("e", call=call),), planner_calls=(Call(completion_tokens=20),))
-    console = plain()
-    console.print(costs([("SPRINT", "[red]1", Trajectory("q", (stage,), "1", seconds=1.25))]))
-    shown = text_of(console)
-    for part in ("SPRINT", "[red]1", "50", "60", "75%", "1.25"):
-        assert part in shown
+    for width in (120, 40):
+        console = plain()
+        console.print(costs([("SPRINT", "[red]1", Trajectory("q", (stage,), "1", seconds=1.25))], width))
+        shown = text_of(console)
+        for part in ("SPRINT", "[red]1", "50", "60", "75%", "1.25"):
+            assert part in shown

@@ -198,6 +198,21 @@ def test_a_run_that_fills_the_models_context_ends_there() -> None:
         assert 1 <= len(trajectory.stages) <= room - opening
 
 
+def test_options_that_a_program_does_not_have_are_named() -> None:
+    with pytest.raises(BadInput, match="no argument 'stop'; it has question, max_stages"):
+        run(ScriptedBackend(replay(TWO_STAGES)), stop="x")
+    for options in ({"max_stages": "a"}, {"max_stages": 0}, {"launch": "never"}):
+        with pytest.raises(BadInput, match="unusable option"):
+            run(ScriptedBackend(replay(TWO_STAGES)), **options)
+    with pytest.raises(BadInput, match="num_threads"):
+        sprint_program.run_batch(["q"], num_threads=0)
+
+
+def test_a_batch_may_come_one_by_one() -> None:
+    states = sprint_program.run_batch(["q"] * 3, backend=ScriptedBackend(replay(TWO_STAGES)), generator_style=True)
+    assert [state["answer"] for state in states] == ["2"] * 3
+
+
 @pytest.mark.parametrize("program", [sprint_program, sequential_program, self_consistency_program])
 def test_a_question_that_does_not_fit_is_the_callers_to_mend(program: Program) -> None:
     with pytest.raises(ContextFull, match="fills the model's context"):

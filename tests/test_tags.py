@@ -101,6 +101,12 @@ def test_parse_is_the_inverse_of_render(trajectory: Trajectory) -> None:
     assert parse(render(trajectory)) == trajectory
 
 
+@given(texts, texts.filter(str.strip), texts.filter(str.strip))
+def test_a_sequential_trajectory_comes_back_too(question: str, thought: str, answer: str) -> None:
+    trajectory = Trajectory(question, thought=thought, final_answer=answer)
+    assert parse(render(trajectory)) == trajectory
+
+
 @given(trajectories, st.sampled_from(style_names()))
 def test_an_instruction_before_the_question_changes_nothing(trajectory: Trajectory, style: str) -> None:
     opening = tags.opening(trajectory.question, prompt_style(style))
@@ -138,7 +144,8 @@ def test_parse_takes_any_text_and_what_it_returns_is_well_formed(text: str) -> N
     read = parse(text)
     again = parse(render(read))
     assert (shape(again), again.final_answer, again.question) == (shape(read), read.final_answer, read.question)
-    assert again.repairs == ()
+    assert again.thought == read.thought
+    assert again.repairs == ((("missing_answer", 1),) if read.thought and not read.final_answer else ())
     assert {kind for kind, _ in read.repairs} <= set(RepairKind)
 
 

@@ -21,7 +21,7 @@ from programs.serving.gate import Gate
 from programs.serving.keys import VARIABLE, check_address, read_keys
 from programs.serving.metrics import Metrics
 from programs.serving.service import Service
-from sprint_sgl.console import notes
+from sprint_sgl.console import busy, notes
 from sprint_sgl.errors import BadInput
 from sprint_sgl.runtime import check_port, resolve_model
 
@@ -96,7 +96,7 @@ def backends(options: Options) -> Iterator[dict[str, tuple[Method, Backend]]]:
             up[path] = Remote(path, options.url_key) if options.url else Embedded(path, options.runtime)
             stack.callback(up[path].stop)
             up[path].start()
-        with notes.status(f"waiting for {len(up)} SGLang runtime{'s' * (len(up) > 1)}"):
+        with busy(f"waiting for {len(up)} SGLang runtime{'s' * (len(up) > 1)}"):
             for backend in up.values():
                 backend.ready()
         names = {f"{options.served_name}:{method.name}": (method, up[weights[method.name]]) for method in methods}
