@@ -1,9 +1,9 @@
 """Calls by OpenAI's Batch API: half the price, within a day.
 
 A run with `teacher.batch=true` gathers the calls that the cache cannot answer; `submit` sends them, `collect` puts the
-replies into the cache, and the next run finds them there. A state file says which calls wait in which batch. A batch
-is written there before it is created, and carries the same mark in the endpoint's metadata: after a kill at any moment
-the two are compared, so that nothing is paid for twice. One process at a time may use a state file.
+replies into the cache, and the next run finds them there. A state file beside the cached replies says which calls wait
+in which batch. A batch is written there before it is created, and carries the same mark in the endpoint's metadata:
+after a kill at any moment the two are compared, so that nothing is paid for twice. Processes take turns at the file.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from openai import AsyncOpenAI
+from filelock import FileLock
+from openai import AsyncOpenAI, NotFoundError
 from openai.types import Batch as Job
 
-from curation.calls import TOO_LONG, Reply, ReplyCache, Request
-from curation.teacher import boundary, too_long
+from curation.calls import BAD_REQUEST, TOO_LONG, Reply, ReplyCache, Request
+from curation.teacher import EndpointFailed, boundary, too_long
 from sprint_sgl.files import whole_file
 
 MOST_REQUESTS = 50_000  # the Batch API's limit for one batch
@@ -57,16 +58,16 @@ class Collected:
 
 async def submit(requests: Iterable[Request], state: Path, client: AsyncOpenAI) -> int:
     """Sends the requests that do not wait already; returns how many these are. Raises EndpointFailed or CallFailed."""
-    batches = await _confirmed(state, client)
-    waiting = {key for batch in batches for key in batch.prompts}
-    fresh = {request.key: request for request in requests if request.key not in waiting}
-    for chunk in chunks(fresh.values()):
-        prompts = {request.key: request.prompt_tokens for request, _ in chunk}
-        batch = Batch(token_hex(16), chunk[0][0].model, prompts)
-        _store(state, [*batches, batch])
-        batches.append(replace(batch, id=await _create(batch, [line for _, line in chunk], state, client)))
-        _store(state, batches)
-    return len(fresh)
+    with _turn(state):
+        batches = await _confirmed(state, client)
+        waiting, count = {key for batch in batches for key in batch.prompts}, 0
+        for chunk in chunks(request for request in requests if request.key not in waiting):
+            batch = Batch(token_hex(16), chunk[0].model, {call.key: call.prompt_tokens for call in chunk})
+            _store(state, [*batches, batch])
+            batches.append(replace(batch, id=await _create(batch, [call.line for call in chunk], state, client)))
+            _store(state, batches)
+            count += len(chunk)
+    return count
 
 
 async def collect(
@@ -79,37 +80,52 @@ async def collect(
     """
     done, reasons = 0, Counter[str]()
     while True:
-        batches = await _confirmed(state, client)
-        for batch in batches:
-            job = await _job(batch, client)
-            if job.status in ENDED:
-                replies, refusals = await _results(batch, job, client, 1 - discount)
-                for key, reply in replies.items():
-                    cache.put(key, reply)
-                done, reasons = done + len(replies), reasons + refusals
-                batches = [other for other in batches if other is not batch]
-                _store(state, batches)
+        with _turn(state):
+            batches = await _confirmed(state, client)
+            for batch in batches:
+                job = await _job(batch, state, client)
+                if job.status in ENDED:
+                    replies, refusals = await _results(batch, job, client, 1 - discount)
+                    for key, reply in replies.items():
+                        cache.put(key, reply)
+                    done, reasons = done + len(replies), reasons + refusals
+                    batches = [other for other in batches if other is not batch]
+                    _store(state, batches)
         if every is None or not batches:
             return Collected(done, reasons.total(), sum(len(batch.prompts) for batch in batches), reasons)
         await asyncio.sleep(every)
 
 
+def awaited(state: Path) -> set[str]:
+    """The keys of the requests that wait in batches."""
+    return {key for batch in _read(state) for key in batch.prompts}
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request as a line of a batch's file."""
+
+    model: str
+    key: str
+    prompt_tokens: int
+    line: str
+
+
 def chunks(
     requests: Iterable[Request], most_requests: int = MOST_REQUESTS, most_bytes: int = MOST_BYTES
-) -> Iterator[list[tuple[Request, str]]]:
-    """Requests with their lines of a batch's file, as many as one batch may hold, all for one model."""
-    chunk: list[tuple[Request, str]] = []
-    size = 0
-    for request in sorted(requests, key=lambda request: request.model):
-        line = _line(request)
-        full = len(chunk) == most_requests or size + len(line) > most_bytes
-        if chunk and (full or chunk[0][0].model != request.model):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append((request, line))
-        size += len(line)
-    if chunk:
-        yield chunk
+) -> Iterator[list[Call]]:
+    """As many as one batch may hold, all for one model."""
+    opened: dict[str, list[Call]] = {}
+    sizes = Counter[str]()
+    for request in requests:
+        call = Call(request.model, request.key, request.prompt_tokens, _line(request))
+        full = len(opened.get(call.model, ())) == most_requests or sizes[call.model] + len(call.line) > most_bytes
+        if full and call.model in opened:
+            yield opened.pop(call.model)
+            sizes[call.model] = 0
+        opened.setdefault(call.model, []).append(call)
+        sizes[call.model] += len(call.line)
+    yield from opened.values()
 
 
 def _line(request: Request) -> str:
@@ -119,6 +135,12 @@ def _line(request: Request) -> str:
 
 
 # The state
+
+
+def _turn(state: Path) -> FileLock:
+    """Holds the state for the time of a `with`; others, such as shards with the same cache, wait."""
+    state.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(state.with_suffix(".lock"))
 
 
 def _read(state: Path) -> list[Batch]:
@@ -176,9 +198,15 @@ async def _create(batch: Batch, lines: Iterable[str], state: Path, client: Async
     return job.id
 
 
-async def _job(batch: Batch, client: AsyncOpenAI) -> Job:
+async def _job(batch: Batch, state: Path, client: AsyncOpenAI) -> Job:
     with boundary(client, batch.model):
-        return await client.batches.retrieve(str(batch.id))
+        try:
+            return await client.batches.retrieve(str(batch.id))
+        except NotFoundError as error:
+            raise EndpointFailed(
+                f"{client.base_url} knows no batch {batch.id}: it belongs to another key, or is lost. Take it out of "
+                f"{state} to submit its {len(batch.prompts)} calls again"
+            ) from error
 
 
 async def _results(batch: Batch, job: Job, client: AsyncOpenAI, share: float) -> tuple[dict[str, Reply], Counter[str]]:
@@ -221,7 +249,7 @@ def _object(line: str) -> dict[str, Any]:
 
 
 def _outcome(result: dict[str, Any], prompt_tokens: int, share: float) -> Reply | str:
-    """The reply in one line of a batch's results, or why there is none; one that says `too long` will not change."""
+    """The reply in one line of a batch's results, or why there is none; a request that is at fault stays so."""
     response = result.get("response") or {}
     body = response.get("body") or {}
     if response.get("status_code") == 200:
@@ -231,4 +259,6 @@ def _outcome(result: dict[str, Any], prompt_tokens: int, share: float) -> Reply 
     code, message = error.get("code"), error.get("message")
     if too_long(code, message):
         return Reply(str(message), TOO_LONG, 0, 0)
+    if response.get("status_code") in (400, 413, 422):
+        return Reply(str(message), BAD_REQUEST, 0, 0)
     return str(code or f"HTTP {response.get('status_code')}")

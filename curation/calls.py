@@ -17,6 +17,7 @@ from curation.components import Refused
 from sprint_sgl.errors import BadInput
 
 TOO_LONG = "too long for the model"
+BAD_REQUEST = "bad request"
 
 
 @dataclass
@@ -131,7 +132,7 @@ class Completion(BaseModel):
 class Reply:
     """What the endpoint answered.
 
-    end           its finish reason, or TOO_LONG
+    end           its finish reason, or TOO_LONG or BAD_REQUEST where the request itself is at fault
     estimated     it gave no token counts, these are estimates
     price_share   of the list price that was paid; less in a batch
     """
@@ -176,8 +177,8 @@ class Reply:
             raise Refused("cut off", f"The reply was cut off after {self.completion_tokens} tokens.")
         if self.end == "content_filter":
             raise Refused("declined", f"The model declined: {self.text.strip()[:200] or 'its reply was filtered'}")
-        if self.end == TOO_LONG:
-            raise Refused(TOO_LONG, self.text)
+        if self.end in (TOO_LONG, BAD_REQUEST):
+            raise Refused(self.end, self.text)
         return self.text
 
     def cost(self, price: Price | None) -> float:

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from curation import dag, extract
-from curation.batch import Collected, collect, submit
+from curation.batch import Collected, awaited, collect, submit
+from curation.calls import Account
 from curation.decontaminate import Grams, benchmark_questions, grams_of
 from curation.estimate import estimate, table
 from curation.extract import RULES
@@ -40,7 +41,7 @@ from curation.stages import (
     ended,
     read_jsonl,
 )
-from curation.teacher import Teacher, TeacherConfig
+from curation.teacher import STATE, Teacher, TeacherConfig
 from curation.verify import Verify
 from curation.watch import watching
 from sprint_sgl.console import notes, screen
@@ -107,8 +108,10 @@ def check(config: Config) -> None:
         )
     if not (config.models.extract and config.models.dag):
         raise BadInput("models.extract and models.dag are rules, or a model's name")
-    if config.min_lines < 1 or config.time_limit <= 0 or (config.source.limit or 1) < 1:
+    if config.min_lines < 1 or not config.time_limit > 0 or (config.source.limit or 1) < 1:
         raise BadInput("min_lines and source.limit must be at least 1, time_limit above 0")
+    if not config.stages:
+        raise BadInput(f"stages=[] leaves nothing to do; they are {', '.join(ORDER)}")
     prompt_style(config.rows.prompt_style)
     if config.models.extract != RULES and config.models.dag == RULES:
         raise BadInput("models.dag=rules knows only the components of models.extract=rules: name a model for both")
@@ -121,7 +124,11 @@ def make_stages(config: Config, teacher: Teacher) -> dict[str, Stage]:
         "load": (_same, {"source": asdict(config.source), "shard": [config.shard, config.shards]}),
         "verify": (
             Verify(config.time_limit, benchmarks),
-            {"time_limit": config.time_limit, "benchmarks": [asdict(source) for source in config.benchmarks]},
+            {
+                "time_limit": config.time_limit,
+                "benchmarks": [asdict(source) for source in config.benchmarks],
+                "grams": benchmarks.digest,
+            },
         ),
         "extract": annotation(config.models.extract, extract.by_rules, extract.ask, extract.PROMPT.template, teacher),
         "dag": annotation(config.models.dag, dag.by_rules, dag.ask, dag.PROMPT.template, teacher),
@@ -172,13 +179,16 @@ async def run_stage(stages: dict[str, Stage], name: str, config: Config, watch: 
     return await stage.run(source, watch)
 
 
-def write_accounts(folder: Path) -> None:
-    """funnel.json and account.json of all stages that have ended."""
-    accounts = [done.funnel for done in ended(folder, ORDER).values()]
+def write_accounts(folder: Path, account: Account) -> None:
+    """funnel.json of all stages that have ended, account.json of these and of one that was stopped."""
+    funnels = [done.funnel for done in ended(folder, ORDER).values()]
     with whole_file(folder / "funnel.json") as file:
-        json.dump([asdict(funnel) for funnel in accounts], file, indent=2)
+        json.dump([asdict(funnel) for funnel in funnels], file, indent=2)
+    stopped = [name for name in ORDER if name not in {funnel.stage for funnel in funnels}]
+    lines = [line for funnel in funnels for line in funnel.calls]
+    lines += [line for name in stopped for line in account.lines_of(name)]
     with whole_file(folder / "account.json") as file:
-        json.dump({"lines": [line for funnel in accounts for line in funnel.calls]}, file, indent=2)
+        json.dump({"lines": lines}, file, indent=2)
 
 
 def finish(config: Config) -> None:
@@ -211,21 +221,31 @@ def stated(made_by: Mapping[str, Mapping[str, Any]], rows: RowSettings) -> dict[
 
 async def curate(config: Config) -> None:
     """A whole run. Raises SprintError."""
-    state = config.folder / "batches.json"
-    async with Teacher(config.teacher) as teacher:
-        if config.teacher.batch and state.exists():
-            notes.print(collected(await collect(state, teacher.client, teacher.cache, config.teacher.batch_discount)))
-        with watching(lambda: teacher.account.dollars) as watch:
-            await run(config, watch, teacher)
+    if config.teacher.batch:
+        await collect_batches(config.teacher)
+    state = Path(config.teacher.cache) / STATE
+    async with Teacher(config.teacher, awaited(state)) as teacher:
+        try:
+            with watching(lambda: teacher.account.dollars) as watch:
+                await run(config, watch, teacher)
+        finally:
+            write_accounts(config.folder, teacher.account)
         if teacher.pending:
             count = await submit(teacher.pending, state, teacher.client)
-            notes.print(f"{count} calls submitted in batches, {len(teacher.pending)} wait: start again to collect them")
-    write_accounts(config.folder)
+            notes.print(f"{count} calls submitted in batches, {len(awaited(state))} wait: start again to collect them")
     if "rows" in config.stages:
         finish(config)
 
 
-def collected(found: Collected) -> str:
+async def collect_batches(config: TeacherConfig) -> None:
+    """Puts what has come back into the cache, and says what has not."""
+    state = Path(config.cache) / STATE
+    if state.exists():
+        async with Teacher(config) as teacher:
+            notes.print(said_of(await collect(state, teacher.client, teacher.cache, config.batch_discount)))
+
+
+def said_of(found: Collected) -> str:
     failed = "".join(f", {count} x {reason}" for reason, count in found.reasons.items())
     return f"batches: {found.done} answers collected, {found.pending} pending, {found.failed} failed{failed}"
 

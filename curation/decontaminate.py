@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,11 @@ class Grams:
 
     known: frozenset[tuple[str, ...]] = frozenset()
     n: int = WORDS
+
+    @property
+    def digest(self) -> str:
+        """Of all that it knows, in hexadecimal digits."""
+        return hashlib.sha256("\n".join(sorted(map(" ".join, self.known))).encode()).hexdigest()
 
     def found_in(self, question: str) -> str | None:
         """The first run of words that the question shares with a benchmark."""

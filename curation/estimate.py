@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from rich.table import Table
 
@@ -44,14 +45,16 @@ async def estimate(records: Iterable[Record], models: tuple[str, str], config: T
         unknown = extractor.pending
         lines = (
             ("extract", models[0], unknown, EXTRACT_REPLY),
-            ("dag", models[1], linker.pending + unknown, DAG_REPLY),
+            ("dag", models[1], chain(linker.pending, unknown), DAG_REPLY),
         )
         return [_line(stage, model, requests, reply, config) for stage, model, requests, reply in lines]
 
 
-def _line(stage: str, model: str, requests: Sequence[Request], reply: int, config: TeacherConfig) -> Estimate:
-    tokens = sum(request.prompt_tokens for request in requests)
-    return Estimate(stage, model, len(requests), tokens, reply * len(requests), config.prices.get(model))
+def _line(stage: str, model: str, requests: Iterable[Request], reply: int, config: TeacherConfig) -> Estimate:
+    calls = tokens = 0
+    for request in requests:
+        calls, tokens = calls + 1, tokens + request.prompt_tokens
+    return Estimate(stage, model, calls, tokens, reply * calls, config.prices.get(model))
 
 
 def table(estimates: Sequence[Estimate], discount: float) -> Table:

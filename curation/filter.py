@@ -9,6 +9,7 @@ from typing import Any
 
 from curation.components import PHASES
 from curation.stages import Outcome, Record, Rejection
+from sprint_sgl.errors import BadInput
 
 
 @dataclass
@@ -26,6 +27,13 @@ class Thresholds:
     max_similarity: float = 0.9
     max_chars: int = 60_000
 
+    def __post_init__(self) -> None:
+        shares = {"min_coverage": self.min_coverage, "max_similarity": self.max_similarity}
+        if wrong := next((name for name, share in shares.items() if not 0 <= share <= 1), None):
+            raise BadInput(f"filter.{wrong}={shares[wrong]} is no share: from 0 to 1")
+        if not self.min_ratio >= 0 or self.max_chars < 1:
+            raise BadInput("filter.min_ratio must be 0 or more, filter.max_chars at least 1")
+
 
 @dataclass(frozen=True)
 class Filter:
@@ -40,7 +48,7 @@ class Filter:
     def _ratio(self, record: Record) -> tuple[str, str] | None:
         if record["ratio"] >= self.thresholds.min_ratio:
             return None
-        return "ratio", f"{record['ratio']:.2f} steps a stage, below {self.thresholds.min_ratio}"
+        return "ratio", f"{record['ratio']:.2f} executions a stage, below {self.thresholds.min_ratio}"
 
     def _contents(self, record: Record) -> tuple[str, str] | None:
         """The steps, rejoined, are the source, and the trajectory holds them."""

@@ -10,6 +10,7 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from curation.calls import clean
 from curation.stages import Record, Rejection
 from sprint_sgl.errors import BadInput
 from sprint_sgl.source import DataSource, chosen_rows, values
@@ -73,7 +74,7 @@ def _record(row: Mapping[str, Any], response: object, index: int, source: Source
     if columns.id and "*" in columns.response:
         id = f"{id}-{_digest(text)[:6]}"
     return {
-        "id": id,
+        "id": clean(id),
         "index": index,
         "question": str(question or "").strip(),
         "text": text,
@@ -102,8 +103,10 @@ def _problem(record: Record, seen: Container[str]) -> str | None:
     for field_name, name in (("question", "question"), ("text", "thought"), ("answer", "reference answer")):
         if not record[field_name]:
             return f"no {name}"
+        if clean(record[field_name]) != record[field_name]:
+            return f"half a pair of surrogates in the {name}"
     return "seen before" if record["id"] in seen else None
 
 
 def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from curation.calls import Account
 from curation.curate import ORDER, Config, check, finish, write_accounts
 from curation.stages import Done, Funnel, Record, chain, read_jsonl, to_line
 from sprint_sgl.errors import BadInput
@@ -35,7 +36,7 @@ def merge(config: Config) -> None:
         total = summed([each.funnel for each in done[name]])
         Done(total, source, without_shard(settings), passing).write(out / "funnel" / f"{name}.json")
         source = file_digest(out / f"{name}.jsonl")
-    write_accounts(out)
+    write_accounts(out, Account())
     finish(replace(config, shards=1))
 
 

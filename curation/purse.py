@@ -40,8 +40,8 @@ class Purse:
         """Raises BudgetReached where the budget does not allow so much beside what is paid and held."""
         if not self._allows(dollars):
             raise BudgetReached(
-                f"{self._account.dollars:.4f} of {self._budget:.4f} dollars are spent, and what comes next may cost up "
-                f"to {dollars:.4f}: start again with a larger budget, which goes on from here and repeats nothing"
+                f"{self._account.dollars:.4f} of {self._budget:.4f} dollars are spent since this start, and what comes "
+                f"next may cost up to {dollars:.4f}: another start has a budget of its own and repeats nothing"
             )
 
     def _allows(self, dollars: float) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -185,25 +185,26 @@ _AROUND = " \t\n.*`_"
 
 
 def _from_text(reply: str) -> Iterator[tuple[int, dict[str, str]]]:
-    for header, body in _sections(_HEADER, reply):
+    for header, body in _sections([*_HEADER.finditer(reply)], reply):
         if fields := _fields(body):
             yield int(header["number"]), fields
 
 
 def _fields(body: str) -> dict[str, str]:
     fields: dict[str, str] = {}
-    sections = list(_sections(_FIELD, body))
+    # A name that has stood before is text: a prompt may have a line that begins with "Plan:".
+    firsts = {mark["name"].lower(): mark for mark in reversed([*_FIELD.finditer(body)])}
+    sections = list(_sections(sorted(firsts.values(), key=lambda mark: mark.start()), body))
     for position, (mark, text) in enumerate(sections, 1):
         text = text.strip()
         if position == len(sections):  # what follows the last field is the model's own closing words
             text = re.split(r"\n[ \t]*(?:\n|-{3,}|```)", text, maxsplit=1)[0].strip()
-        fields.setdefault(mark["name"].lower(), text)
+        fields[mark["name"].lower()] = text
     return fields
 
 
-def _sections(mark: re.Pattern[str], text: str) -> Iterator[tuple[re.Match[str], str]]:
+def _sections(marks: Sequence[re.Match[str]], text: str) -> Iterator[tuple[re.Match[str], str]]:
     """Every mark with the text up to the next one."""
-    marks = list(mark.finditer(text))
     ends = [following.start() for following in marks[1:]] + [len(text)]
     for found, end in zip(marks, ends, strict=False):
         yield found, text[found.end() : end]

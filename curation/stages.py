@@ -161,6 +161,7 @@ class Stage:
                 if (now := time.monotonic()) >= shown + SHOWN_EVERY:
                     watch(Funnel(self.name, kept + reasons.total(), kept, reasons, now - start))
                     shown = now
+            self.account.unlink(missing_ok=True)  # it tells of the files that now go
         seconds = round(time.monotonic() - start, 2)
         account = Funnel(self.name, kept + reasons.total(), kept, dict(reasons.most_common()), seconds, self.calls())
         Done(account, source, plain(self.settings), passing).write(self.account)

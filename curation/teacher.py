@@ -17,7 +17,7 @@ import asyncio
 import json
 import os
 import re
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Collection, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -29,13 +29,15 @@ from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletion
 from pydantic import BaseModel
 
-from curation.calls import TOO_LONG, Account, Line, Price, Reply, ReplyCache, Request
+from curation.calls import BAD_REQUEST, TOO_LONG, Account, Line, Price, Reply, ReplyCache, Request
 from curation.components import Refused
 from curation.purse import BudgetReached, Purse
+from curation.spool import Spool
 from sprint_sgl.errors import BadInput, RequestFailed
 
 OPENAI_URL = "https://api.openai.com/v1"
 NO_KEY = "none"
+STATE = "batches.json"  # in the cache's folder
 PLAIN = "Answer with one word: yes."
 COMPLAINT = "Your reply cannot be used. {} Answer again, in full and in the required form."
 
@@ -73,7 +75,7 @@ class TeacherConfig:
     max_retries      how often the client repeats a failed request
     max_tokens       of one reply; it has to fit the model's context beside the prompt
     cache            folder of the replies; processes may share it
-    budget           dollars that one run may pay, None: no limit
+    budget           dollars that one start may pay, None: no limit
     structured       replies are held to a JSON schema
     batch            calls are gathered in `Teacher.pending` and not sent
     batch_discount   the share that a batch takes off the price
@@ -93,7 +95,7 @@ class TeacherConfig:
     batch_discount: float = 0.5
 
     def __post_init__(self) -> None:
-        if min(self.concurrency, self.max_tokens) < 1 or self.timeout <= 0 or self.max_retries < 0:
+        if min(self.concurrency, self.max_tokens) < 1 or not self.timeout > 0 or self.max_retries < 0:
             raise BadInput("teacher: concurrency, max_tokens and timeout must be above 0, max_retries not below")
         if self.budget is not None and not self.budget >= 0:
             raise BadInput(f"teacher.budget={self.budget} is no sum of dollars")
@@ -111,7 +113,7 @@ class TeacherConfig:
         key = os.environ.get(self.api_key_env, "").strip()
         if not key.isascii() or not key.isprintable():
             raise EndpointFailed(f"the key in {self.api_key_env} has characters that no key has: copy it again")
-        if not key and self.base_url is None:
+        if not key and self.url == OPENAI_URL:
             raise EndpointFailed(f"{self.url} needs a key: set the environment variable {self.api_key_env}")
         return AsyncOpenAI(base_url=self.url, api_key=key or NO_KEY, timeout=self.timeout, max_retries=self.max_retries)
 
@@ -122,13 +124,14 @@ class Teacher:
     Making one costs nothing and needs no key: client and cache begin with the first call.
     """
 
-    def __init__(self, config: TeacherConfig) -> None:
-        self.config = config
+    def __init__(self, config: TeacherConfig, awaited: Collection[str] = ()) -> None:
+        """`awaited`: keys of requests that wait in batches (curation/batch.py)."""
+        self.config, self._awaited = config, awaited
         self.account = Account()
         self._purse = Purse(config.budget, self.account)
         self._slots = asyncio.Semaphore(config.concurrency)
         self._under_way: dict[str, asyncio.Task[Reply]] = {}
-        self._deferred: dict[str, Request] = {}
+        self.pending = Spool(config.cache)  # the calls that are left to a batch
         self._deferred_dollars = 0.0
         self._counted: set[str] = set()
         self._answering: set[str] = set()
@@ -142,11 +145,6 @@ class Teacher:
     @cached_property
     def cache(self) -> ReplyCache:
         return ReplyCache(self.config.cache)
-
-    @property
-    def pending(self) -> list[Request]:
-        """The calls that wait for a batch, each once."""
-        return list(self._deferred.values())
 
     async def __aenter__(self) -> Teacher:
         return self
@@ -199,6 +197,11 @@ class Teacher:
             return reply
         if self.config.batch:
             raise self._defer(request)
+        if request.key in self._awaited:
+            raise BadInput(
+                f"calls of this run wait in batches: collect them with teacher.batch=true, or remove "
+                f"{self.config.cache}/{STATE} to pay for them again"
+            )
         async with self._slots:
             if reply := self._kept(stage, request):
                 return reply
@@ -229,10 +232,10 @@ class Teacher:
 
     def _defer(self, request: Request) -> Deferred:
         """Adds to `pending`. Raises BudgetReached if all of it together might cost more than the budget."""
-        if request.key not in self._deferred:
+        if request not in self.pending and request.key not in self._awaited:
             most = request.most_dollars(self._price(request)) * (1 - self.config.batch_discount)
             self._purse.check(self._deferred_dollars + most)
-            self._deferred[request.key] = request
+            self.pending.add(request)
             self._deferred_dollars += most
         return Deferred("waiting for a batch", "The call is left to the next batch.")
 
@@ -246,7 +249,7 @@ class Teacher:
                     reply, resent = await self._completion(request)
                 except BadRequest as error:
                     await self._plain(stage, request)
-                    raise Refused("bad request", str(error)) from None
+                    raise Refused(BAD_REQUEST, str(error)) from None
                 return self._paid(stage, request, reply, resent)
         except (EndpointFailed, BudgetReached) as error:
             self._stopped = error
@@ -327,5 +330,5 @@ def _meaning(error: openai.OpenAIError, message: str, answering: bool) -> Except
         case openai.BadRequestError() if error.code in _DECLINED:
             return Refused("declined", message)
         case openai.APIStatusError(status_code=400 | 422):
-            return Refused("bad request", message) if answering else BadRequest(message)
+            return Refused(BAD_REQUEST, message) if answering else BadRequest(message)
     return EndpointFailed(message)

@@ -82,7 +82,12 @@ _PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}[ ,]+[A-Za-z]{2,}")
 
 
 def same_answer(given: str, gold: str, time_limit: float = 5.0) -> bool:
-    """Whether the given answer means the same as the gold one; also False if that takes over time_limit seconds.
+    """Whether the given answer means the same as the gold one; also False if that takes over time_limit seconds."""
+    return compared(given, gold, time_limit) is True
+
+
+def compared(given: str, gold: str, time_limit: float = 5.0) -> bool | None:
+    """The same, but None where the comparison takes over time_limit seconds, or more memory than it may.
 
     The order matters to math-verify: the gold answer decides how equations and intervals are read. Works in any
     thread; threads take turns at one worker process. Its start, at the first call and after a time-out, comes on

@@ -45,8 +45,8 @@ class GradingWorker:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def same(self, comparison: Comparison) -> bool:
-        """Whether the answers are the same; False as well if that takes longer than the limit or ends the worker.
+    def same(self, comparison: Comparison) -> bool | None:
+        """Whether the answers are the same; None if that takes longer than the limit or ends the worker.
 
         Raises RuntimeError if no worker can be started.
         """
@@ -59,7 +59,7 @@ class GradingWorker:
                 raise
             if not reply:
                 self._stop()
-            return reply == SAME
+            return reply == SAME if reply else None
 
     def kill(self) -> None:
         """Ends the process, waiting for no thread that uses it; the next comparison starts another."""

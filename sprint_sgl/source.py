@@ -6,6 +6,8 @@ every item.
 
 from __future__ import annotations
 
+import codecs
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,11 +55,29 @@ def rows(source: DataSource) -> Iterator[Mapping[str, Any]]:
 
 
 def _file_rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    if not path.stat().st_size:
+        raise BadInput(f"{path} is empty")
+    yield from _json_lines(path) if path.suffix == ".jsonl" else _table(path)
+
+
+def _json_lines(path: Path) -> Iterator[Mapping[str, Any]]:
+    """Read here, since `datasets` wants one type a column and stops at what Python's own writer makes of emoji."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                row = json.loads(line.removeprefix(codecs.BOM_UTF8)) if line.strip() else None
+            except (ValueError, RecursionError) as error:
+                raise BadInput(f"{path}, line {number}: no JSON in UTF-8: {_first_line(error)}") from error
+            if isinstance(row, dict):
+                yield row
+            elif line.strip():
+                raise BadInput(f"{path}, line {number}: a row is a JSON object, with its columns as keys")
+
+
+def _table(path: Path) -> Iterator[Mapping[str, Any]]:
     from datasets import load_dataset
     from datasets.exceptions import DatasetGenerationError
 
-    if not path.stat().st_size:
-        raise BadInput(f"{path} is empty")
     try:
         yield from load_dataset(FORMATS[path.suffix], data_files=str(path), split="train", streaming=True)
     except (DatasetGenerationError, ValueError, TypeError) as error:  # TypeError: a line that is no object

@@ -200,7 +200,7 @@ class Handler(BaseHTTPRequestHandler):
             case ["batches"]:
                 query = parse_qs(url.query)
                 self.send(self.server.listing(query.get("after", [None])[0], int(query.get("limit", ["20"])[0])))
-            case ["batches", name]:
+            case ["batches", name] if name in self.server.batches:
                 self.send(self.server.batch(name))
             case ["files", name, "content"]:
                 self.send_bytes(self.server.uploads[name].encode(), "application/octet-stream")

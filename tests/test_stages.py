@@ -12,10 +12,11 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
-from curation.stages import Funnel, Outcome, Record, Rejection, Stage, read_jsonl, to_line
+from curation.stages import Done, Funnel, Outcome, Record, Rejection, Stage, read_jsonl, to_line
 
 RECORDS = [{"id": str(n), "index": n} for n in range(40)]
 
@@ -73,6 +74,17 @@ def test_a_stage_whose_rejections_may_pass_is_tried_again(tmp_path: Path) -> Non
     failing = Stage("odd", tmp_path, lambda r: Rejection(r["id"], r["index"], "odd", "timed out", passing=True), {})
     assert run(failing, source).rejected == {"timed out": 40}
     assert run(Stage("odd", tmp_path, odd, {}), source).kept == 20
+
+
+def test_files_without_their_own_account_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write_source(tmp_path)
+    first, second = (Stage("odd", tmp_path, odd, {"version": version}) for version in (1, 2))
+    run(first, source)
+    with monkeypatch.context() as patch:
+        patch.setattr(Done, "write", Mock(side_effect=KeyboardInterrupt))  # killed before the account is there
+        with pytest.raises(KeyboardInterrupt):
+            run(second, source)
+    assert not run(first, source).reused
 
 
 def test_a_stage_that_fails_leaves_what_was_there(tmp_path: Path) -> None:

@@ -17,13 +17,13 @@ from openai.resources.batches import AsyncBatches
 from pydantic import BaseModel
 
 from curation import batch
-from curation.batch import Batch, Collected, chunks, collect, submit
+from curation.batch import Batch, Collected, awaited, chunks, collect, submit
 from curation.calls import Price, ReplyCache, Request, estimate_tokens
 from curation.components import Refused, cover
 from curation.numbering import numbered
 from curation.purse import BudgetReached
 from curation.replies import ComponentsReply, read_components, read_parents
-from curation.teacher import CallFailed, Deferred, EndpointFailed, Teacher, TeacherConfig
+from curation.teacher import STATE, CallFailed, Deferred, EndpointFailed, Teacher, TeacherConfig
 from sprint_sgl.errors import BadInput
 
 USAGE = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
@@ -559,7 +559,7 @@ def test_a_kill_while_submitting_pays_for_nothing_twice(
     assert collected(config, state) == Collected(done=2)
     custom_ids = [json.loads(line)["custom_id"] for text in inputs(endpoint) for line in text.splitlines()]
     assert len(custom_ids) == len(set(custom_ids)) == 2
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["batches.json", "cache"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["batches.json", "batches.lock", "cache"]
 
 
 def test_a_state_that_cannot_be_written_leaves_the_batch_to_be_found(
@@ -621,7 +621,7 @@ def test_a_prompt_too_long_for_the_model_is_not_submitted_for_ever(
     (result,), teacher = gathered(config, "a")
     assert isinstance(result, Refused)
     assert result.reason == "too long for the model"
-    assert teacher.pending == []
+    assert len(teacher.pending) == 0
 
 
 def test_a_refused_reply_from_a_batch_is_complained_about_in_the_next(
@@ -637,6 +637,41 @@ def test_a_refused_reply_from_a_batch_is_complained_about_in_the_next(
     assert run(config, asking(read=four))[0] == 4
 
 
+def test_calls_that_wait_in_a_batch_are_not_paid_for_beside_it(config: TeacherConfig, endpoint: FakeEndpoint) -> None:
+    state, endpoint.holding = Path(config.cache) / STATE, True
+    submitted(config, state, "a")
+
+    async def ask() -> None:
+        async with Teacher(config, awaited(state)) as teacher:
+            await teacher.ask("extract", "m", "b", str)
+            await teacher.ask("extract", "m", "a", str)
+
+    with pytest.raises(BadInput, match="wait in batches"):
+        asyncio.run(ask())
+    assert len(endpoint.log) == 1
+
+
+def test_a_request_that_is_at_fault_is_submitted_once(
+    config: TeacherConfig, endpoint: FakeEndpoint, tmp_path: Path
+) -> None:
+    endpoint.script = lambda request: Answer(status=400, error={"message": "no such parameter"})
+    collected_in_batch(config, tmp_path / "batches.json", "a")
+    (result,), teacher = gathered(config, "a")
+    assert isinstance(result, Refused)
+    assert (result.reason, str(result)) == ("bad request", "no such parameter")
+    assert len(teacher.pending) == 0
+
+
+def test_a_batch_that_the_endpoint_does_not_know_says_the_way_out(
+    config: TeacherConfig, endpoint: FakeEndpoint, tmp_path: Path
+) -> None:
+    state = tmp_path / "batches.json"
+    submitted(config, state, "a")
+    endpoint.batches.clear()
+    with pytest.raises(EndpointFailed, match=r"knows no batch batch_0.*batches\.json"):
+        collected(config, state)
+
+
 def test_gathering_stops_at_the_budget(config: TeacherConfig) -> None:
     config.budget = COST
     results, teacher = gathered(config, *map(str, range(6)))
@@ -646,8 +681,8 @@ def test_gathering_stops_at_the_budget(config: TeacherConfig) -> None:
 
 def test_a_batch_holds_one_model_and_keeps_to_the_limits() -> None:
     requests = [Request.of("u", model, "x" * 100, 10) for model in ("m", "n", "m", "m")]
-    size = len(next(chunks(requests))[0][1])
-    assert [[r.model for r, _ in chunk] for chunk in chunks(requests)] == [["m", "m", "m"], ["n"]]
+    size = len(next(chunks(requests))[0].line)
+    assert [[call.model for call in chunk] for chunk in chunks(requests)] == [["m", "m", "m"], ["n"]]
     assert [len(chunk) for chunk in chunks(requests, most_requests=2)] == [2, 1, 1]
     assert [len(chunk) for chunk in chunks(requests, most_bytes=2 * size)] == [2, 1, 1]
     assert [len(chunk) for chunk in chunks(requests, most_bytes=1)] == [1, 1, 1, 1]
