@@ -32,6 +32,7 @@ from sprint_sgl.pages import render
 HERE = Path(__file__).parent
 HUB_SPLITS = {"train": "train", "valid": "validation"}
 MOST_REASONS = 3
+RATIO_BIN, BAR_WIDTH = 0.5, 30
 _BARE = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z_][\w./-]*", re.IGNORECASE)
 
 
@@ -122,6 +123,7 @@ def reasons(stage: Funnel, most: int | None = None) -> str:
 
 def print_summary(summary: Summary, console: Console) -> None:
     console.print(_funnel_table(summary.funnel))
+    console.print(_ratio_table(summary))
     console.print(_shape_table(summary))
     if summary.costs:
         console.print(_cost_table(summary))
@@ -136,6 +138,26 @@ def _funnel_table(funnel: Sequence[Funnel]) -> Table:
         counts = (stage.read, stage.kept, stage.read - stage.kept)
         table.add_row(stage.stage, *(f"{count:,}" for count in counts), Text(reasons(stage, MOST_REASONS)))
     return table
+
+
+def _ratio_table(summary: Summary) -> Table:
+    """The histogram of steps a stage, before the filter and after it."""
+    table = _table("Steps a stage", "ratio", packed=True, kept=True)
+    table.add_column("")
+    packed, kept = (_binned(shape.ratio) for shape in (summary.packed, summary.kept))
+    for number in range(min(packed, default=0), max(packed, default=-1) + 1):
+        whole, left = (round(BAR_WIDTH * counts[number] / max(packed.values())) for counts in (packed, kept))
+        bar = "\u2588" * left + "\u2591" * (whole - left)
+        ends = f"{number * RATIO_BIN:g}-{(number + 1) * RATIO_BIN:g}"
+        table.add_row(ends, f"{packed[number]:,}", f"{kept[number]:,}", bar)
+    return table
+
+
+def _binned(ratios: Counter[float]) -> Counter[int]:
+    found = Counter[int]()
+    for ratio, count in ratios.items():
+        found[int(ratio / RATIO_BIN)] += count
+    return found
 
 
 def _shape_table(summary: Summary) -> Table:

@@ -249,6 +249,19 @@ def test_costs_of_shards_are_added_by_stage_and_model(tmp_path: Path) -> None:
     assert "0.75" in printed(folder)
 
 
+def test_the_terminal_shows_the_ratios_before_and_after_the_filter(tmp_path: Path) -> None:
+    lines = [line.split() for line in printed(write_run(tmp_path)).splitlines()]
+    shown = {line[0]: tuple(map(int, line[1:3])) for line in lines if line and line[0] in ("1-1.5", "1.5-2", "2-2.5")}
+    summary = summarise(tmp_path)
+    for ends, counts in shown.items():
+        low, high = map(float, ends.split("-"))
+        assert counts == tuple(
+            sum(count for ratio, count in shape.ratio.items() if low <= ratio < high)
+            for shape in (summary.packed, summary.kept)
+        )
+    assert sum(packed for packed, _ in shown.values()) == summary.packed.traces
+
+
 @pytest.mark.parametrize(("share", "value"), [(0.0, 1), (0.5, 2), (0.75, 2), (0.76, 5), (1.0, 5)])
 def test_a_quantile_is_the_smallest_value_that_enough_do_not_exceed(share: float, value: float) -> None:
     assert Measure("m", Counter([1, 2, 2, 5])).quantile(share) == value
