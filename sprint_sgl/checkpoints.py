@@ -55,8 +55,18 @@ def check_tokenizer(folder: Path) -> None:
 
 def model_type(folder: Path) -> str | None:
     """The architecture that a folder's config names, since ms-swift takes several to be possible; a hub id says it."""
-    config = folder / "config.json"
-    return str(json.loads(config.read_text())["model_type"]) if config.is_file() else None
+    return str(model_config(folder)["model_type"]) if (folder / "config.json").is_file() else None
+
+
+def model_config(folder: Path) -> dict[str, Any]:
+    """Its config.json. Raises BadInput for one that is broken."""
+    try:
+        found = json.loads((folder / "config.json").read_text())
+    except ValueError as error:
+        raise BadInput(f"{folder}/config.json is broken: {error}") from error
+    if not isinstance(found, dict) or "model_type" not in found:
+        raise BadInput(f"{folder}/config.json names no model_type")
+    return found
 
 
 def load_tokenizer(model: str) -> Any:

@@ -46,6 +46,10 @@ def entry_point(name: str, schema: type[T]) -> Callable[[Callable[[T], None]], C
                     hydra.main(version_base="1.3", config_path=CONF, config_name=name)(job)()
                 except (HydraException, OmegaConfBaseException) as error:
                     raise BadInput(said_by_hydra(error)) from error
+                except RuntimeError as error:
+                    if "slurm" not in str(error):
+                        raise
+                    raise BadInput(f"hydra/launcher=submitit_slurm: {error}") from error
 
         return main
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -34,10 +35,11 @@ from training.machines import Machines
 from training.mini import Shape, init_weights, row_texts, train_tokenizer
 from training.preflight import check, row_lengths
 from training.record import draw, history, record
-from training.train import Config, Recipe, claim, compose, finished, keep, rows_of, train
+from training.train import Config, Recipe, claim, compose, finished, keep, rows_of, shell_line, train
 
 CONF = Path(CONF_FOLDER)
 
+CPU = {"use_cpu": True}
 TINY = Shape(hidden_size=32, layers=2, heads=2, kv_heads=1, intermediate_size=64, context=4096)
 
 
@@ -74,7 +76,7 @@ def test_the_command_names_every_argument_of_the_recipe(tmp_path: Path) -> None:
     command = compose(Config("model", "data/sprint", str(tmp_path), Recipe({"learning_rate": 1e-3, "use_cpu": True})))
     assert command[command.index("--learning_rate") + 1] == "0.001"
     assert command[command.index("--use_cpu") + 1] == "true"
-    assert command[command.index("--dataset") + 1] == "data/sprint.train.jsonl"
+    assert command[command.index("--dataset") + 1] == str(Path.cwd() / "data/sprint.train.jsonl")  # from any folder
     nested = compose(Config("model", "data", str(tmp_path), Recipe({"lr_scheduler_kwargs": {"num_cycles": 0.4}})))
     assert nested[nested.index("--lr_scheduler_kwargs") + 1] == '{"num_cycles": 0.4}'
     several = compose(Config("model", "data", str(tmp_path), Recipe({"report_to": ["tensorboard", "wandb"]})))
@@ -161,7 +163,7 @@ def test_ms_swift_knows_every_argument_of_every_recipe(name: str, tmp_path: Path
     assert ("torch.distributed.run" in command) == (name != "countdown_mini")
     parsed, unknown = HfArgumentParser(SftArguments).parse_known_args(command[command.index("swift.cli.sft") + 1 :])
     assert unknown == []
-    assert parsed.dataset == ["rows/sprint.train.jsonl"]
+    assert parsed.dataset == [str(Path("rows/sprint.train.jsonl").absolute())]
 
 
 def test_the_papers_recipe_is_the_papers(tmp_path: Path) -> None:
@@ -218,6 +220,12 @@ def test_under_slurm_the_job_says_which_node_this_is(tmp_path: Path, monkeypatch
     [
         ('{"messages": [{"role": "user", "content": "a"}]}', "line 2: 'messages' must be"),
         ('{"question": "a"}', "line 2: no column 'messages'"),
+        ('{"messages": ["x", {"role": "user", "content": "a"}]}', "line 2: 'messages' must be"),
+        ("[" * 100_000, "line 2: not JSON"),
+        (
+            '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "loss": false}]}',
+            "line 2: a message has 'loss' beside",
+        ),
         ("{", "line 2: not JSON"),
         ('{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": ""}]}', "has no text"),
     ],
@@ -232,13 +240,15 @@ def test_a_row_that_cannot_be_read_is_named_by_its_line(base: Path, tmp_path: Pa
 
 def test_rows_longer_than_the_limit_are_counted_or_refused(base: Path, rows: Path, tmp_path: Path) -> None:
     files = [rows / "sprint.train.jsonl"]
-    (said,) = check(str(base), files, tmp_path, {"max_length": 300, "truncation_strategy": "delete"})
+    (said,) = check(str(base), files, tmp_path, {"max_length": 300, "truncation_strategy": "delete", **CPU})
     assert "rows are longer than 300 tokens and are left out" in said
-    assert check(str(base), files, tmp_path, {"max_length": 4096}) == []
+    assert check(str(base), files, tmp_path, {"max_length": 4096, **CPU}) == []
     with pytest.raises(BadInput, match="longer than max_length=300"):
-        check(str(base), files, tmp_path, {"max_length": 300, "truncation_strategy": "raise"})
+        check(str(base), files, tmp_path, {"max_length": 300, "truncation_strategy": "raise", **CPU})
     with pytest.raises(BadInput, match="more than the context"):
-        check(str(base), files, tmp_path, {"max_length": 5000})
+        check(str(base), files, tmp_path, {"max_length": 5000, **CPU})
+    with pytest.raises(BadInput, match=r"all \d+ rows are longer than 20 tokens"):
+        check(str(base), files, tmp_path, {"max_length": 20, **CPU})
 
 
 def test_a_model_that_is_nowhere_is_one_clear_error(
@@ -247,7 +257,7 @@ def test_a_model_that_is_nowhere_is_one_clear_error(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     files = [rows / "sprint.train.jsonl"]
     with pytest.raises(BadInput, match="'no/such-model' is no folder"):
-        check("no/such-model", files, tmp_path, {"max_length": 300})
+        check("no/such-model", files, tmp_path, {"max_length": 300, **CPU})
 
 
 def test_a_disk_too_small_for_the_checkpoints_is_found_first(
@@ -325,6 +335,49 @@ def test_a_model_folder_that_is_not_whole_is_one_clear_error(rows: Path, base: P
     (tmp_path / "model-1.safetensors").touch()
     with pytest.raises(BadInput, match="holds no tokenizer"):
         train(config)
+    shutil.copy(base / "tokenizer.json", tmp_path)
+    with pytest.raises(BadInput, match=r"model-1\.safetensors is no file of weights"):
+        train(config)
+    (tmp_path / "model-1.safetensors").write_bytes((base / "model.safetensors").read_bytes()[:-1])
+    with pytest.raises(BadInput, match=r"model-1\.safetensors has been cut off"):
+        train(config)
+    shutil.copy(base / "model.safetensors", tmp_path / "model-1.safetensors")
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(BadInput, match=r"config\.json is broken"):
+        train(config)
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ({"max_length": "abc"}, "recipe.args.max_length=abc is no whole number"),
+        ({"save_total_limit": 0}, "recipe.args.save_total_limit=0 is no whole number"),
+        (
+            {"load_best_model_at_end": True, "eval_strategy": "steps", "save_steps": 150, "eval_steps": 100},
+            "save_steps=150 must be a multiple of eval_steps=100",
+        ),
+        ({"report_to": ["tensorboard", "wandb"]}, "uv pip install wandb"),
+        ({"quant_method": "bnb"}, "uv pip install bitsandbytes"),
+        ({"use_cpu": False}, "no GPU is here"),
+    ],
+)
+def test_values_that_ms_swift_would_stumble_over_are_found_first(
+    rows: Path, base: Path, tmp_path: Path, args: dict, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = lambda name: None if name in ("wandb", "bitsandbytes") else True  # noqa: E731
+    monkeypatch.setattr("training.preflight.find_spec", there)
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
+    with pytest.raises(BadInput, match=re.escape(said)):
+        train(Config(str(base), str(rows / "rft"), str(tmp_path), recipe(**args)))
+
+
+def test_the_command_of_any_machine_can_be_pasted_into_a_shell() -> None:
+    nodes = ("machines.processes=8", "machines.nodes=2", "machines.rank=1", "machines.address=10.0.0.1")
+    words = shlex.split(shell_line(composed("recipe=paper", "dataset=d", "out=work/o", *nodes)))
+    assert "USE_HF=1" in words
+    assert words[words.index("--nproc_per_node") + 1] == "8"
+    assert words[words.index("--node_rank") + 1] == "1"
+    assert words[words.index("--model") + 1] == "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"
 
 
 def test_the_best_checkpoint_is_the_one_that_the_trainer_found_best_wherever_the_run_lies(tmp_path: Path) -> None:

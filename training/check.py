@@ -53,6 +53,7 @@ class Encoder:
     """ms-swift's template for training."""
 
     template: Any
+    context: int
 
     @staticmethod
     def of(model: str, template: str = "dummy") -> Encoder:
@@ -70,7 +71,7 @@ class Encoder:
         loaded = get_template(processor, template_type=template)
         loaded.set_mode("train")
         loaded.max_length = sys.maxsize  # rows beyond a limit are counted here, and cut there
-        return Encoder(loaded)
+        return Encoder(loaded, int(getattr(processor.model_info.config, "max_position_embeddings", 0)) or sys.maxsize)
 
     def row(self, row: Row) -> Encoded:
         found = self.template.encode({"messages": row["messages"]})
@@ -141,7 +142,9 @@ def check(
     file: Annotated[Path, typer.Argument(help="rows, one JSON object a line")],
     model: Annotated[str, typer.Option(help="folder or hub id, for its tokenizer")],
     template: Annotated[str, typer.Option(help="ms-swift's template")] = "dummy",
-    max_length: Annotated[int, typer.Option(min=1, help="ms-swift's limit for a row, in tokens")] = 32768,
+    max_length: Annotated[
+        int | None, typer.Option(min=1, help="ms-swift's limit for a row, in tokens; by default the model's context")
+    ] = None,
     show: Annotated[int, typer.Option(min=0, help="rows to print")] = 2,
     limit: Annotated[int | None, typer.Option(min=1, help="rows to read; all by default")] = None,
 ) -> None:
@@ -159,7 +162,8 @@ def check(
         out.print(lengths.histogram())
         total = sum(lengths.rows)
         out.print(f"{len(rows):,} rows, {total:,} tokens, {lengths.trained / total:.0%} of them trained")
-        out.print(f"max_length={max_length:,} would cut {lengths.above(max_length):,} rows")
+        limit_of_row = max_length or encoder.context
+        out.print(f"max_length={limit_of_row:,} would cut {lengths.above(limit_of_row):,} rows")
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -126,6 +126,8 @@ class Estimate:
         config.machines.check(self.args)
         if int(self.args.get("per_device_train_batch_size", 1)) < 1:
             raise BadInput("per_device_train_batch_size must be at least 1")
+        if not 0 < config.device.utilisation <= 1:
+            raise BadInput(f"device.utilisation={config.device.utilisation} is no share above 0")
         self.folder = model_folder(config.model)
         self.simulation = Simulation(str(self.folder), self.args)
         self.sizes = self.simulation.sizes

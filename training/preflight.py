@@ -5,13 +5,22 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from sprint_sgl.checkpoints import check_tokenizer, load_tokenizer, may_be_on_hub, refuse_adapters, weights
+from sprint_sgl.checkpoints import (
+    check_tokenizer,
+    load_tokenizer,
+    may_be_on_hub,
+    model_config,
+    refuse_adapters,
+    weights,
+)
 from sprint_sgl.errors import BadInput
 from training.rows import read_rows, row_text
 
@@ -23,12 +32,48 @@ HUB_LIMIT = 10.0  # seconds
 
 def check(model: str, files: Iterable[Path], out: Path, args: Mapping[str, Any]) -> list[str]:
     """What is worth saying about rows that will be left out. Raises BadInput."""
+    check_args(args)
     folder = model_folder(model)
     refuse_adapters(folder)
     context = check_model(folder, args)
     notes = [note for path in files for note in check_rows(path, folder, context, args)]
     check_out(out)
-    return notes + check_room(out, folder, args)
+    notes += check_room(out, folder, args)
+    check_devices(args)
+    return notes
+
+
+def check_args(args: Mapping[str, Any]) -> None:
+    """What ms-swift would find out after a minute. Raises BadInput."""
+    for name in ("max_length", "save_total_limit", "eval_steps", "save_steps", "per_device_train_batch_size"):
+        value = args.get(name)
+        if value is not None and not (isinstance(value, int) and value > 0):
+            raise BadInput(f"recipe.args.{name}={value} is no whole number above 0")
+    if args.get("load_best_model_at_end") and args.get("eval_strategy", "no") == "steps":
+        saved, evaluated = (args.get(name, 500) for name in ("save_steps", "eval_steps"))
+        if saved % evaluated:
+            raise BadInput(
+                f"save_steps={saved} must be a multiple of eval_steps={evaluated}: the best checkpoint is one that was "
+                "evaluated"
+            )
+    reports = args.get("report_to") or []
+    needed = [reports] if isinstance(reports, str) else [*reports]
+    needed = [name for name in needed if name in ("tensorboard", "wandb", "swanlab", "mlflow")]
+    needed += ["bitsandbytes"] if args.get("quant_method") == "bnb" else []
+    needed += ["liger_kernel"] if args.get("use_liger_kernel") else []
+    if missing := [name for name in needed if find_spec(name) is None]:
+        raise BadInput(
+            f"this recipe needs a package that is not installed: uv pip install {missing[0].replace('_', '-')}"
+        )
+
+
+def check_devices(args: Mapping[str, Any]) -> None:
+    """What is trained on is here. Raises BadInput."""
+    if not args.get("use_cpu"):
+        import torch  # seconds, which a training on the CPU need not wait for
+
+        if not torch.accelerator.is_available():
+            raise BadInput("no GPU is here: recipe.args.use_cpu=true trains on the CPU, as recipe=countdown_mini does")
 
 
 def model_folder(model: str) -> Path:
@@ -46,18 +91,33 @@ def check_model(folder: Path, args: Mapping[str, Any]) -> int | None:
     limit = args.get("max_length")
     if not folder.exists():
         return limit
-    config = folder / "config.json"
-    if not config.is_file():
+    if not (folder / "config.json").is_file():
         raise BadInput(f"{folder} holds no config.json")
     if missing := sorted(weight_files(folder) - {path.name for path in folder.iterdir()}):
         raise BadInput(f"{folder} lacks {missing[0]}, which its index names")
     if not any(folder.glob("*.safetensors")):
         raise BadInput(f"{folder} holds no weights (*.safetensors)")
     check_tokenizer(folder)
-    context: int | None = json.loads(config.read_text()).get("max_position_embeddings")
+    for path in folder.glob("*.safetensors"):
+        check_whole(path)
+    context: int | None = model_config(folder).get("max_position_embeddings")
     if limit and context and limit > context:
         raise BadInput(f"max_length={limit} is more than the context of {folder}, {context} tokens")
     return limit or context
+
+
+def check_whole(path: Path) -> None:
+    """A file of weights begins with where each of them ends. Raises BadInput for one that is shorter."""
+    size = path.stat().st_size
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(min(length, size)))
+        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadInput(f"{path} is no file of weights") from error
+    if size < 8 + length + max(ends, default=0):
+        raise BadInput(f"{path} has been cut off: {size:,} bytes of {8 + length + max(ends, default=0):,}")
 
 
 def weight_files(folder: Path) -> set[str]:
@@ -69,11 +129,10 @@ def weight_files(folder: Path) -> set[str]:
 def check_rows(path: Path, folder: Path, limit: int | None, args: Mapping[str, Any]) -> list[str]:
     """Every row is one that ms-swift can read; of those longer than the limit, how many."""
     # No token is shorter than a byte, so that only rows with more bytes than the limit need the tokenizer.
-    doubtful = [
-        (number, text)
-        for number, row in enumerate(read_rows(path), 1)
-        if limit and len((text := row_text(row)).encode()) >= limit
-    ]
+    count, doubtful = 0, []
+    for count, row in enumerate(read_rows(path), 1):
+        if limit and len((text := row_text(row)).encode()) >= limit:
+            doubtful.append((count, text))
     lengths = row_lengths([text for _, text in doubtful], str(folder)) if doubtful else []
     long = [number for (number, _), tokens in zip(doubtful, lengths, strict=True) if limit and tokens > limit]
     if not long:
@@ -82,6 +141,8 @@ def check_rows(path: Path, folder: Path, limit: int | None, args: Mapping[str, A
         raise BadInput(
             f"{path}, line {long[0]}: longer than max_length={limit} tokens, as {len(long) - 1} more rows are"
         )
+    if len(long) == count:
+        raise BadInput(f"{path}: all {count} rows are longer than {limit} tokens: raise recipe.args.max_length")
     return [f"{path}: {len(long)} rows are longer than {limit} tokens and are left out, the first on line {long[0]}"]
 
 

@@ -30,15 +30,19 @@ def _checked(line: bytes, where: str) -> Row:
     try:
         row = json.loads(line.decode())
         json.dumps(row, ensure_ascii=False).encode()  # half a surrogate pair is JSON and no text
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"{where}: not JSON in UTF-8 ({error})") from None
     messages = row.get("messages") if isinstance(row, dict) else None
     if not isinstance(messages, list):
         raise BadInput(f"{where}: no column 'messages'; rows are {{'messages': [a user's, an assistant's]}}")
-    if [message.get("role") for message in messages if isinstance(message, dict)] != ROLES:
+    if [message.get("role") if isinstance(message, dict) else None for message in messages] != ROLES:
         raise BadInput(f"{where}: 'messages' must be one user's and one assistant's, in this order")
     if not all(isinstance(message.get("content"), str) and message["content"] for message in messages):
         raise BadInput(f"{where}: a message has no text")
+    if others := sorted({key for message in messages for key in message} - {"role", "content"}):
+        raise BadInput(
+            f"{where}: a message has {others[0]!r} beside role and content, which would change what is trained"
+        )
     return dict(row)
 
 

@@ -55,6 +55,7 @@ class Config:
     out: str
     recipe: Recipe = field(default_factory=Recipe)
     machines: Machines = field(default_factory=Machines)
+    dry_run: bool = False  # only prints the command
 
 
 def rows_of(config: Config) -> list[Path]:
@@ -66,11 +67,11 @@ def compose(config: Config) -> list[str]:
     """The ms-swift command of that run, resuming where a checkpoint exists."""
     folder = weights(config.model)
     args: dict[str, Any] = {
-        "model": str(folder),
+        "model": absolute(folder),
         "model_type": model_type(folder),
-        "dataset": f"{config.dataset}.train.jsonl",
-        "val_dataset": f"{config.dataset}.valid.jsonl",
-        "output_dir": config.out,
+        "dataset": str(rows_of(config)[0].absolute()),
+        "val_dataset": str(rows_of(config)[1].absolute()),
+        "output_dir": str(Path(config.out).absolute()),
         "add_version": False,
         "external_plugins": str(THROUGHPUT),
         "callbacks": THROUGHPUT.stem,
@@ -78,12 +79,17 @@ def compose(config: Config) -> list[str]:
         **config.recipe.args,
     }
     if checkpoint := last_checkpoint(Path(config.out)):
-        args["resume_from_checkpoint"] = str(checkpoint)
+        args["resume_from_checkpoint"] = str(checkpoint.absolute())
     flags = [word for key, value in args.items() if value is not None for word in (f"--{key}", *_words(value))]
     if not (config.machines.several or args.get("deepspeed")):  # DeepSpeed expects a process group, even of one
         return [sys.executable, "-m", "swift.cli.sft", *flags]
     entry = "training.gloo" if args.get("use_cpu") else "swift.cli.sft"
     return [sys.executable, *config.machines.torchrun(), "-m", entry, *flags]
+
+
+def absolute(folder: Path) -> str:
+    """The model's place from any folder, or its name on the hub."""
+    return str(folder.absolute() if folder.exists() else folder)
 
 
 def _words(value: object) -> list[str]:
@@ -92,6 +98,11 @@ def _words(value: object) -> list[str]:
     if isinstance(value, dict):
         return [json.dumps(value)]
     return [str(value).lower() if isinstance(value, bool) else str(value)]
+
+
+def shell_line(config: Config) -> str:
+    """The command with its environment, to be pasted into a shell."""
+    return shlex.join([*(f"{key}={value}" for key, value in config.recipe.env.items()), *compose(config)])
 
 
 def claim(out: Path, made: Mapping[str, Any]) -> None:
@@ -143,8 +154,7 @@ def train(config: Config) -> int:
     if step := finished(out, config.recipe.args):
         notes.print(f"{out} has been trained to its end, step {step}", highlight=False, soft_wrap=True)
         return 0
-    command = compose(config)
-    line = shlex.join([*(f"{k}={v}" for k, v in config.recipe.env.items()), *command])
+    command, line = compose(config), shell_line(config)
     leads = config.machines.place[0] == 0
     if leads:
         keep(out, config, made, line)
@@ -177,12 +187,17 @@ def keep(out: Path, config: Config, made: Mapping[str, Any], line: str) -> None:
 
 @entry_point("train", Config)
 def main(config: Config) -> None:
+    if config.dry_run:
+        config.machines.check(config.recipe.args)
+        print(shell_line(config))
+        return
     if config.machines.place[0]:  # the first node holds the folder for all of them
         code = train(config)
     else:
         with alone(Path(config.out)):
             code = train(config)
     if code:
+        notes.print(f"ms-swift ended with status {code}: what it said stands above", style="red", soft_wrap=True)
         sys.exit(code)
 
 
