@@ -36,6 +36,7 @@ check: $(STAMP)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/hadolint Dockerfile
 
 $(BIN)/uv:
 	@for python in python3.11 python3 python; do \
