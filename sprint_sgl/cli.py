@@ -98,7 +98,8 @@ def chat(
 ) -> None:
     """Talk with a planner and its executors; what was said before is part of every question.
 
-    /new forgets what was said, /quit, Ctrl-D or Ctrl-C at the prompt ends; Ctrl-C stops an answer. Lines from a pipe are answered in turn.
+    /new forgets what was said; /quit, Ctrl-D or Ctrl-C at the prompt ends; Ctrl-C stops an answer. Lines from a pipe
+    are answered in turn.
 
     [dim]sprint-sgl chat[/dim]
     [dim]sprint-sgl chat --url http://127.0.0.1:30000 --prompt-style sprint[/dim]
