@@ -161,7 +161,10 @@ def train(config: Config) -> int:
     print(line, flush=True)
     try:
         with kept(command, env=os.environ | config.recipe.env) as keeper:
-            return keeper.wait()
+            code = keeper.wait()
+        if code:
+            notes.print(f"ms-swift ended with status {code}: what it said stands above", style="red", soft_wrap=True)
+        return code
     finally:
         if leads:
             draw(out)
@@ -197,7 +200,6 @@ def main(config: Config) -> None:
         with alone(Path(config.out)):
             code = train(config)
     if code:
-        notes.print(f"ms-swift ended with status {code}: what it said stands above", style="red", soft_wrap=True)
         sys.exit(code)
 
 
