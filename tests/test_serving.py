@@ -295,6 +295,8 @@ def test_an_unknown_model_or_path_is_named(client: openai.OpenAI, url: str) -> N
 
 def test_without_a_key_nothing_is_answered() -> None:
     with serving(Scripted(), keys=("first", "second")) as url:
+        assert httpx.post(f"{url}/v1/chat/completions", content=b"{oh").status_code == 401  # before the body is read
+        assert httpx.head(f"{url}/health").status_code == 200
         with pytest.raises(openai.AuthenticationError, match="missing or wrong"):
             ask(client_of(url, "third"))
         assert ask(client_of(url, "second")).choices[0].message.content == PLAYED.final_answer
@@ -423,8 +425,10 @@ def test_only_loopback_is_served_without_keys() -> None:
 
 def test_keys_come_from_the_environment_and_from_a_file(tmp_path) -> None:
     file = tmp_path / "keys.txt"
-    file.write_text("# mine\none\n\ntwo\n")
+    file.write_text("\ufeff# mine\none\n\n  # his\ntwo\n")
     assert read_keys("zero, one", file) == ("zero", "one", "two")
+    with pytest.raises(BadInput, match="use ASCII"):
+        read_keys("schl\u00fcssel", None)
     file.write_text("# none\n")
     with pytest.raises(BadInput, match="holds no key"):
         read_keys(None, file)
