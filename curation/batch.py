@@ -21,8 +21,8 @@ from filelock import FileLock
 from openai import AsyncOpenAI, NotFoundError
 from openai.types import Batch as Job
 
-from curation.calls import BAD_REQUEST, TOO_LONG, Reply, ReplyCache, Request
-from curation.teacher import EndpointFailed, boundary, too_long
+from curation.calls import BAD_REQUEST, FAULTS, Reply, ReplyCache, Request
+from curation.teacher import EndpointFailed, boundary, fault_of
 from sprint_sgl.files import whole_file
 
 MOST_REQUESTS = 50_000  # the Batch API's limit for one batch
@@ -210,7 +210,8 @@ async def _job(batch: Batch, state: Path, client: AsyncOpenAI) -> Job:
 
 
 async def _results(batch: Batch, job: Job, client: AsyncOpenAI, share: float) -> tuple[dict[str, Reply], Counter[str]]:
-    """Replies by key, and why the batch's other calls have none."""
+    """Replies by key, and why the batch's other calls have none. A bad request is its own fault only where others of
+    the batch were answered; else it may be the settings'."""
     replies: dict[str, Reply] = {}
     reasons = dict.fromkeys(batch.prompts, _reason(job))
     async for result in _lines(batch, job, client):
@@ -221,6 +222,9 @@ async def _results(batch: Batch, job: Job, client: AsyncOpenAI, share: float) ->
                 replies[key] = outcome
             else:
                 reasons[key] = outcome
+    if all(reply.end in FAULTS for reply in replies.values()):
+        for key in [key for key, reply in replies.items() if reply.end == BAD_REQUEST]:
+            reasons[key] = f"{BAD_REQUEST}, {replies.pop(key).text[:80]}"
     return replies, Counter(reason for key, reason in reasons.items() if key not in replies)
 
 
@@ -245,20 +249,22 @@ def _object(line: str) -> dict[str, Any]:
         value = json.loads(line or "{}")
     except json.JSONDecodeError:
         return {}
-    return value if isinstance(value, dict) else {}
+    return _dict(value)
 
 
 def _outcome(result: dict[str, Any], prompt_tokens: int, share: float) -> Reply | str:
     """The reply in one line of a batch's results, or why there is none; a request that is at fault stays so."""
-    response = result.get("response") or {}
-    body = response.get("body") or {}
-    if response.get("status_code") == 200:
+    response = _dict(result.get("response"))
+    status, body = response.get("status_code"), response.get("body")
+    if status == 200:
         reply = Reply.of(body, prompt_tokens, share)
         return reply if reply and not reply.empty else "empty reply"
-    error = body.get("error") or result.get("error") or {}
-    code, message = error.get("code"), error.get("message")
-    if too_long(code, message):
-        return Reply(str(message), TOO_LONG, 0, 0)
-    if response.get("status_code") in (400, 413, 422):
-        return Reply(str(message), BAD_REQUEST, 0, 0)
-    return str(code or f"HTTP {response.get('status_code')}")
+    error = _dict(body).get("error") or result.get("error") or body
+    code, message = (_dict(error).get(name) for name in ("code", "message"))
+    if fault := fault_of(code, message) or (BAD_REQUEST if status in (400, 413, 422) else None):
+        return Reply(str(message or error), fault, 0, 0)
+    return str(code or f"HTTP {status}")
+
+
+def _dict(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -18,6 +18,8 @@ from sprint_sgl.errors import BadInput
 
 TOO_LONG = "too long for the model"
 BAD_REQUEST = "bad request"
+DECLINED = "declined"
+FAULTS = (TOO_LONG, BAD_REQUEST, DECLINED)  # a request's own, which another attempt would not mend
 
 
 @dataclass
@@ -132,7 +134,7 @@ class Completion(BaseModel):
 class Reply:
     """What the endpoint answered.
 
-    end           its finish reason, or TOO_LONG or BAD_REQUEST where the request itself is at fault
+    end           its finish reason, or one of FAULTS, with what the endpoint said as text
     estimated     it gave no token counts, these are estimates
     price_share   of the list price that was paid; less in a batch
     """
@@ -176,8 +178,8 @@ class Reply:
         if self.end == "length":
             raise Refused("cut off", f"The reply was cut off after {self.completion_tokens} tokens.")
         if self.end == "content_filter":
-            raise Refused("declined", f"The model declined: {self.text.strip()[:200] or 'its reply was filtered'}")
-        if self.end in (TOO_LONG, BAD_REQUEST):
+            raise Refused(DECLINED, f"The model declined: {self.text.strip()[:200] or 'its reply was filtered'}")
+        if self.end in FAULTS:
             raise Refused(self.end, self.text)
         return self.text
 
@@ -190,7 +192,7 @@ class Reply:
 class Line:
     """Sums over one stage's calls of one model.
 
-    calls, cached        replies used, and those among them that needed no request of their own
+    calls, cached        replies, empty ones too, and those among them that needed no request of their own
     asked_again          second askings after a refused reply
     resent               requests that the client repeated by itself
     prompt_tokens, completion_tokens, total_dollars   of all replies used, cached ones too, each counted once

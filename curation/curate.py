@@ -27,6 +27,7 @@ from curation.extract import RULES
 from curation.filter import Filter, Thresholds
 from curation.load import Source, thoughts
 from curation.pack import MIN_EXECUTION_LINES, packed_record
+from curation.purse import BudgetReached
 from curation.report import print_summary, summarise, write_card, write_html
 from curation.rows import RowSettings, write_rows
 from curation.stages import (
@@ -180,13 +181,12 @@ async def run_stage(stages: dict[str, Stage], name: str, config: Config, watch: 
 
 
 def write_accounts(folder: Path, account: Account) -> None:
-    """funnel.json of all stages that have ended, account.json of these and of one that was stopped."""
-    funnels = [done.funnel for done in ended(folder, ORDER).values()]
+    """funnel.json of all stages that have ended, account.json of these and of one that this start began and left."""
+    funnels = {name: done.funnel for name, done in ended(folder, ORDER).items()}
     with whole_file(folder / "funnel.json") as file:
-        json.dump([asdict(funnel) for funnel in funnels], file, indent=2)
-    stopped = [name for name in ORDER if name not in {funnel.stage for funnel in funnels}]
-    lines = [line for funnel in funnels for line in funnel.calls]
-    lines += [line for name in stopped for line in account.lines_of(name)]
+        json.dump([asdict(funnel) for funnel in funnels.values()], file, indent=2)
+    earlier = {name: funnel.calls for name, funnel in funnels.items()}
+    lines = [line for name in ORDER for line in account.lines_of(name) or earlier.get(name, [])]
     with whole_file(folder / "account.json") as file:
         json.dump({"lines": lines}, file, indent=2)
 
@@ -228,11 +228,12 @@ async def curate(config: Config) -> None:
         try:
             with watching(lambda: teacher.account.dollars) as watch:
                 await run(config, watch, teacher)
+        except BudgetReached:
+            await submit_batches(teacher, state)  # what the budget allows goes out, so that the next start gets further
+            raise
         finally:
             write_accounts(config.folder, teacher.account)
-        if teacher.pending:
-            count = await submit(teacher.pending, state, teacher.client)
-            notes.print(f"{count} calls submitted in batches, {len(awaited(state))} wait: start again to collect them")
+        await submit_batches(teacher, state)
     if "rows" in config.stages:
         finish(config)
 
@@ -240,9 +241,16 @@ async def curate(config: Config) -> None:
 async def collect_batches(config: TeacherConfig) -> None:
     """Puts what has come back into the cache, and says what has not."""
     state = Path(config.cache) / STATE
-    if state.exists():
+    if awaited(state):
         async with Teacher(config) as teacher:
             notes.print(said_of(await collect(state, teacher.client, teacher.cache, config.batch_discount)))
+
+
+async def submit_batches(teacher: Teacher, state: Path) -> None:
+    """Sends what the teacher has left to a batch."""
+    if teacher.pending:
+        count = await submit(teacher.pending, state, teacher.client)
+        notes.print(f"{count} calls submitted in batches, {len(awaited(state))} wait: start again to collect them")
 
 
 def said_of(found: Collected) -> str:

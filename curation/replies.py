@@ -265,7 +265,7 @@ def _from_json(reply: str) -> list[tuple[int, dict[str, Any]]] | None:
     found = [_lower(each) for each in json_objects(reply)]
     items = next((each["components"] for each in found if "components" in each), None)
     if items is None:
-        items = [each for each in found if each.keys() & PHASES]
+        items = [each for each in found if "prompt" in each and each.keys() & PHASES]
     if not isinstance(items, list):
         return None
     rows = [_lower(item) for item in items if isinstance(item, dict)]

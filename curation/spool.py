@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,8 @@ class Spool:
         if not self._keys:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._file = tempfile.TemporaryFile("w+", dir=self._folder)  # noqa: SIM115 - lives as long as this object
+            weakref.finalize(self, self._file.close)
+        self._file.seek(0, 2)
         self._keys.add(request.key)
         self._file.write(json.dumps({"url": request.url, "body": request.body}) + "\n")
 
@@ -35,4 +38,3 @@ class Spool:
             self._file.seek(0)
             for line in self._file:
                 yield Request(**json.loads(line))
-            self._file.seek(0, 2)

@@ -29,7 +29,7 @@ from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletion
 from pydantic import BaseModel
 
-from curation.calls import BAD_REQUEST, TOO_LONG, Account, Line, Price, Reply, ReplyCache, Request
+from curation.calls import BAD_REQUEST, DECLINED, FAULTS, TOO_LONG, Account, Line, Price, Reply, ReplyCache, Request
 from curation.components import Refused
 from curation.purse import BudgetReached, Purse
 from curation.spool import Spool
@@ -224,7 +224,8 @@ class Teacher:
             self._counted.add(request.key)
             line += Line.of(reply, self._price(request))
         self.account.add(stage, request.model, line)
-        self._answering.add(request.model)
+        if reply.end not in FAULTS:
+            self._answering.add(request.model)
         return reply
 
     def _price(self, request: Request) -> Price | None:
@@ -317,6 +318,13 @@ def too_long(code: object, message: object) -> bool:
     return _TOO_LONG.search(f"{code} {message}") is not None
 
 
+def fault_of(code: object, message: object) -> str | None:
+    """Why a request itself is refused, whatever the settings: it is too long, or its content is declined."""
+    if too_long(code, message):
+        return TOO_LONG
+    return DECLINED if code in _DECLINED else None
+
+
 def _meaning(error: openai.OpenAIError, message: str, answering: bool) -> Exception:
     match error:
         case openai.APITimeoutError():
@@ -325,10 +333,8 @@ def _meaning(error: openai.OpenAIError, message: str, answering: bool) -> Except
             return CallFailed("rate limited", message)
         case openai.APIStatusError(status_code=408 | 409) | openai.InternalServerError():
             return CallFailed("server error", message)
-        case openai.APIStatusError(status_code=400 | 413 | 422) if too_long(error.code, error.message):
-            return Refused(TOO_LONG, message)
-        case openai.BadRequestError() if error.code in _DECLINED:
-            return Refused("declined", message)
+        case openai.APIStatusError(status_code=400 | 413 | 422) if fault := fault_of(error.code, error.message):
+            return Refused(fault, message)
         case openai.APIStatusError(status_code=400 | 422):
             return Refused(BAD_REQUEST, message) if answering else BadRequest(message)
     return EndpointFailed(message)

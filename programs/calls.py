@@ -76,12 +76,17 @@ def submit(state: ProgramState, name: str, stops: Sequence[str], max_new_tokens:
 
 
 def collect(state: ProgramState, name: str, branch: Branch, clock: Clock, watch: Watch | None = None) -> Written:
-    """Waits for the call of that name. Raises ProgramFailed with the branch if it failed, ContextFull as it is."""
+    """Waits for the call of that name. Raises ProgramFailed with the branch if it failed.
+
+    A call that had no room in the model's context has written nothing, whether its runtime cuts prompts off or refuses
+    them; `check_room` tells.
+    """
     if watch:
         _forward(state, name, branch, watch)
     error = _error(state, name)
     if isinstance(error, ContextFull):
-        raise error
+        now = round(clock.now(), 6)
+        return Written("", Call(start=now, end=now, finish="length"))
     if error:
         raise ProgramFailed(str(branch), error) from error
     meta = state.get_meta_info(name)
@@ -113,10 +118,9 @@ def call(
 
 
 def check_room(written: Sequence[Written]) -> None:
-    """Raises ContextFull where no call had room for a token: a runtime that cuts long prompts off does not say so."""
+    """Raises ContextFull where no call had room for a token."""
     if written and all(each.call.finish == "length" and not each.call.completion_tokens for each in written):
-        tokens = max(each.call.prompt_tokens for each in written)
-        raise ContextFull(f"the prompt fills the model's context, {tokens:,} tokens: shorten it, or serve a longer one")
+        raise ContextFull("the prompt fills the model's context: shorten it, or serve a model with a longer one")
 
 
 def _error(state: ProgramState, name: str) -> BaseException | None:

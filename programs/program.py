@@ -8,10 +8,9 @@ carries the trajectory.
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Literal, overload
 
 from sglang.lang.chat_template import get_chat_template
 from sglang.lang.global_config import global_config
@@ -24,7 +23,6 @@ from sprint_sgl.trajectory import Trajectory
 
 TEMPERATURE = 0.6
 MAX_NEW_TOKENS = 8000
-warnings.filterwarnings("ignore", message="Error in stream_executor")  # a Program raises it
 RAW = get_chat_template("default")  # a model's own would add stop strings; programs write its turns as text
 
 
@@ -143,6 +141,28 @@ class Program(SglFunction):  # type: ignore[misc]
             )
         return dict(zip(self.arg_names, values, strict=False))
 
+    @overload
+    def run_batch(
+        self,
+        batch_kwargs: Sequence[Mapping[str, Any] | Sequence[Any] | str],
+        *,
+        num_threads: int | Literal["auto"] = ...,
+        progress_bar: bool = ...,
+        generator_style: Literal[False] = ...,
+        **options: Any,
+    ) -> list[Run]: ...
+
+    @overload
+    def run_batch(
+        self,
+        batch_kwargs: Sequence[Mapping[str, Any] | Sequence[Any] | str],
+        *,
+        num_threads: int | Literal["auto"] = ...,
+        progress_bar: bool = ...,
+        generator_style: Literal[True],
+        **options: Any,
+    ) -> Iterator[Run]: ...
+
     def run_batch(
         self,
         batch_kwargs: Sequence[Mapping[str, Any] | Sequence[Any] | str],
@@ -155,14 +175,15 @@ class Program(SglFunction):  # type: ignore[misc]
         """Runs all of them side by side and returns their states in order; options as for `run`.
 
         Every run is carried to its end; then the first failure, if any, is raised. With `generator_style` the states
-        come one by one, each as soon as it and those before it have ended, and a failure is raised in its place.
+        come one by one, each as soon as it and those before it have ended; a failure, or leaving early, ends the rest.
         """
         rows = [self._arguments(row) for row in batch_kwargs]
         if num_threads != "auto" and num_threads < 1:
             raise BadInput(f"num_threads must be at least 1 or 'auto', got {num_threads!r}")
         threads = min(len(rows) or 1, 96 if num_threads == "auto" else num_threads)
         if generator_style:
-            return self._one_by_one(rows, threads, options)
+            pool = ThreadPoolExecutor(threads)
+            return _one_by_one(pool, [pool.submit(self.run, **row, **options) for row in rows], progress_bar)
         with ThreadPoolExecutor(threads) as pool:
             futures = [pool.submit(self.run, **row, **options) for row in rows]
             waiting = _with_progress(futures) if progress_bar else futures
@@ -171,12 +192,6 @@ class Program(SglFunction):  # type: ignore[misc]
             if error is not None:
                 raise error
         return [future.result() for future in futures]
-
-    def _one_by_one(self, rows: Sequence[dict[str, Any]], threads: int, options: Mapping[str, Any]) -> Iterator[Run]:
-        with ThreadPoolExecutor(threads) as pool:
-            futures = [pool.submit(self.run, **row, **options) for row in rows]
-            for future in futures:
-                yield future.result()
 
 
 def program(function: Callable[..., Any]) -> Program:
@@ -189,6 +204,14 @@ def _backend(backend: Any) -> Any:
     if backend is None:
         raise RuntimeUnavailable("no runtime is set: wrap the call in `with launch():` or `with connect(url):`")
     return getattr(backend, "endpoint", backend)
+
+
+def _one_by_one(pool: ThreadPoolExecutor, futures: Sequence[Future[Run]], progress_bar: bool) -> Iterator[Run]:
+    try:
+        for future in _with_progress(futures) if progress_bar else futures:
+            yield future.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _with_progress(futures: Sequence[Any]) -> Iterator[Any]:

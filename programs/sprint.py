@@ -244,9 +244,6 @@ class _Round:
                 raise
             self.repairs.append((("failed_execution", 1),))
             return Execution("", status="failed")
-        except ContextFull:
-            self.repairs.append((("truncated", 1),))
-            return Execution("", status="truncated")
         text, repairs = tags.read_execution(written.text)
         stopped = written.call.finish == "abort"
         cut = written.call.finish == "length" or (stopped and not cancelled)

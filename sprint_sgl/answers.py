@@ -238,21 +238,24 @@ def check_countdown(expression: str, numbers: Sequence[int], target: int) -> Ver
     """Whether the expression makes the target from all the numbers, each once; exact, and raises on no text.
 
     Reads + - * / with brackets and signs, in plain or LaTeX spelling. Of an equation the expression is the first side
-    that is more than a number, and the others must have its value. The reason names each fault; value is that of the
-    expression, None if it cannot be read or divides by 0.
+    that is more than a number; of the others those that can be read must have its value. The reason names each fault;
+    value is that of the expression, None if it cannot be read or divides by 0.
     """
     if len(expression) > LONGEST_EXPRESSION:
         return Verdict(False, f"has {len(expression)} characters, over {LONGEST_EXPRESSION}", None)
     sides: list[tuple[Fraction, list[int]]] = []
-    for side in map(str.strip, expression.split("=")):
+    refused: list[str] = []
+    for side in [part for part in map(str.strip, expression.split("=")) if part] or [""]:
         reader = _Reader(_symbols(side))
         try:
             sides.append((reader.whole(), reader.used))
         except _Unreadable as fault:
-            return Verdict(False, f"cannot read '{_shortened(side)}': {fault}", None)
+            refused.append(f"cannot read '{_shortened(side)}': {fault}")
         except ZeroDivisionError as fault:
-            return Verdict(False, str(fault), None)
-    value, used = next((side for side in sides if len(side[1]) > 1), sides[0])
+            refused.append(str(fault))
+    value, used = next((side for side in sides if len(side[1]) > 1), sides[0] if sides else (None, []))
+    if value is None or (refused and len(used) < 2):
+        return Verdict(False, refused[0], None)
     faults = list(_misuses(Counter(used), Counter(numbers)))
     if value != target:
         faults.append(f"is {_shortened(str(value))}, not {target}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -44,9 +45,10 @@ def one_line_errors() -> Iterator[None]:
 
     SIGTERM (143), too, ends the process by way of every `with` that is open.
     """
-    before = signal.getsignal(signal.SIGTERM)
+    warnings.filterwarnings("ignore", message="Error in stream_executor")  # a Program raises it
     in_main = threading.current_thread() is threading.main_thread()  # others may set no handler
-    if in_main:
+    unwinds = in_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if unwinds:
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         yield
@@ -57,5 +59,5 @@ def one_line_errors() -> Iterator[None]:
         notes.print("sprint-sgl: stopped", style="red")
         sys.exit(130)
     finally:
-        if in_main:
-            signal.signal(signal.SIGTERM, before)
+        if unwinds:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)

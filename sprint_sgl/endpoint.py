@@ -8,6 +8,7 @@ time, retries refused and reset connections only, and reports each call's accoun
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 import uuid
@@ -195,8 +196,6 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         self, method: str, path: str, body: Meta | None = None, time_limit: float | None = None
     ) -> httpx.Response:
         for attempt in range(self.reconnects + 1):
-            if self._client.is_closed:
-                raise self._closed_here()
             named, limit = _renamed(body, attempt), self._timeout(time_limit or self.time_limit)
             try:
                 with self._running(named if path == GENERATE else None):
@@ -205,6 +204,10 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
                 return response
             except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
                 raise RuntimeUnavailable(f"{self.url} is no address: {error}") from error
+            except RuntimeError as error:
+                if not self._client.is_closed:
+                    raise
+                raise self._closed_here() from error
             except httpx.HTTPError as error:
                 if not isinstance(error, _RECONNECTABLE) or attempt == self.reconnects:
                     raise self._failure(error) from error
@@ -228,6 +231,10 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
                         yield answer["text"], answer["meta_info"]
         except httpx.HTTPError as error:
             raise self._failure(error) from error
+        except RuntimeError as error:
+            if not self._client.is_closed:
+                raise
+            raise self._closed_here() from error
 
     @contextmanager
     def _running(self, body: Meta | None) -> Iterator[None]:
@@ -257,7 +264,8 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
 
 def _refused(said: str) -> SprintError:
     """What a server's refusal means: SGLang has no code for a prompt that is too long."""
-    return ContextFull(said) if "context length" in said else RequestFailed(said)
+    full = re.search(r"context length|exceeds the maximum allowed length", said)
+    return ContextFull(said) if full else RequestFailed(said)
 
 
 def _body(s: StreamExecutor, sampling_params: SglSamplingParams) -> Meta:

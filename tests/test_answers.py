@@ -368,7 +368,11 @@ def test_any_expression_is_correct_for_its_own_value_and_numbers_only(case: Any,
         ("(25-7)*3+12 = 54+12 = 66", True),
         ("(25-7)*3+12 = 65", False),
         ("(25-7)*3 = 54+12 = 66", False),
-        ("(25-7)*3+12 =", False),
+        ("(25-7)*3+12 =", True),
+        ("(25-7)*3+12 == 66", True),
+        (r"(25-7)*3+12 = 66 \checkmark", True),
+        ("(25-7)*3+12 = 66 (done)", True),
+        ("x = 66", False),
     ],
 )
 def test_all_sides_of_an_equation_are_the_target(equation: str, correct: bool) -> None:

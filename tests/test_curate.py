@@ -187,6 +187,19 @@ def test_a_budget_stops_the_run_and_a_larger_one_goes_on(source: Path, tmp_path:
     assert 0 < asked < len(endpoint.log) == 2 * len(ids(out / "verify.jsonl"))
 
 
+def test_a_budget_in_batches_gets_further_with_every_start(
+    source: Path, tmp_path: Path, endpoint: FakeEndpoint
+) -> None:
+    out = tmp_path / "out"
+    options = ["teacher.batch=true", "teacher.budget=0.5", "+teacher.prices={m: {input: 1, output: 10}}"]
+    for start in range(1, 4):
+        done = curate(source, out, *options, endpoint=endpoint, status=1)
+        assert "of 0.5000 dollars" in done.stderr
+        assert len(endpoint.batches) == start
+    (line,) = json.loads((out / "account.json").read_text())["lines"][:1]
+    assert (line["stage"], line["calls"] > 10) == ("extract", True)
+
+
 def test_two_shards_under_joblib_merge_into_the_rows_of_one_run(source: Path, tmp_path: Path) -> None:
     one, parts = tmp_path / "one", tmp_path / "parts"
     curate(source, one)

@@ -169,16 +169,33 @@ def test_an_error_status_is_raised_with_what_the_server_said_and_not_retried() -
 
 
 @pytest.mark.filterwarnings("ignore:Error in stream_executor")
-def test_a_prompt_longer_than_the_models_context_is_told_apart() -> None:
+@pytest.mark.parametrize(
+    "said",
+    [
+        "The input (9 tokens) is longer than the model's context length (8 tokens).",
+        "Input length (9 tokens) exceeds the maximum allowed length (8 tokens). Use a shorter input.",
+    ],
+)
+def test_a_prompt_longer_than_the_models_context_is_told_apart(said: str) -> None:
     def reply(handler: BaseHTTPRequestHandler, body: dict) -> None:
-        send(
-            handler,
-            {"error": {"message": "The input (9 tokens) is longer than the model's context length"}},
-            status=400,
-        )
+        send(handler, {"error": {"message": said}}, status=400)
 
-    with server(reply) as url, connect(url), pytest.raises(ContextFull, match=r"HTTP 400.*9 tokens"):
-        sprint_program.run("q")
+    with server(reply) as url, connect(url):
+        for stream in (False, True):
+            with pytest.raises(ContextFull):
+                _ = sprint_program.run("q", stream=stream)["answer"]
+
+
+@pytest.mark.filterwarnings("ignore:Error in stream_executor")
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_session_whose_endpoint_is_closed_has_no_runtime(stream: bool) -> None:
+    with server(final_answer) as url:
+        endpoint = Endpoint(url)
+        session = endpoint.session()
+        endpoint.close()
+        with pytest.raises(ProgramFailed, match="has ended") as caught:
+            _ = sprint_program.run("q", stream=stream, backend=session)["answer"]
+    assert isinstance(caught.value.__cause__, RuntimeUnavailable)
 
 
 def reset(handler: BaseHTTPRequestHandler) -> None:

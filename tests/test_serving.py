@@ -21,8 +21,9 @@ from programs.serving.gate import Gate
 from programs.serving.keys import allowed, check_address, read_keys
 from programs.serving.metrics import Metrics
 from programs.serving.server import Server
-from programs.serving.service import Service
+from programs.serving.service import Service, Stopping
 from programs.serving.stream import BranchText, Content, Reasoning, Sorter, reasoning
+from programs.serving.wire import ChatAsked, Message
 from sprint_sgl import tags
 from sprint_sgl.errors import BadInput, RuntimeUnavailable
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
@@ -47,6 +48,7 @@ class Interruptible(ScriptedBackend):
     """A scripted runtime whose requests all end when their run's session is closed."""
 
     closed: threading.Event
+    hangs: bool
 
     def close(self) -> None:
         self.closed.set()
@@ -55,7 +57,7 @@ class Interruptible(ScriptedBackend):
         return {}
 
     def _wait(self, seconds: float, request_id: str | None) -> bool:
-        return self.closed.wait(seconds)
+        return threading.Event().wait(seconds) if self.hangs else self.closed.wait(seconds)
 
 
 @dataclass
@@ -64,16 +66,18 @@ class Scripted:
 
     pause: float = 0.0
     down: bool = False
+    said: str = "the runtime is being started"
+    hangs: bool = False
     room: int = 10**9
     sessions: list[Interruptible] = field(default_factory=list)
 
     def session(self, time_limit: float) -> Interruptible:
         if self.down:
-            raise RuntimeUnavailable("the runtime is being started")
+            raise RuntimeUnavailable(self.said)
         play = replay(PLAYED)
         script = lambda context: play(context) if "parallel" in context or "Plan_" in context else SEQUENTIAL  # noqa: E731
         session = Interruptible(script, pause=lambda context: self.pause, room=self.room)
-        session.closed = threading.Event()
+        session.closed, session.hangs = threading.Event(), self.hangs
         self.sessions.append(session)
         return session
 
@@ -252,6 +256,7 @@ def test_what_was_said_before_is_part_of_the_question(client: openai.OpenAI) -> 
         ({"frequency_penalty": 1}, "frequency_penalty", "less than or equal to 0"),
         ({"extra_body": {"top_k": 5}}, "top_k", "-1 or 0"),
         ({"tool_choice": "required"}, "tool_choice", "'none' or 'auto'"),
+        ({"reasoning_effort": "high"}, None, "reasoning_effort is not offered"),
         ({"seed": 10**30}, "seed", "less than"),
         ({"extra_body": {"sprint": {"max_stage": 3}}}, "sprint.max_stage", "not permitted"),
         ({"model": "mini:sequential", "extra_body": {"sprint": {"max_stages": 3}}}, None, "no option max_stages"),
@@ -273,8 +278,9 @@ def test_half_a_pair_of_surrogates_is_no_question(url: str) -> None:
 
 
 def test_a_null_is_what_is_left_out(client: openai.OpenAI) -> None:
-    nulls = dict.fromkeys(("n", "top_p", "stream", "temperature", "stop", "sprint", "logprobs", "seed"))
-    assert ask(client, extra_body=nulls).choices[0].message.content == PLAYED.final_answer
+    nulls = dict.fromkeys(("n", "top_p", "stream", "temperature", "stop", "logprobs", "seed", "reasoning_effort"))
+    nested = {"sprint": {"events": None, "max_stages": None}, "stream_options": {"include_usage": None}}
+    assert ask(client, extra_body=nulls | nested).choices[0].message.content == PLAYED.final_answer
 
 
 def test_a_question_beyond_the_models_context_is_refused() -> None:
@@ -365,7 +371,7 @@ def test_a_run_past_its_deadline_is_ended() -> None:
 
 
 def test_a_runtime_that_is_gone_is_503_until_it_is_back() -> None:
-    backend = Scripted(down=True)
+    backend = Scripted(down=True, said="it ended: [/usr/lib/x] at http://127.0.0.1:1/generate")
     with serving(backend) as url:
         for stream in (False, True):
             with pytest.raises(openai.InternalServerError, match="gone or still starting") as caught:
@@ -378,8 +384,9 @@ def test_a_runtime_that_is_gone_is_503_until_it_is_back() -> None:
         assert httpx.get(f"{url}/health").status_code == 200
 
 
-def test_a_shutdown_ends_what_takes_too_long() -> None:
-    backend = Scripted(pause=30.0)
+@pytest.mark.parametrize("hangs", [False, True])
+def test_a_shutdown_ends_what_takes_too_long(hangs: bool) -> None:
+    backend = Scripted(pause=30.0, hangs=hangs)
 
     def told(stream: bool) -> openai.APIError:
         with pytest.raises(openai.APIError, match="is being stopped") as caught:
@@ -394,6 +401,17 @@ def test_a_shutdown_ends_what_takes_too_long() -> None:
     assert [future.result().code for future in told_by] == ["server_stopping"] * 2
     assert all(session.closed.is_set() for session in backend.sessions)
     assert time.monotonic() - begun < 10
+
+
+def test_what_is_asked_of_a_server_that_stops_is_refused() -> None:
+    async def late() -> None:
+        service = Service({"mini:sprint": (named_method("sprint"), Scripted())}, Gate(1, 1))
+        job = service.job(ChatAsked(messages=[Message(role="user", content=QUESTION)]), 10.0)
+        await service.close()
+        await service.start(job)
+
+    with pytest.raises(Stopping):
+        asyncio.run(late())
 
 
 def test_metrics_count_answers_and_tokens(client: openai.OpenAI, url: str) -> None:

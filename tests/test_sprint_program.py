@@ -209,8 +209,21 @@ def test_options_that_a_program_does_not_have_are_named() -> None:
 
 
 def test_a_batch_may_come_one_by_one() -> None:
-    states = sprint_program.run_batch(["q"] * 3, backend=ScriptedBackend(replay(TWO_STAGES)), generator_style=True)
-    assert [state["answer"] for state in states] == ["2"] * 3
+    begun = threading.Semaphore(0)
+
+    def slowly(context: str) -> float:
+        begun.release()
+        return 0.05
+
+    backend = ScriptedBackend(replay(TWO_STAGES), pause=slowly)
+    states = sprint_program.run_batch(["q"] * 50, backend=backend, num_threads=2, generator_style=True)
+    assert begun.acquire(timeout=5)  # before anybody asks for a state
+    assert [next(states)["answer"] for _ in range(3)] == ["2"] * 3
+    states.close()
+    asked = len(backend.requests)
+    assert asked < 50 * 4 - 40
+    time.sleep(1)
+    assert len(backend.requests) <= asked + 2 * 20  # the two that were under way end
 
 
 @pytest.mark.parametrize("program", [sprint_program, sequential_program, self_consistency_program])

@@ -23,6 +23,7 @@ from curation.components import Refused, cover
 from curation.numbering import numbered
 from curation.purse import BudgetReached
 from curation.replies import ComponentsReply, read_components, read_parents
+from curation.spool import Spool
 from curation.teacher import STATE, CallFailed, Deferred, EndpointFailed, Teacher, TeacherConfig
 from sprint_sgl.errors import BadInput
 
@@ -654,12 +655,30 @@ def test_calls_that_wait_in_a_batch_are_not_paid_for_beside_it(config: TeacherCo
 def test_a_request_that_is_at_fault_is_submitted_once(
     config: TeacherConfig, endpoint: FakeEndpoint, tmp_path: Path
 ) -> None:
-    endpoint.script = lambda request: Answer(status=400, error={"message": "no such parameter"})
-    collected_in_batch(config, tmp_path / "batches.json", "a")
+    state, refusal = tmp_path / "batches.json", Answer(status=400, error={"message": "odd characters"})
+    endpoint.script = lambda request: refusal if request["messages"][0]["content"] == "a" else "4"
+    assert collected_in_batch(config, state, "a").reasons == {"bad request, odd characters": 1}  # or the settings are
+    assert collected_in_batch(config, state, "a", "b") == Collected(done=2)
     (result,), teacher = gathered(config, "a")
     assert isinstance(result, Refused)
-    assert (result.reason, str(result)) == ("bad request", "no such parameter")
+    assert (result.reason, str(result)) == ("bad request", "odd characters")
     assert len(teacher.pending) == 0
+
+
+@pytest.mark.parametrize("error", ["oops", ["oops"], {"message": {"a": 1}}, None])
+def test_a_batch_with_an_error_of_another_form_can_be_collected(
+    config: TeacherConfig, endpoint: FakeEndpoint, tmp_path: Path, error: object
+) -> None:
+    endpoint.script = lambda request: Answer(status=500, error=error)  # type: ignore[arg-type]
+    assert collected_in_batch(config, tmp_path / "batches.json", "a").reasons == {"HTTP 500": 1}
+
+
+def test_a_spool_takes_more_while_it_is_read(tmp_path: Path) -> None:
+    spool = Spool(str(tmp_path))
+    for name in "abc":
+        spool.add(Request.of("u", "m", name, 10))
+        next(iter(spool))
+    assert [request.body["messages"][0]["content"] for request in spool] == ["a", "b", "c"]
 
 
 def test_a_batch_that_the_endpoint_does_not_know_says_the_way_out(

@@ -47,11 +47,12 @@ def check_args(args: Mapping[str, Any]) -> None:
     """What ms-swift would find out after a minute. Raises BadInput."""
     for name in ("max_length", "save_total_limit", "eval_steps", "save_steps", "per_device_train_batch_size"):
         value = args.get(name)
-        if value is not None and not (isinstance(value, int) and value > 0):
+        share = name.endswith("_steps") and isinstance(value, float) and 0 < value < 1  # of all steps
+        if not (value is None or share or (type(value) is int and value > 0)):
             raise BadInput(f"recipe.args.{name}={value} is no whole number above 0")
     if args.get("load_best_model_at_end") and args.get("eval_strategy", "no") == "steps":
         saved, evaluated = (args.get(name, 500) for name in ("save_steps", "eval_steps"))
-        if saved % evaluated:
+        if type(saved) is type(evaluated) is int and saved % evaluated:
             raise BadInput(
                 f"save_steps={saved} must be a multiple of eval_steps={evaluated}: the best checkpoint is one that was "
                 "evaluated"

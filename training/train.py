@@ -102,7 +102,8 @@ def _words(value: object) -> list[str]:
 
 def shell_line(config: Config) -> str:
     """The command with its environment, to be pasted into a shell."""
-    return shlex.join([*(f"{key}={value}" for key, value in config.recipe.env.items()), *compose(config)])
+    environment = [f"{key}={shlex.quote(value)}" for key, value in config.recipe.env.items()]
+    return " ".join([*environment, shlex.join(compose(config))])
 
 
 def claim(out: Path, made: Mapping[str, Any]) -> None:

@@ -96,7 +96,7 @@ class Embedded:
                     return
                 pause, said = min(2 * pause, LONGEST_PAUSE), f"does not come up ({error})"
             if not self._stopping.wait(pause):
-                notes.print(f"the runtime of {self._model} {said}: starting it again", style="yellow", highlight=False)
+                notes.print(f"the runtime of {self._model} {said}: starting it again", style="yellow", markup=False)
 
     def _serve_until_it_ends(self) -> None:
         with running(self._model, runtime=self._runtime) as server:

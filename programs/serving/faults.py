@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -17,6 +18,8 @@ from sprint_sgl.console import notes
 from sprint_sgl.errors import BadInput, ContextFull, RuntimeUnavailable, SprintError
 
 RUNTIME_RETRY = 5  # seconds after which a client may ask again for a runtime that was gone
+GONE = "the runtime is gone or still starting: ask again"
+_ADDRESS = re.compile(r"https?://[^\s/]+?(?::\d+)?(?:/\w+)*(?=[\s:,]|$)")
 FAULTS = (SprintError, Busy, DeadlinePassed, Stopping)
 
 
@@ -48,10 +51,10 @@ def told_in_stream(error: Exception) -> str:
 
 def said(error: Exception, status: int) -> str:
     """What a client is told; where the runtime is and how it ended is for the server's own log."""
-    if status != 503 or isinstance(error, Stopping):
-        return str(error)
-    notes.print(str(error), style="yellow", highlight=False, soft_wrap=True)
-    return "the runtime is gone or still starting: ask again"
+    if status not in (502, 503) or isinstance(error, Stopping):
+        return _ADDRESS.sub("the runtime", str(error))
+    notes.print(str(error), style="yellow", markup=False, highlight=False, soft_wrap=True)
+    return _ADDRESS.sub("the runtime", str(error)) if status == 502 else GONE
 
 
 async def known(request: Request, error: Exception) -> JSONResponse:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ from programs.serving.backends import Backend, Embedded, Remote
 from programs.serving.gate import Gate
 from programs.serving.keys import VARIABLE, check_address, read_keys
 from programs.serving.metrics import Metrics
-from programs.serving.service import Service
+from programs.serving.service import LAST_WAIT, Service
 from sprint_sgl.console import busy, notes
 from sprint_sgl.errors import BadInput
 from sprint_sgl.runtime import check_port, resolve_model
@@ -56,12 +58,26 @@ def serve(options: Options) -> None:
     keys = read_keys(os.environ.get(VARIABLE), options.key_file)
     check_address(options.host, keys)
     check_port(options.host, options.port)
-    with backends(options) as offered:
+    with leaving_nothing_stuck(), backends(options) as offered:
         gate = Gate(options.concurrency, options.queue)
         service = Service(offered, gate)
         app = Api(service, Metrics(gate), options.time_limit, keys).app()
         notes.print(f"{', '.join(offered)} at http://{options.host}:{options.port}/v1; Ctrl-C stops it")
         Server(app, service, options.host, options.port, options.shutdown_limit).run()
+
+
+@contextmanager
+def leaving_nothing_stuck() -> Iterator[None]:
+    """Ends the process where a request to somebody else's runtime hangs: SGLang's threads would wait out its limit."""
+    try:
+        yield
+    finally:
+        deadline = time.monotonic() + LAST_WAIT
+        while stuck := [t for t in threading.enumerate() if t is not threading.main_thread() and not t.daemon]:
+            if time.monotonic() > deadline:
+                notes.print(f"{len(stuck)} requests hang: leaving them", style="yellow", highlight=False)
+                os._exit(1)
+            time.sleep(0.05)
 
 
 class Server(uvicorn.Server):
@@ -75,8 +91,9 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         ending = asyncio.create_task(self._end_runs())
         await super().shutdown(sockets)
-        ending.cancel()
-        await self._service.close()
+        if not self._service.closing:
+            ending.cancel()
+            await self._service.close()
 
     async def _end_runs(self) -> None:
         await asyncio.sleep(self._limit)

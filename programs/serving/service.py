@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from programs.calls import Branch, Watch
 from programs.methods import Method
@@ -19,6 +21,10 @@ from programs.serving.wire import Asked
 from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import BadInput
 from sprint_sgl.question import checked_question
+
+STOPPING = "the server is being stopped"
+LAST_WAIT = 2.0  # seconds for a run to notice that the server is being stopped
+T = TypeVar("T")
 
 
 class DeadlinePassed(Exception):
@@ -82,10 +88,7 @@ class Service:
     offered: Mapping[str, tuple[Method, Backend]]
     gate: Gate
     _tasks: set[asyncio.Task[Answered]] = field(default_factory=set)
-    _closing: bool = False
-
-    def __post_init__(self) -> None:
-        self._pool = ThreadPoolExecutor(self.gate.places, thread_name_prefix="run")
+    closing: bool = False
 
     @property
     def default(self) -> str:
@@ -133,6 +136,8 @@ class Service:
             task.exception()  # of a run whose client is gone nobody else asks
 
     async def _run(self, job: Job, watch: Callable[[Branch, str], None] | None) -> Answered:
+        if self.closing:
+            raise Stopping(STOPPING)
         loop = asyncio.get_running_loop()
 
         def on_loop(branch: Branch, text: str) -> None:
@@ -143,32 +148,53 @@ class Service:
             async with asyncio.timeout(job.time_limit), self.gate:
                 endpoint = job.backend.session(job.time_limit)
                 begun = time.monotonic()
-                work = loop.run_in_executor(self._pool, job.run, endpoint, on_loop if watch else None)
+                work = in_thread(partial(job.run, endpoint, on_loop if watch else None))
                 try:
                     return await asyncio.shield(work)
                 finally:
                     if not work.done():
-                        await ended(work, endpoint)
+                        await ended(work, endpoint, LAST_WAIT if self.closing else None)
                     self.gate.took(time.monotonic() - begun)
         except TimeoutError as error:
             raise DeadlinePassed(f"no answer within {job.time_limit:g} s") from error
         except asyncio.CancelledError:
-            if self._closing:
-                raise Stopping("the server is being stopped") from None
+            if self.closing:
+                raise Stopping(STOPPING) from None
             raise
 
     async def close(self) -> None:
         """Ends the runs that are left, and what is started later; each raises Stopping."""
-        self._closing = True
+        self.closing = True
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-async def ended(work: asyncio.Future[Answered], endpoint: Endpoint) -> None:
-    """Stops the run's requests and waits until its thread has noticed."""
-    await asyncio.to_thread(endpoint.close)
-    await asyncio.wait([work])
-    work.exception()  # it is no news that the run failed
+def in_thread(call: Callable[[], T]) -> asyncio.Future[T]:
+    """The call's result, from a thread that keeps nothing alive: a runtime that hangs may never let it go."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(set_result: Callable[[Any], None], value: object) -> None:
+        if not future.done():
+            set_result(value)
+
+    def run() -> None:
+        try:
+            settled = partial(settle, future.set_result, call())
+        except BaseException as error:
+            settled = partial(settle, future.set_exception, error)
+        with suppress(RuntimeError):  # the loop has ended before the call
+            loop.call_soon_threadsafe(settled)
+
+    threading.Thread(target=run, name="run", daemon=True).start()
+    return future
+
+
+async def ended(work: asyncio.Future[Answered], endpoint: Endpoint, limit: float | None) -> None:
+    """Stops the run's requests and waits, for so many seconds at most, until its thread has noticed."""
+    both: list[asyncio.Future[Any]] = [work, in_thread(endpoint.close)]
+    done, _ = await asyncio.wait(both, timeout=limit)
+    for each in done:
+        each.exception()  # it is no news that the run failed

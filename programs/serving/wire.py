@@ -6,7 +6,7 @@ A field that would change the answer and cannot be honoured is refused, never ig
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -17,7 +17,23 @@ MAX_STOPS = 4
 Zero = Annotated[float, Field(ge=0, le=0)]
 
 
-class SprintOptions(BaseModel):
+# What changes the text and no program has; some of them other servers' own. Fields that nobody knows are passed over.
+REFUSED = {"reasoning_effort", "verbosity", "min_tokens", "ignore_eos", "stop_token_ids", "stop_regex", "prediction"}
+REFUSED |= {"regex", "json_schema", "ebnf", "guided_json", "guided_regex", "guided_choice", "guided_grammar"}
+
+
+class Request(BaseModel):
+    """As in OpenAI's schema, what may be left out may be null."""
+
+    model_config = ConfigDict(strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_default(cls, value: Any) -> Any:
+        return {name: field for name, field in value.items() if field is not None} if isinstance(value, dict) else value
+
+
+class SprintOptions(Request):
     """Our own options, under the key `sprint` (`extra_body={"sprint": {...}}` in the openai package).
 
     max_stages, launch   as in sprint_program
@@ -27,7 +43,7 @@ class SprintOptions(BaseModel):
     trajectory           whether the answer carries the whole trajectory
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid")
 
     max_stages: Annotated[int | None, Field(ge=1)] = None
     launch: Literal["eager", "barrier"] | None = None
@@ -37,14 +53,14 @@ class SprintOptions(BaseModel):
     trajectory: bool = False
 
 
-class StreamOptions(BaseModel):
+class StreamOptions(Request):
     include_usage: bool = False
 
 
-class Asked(BaseModel, ABC):
+class Asked(Request, ABC):
     """What all kinds of requests have in common. Token limits are for each call of a program."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(extra="allow")
 
     model: str | None = None
     temperature: Annotated[float | None, Field(ge=0, le=2)] = None
@@ -71,11 +87,11 @@ class Asked(BaseModel, ABC):
     min_p: Zero | None = None
     top_k: Literal[-1, 0] | None = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_default(cls, value: Any) -> Any:
-        """As in OpenAI's schema, where what may be left out may be null."""
-        return {name: field for name, field in value.items() if field is not None} if isinstance(value, dict) else value
+    @model_validator(mode="after")
+    def _nothing_refused(self) -> Self:
+        if found := sorted(REFUSED & (self.model_extra or {}).keys()):
+            raise ValueError(f"{found[0]} is not offered")
+        return self
 
     @property
     @abstractmethod
@@ -113,6 +129,8 @@ class Message(BaseModel):
 class ChatAsked(Asked):
     messages: Annotated[list[Message], Field(min_length=1)]
     max_completion_tokens: Annotated[int | None, Field(ge=1)] = None
+    best_of: Literal[1] | None = None
+    modalities: list[Literal["text"]] | None = None
 
     @property
     def limit(self) -> int | None:

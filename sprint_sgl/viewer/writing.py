@@ -14,34 +14,17 @@ from markupsafe import Markup, escape
 from sprint_sgl.markup import find_tags
 
 LONGEST_FORMULA = 1000  # characters; a text full of open brackets is read about once, not once for each of them
+_ANY = f"{{1,{LONGEST_FORMULA}}}?"
 _FORMULA = re.compile(
-    r"\$\$(?P<display>.{1,1000}?)\$\$|\\\[(?P<bracket>.{1,1000}?)\\\]|\\\((?P<inline>.{1,1000}?)\\\)"
-    r"|\$(?=\S)(?P<dollar>[^$\n]{1,1000}?)(?<=\S)\$(?!\d)|(?P<boxed>\\boxed\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})",
+    rf"\$\$(?P<display>.{_ANY})\$\$|\\\[(?P<bracket>.{_ANY})\\\]|\\\((?P<inline>.{_ANY})\\\)"
+    rf"|\$(?=\S)(?P<dollar>[^$\n]{_ANY})(?<=\S)\$(?!\d)"
+    r"|(?P<boxed>\\boxed\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})",
     re.DOTALL,
 )
 _MATHML = "{http://www.w3.org/1998/Math/MathML}"
-_SAFE_ELEMENTS = {
-    f"{_MATHML}{name}"
-    for name in (
-        {"math", "menclose", "mfrac", "mi", "mmultiscripts", "mn", "mo", "mover", "mpadded", "mphantom", "mprescripts"}
-        | {
-            "mroot",
-            "mrow",
-            "ms",
-            "mspace",
-            "msqrt",
-            "mstyle",
-            "msub",
-            "msubsup",
-            "msup",
-            "mtable",
-            "mtd",
-            "mtext",
-            "mtr",
-        }
-        | {"munder", "munderover", "none"}
-    )
-}
+_ELEMENTS = """math menclose mfrac mi mmultiscripts mn mo mover mpadded mphantom mprescripts mroot mrow ms mspace msqrt
+    mstyle msub msubsup msup mtable mtd mtext mtr munder munderover none"""
+_SAFE_ELEMENTS = {_MATHML + name for name in _ELEMENTS.split()}
 _SAFE_ATTRIBUTES = (
     {"accent", "columnalign", "columnspacing", "depth", "display", "displaystyle", "fence", "form"}
     | {"height", "largeop", "linethickness", "lspace", "mathvariant", "maxsize", "minsize", "movablelimits", "notation"}
