@@ -23,6 +23,7 @@ from sprint_sgl.trajectory import Trajectory
 
 TEMPERATURE = 0.6
 MAX_NEW_TOKENS = 8000
+Rows = Sequence[Mapping[str, Any] | Sequence[Any] | str]
 RAW = get_chat_template("default")  # a model's own would add stop strings; programs write its turns as text
 
 
@@ -142,30 +143,14 @@ class Program(SglFunction):  # type: ignore[misc]
         return dict(zip(self.arg_names, values, strict=False))
 
     @overload
-    def run_batch(
-        self,
-        batch_kwargs: Sequence[Mapping[str, Any] | Sequence[Any] | str],
-        *,
-        num_threads: int | Literal["auto"] = ...,
-        progress_bar: bool = ...,
-        generator_style: Literal[False] = ...,
-        **options: Any,
-    ) -> list[Run]: ...
+    def run_batch(self, batch_kwargs: Rows, *, generator_style: Literal[True], **options: Any) -> Iterator[Run]: ...
 
     @overload
-    def run_batch(
-        self,
-        batch_kwargs: Sequence[Mapping[str, Any] | Sequence[Any] | str],
-        *,
-        num_threads: int | Literal["auto"] = ...,
-        progress_bar: bool = ...,
-        generator_style: Literal[True],
-        **options: Any,
-    ) -> Iterator[Run]: ...
+    def run_batch(self, batch_kwargs: Rows, **options: Any) -> list[Run]: ...
 
     def run_batch(
         self,
-        batch_kwargs: Sequence[Mapping[str, Any] | Sequence[Any] | str],
+        batch_kwargs: Rows,
         *,
         num_threads: int | Literal["auto"] = "auto",
         progress_bar: bool = False,
