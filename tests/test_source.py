@@ -1,0 +1,83 @@
+"""Rows from the hub and from files: the shipped columns fit, and one odd line is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import Dataset
+from hydra import compose, initialize_config_dir
+
+from curation.curate import Config
+from curation.load import Columns, Source, thoughts
+from curation.stages import Record, Rejection
+from sprint_sgl.errors import BadInput
+from sprint_sgl.settings import CONF, settings
+from sprint_sgl.source import DataSource, rows
+
+THOUGHT = "<think>\nTwo and two.\n</think>\n\nIt is \\boxed{4}."
+ON_THE_HUB: dict[str, list[dict[str, Any]]] = {
+    "openr1_math": [
+        {
+            "problem": "What is 2 + 2?",
+            "generations": [THOUGHT, THOUGHT.replace("Two", "2")],
+            "answer": "4",
+            "uuid": "a",
+        },
+        {"problem": "What is 3 + 1?", "generations": [THOUGHT], "answer": "4", "uuid": "b"},
+    ],
+    "openthoughts_math": [
+        {
+            "source": source,
+            "problem": f"What is 2 + 2 in {source}?",
+            "solution": "It is $\\boxed{4}$.",
+            "conversations": [{"from": "human", "value": "?"}, {"from": "assistant", "value": THOUGHT}],
+        }
+        for source in ("math", "aops_forum", "math")
+    ],
+}
+
+
+@pytest.mark.parametrize(("name", "kept"), [("openr1_math", 3), ("openthoughts_math", 1)])
+def test_the_shipped_columns_fit_the_hubs_data_sets(
+    name: str, kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with initialize_config_dir(CONF, version_base="1.3"):
+        source = settings(compose("curate", [f"source={name}"]), Config).source
+    monkeypatch.chdir(tmp_path)  # `datasets` takes a folder of that name for the data set itself
+    Dataset.from_list(ON_THE_HUB[name]).to_parquet(str(Path(source.path) / "data" / "train-00000-of-00001.parquet"))
+    found = list(thoughts(source))
+    records: list[Record] = [each for each in found if not isinstance(each, Rejection)]
+    assert len(records) == kept
+    assert {(record["response"], record["answer"][-1:] != "") for record in records} == {("It is \\boxed{4}.", True)}
+    assert all(record["text"].endswith("two.") or record["text"].startswith("2") for record in records)
+    assert [each.reason for each in found if isinstance(each, Rejection)] == ["seen before"] * (name != "openr1_math")
+
+
+def test_a_data_set_that_is_not_there_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    with pytest.raises(BadInput, match=r"data set 'nobody/nothing' \(default, train\)"):
+        list(rows(DataSource("nobody/nothing")))
+
+
+def test_lines_of_json_may_differ_in_their_columns_and_types(tmp_path: Path) -> None:
+    path = tmp_path / "odd.jsonl"
+    path.write_bytes('\ufeff{"a": 1}\n\n{"a": "x", "b": [1, "y"]}\r\n{"a": "half \\ud83d"}\n'.encode())
+    assert list(rows(DataSource(str(path)))) == [{"a": 1}, {"a": "x", "b": [1, "y"]}, {"a": "half \ud83d"}]
+
+
+@pytest.mark.parametrize("line", [b"{oh", b"[1]", b'"x"', b'{"a": "\xff"}', b"[" * 100_000])
+def test_a_line_that_is_no_row_is_named(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "odd.jsonl"
+    path.write_bytes(b'{"a": 1}\n' + line + b"\n")
+    with pytest.raises(BadInput, match=r"odd\.jsonl, line 2"):
+        list(rows(DataSource(str(path))))
+
+
+def test_a_text_that_no_file_can_hold_is_rejected(tmp_path: Path) -> None:
+    path = tmp_path / "odd.jsonl"
+    path.write_text('{"question": "half \\ud83d", "response": "4", "answer": "4", "id": "\\ud83d"}\n')
+    (rejected,) = thoughts(Source(str(path), columns=Columns(id="id")))
+    assert isinstance(rejected, Rejection)
+    assert (rejected.reason, rejected.id) == ("half a pair of surrogates in the question", "?")
