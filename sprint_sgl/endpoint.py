@@ -30,6 +30,7 @@ from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE
 
 GENERATE = "/generate"
 ABORT_LIMIT = 5.0  # seconds
+IDLE_LIMIT = 30.0  # seconds
 _RECONNECTABLE = (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 
 Meta = dict[str, Any]
@@ -113,10 +114,22 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         ours, theirs = (Path(str(path)) / "tokenizer.json" for path in (self.model_info["tokenizer_path"], model_path))
         if ours.is_file() and theirs.is_file() and ours.read_bytes() != theirs.read_bytes():
             raise BadInput(f"{model_path} has another tokenizer than {ours.parent}, which the server was started with")
-        answer = self._request("POST", "/update_weights_from_disk", {"model_path": model_path}).json()
-        if not answer["success"]:
-            raise RequestFailed(f"{self.url} did not load {model_path}: {answer['message']}")
+        response = self._send("POST", "/update_weights_from_disk", {"model_path": model_path})
+        answer = _json_object(response)
+        if "cache was not flushed" in str(answer.get("message")):  # a request that was given up still runs
+            self._flush_once_idle()
+        elif response.status_code != 200 or not answer.get("success"):
+            said = answer.get("message") or response.text.strip()[:500]
+            raise RequestFailed(f"{self.url} did not load {model_path}: {said}")
         self.read_model()
+
+    def _flush_once_idle(self) -> None:
+        """Raises RequestFailed where requests still run after some seconds."""
+        deadline = time.monotonic() + IDLE_LIMIT
+        while self._send("POST", "/flush_cache").status_code != 200:
+            if time.monotonic() > deadline:
+                raise RequestFailed(f"{self.url} cannot take other weights while it runs requests")
+            time.sleep(0.1)
 
     def read_model(self) -> None:
         """Asks the server which model it serves, and what the model's notes say of its use."""

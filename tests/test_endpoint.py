@@ -130,6 +130,25 @@ def test_a_server_or_gateway_that_is_not_ready_is_one_clear_error() -> None:
         Endpoint(url)
 
 
+def test_other_weights_wait_for_requests_that_were_given_up() -> None:
+    asked = []
+
+    def reply(handler: BaseHTTPRequestHandler, body: dict) -> None:
+        asked.append(handler.path)
+        if handler.path == "/update_weights_from_disk":
+            message = (
+                "Weights were updated, but the cache was not flushed because requests are still running or queued."
+            )
+            send(handler, {"success": False, "message": message}, status=400)
+        else:
+            send(handler, {}, status=200 if asked.count("/flush_cache") == 3 else 400)
+
+    info = {"model_path": "some/model", "tokenizer_path": "some/model"}
+    with server(reply, info=info) as url:
+        Endpoint(url).load_weights("other/model")
+    assert asked == ["/update_weights_from_disk", *["/flush_cache"] * 3]
+
+
 def test_connections_are_kept_alive() -> None:
     ports = set()
 
