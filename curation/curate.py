@@ -45,7 +45,7 @@ from curation.stages import (
 from curation.teacher import STATE, Teacher, TeacherConfig
 from curation.verify import Verify
 from curation.watch import watching
-from sprint_sgl.console import notes, screen
+from sprint_sgl.console import say, screen
 from sprint_sgl.errors import BadInput
 from sprint_sgl.files import alone, file_digest, whole_file
 from sprint_sgl.prompts import prompt_style
@@ -202,9 +202,9 @@ def finish(config: Config) -> None:
     write_card(summary, stated(made_by, config.rows), folder / "README.md")
     print_summary(summary, screen())
     if empty := [name for name, count in counts.items() if not count]:
-        notes.print(f"{', '.join(empty)}: no rows. rows.validation={config.rows.validation} is the held-out share")
+        say(f"{', '.join(empty)}: no rows. rows.validation={config.rows.validation} is the held-out share")
     if passing := [name for name, stage in done.items() if stage.passing]:
-        notes.print(f"{', '.join(passing)}: what failed at the endpoint is asked again when the run is started again")
+        say(f"{', '.join(passing)}: what failed at the endpoint is asked again when the run is started again")
 
 
 def stated(made_by: Mapping[str, Mapping[str, Any]], rows: RowSettings) -> dict[str, Any]:
@@ -243,14 +243,14 @@ async def collect_batches(config: TeacherConfig) -> None:
     state = Path(config.cache) / STATE
     if awaited(state):
         async with Teacher(config) as teacher:
-            notes.print(said_of(await collect(state, teacher.client, teacher.cache, config.batch_discount)))
+            say(said_of(await collect(state, teacher.client, teacher.cache, config.batch_discount)))
 
 
 async def submit_batches(teacher: Teacher, state: Path) -> None:
     """Sends what the teacher has left to a batch."""
     if teacher.pending:
         count = await submit(teacher.pending, state, teacher.client)
-        notes.print(f"{count} calls submitted in batches, {len(awaited(state))} wait: start again to collect them")
+        say(f"{count} calls submitted in batches, {len(awaited(state))} wait: start again to collect them")
 
 
 def said_of(found: Collected) -> str:

@@ -30,7 +30,7 @@ from programs.benchmark.resident import resident
 from programs.benchmark.runner import FAILURES, Ask, Tally, Work, run, write_failures
 from programs.benchmark.tables import comparison
 from programs.methods import Method, method_names, method_of, named_method, weights_for
-from sprint_sgl.console import notes, screen
+from sprint_sgl.console import say, screen
 from sprint_sgl.errors import BadInput, RequestFailed
 from sprint_sgl.files import alone, whole_file
 from sprint_sgl.provenance import commit, versions, weight_digests
@@ -239,7 +239,7 @@ def main(config: Config) -> None:
     except RequestFailed as error:
         if not sweeping():
             raise
-        notes.print(f"{config.folder}: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        say(f"{config.folder}: {error}", style="red")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from programs.conversation import Turn, conversation
 from programs.solve import Options, run_sprint
-from sprint_sgl.console import notes
+from sprint_sgl.console import say
 from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import BadInput, ProgramFailed
 from sprint_sgl.question import checked_question
@@ -36,7 +36,7 @@ class Chat:
                 return
             if line == NEW:
                 self.turns.clear()
-                notes.print("what was said is forgotten", style="dim")
+                say("what was said is forgotten", style="dim")
             else:
                 self._answer_or_complain(line)
 
@@ -59,11 +59,11 @@ class Chat:
         try:
             self.ask(text)
         except KeyboardInterrupt:
-            notes.print("stopped; the question is not part of the conversation", style="yellow")
+            say("stopped; the question is not part of the conversation", style="yellow")
         except BadInput as error:
-            notes.print(f"{error}; {NEW} forgets what was said", style="red", markup=False, highlight=False)
+            say(f"{error}; {NEW} forgets what was said", style="red")
         except ProgramFailed as error:
-            notes.print(f"{error}", style="red", markup=False, highlight=False)
+            say(f"{error}", style="red")
 
     def _lines(self) -> Iterator[str]:
         if self.console.is_terminal:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from sprint_sgl import runtime as runtimes
-from sprint_sgl.console import busy, notes, one_line_errors, screen
+from sprint_sgl.console import busy, notes, one_line_errors, say, screen
 from sprint_sgl.errors import BadInput, LaunchFailed
 from sprint_sgl.prompts import prompt_style as load_style
 from sprint_sgl.question import checked_question
@@ -134,7 +134,7 @@ def _endpoint(
     with ExitStack() as stack:
         with busy(f"starting an SGLang runtime for {name}"):
             endpoint = stack.enter_context(runtimes.launch(name, runtime=runtime, time_limit=time_limit))
-        notes.print(f"{name} is up after {time.monotonic() - begun:.1f} s", style="dim", highlight=False)
+        say(f"{name} is up after {time.monotonic() - begun:.1f} s", style="dim")
         yield endpoint
 
 
@@ -158,7 +158,7 @@ def launch_runtime(
                 running = runtimes.running(name, runtime=runtime, host=host, port=port, api_key=api_key)
                 server = stack.enter_context(running)
             took = time.monotonic() - begun
-            notes.print(f"{name} serves at {server.url} after {took:.1f} s; Ctrl-C stops it", soft_wrap=True)
+            say(f"{name} serves at {server.url} after {took:.1f} s; Ctrl-C stops it")
             code = server.keeper.wait()
             raise LaunchFailed(f"the runtime ended (exit {code}); its log ends:\n{server.log_tail()}")
 
@@ -244,7 +244,7 @@ def report(
     """
     with one_line_errors():
         importlib.import_module("programs.benchmark.report").report(runs, out, baseline)
-        notes.print(f"{out / 'report.html'}, {out / 'report.csv'}", highlight=False, soft_wrap=True)
+        say(f"{out / 'report.html'}, {out / 'report.csv'}")
 
 
 @app.command()
@@ -274,7 +274,7 @@ def view(
         if not found:
             raise BadInput(f"{source} holds no such run")
         page.view(found[:most], out, title=source.stem, left_out=len(found[most:]))
-        notes.print(str(out), highlight=False, soft_wrap=True)
+        say(str(out))
     if show:
         typer.launch(str(out))
 

@@ -18,6 +18,11 @@ LONG = 2.0  # seconds after which a wait is worth a line
 notes = Console(stderr=True)
 
 
+def say(text: str, style: str = "") -> None:
+    """A line on stderr, as long as it is and as it stands: no markup, no wrapping."""
+    notes.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
 def screen() -> Console:
     """Standard output: as wide as the terminal, or wide enough for our tables in a pipe."""
     return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
@@ -30,7 +35,7 @@ def busy(doing: str) -> Iterator[None]:
         with notes.status(doing):
             yield
         return
-    said = threading.Timer(LONG, notes.print, [doing], {"highlight": False, "soft_wrap": True})
+    said = threading.Timer(LONG, say, [doing])
     said.daemon = True
     said.start()
     try:
@@ -53,10 +58,10 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except SprintError as error:
-        notes.print(f"sprint-sgl: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        say(f"sprint-sgl: {error}", style="red")
         sys.exit(1)
     except KeyboardInterrupt:
-        notes.print("sprint-sgl: stopped", style="red")
+        say("sprint-sgl: stopped", style="red")
         sys.exit(130)
     finally:
         if unwinds:

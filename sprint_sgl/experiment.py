@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sprint_sgl.console import notes
+from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput
 from sprint_sgl.files import alone, whole_file
 from sprint_sgl.keeper import kept
@@ -95,10 +95,10 @@ def in_order(steps: dict[str, list[str]], plan: dict[str, list[list[str]]], path
     record.write(path)
     for name, commands in plan.items():
         if name in record.done:
-            notes.print(f"{name}: done before", style="dim", highlight=False)
+            say(f"{name}: done before", style="dim")
             continue
         for command in steps[name]:
-            notes.print(f"{name}: {command}", style="bold", markup=False, highlight=False, soft_wrap=True)
+            say(f"{name}: {command}", style="bold")
         side_by_side(name, commands, path.parent / "logs")
         record.done.append(name)
         record.write(path)
@@ -110,7 +110,7 @@ def side_by_side(name: str, commands: Sequence[list[str]], logs: Path) -> None:
     paths = [logs / f"{name}-{number}.log" for number in range(1, len(commands) + 1)] if shared else [None]
     if shared:
         logs.mkdir(parents=True, exist_ok=True)
-        notes.print(f"{name}: their output is in {', '.join(map(str, paths))}", style="dim", highlight=False)
+        say(f"{name}: their output is in {', '.join(map(str, paths))}", style="dim")
     with ExitStack() as stack:
         keepers = [stack.enter_context(started(command, path)) for command, path in zip(commands, paths, strict=True)]
         codes = [keeper.wait() for keeper in keepers]

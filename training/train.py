@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from sprint_sgl.checkpoints import MODEL_NOTES, last_checkpoint, model_notes, model_type, weights
-from sprint_sgl.console import notes
+from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput
 from sprint_sgl.files import alone, whole_file
 from sprint_sgl.keeper import kept
@@ -149,11 +149,11 @@ def train(config: Config) -> int:
     out = Path(config.out)
     config.machines.check(config.recipe.args)
     for note in check(config.model, rows_of(config), out, config.recipe.args):
-        notes.print(note, highlight=False, soft_wrap=True)
+        say(note)
     made = record(asdict(config), weights(config.model), rows_of(config))
     claim(out, made)
     if step := finished(out, config.recipe.args):
-        notes.print(f"{out} has been trained to its end, step {step}", highlight=False, soft_wrap=True)
+        say(f"{out} has been trained to its end, step {step}")
         return 0
     command, line = compose(config), shell_line(config)
     leads = config.machines.place[0] == 0
@@ -164,7 +164,7 @@ def train(config: Config) -> int:
         with kept(command, env=os.environ | config.recipe.env) as keeper:
             code = keeper.wait()
         if code:
-            notes.print(f"ms-swift ended with status {code}: what it said stands above", style="red", soft_wrap=True)
+            say(f"ms-swift ended with status {code}: what it said stands above", style="red")
         return code
     finally:
         if leads:

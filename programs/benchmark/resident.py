@@ -8,7 +8,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from sprint_sgl.console import notes
+from sprint_sgl.console import say
 from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import RuntimeUnavailable, SprintError
 from sprint_sgl.runtime import RuntimeConfig, connect, launch, resolve_model
@@ -61,7 +61,7 @@ class Resident:
         if self._revivals > REVIVALS:
             raise RuntimeUnavailable(f"the runtime has died {self._revivals} times; what is finished is kept")
         doing = f"waiting for {self.url}, at most {PATIENCE:g} s" if self.url else "starting it again"
-        notes.print(f"the runtime is gone: {doing}", style="yellow", highlight=False)
+        say(f"the runtime is gone: {doing}", style="yellow")
         self.close()
         deadline = time.monotonic() + PATIENCE
         while self.url:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Protocol
 
-from sprint_sgl.console import notes
+from sprint_sgl.console import say
 from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import RuntimeUnavailable, SprintError
 from sprint_sgl.runtime import running
@@ -96,7 +96,7 @@ class Embedded:
                     return
                 pause, said = min(2 * pause, LONGEST_PAUSE), f"does not come up ({error})"
             if not self._stopping.wait(pause):
-                notes.print(f"the runtime of {self._model} {said}: starting it again", style="yellow", markup=False)
+                say(f"the runtime of {self._model} {said}: starting it again", style="yellow")
 
     def _serve_until_it_ends(self) -> None:
         with running(self._model, runtime=self._runtime) as server:

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 from programs.serving.gate import Busy
 from programs.serving.replies import error_event, error_kind, error_reply
 from programs.serving.service import DeadlinePassed, NoSuchModel, Stopping
-from sprint_sgl.console import notes
+from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput, ContextFull, RuntimeUnavailable, SprintError
 
 RUNTIME_RETRY = 5  # seconds after which a client may ask again for a runtime that was gone
@@ -53,7 +53,7 @@ def said(error: Exception, status: int) -> str:
     """What a client is told; where the runtime is and how it ended is for the server's own log."""
     if status not in (502, 503) or isinstance(error, Stopping):
         return _ADDRESS.sub("the runtime", str(error))
-    notes.print(str(error), style="yellow", markup=False, highlight=False, soft_wrap=True)
+    say(str(error), style="yellow")
     return _ADDRESS.sub("the runtime", str(error)) if status == 502 else GONE
 
 

@@ -23,7 +23,7 @@ from programs.serving.gate import Gate
 from programs.serving.keys import VARIABLE, check_address, read_keys
 from programs.serving.metrics import Metrics
 from programs.serving.service import LAST_WAIT, Service
-from sprint_sgl.console import busy, notes
+from sprint_sgl.console import busy, say
 from sprint_sgl.errors import BadInput
 from sprint_sgl.runtime import check_port, resolve_model
 
@@ -62,7 +62,7 @@ def serve(options: Options) -> None:
         gate = Gate(options.concurrency, options.queue)
         service = Service(offered, gate)
         app = Api(service, Metrics(gate), options.time_limit, keys).app()
-        notes.print(f"{', '.join(offered)} at http://{options.host}:{options.port}/v1; Ctrl-C stops it")
+        say(f"{', '.join(offered)} at http://{options.host}:{options.port}/v1; Ctrl-C stops it")
         Server(app, service, options.host, options.port, options.shutdown_limit).run()
 
 
@@ -75,7 +75,7 @@ def leaving_nothing_stuck() -> Iterator[None]:
         deadline = time.monotonic() + LAST_WAIT
         while stuck := [t for t in threading.enumerate() if t is not threading.main_thread() and not t.daemon]:
             if time.monotonic() > deadline:
-                notes.print(f"{len(stuck)} requests hang: leaving them", style="yellow", highlight=False)
+                say(f"{len(stuck)} requests hang: leaving them", style="yellow")
                 os._exit(1)
             time.sleep(0.05)
 
