@@ -189,13 +189,20 @@ def bench(config: Config, console: Console) -> list[Record]:
             runtime = resident(config.runtime, config.url, config.time_limit)
             failures = run(work, runtime, {record.key for record in records}, keep)
         write_failures(folder / FAILURES, failures)
-        if grader:
-            judge(records, grader, folder / VERDICTS)
+        unjudged: RequestFailed | None = None
+        try:
+            if grader:
+                judge(records, grader, folder / VERDICTS)
+        except RequestFailed as error:
+            unjudged = error  # the figures by the rules are there all the same
         records = judged(records, folder / VERDICTS)
-    table = comparison(records, [method.name for method in methods])
+    groups = {ask.question.id: ask.question.group for ask in asks}
+    table = comparison(records, [method.name for method in methods], failures, groups)
     console.print(table)
     with (folder / "table.txt").open("w") as file:
         Console(file=file, width=160).print(table)
+    if unjudged:
+        raise unjudged
     if failures:
         raise RequestFailed(
             f"{len(failures)} of {total} could not be asked, the first: {failures[0].error}; all are in "

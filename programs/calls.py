@@ -11,7 +11,7 @@ from string import Template
 from typing import Any
 
 import sglang as sgl
-from sglang.lang.interpreter import ProgramState
+from sglang.lang.interpreter import ProgramState, StreamExecutor
 
 from sprint_sgl import tags
 from sprint_sgl.checkpoints import model_notes
@@ -131,6 +131,20 @@ def _error(state: ProgramState, name: str) -> BaseException | None:
         return None
     state.stream_executor.worker.join(ERROR_LIMIT)
     return state.error() or RequestFailed("the call ended without a reason")
+
+
+def finish(executor: StreamExecutor) -> None:
+    """Ends the executor for good.
+
+    SGLang's finaliser would end it again, wherever the garbage collector happens to run: in a thread that is just being
+    started it waits for a lock that this thread holds, and the program hangs.
+    """
+    executor.end()
+    executor.end = _nothing
+
+
+def _nothing() -> None:
+    pass
 
 
 def pump(state: ProgramState, name: str, branch: Branch, watch: Watch) -> threading.Thread:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sglang.lang.interpreter import ProgramState, ProgramStateGroup
 
-from programs.calls import Branch, Clock, Watch, Written, check_room, collect, pump, submit
+from programs.calls import Branch, Clock, Watch, Written, check_room, collect, finish, pump, submit
 from programs.straggler import abort, finished
 from sprint_sgl.trajectory import Execution, Prompt, Stage
 
@@ -60,7 +60,7 @@ def end(groups: Sequence[ProgramStateGroup]) -> None:
     for group in groups:
         if not finished(group):
             abort(group)
-        group[0].stream_executor.end()
+        finish(group[0].stream_executor)
 
 
 def branch_seed(seed: int | None, stage: int, prompt: int) -> int | None:

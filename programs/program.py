@@ -17,7 +17,7 @@ from sglang.lang.global_config import global_config
 from sglang.lang.interpreter import ProgramState, StreamExecutor
 from sglang.lang.ir import SglFunction, SglSamplingParams
 
-from programs.calls import note
+from programs.calls import finish, note
 from sprint_sgl.errors import BadInput, ProgramFailed, RuntimeUnavailable, SprintError
 from sprint_sgl.trajectory import Trajectory
 
@@ -67,7 +67,7 @@ class Run(ProgramState):  # type: ignore[misc]
             self._failure = ProgramFailed("program", error) if isinstance(error, Exception) else error
             self._failure.__cause__ = error if isinstance(error, Exception) else None
         finally:
-            self.stream_executor.end()
+            finish(self.stream_executor)
             self._done.set()
 
 

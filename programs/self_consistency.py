@@ -6,6 +6,7 @@ how they are written.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from sglang.lang.interpreter import ProgramState
@@ -74,7 +75,10 @@ def settle(s: ProgramState, question: str, written: Sequence[Written], winner: i
 
 
 def majority(answers: Sequence[str]) -> int:
-    """Which answer stands for the largest class of equivalent ones, from 0; an empty one counts for none."""
+    """Which answer stands for the largest class of equivalent ones, from 0; an empty one counts for none.
+
+    It is the class's commonest spelling: expressions of one value are equivalent, and not all of them use the numbers.
+    """
     classes: list[list[int]] = []
     for k, answer in enumerate(answers):
         if not answer:
@@ -85,4 +89,8 @@ def majority(answers: Sequence[str]) -> int:
                 break
         else:
             classes.append([k])
-    return max(classes, key=len, default=[0])[0]
+    if not classes:
+        return 0
+    largest = max(classes, key=len)
+    spelled = Counter(answers[k].strip() for k in largest)
+    return max(largest, key=lambda k: spelled[answers[k].strip()])

@@ -49,7 +49,13 @@ class Judge:
             reply = self._client.chat.completions.create(
                 model=self.model, temperature=0, messages=[{"role": "user", "content": asked}]
             )
-        except OpenAIError as error:
+        except (OpenAIError, ValueError) as error:  # ValueError: no JSON
             raise RequestFailed(f"the judge {self.model}: {error}") from error
-        said = _VERDICT.findall(reply.choices[0].message.content or "")
+        try:
+            text = reply.choices[0].message.content or ""
+        except (AttributeError, IndexError, TypeError) as error:
+            raise RequestFailed(
+                f"the judge {self.model} does not answer as an OpenAI endpoint does: {str(reply)[:200]!r}"
+            ) from error
+        said = _VERDICT.findall(text)
         return said[-1].lower() == "right" if said else None

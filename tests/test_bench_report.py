@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from programs.benchmark.lines import Side
-from programs.benchmark.records import Record
+from programs.benchmark.records import Record, mend
 from programs.benchmark.report import bins, cause_of, causes, parallel_share, read_run, report, stages_by_group
+from programs.benchmark.runner import Failure
+from programs.benchmark.tables import comparison
 from sprint_sgl.errors import BadInput
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
 
@@ -134,6 +138,51 @@ def test_what_could_not_be_asked_is_wrong_and_nothing_else(tmp_path: Path) -> No
     assert ours.against
     assert (ours.against.questions, ours.against.points) == (3, pytest.approx(-25))
     assert "1 questions could not be asked" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_samples_that_could_not_be_asked_are_wrong_too(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", [record(0, "sprint", widths=(2,))])
+    failures = [{"method": "sprint", "id": "0", "sample": k, "error": "too long"} for k in (1, 2, 3)]
+    (folder / "failures.jsonl").write_text("".join(json.dumps(each) + "\n" for each in failures))
+    (line,) = report([folder], tmp_path / "out")
+    assert (line.correct.value, line.failed) == (0.25, 1)
+    shown = Console(width=160, record=True, file=io.StringIO())
+    table = comparison([record(0, "sprint")], ["sprint"], [Failure(**each) for each in failures], {"0": "level 0"})
+    shown.print(table)
+    assert "25.0" in shown.export_text()
+
+
+def test_a_method_that_answered_nothing_is_named(both: Path, tmp_path: Path) -> None:
+    failure = {"method": "best_of_n", "id": "3", "sample": 0, "error": "too long"}
+    (both / "failures.jsonl").write_text(json.dumps(failure) + "\n")
+    with pytest.raises(BadInput, match="best_of_n has answered no question"):
+        report([both], tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("run.json", b"{"),
+        ("run.json", b"[]"),
+        ("failures.jsonl", b"x\n"),
+        ("failures.jsonl", b'{"method": "sprint"}\n'),
+        ("judged.jsonl", b'{"key": ["sprint"], "right": true, "by": "m"}\n'),
+        ("records.jsonl", b"\xff\n"),
+    ],
+)
+def test_a_broken_file_of_a_run_is_named(both: Path, tmp_path: Path, file: str, content: bytes) -> None:
+    (both / file).write_bytes(content)
+    with pytest.raises(BadInput, match=file):
+        report([both], tmp_path / "out")
+
+
+def test_a_record_cut_inside_a_character_is_cut_off(both: Path, tmp_path: Path) -> None:
+    records = both / "records.jsonl"
+    whole = records.read_bytes()
+    records.write_bytes(whole + '{"method": "caf\u00e9'.encode()[:-1])
+    assert len(report([both], tmp_path / "out")) == 2
+    mend(records)
+    assert records.read_bytes() == whole
 
 
 def test_one_id_for_two_questions_is_refused(both: Path, tmp_path: Path) -> None:

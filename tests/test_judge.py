@@ -47,5 +47,9 @@ def test_a_judge_that_does_not_answer_is_one_clear_error_and_a_missing_key_anoth
         with pytest.raises(RequestFailed, match="the judge m"):
             judge(QUESTION, "It is one.")
         assert len(endpoint.log) == 2
+    for sent in ({"error": "no"}, {"choices": []}, {"choices": [{"message": None}]}):
+        script = lambda request, sent=sent: Answer(sent=sent)  # noqa: E731
+        with FakeEndpoint(script) as endpoint, pytest.raises(RequestFailed, match="does not answer as an OpenAI"):
+            Judge("m", endpoint.url, key, 5, 0)(QUESTION, "It is one.")
     with pytest.raises(BadInput, match="the judge has no key: set OTHER_KEY"):
         replace(judge, key="OTHER_KEY")

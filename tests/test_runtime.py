@@ -115,7 +115,7 @@ def test_radix_attention_serves_the_forks_prefix_from_the_cache(endpoint: Endpoi
 
 
 def test_eager_executors_overlap_the_planner_and_one_another(endpoint: Endpoint) -> None:
-    stage = sprint_program.run(QUESTION).trajectory.stages[0]
+    stage = sprint_program.run(QUESTION, temperature=0.0).trajectory.stages[0]
     calls = [e.call for e in stage.executions if e.call]
     assert calls[0].start < stage.planner_calls[-1].start
     assert max(call.start for call in calls) < max(call.end for call in calls[:-1])

@@ -1,5 +1,6 @@
 """The SPRINT program against a scripted model: order, prefixes, joins, limits, malformed output, failures."""
 
+import gc
 import threading
 import time
 from collections.abc import Callable
@@ -196,6 +197,16 @@ def test_a_run_that_fills_the_models_context_ends_there() -> None:
         assert dict(trajectory.repairs)["context_full"] == 1
         assert trajectory.final_answer == ""
         assert 1 <= len(trajectory.stages) <= room - opening
+
+
+def test_the_collector_asks_no_thread_whether_it_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a thread that is being started it would wait for that very thread."""
+    state = run(ScriptedBackend(replay(TWO_STAGES)))
+    asked: list[object] = []
+    monkeypatch.setattr(threading.Thread, "is_alive", lambda thread: bool(asked.append(thread)))
+    del state
+    gc.collect()
+    assert asked == []
 
 
 def test_options_that_a_program_does_not_have_are_named() -> None:

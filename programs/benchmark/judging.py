@@ -11,7 +11,7 @@ from typing import Protocol
 
 from rich.progress import track
 
-from programs.benchmark.records import Key, Record, mend, whole_lines
+from programs.benchmark.records import Key, Record, mend, parsed
 from sprint_sgl.console import notes
 from sprint_sgl.errors import SprintError
 from sprint_sgl.tasks.task import Question
@@ -53,8 +53,14 @@ def _verdict(record: Record, by: Judge) -> bool | None:
 
 def read_verdicts(path: Path, by: str | None = None) -> dict[Key, bool | None]:
     """By record, the last one of that judge or of any; nothing where none was asked."""
-    rows = [row for row in map(json.loads, whole_lines(path)) if by in (None, row["by"])]
-    return {(row["key"][0], row["key"][1], row["key"][2]): row["right"] for row in rows}
+    rows = parsed(path, _verdict_of, "verdict")
+    return {key: right for judge, key, right in rows if by in (None, judge)}
+
+
+def _verdict_of(line: str) -> tuple[str, Key, bool | None]:
+    row = json.loads(line)
+    method, id, sample = row["key"]
+    return row["by"], (method, id, sample), row["right"]
 
 
 def judged(records: Sequence[Record], path: Path) -> list[Record]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import fmean, median
 
 from programs.benchmark.records import Record
@@ -18,12 +19,12 @@ Value = Callable[[Trajectory], float]
 class Side:
     """One method's records, question by question: figures are means over a question's samples.
 
-    `failed` are questions that it could not be asked: they are wrong, and have no tokens or seconds.
+    `failed` counts a question's samples that could not be asked: they are wrong, and have no tokens or seconds.
     """
 
     name: str
     records: dict[str, list[Record]]
-    failed: frozenset[str] = frozenset()
+    failed: Mapping[str, int] = field(default_factory=dict)
 
     @staticmethod
     def of(name: str, records: Sequence[Record], failed: Iterable[str] = ()) -> Side:
@@ -31,11 +32,11 @@ class Side:
         for record in records:
             if record.method == name:
                 found.setdefault(record.id, []).append(record)
-        return Side(name, found, frozenset(failed) - found.keys())
+        return Side(name, found, Counter(failed))
 
     @property
     def asked(self) -> list[str]:
-        return [*self.records, *sorted(self.failed)]
+        return [*self.records, *sorted(self.failed.keys() - self.records.keys())]
 
     def common(self, other: Side) -> list[str]:
         """The questions that both have answered."""
@@ -43,7 +44,11 @@ class Side:
 
     def correct(self, ids: Sequence[str] | None = None) -> list[float]:
         asked = self.asked if ids is None else ids
-        return [fmean(r.correct for r in self.records[id]) if id in self.records else 0.0 for id in asked]
+        return [self._correct(self.records.get(id, []), self.failed.get(id, 0)) for id in asked]
+
+    @staticmethod
+    def _correct(records: Sequence[Record], failed: int) -> float:
+        return sum(record.correct for record in records) / max(len(records) + failed, 1)
 
     def values(self, value: Value, ids: Sequence[str] | None = None) -> list[float]:
         return [fmean(value(r.trajectory) for r in self.records[id]) for id in (self.records if ids is None else ids)]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TypeVar
 
 from sprint_sgl.errors import BadInput
 from sprint_sgl.trajectory import Trajectory
@@ -54,23 +56,36 @@ PLAIN = [each.name for each in fields(Record) if each.name not in ("trajectory",
 
 def read_records(path: Path) -> list[Record]:
     """The finished ones. Raises BadInput for a line that is no record."""
-    found = []
-    for number, line in enumerate(whole_lines(path), 1):
-        try:
-            found.append(Record.from_json(line))
-        except (ValueError, TypeError, KeyError) as error:
-            reason = str(error).partition("\n")[0]
-            raise BadInput(f"{path}, line {number} is no record ({reason}): choose another out=FOLDER") from error
-    return found
+    return parsed(path, Record.from_json, "record")
 
 
 def whole_lines(path: Path) -> list[str]:
-    """The file's lines, none where there is no file, without a last one that is not finished."""
-    return path.read_text().split("\n")[:-1] if path.exists() else []
+    """The file's lines, none where there is no file, without a last one that is not finished. Raises BadInput."""
+    if not path.exists():
+        return []
+    whole = path.read_bytes().rpartition(b"\n")[0]  # the last one may end inside of a character
+    try:
+        return whole.decode().split("\n") if whole else []
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path} is no text in UTF-8: {error}") from error
+
+
+T = TypeVar("T")
+
+
+def parsed(path: Path, read: Callable[[str], T], what: str) -> list[T]:
+    """What `read` makes of the file's lines. Raises BadInput for a line that is no such thing."""
+    found = []
+    for number, line in enumerate(whole_lines(path), 1):
+        try:
+            found.append(read(line))
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            reason = str(error).partition("\n")[0]
+            raise BadInput(f"{path}, line {number} is no {what} ({reason}): choose another out=FOLDER") from error
+    return found
 
 
 def mend(path: Path) -> None:
     """Cuts off a last line that an interruption left unfinished, before more is appended."""
     if path.exists():
-        size = len("".join(f"{line}\n" for line in whole_lines(path)).encode())
-        os.truncate(path, size)
+        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)

@@ -18,7 +18,7 @@ from typing import Any
 from programs.benchmark.charts import Point, pareto_figure, reduction_figure, speed_figure, stages_figure
 from programs.benchmark.judging import VERDICTS, judged
 from programs.benchmark.lines import Line, Side
-from programs.benchmark.records import RECORDS, Record, read_records, whole_lines
+from programs.benchmark.records import RECORDS, Record, parsed, read_records
 from programs.benchmark.runner import FAILURES, Failure
 from programs.benchmark.statistics import Estimate, ratio_of_means
 from sprint_sgl import tags
@@ -50,12 +50,18 @@ def read_run(folder: Path) -> Run:
     if not (made.is_file() and path.is_file()):
         raise BadInput(f"{folder} holds no run: sprint-sgl bench out={folder} writes run.json and {RECORDS}")
     records = judged(read_records(path), folder / VERDICTS)
-    names = list(dict.fromkeys(record.method for record in records))
-    if not names:
+    if not records:
         raise BadInput(f"{folder} holds no finished question yet")
-    failures = [Failure(**json.loads(line)) for line in whole_lines(folder / FAILURES)]
+    failures = parsed(folder / FAILURES, lambda line: Failure(**json.loads(line)), "failure")
+    names = dict.fromkeys([*(record.method for record in records), *(each.method for each in failures)])
     sides = [Side.of(name, records, [each.id for each in failures if each.method == name]) for name in names]
-    return Run(folder, json.loads(made.read_text())["settings"], tuple(sides))
+    if silent := [side.name for side in sides if not side.records]:
+        raise BadInput(f"{silent[0]} has answered no question of {folder}: {FAILURES} there says why; start it again")
+    try:
+        settings = dict(json.loads(made.read_text())["settings"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise BadInput(f"{made} is no run's record: {error!r}") from error
+    return Run(folder, settings, tuple(sides))
 
 
 def same_questions(runs: Sequence[Run]) -> None:
@@ -158,6 +164,8 @@ def cause_of(record: Record) -> str:
     if not record.read:
         return "no answer that the rules can read"
     faults = record.reason.split("; ")
+    if faults[0].startswith("another "):
+        return faults[0].partition(":")[0]
     return re.sub(r"\d+(?:\.\d+|/\d+)?", "#", faults[0]) if len(faults[0]) < 60 else "another answer"
 
 
@@ -194,7 +202,10 @@ def report(folders: Sequence[Path], out: Path, baseline: str | None = None) -> l
     staged = {name: side for name, side in sides.items() if side.name.startswith("sprint")}
     saved = {name: bins(side, baselines[name]) for name, side in sides.items() if side is not baselines[name]}
     flagged = [name for name, side in staged.items() if parallel_share(side) < HARDLY_PARALLEL]
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{out} cannot be a folder for the report: {error.strerror}") from error
     with chart_style():
         figures = {
             "pareto": pareto_figure([Point(line.name, line.sequential, line.correct) for line in lines]),

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich import box
 from rich.table import Table
 
 from programs.benchmark.lines import Against, Line, Side
 from programs.benchmark.records import Record
+from programs.benchmark.runner import Failure
 from programs.benchmark.statistics import Estimate
 
 COLUMNS = ("", "method", "n", "correct, %", "sequential\ntokens", "total\ntokens", "cached", "seconds", "repaired")
 JUDGED = "with the\njudge, %"
 
 
-def comparison(records: Sequence[Record], methods: Sequence[str]) -> Table:
-    """Of each group, and of all where there are several."""
+def comparison(
+    records: Sequence[Record],
+    methods: Sequence[str],
+    failures: Sequence[Failure] = (),
+    groups_of: Mapping[str, str] | None = None,
+) -> Table:
+    """Of each group, and of all where there are several; `groups_of` has the groups of the questions that failed."""
     table = Table(box=box.SIMPLE_HEAD)
     judges = any(record.judged is not None for record in records)
     for name in [*COLUMNS, JUDGED] if judges else COLUMNS:
@@ -24,7 +30,9 @@ def comparison(records: Sequence[Record], methods: Sequence[str]) -> Table:
     groups = sorted({record.group for record in records})
     for group in groups if len(groups) == 1 else [*groups, None]:
         chosen = [record for record in records if group is None or record.group == group]
-        sides = [side for name in methods if (side := Side.of(name, chosen)).records]
+        left = [each for each in failures if group is None or (groups_of or {}).get(each.id) == group]
+        failed = {name: [each.id for each in left if each.method == name] for name in methods}
+        sides = [side for name in methods if (side := Side.of(name, chosen, failed[name])).records]
         named = "all" if group is None else group
         for number, side in enumerate(sides):
             table.add_row(named if number == 0 else "", *_figures(Line.of(side.name, side), judges))

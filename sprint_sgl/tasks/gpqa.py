@@ -56,7 +56,10 @@ class Gpqa:
         letter = letter_of(answer)
         if letter is None:
             return Grade(False, f"no letter in {answer!r}" if answer else "no answer", read=False)
-        return Grade(letter == question.gold, "" if letter == question.gold else f"{letter}, not {question.gold}")
+        return Grade(
+            letter == question.gold,
+            "" if letter == question.gold else f"another letter: {letter} instead of {question.gold}",
+        )
 
 
 def _text(row: Mapping[str, Any], column: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from sprint_sgl.answers import same_answer
+from sprint_sgl.answers import compared
 from sprint_sgl.errors import BadInput
 from sprint_sgl.source import DataSource, chosen_rows, values
 from sprint_sgl.tasks.task import Grade, Question
@@ -47,5 +47,7 @@ class Math:
             return Grade(False, "no answer", read=False)
         if len(answer) > LONGEST_ANSWER:
             return Grade(False, f"no answer in {len(answer):,} characters", read=False)
-        correct = same_answer(answer, question.gold)
-        return Grade(correct, "" if correct else f"{answer}, not {question.gold}")
+        correct = compared(answer, question.gold)
+        if correct is None:
+            return Grade(False, "no comparison within its limits", read=False)
+        return Grade(correct, "" if correct else f"another answer: {answer} instead of {question.gold}")
