@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from curation.decontaminate import Grams
 from curation.stages import Outcome, Record, Rejection
 from sprint_sgl.answers import compared, extract_answer
+from sprint_sgl.grading_worker import Match
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,12 @@ class Verify:
         given = extract_answer(record["response"]) or extract_answer(record["text"])
         if given is None:
             return _rejected(record, "no answer", f"neither \\boxed{{}} nor an answer tag; expected {gold}")
-        same = compared(given, gold, self.time_limit)
-        if same is None:
+        match = compared(given, gold, self.time_limit)
+        if match is Match.UNDECIDED:
             return _rejected(
                 record, "not compared", f"{given} with {gold} takes over {self.time_limit:g} s: time_limit"
             )
-        if not same:
+        if match is not Match.SAME:
             return _rejected(record, "wrong answer", f"{given} instead of {gold}")
         return record | {"answer": gold}
 

@@ -15,7 +15,7 @@ from programs.program import program
 from programs.scoring import score
 from programs.sequential import after_thought, thought_limit
 from sprint_sgl import tags
-from sprint_sgl.answers import extract_answer
+from sprint_sgl.answers import read_answer
 from sprint_sgl.errors import BadInput
 from sprint_sgl.question import checked_question
 from sprint_sgl.trajectory import Trajectory
@@ -53,7 +53,7 @@ def graph_of_thoughts_program(
     s += chat(s, REFINE.substitute(question=question, attempt=candidates[marks_of_merged.best(1)[0]]))
     refined = call(s, "refined", Branch(5), clock, watch, seed=seed)
     final = after_thought(refined.text)
-    s["answer"] = extract_answer(final) or ""
+    s["answer"] = read_answer(final)
     return Trajectory(
         question,
         (

@@ -12,7 +12,7 @@ from sglang.lang.interpreter import ProgramState
 from programs.calls import Branch, Clock, Watch, call, note, style_for
 from programs.program import program
 from sprint_sgl import tags
-from sprint_sgl.answers import extract_answer
+from sprint_sgl.answers import read_answer
 from sprint_sgl.question import checked_question
 from sprint_sgl.trajectory import Trajectory
 
@@ -57,7 +57,7 @@ class Thought:
 
 def read_thought(text: str) -> Thought:
     thought, _, final = text.partition(tags.THOUGHT_CLOSE)
-    return Thought(thought, final, extract_answer(final or thought) or final.strip())
+    return Thought(thought, final, read_answer(final, thought))
 
 
 def after_thought(text: str) -> str:

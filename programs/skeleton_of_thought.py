@@ -14,7 +14,7 @@ from programs.calls import Branch, Clock, Watch, call, chat, prompt
 from programs.forks import barrier_stage, cut_off, fan_out
 from programs.program import program
 from programs.sequential import after_thought
-from sprint_sgl.answers import extract_answer
+from sprint_sgl.answers import read_answer
 from sprint_sgl.question import checked_question
 from sprint_sgl.trajectory import Trajectory
 
@@ -49,7 +49,7 @@ def skeleton_of_thought_program(
     written = fan_out(s, 1, contexts, clock, seed=seed, watch=watch)
     worked = [f"{point}\n{after_thought(each.text)}" for point, each in zip(points, written, strict=True)]
     solution = "\n\n".join(worked) or after_thought(skeleton.text)
-    s["answer"] = extract_answer(solution) or ""
+    s["answer"] = read_answer(solution)
     return Trajectory(
         question,
         (barrier_stage(points, written, [skeleton]),),

@@ -31,7 +31,7 @@ from programs.forks import branch, end
 from programs.program import program
 from programs.straggler import StragglerPolicy, wait_for_siblings
 from sprint_sgl import tags
-from sprint_sgl.answers import extract_answer
+from sprint_sgl.answers import read_answer
 from sprint_sgl.errors import BadInput, ContextFull, ProgramFailed
 from sprint_sgl.question import checked_question
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
@@ -92,7 +92,7 @@ def sprint_program(
         seconds=round(run.clock.now(), 6),
         launch=launch,
     )
-    s["answer"] = extract_answer(trajectory.final_answer) or trajectory.final_answer
+    s["answer"] = read_answer(trajectory.final_answer)
     return trajectory
 
 

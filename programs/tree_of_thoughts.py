@@ -14,7 +14,7 @@ from programs.program import program
 from programs.scoring import score
 from programs.sequential import after_thought
 from sprint_sgl import tags
-from sprint_sgl.answers import extract_answer
+from sprint_sgl.answers import read_answer
 from sprint_sgl.errors import BadInput
 from sprint_sgl.question import checked_question
 from sprint_sgl.trajectory import Stage, Trajectory
@@ -55,7 +55,7 @@ def tree_of_thoughts_program(
     s += chat(s, ANSWER.substitute(question=question, steps=paths[0] or NO_STEPS))
     written_answer = call(s, "answer_text", Branch(2 * depth + 1), clock, watch, seed=seed)
     final = after_thought(written_answer.text)
-    s["answer"] = extract_answer(final) or ""
+    s["answer"] = read_answer(final)
     return Trajectory(
         question,
         tuple(stages),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from sprint_sgl.countdown import Problem
-from sprint_sgl.grading_worker import WORKER, Comparison
+from sprint_sgl.grading_worker import WORKER, Comparison, Match
 
 SHORT_ANSWER = 200  # characters of an unboxed final answer that still count as an answer
 LONGEST_EXPRESSION = 500  # characters
@@ -37,6 +37,12 @@ def extract_answer(text: str) -> str | None:
     if found or not final or "boxed" in final or "\n" in final or len(final) > SHORT_ANSWER:
         return found
     return final
+
+
+def read_answer(final: str, thought: str = "") -> str:
+    """What is graded of a whole response, by whatever method: the answer in its final part, or in the thought where
+    there is no final part; else the final part itself."""
+    return extract_answer(final or thought) or final.strip()
 
 
 def _last_tagged(text: str, tag: str) -> str | None:
@@ -83,11 +89,11 @@ _PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}[ ,]+[A-Za-z]{2,}")
 
 def same_answer(given: str, gold: str, time_limit: float = 5.0) -> bool:
     """Whether the given answer means the same as the gold one; also False if that takes over time_limit seconds."""
-    return compared(given, gold, time_limit) is True
+    return compared(given, gold, time_limit) is Match.SAME
 
 
-def compared(given: str, gold: str, time_limit: float = 5.0) -> bool | None:
-    """The same, but None where the comparison takes over time_limit seconds, or more memory than it may.
+def compared(given: str, gold: str, time_limit: float = 5.0) -> Match:
+    """What comparing the two comes to, within time_limit seconds.
 
     The order matters to math-verify: the gold answer decides how equations and intervals are read. Works in any
     thread; threads take turns at one worker process. Its start, at the first call and after a time-out, comes on
@@ -95,8 +101,8 @@ def compared(given: str, gold: str, time_limit: float = 5.0) -> bool | None:
     """
     plain = _plain(given)
     if plain and plain == _plain(gold):
-        return True
-    return WORKER.same(Comparison(_readings(gold), _readings(given), time_limit))
+        return Match.SAME
+    return WORKER.compare(Comparison(_readings(gold), _readings(given), time_limit))
 
 
 def _plain(answer: str) -> str:

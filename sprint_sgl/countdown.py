@@ -68,8 +68,11 @@ def reachable(numbers: tuple[int, ...]) -> frozenset[int]:
     return frozenset(values)
 
 
-def problems(count_numbers: int, seed: int) -> Iterator[Problem]:
-    """An endless, seeded stream of different solvable problems with that many numbers."""
+def problems(count_numbers: int, seed: int, *, held_out: bool | None = None) -> Iterator[Problem]:
+    """An endless, seeded stream of different solvable problems with that many numbers.
+
+    held_out   only those that are kept for evaluation, or only those that may be trained on
+    """
     if count_numbers < 2:
         raise ValueError(f"a Countdown problem needs at least 2 numbers, got {count_numbers}")
     rng = random.Random(f"countdown-{count_numbers}-{seed}")
@@ -77,11 +80,13 @@ def problems(count_numbers: int, seed: int) -> Iterator[Problem]:
     while True:
         numbers = tuple(rng.choice(NUMBERS) for _ in range(count_numbers))
         problem = Problem(numbers, rng.choice(TARGETS))
-        if problem.key not in seen and problem.target in reachable(tuple(sorted(numbers))):
+        if held_out not in (None, problem.held_out) or problem.key in seen:
+            continue  # before the search for a solution, which takes longest
+        if problem.target in reachable(tuple(sorted(numbers))):
             seen.add(problem.key)
             yield problem
 
 
-def drawn(count_numbers: int, seed: int, count: int, *, held_out: bool) -> list[Problem]:
+def drawn(count_numbers: int, seed: int, count: int, *, held_out: bool) -> Iterator[Problem]:
     """The first so many of the stream that are kept for evaluation, or of those that may be trained on."""
-    return list(islice((p for p in problems(count_numbers, seed) if p.held_out == held_out), count))
+    return islice(problems(count_numbers, seed, held_out=held_out), count)

@@ -17,17 +17,34 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 START_LIMIT = 120.0  # seconds; the imports take one or two on an idle machine
 MEMORY_LIMIT = 2 << 30  # bytes of address space: a power tower ends in a MemoryError, not in swapping
 GRACE = 1.0  # seconds between the caller's limit and the worker's own timer
 
-READY, SAME, DIFFERENT = b"r", b"y", b"n"
+READY = b"r"
+
+
+class Match(Enum):
+    """What a comparison comes to; the values are what the worker replies.
+
+    UNREADABLE   different as texts, and the given one holds no mathematics
+    UNDECIDED    not within the limits of time and memory
+    """
+
+    SAME = b"y"
+    DIFFERENT = b"n"
+    UNREADABLE = b"u"
+    UNDECIDED = b""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two answers, each in one or more readings; they are the same if any reading of one equals one of the other."""
+    """Two answers, each in one or more readings; they are the same if any reading of one equals one of the other.
+
+    The first reading of the given one tells whether it can be read at all.
+    """
 
     gold: Sequence[str]
     given: Sequence[str]
@@ -45,8 +62,8 @@ class GradingWorker:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def same(self, comparison: Comparison) -> bool | None:
-        """Whether the answers are the same; None if that takes longer than the limit or ends the worker.
+    def compare(self, comparison: Comparison) -> Match:
+        """UNDECIDED where it takes longer than the limit or ends the worker.
 
         Raises RuntimeError if no worker can be started.
         """
@@ -59,7 +76,7 @@ class GradingWorker:
                 raise
             if not reply:
                 self._stop()
-            return reply == SAME if reply else None
+            return Match(reply)
 
     def kill(self) -> None:
         """Ends the process, waiting for no thread that uses it; the next comparison starts another."""
@@ -130,9 +147,12 @@ def serve() -> None:
 
     from math_verify import parse, verify
 
-    def same(gold: list[str], given: list[str]) -> bool:
+    def compare(gold: list[str], given: list[str]) -> Match:
         golds, givens = ([e for t in texts for e in parse(t, parsing_timeout=None)] for texts in (gold, given))
-        return bool(verify(golds, givens, allow_set_relation_comp=True, timeout_seconds=None))
+        if verify(golds, givens, allow_set_relation_comp=True, timeout_seconds=None):
+            return Match.SAME
+        readable = any(not isinstance(found, str) for found in parse(given[0], parsing_timeout=None))
+        return Match.DIFFERENT if readable else Match.UNREADABLE
 
     logging.disable()
     replies = os.dup(1)
@@ -145,11 +165,11 @@ def serve() -> None:
         gold, given, limit = json.loads(line)
         signal.setitimer(signal.ITIMER_REAL, limit + GRACE)
         try:
-            reply = SAME if same(gold, given) else DIFFERENT
+            match = compare(gold, given)
         except (MemoryError, RecursionError):
-            reply = DIFFERENT
+            match = Match.DIFFERENT
         signal.setitimer(signal.ITIMER_REAL, 0)
-        os.write(replies, reply)
+        os.write(replies, match.value)
 
 
 if __name__ == "__main__":

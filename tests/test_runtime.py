@@ -123,7 +123,7 @@ def test_eager_executors_overlap_the_planner_and_one_another(endpoint: Endpoint)
 
 
 def test_the_shipped_model_solves_some_problems_with_half_the_sequential_tokens(endpoint: Endpoint) -> None:
-    asked = drawn(3, 99, 24, held_out=True)
+    asked = list(drawn(3, 99, 24, held_out=True))
     states = sprint_program.run_batch([(p.question,) for p in asked], temperature=0.0, num_threads=4)
     right = sum(check_countdown(s["answer"], p.numbers, p.target).correct for s, p in zip(states, asked, strict=True))
     assert right >= 17  # fewer are one in 500 where 90 % are solved; the README has the figure
@@ -132,7 +132,7 @@ def test_the_shipped_model_solves_some_problems_with_half_the_sequential_tokens(
 
 
 def test_the_sequential_model_runs_on_the_same_runtime(baseline: Endpoint) -> None:
-    asked = drawn(3, 99, 16, held_out=True)
+    asked = list(drawn(3, 99, 16, held_out=True))
     states = sequential_program.run_batch([(p.question,) for p in asked], temperature=0.0, num_threads=3)
     assert (
         sum(check_countdown(s["answer"], p.numbers, p.target).correct for s, p in zip(states, asked, strict=True)) >= 13
@@ -424,7 +424,7 @@ def right(doc, results):
 
 
 def test_lm_eval_runs_a_task_against_the_server(url: str, tmp_path: Path) -> None:
-    asked = drawn(3, 99, 8, held_out=True)
+    asked = list(drawn(3, 99, 8, held_out=True))
     data = tmp_path / "problems.jsonl"
     rows = [{"question": p.question, "numbers": p.numbers, "target": p.target} for p in asked]
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))

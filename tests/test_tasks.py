@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import time
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -19,7 +20,7 @@ from sprint_sgl.errors import BadInput
 from sprint_sgl.settings import CONF
 from sprint_sgl.tasks.countdown import Countdown
 from sprint_sgl.tasks.gpqa import letter_of
-from sprint_sgl.tasks.task import Task
+from sprint_sgl.tasks.task import Question, Task
 
 
 def task(name: str, *overrides: str) -> Task:
@@ -73,6 +74,13 @@ def test_gpqa_letters_stay_with_a_question_and_point_to_its_answer(gpqa_csv: Pat
     assert not graded.grade(questions[0], "none of them").read
 
 
+def test_gpqa_with_an_empty_field_is_refused(gpqa_csv: Path) -> None:
+    lines = gpqa_csv.read_text()
+    gpqa_csv.write_text(lines.replace(",40,41,42,43,Biology", ",40,41,,43,Biology"))
+    with pytest.raises(BadInput, match="row 6: nothing in the column 'Incorrect Answer 2'"):
+        list(task("gpqa_diamond", f"task.source.path={gpqa_csv}").questions())
+
+
 @pytest.mark.parametrize(
     ("answer", "letter"),
     [
@@ -94,6 +102,12 @@ def test_gpqa_letters_stay_with_a_question_and_point_to_its_answer(gpqa_csv: Pat
         ("", None),
         ("AB", None),
         ("8", None),
+        ("The answer is a matter of taste", None),
+        ("Answer: A decrease in pressure", None),
+        ("The answer is A because it is", "A"),
+        ("the answer is (a)", "A"),
+        ("THE ANSWER IS B", "B"),
+        ("The answer is d", None),
     ],
 )
 def test_the_letter_that_an_answer_names(answer: str, letter: str | None) -> None:
@@ -126,6 +140,31 @@ def test_a_solution_of_countdown_is_right_in_any_wording() -> None:
         assert int(question.gold) in combine(a, b)
         assert worded.grade(question, f"{high}{sign}{low}").correct
         assert question.text == f"Reach {question.gold} with {a} and {b}. Give one expression."
+
+
+@pytest.mark.parametrize(
+    ("answer", "read"),
+    [
+        ("7", True),
+        ("x = 7", True),
+        ("about 7 apples", True),
+        (r"\text{Evelyn}", True),
+        ("I cannot say", False),
+        (r"\forall imes", False),
+        (r"\frac{1}{", False),
+        ("", False),
+    ],
+)
+def test_an_answer_without_mathematics_is_left_to_a_judge(answer: str, read: bool) -> None:
+    grade = task("math500").grade(Question("1", "How much?", "5"), answer)
+    assert (grade.correct, grade.read) == (False, read)
+
+
+def test_the_first_of_many_problems_come_at_once() -> None:
+    """A thousand of five numbers would take minutes."""
+    begun = time.monotonic()
+    assert len(list(islice(task("countdown", "task.numbers=[5]").questions(), 2))) == 2
+    assert time.monotonic() - begun < 20
 
 
 def test_a_file_of_ones_own_needs_a_question_and_an_answer(tmp_path: Path) -> None:

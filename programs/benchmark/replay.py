@@ -8,6 +8,7 @@ same total in one go. So the wall clock that a trained 7B model would save can b
 
 from __future__ import annotations
 
+import hashlib
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -90,6 +91,11 @@ class Shape:
         return Shape(tokens(trajectory.question), tuple(stages), called(answered, trajectory.final_answer))
 
     @property
+    def digest(self) -> str:
+        """Equal for equal shapes."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
+
+    @property
     def total(self) -> int:
         """Tokens that are generated."""
         return self.answer + sum(sum(s.prompts) + s.tail + sum(s.executions) for s in self.stages)
@@ -140,8 +146,8 @@ class Replay:
             if not trajectory.stages or not str(row.get("method", "sprint")).startswith("sprint"):
                 continue  # nothing was planned, or not by a planner of ours
             shape = Shape.of(trajectory, self.characters_a_token, self.scale)
-            text = filler(shape.question, seed=number)
-            yield ReplayQuestion(str(number), text, "", f"{min(len(shape.stages), 6)} stages", shape)
+            text, group = filler(shape.question, seed=number), f"{min(len(shape.stages), 6)} stages"
+            yield ReplayQuestion(str(number), text, shape.digest, group, shape)
 
     def _trajectory(self, row: Mapping[str, Any]) -> Trajectory:
         if isinstance(found := row.get("trajectory"), Mapping):

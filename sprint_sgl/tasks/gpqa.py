@@ -12,13 +12,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sprint_sgl.errors import BadInput
 from sprint_sgl.source import DataSource, chosen_rows, values
 from sprint_sgl.tasks.task import Grade, Question
 
 LETTERS = "ABCD"
 _WRAPPED = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}")
 _ALONE = re.compile(r"[(\[]?([A-D])(?:[)\]]?[.:]?|[)\].:]\s.*)", re.IGNORECASE | re.DOTALL)
-_SAID = re.compile(r"\b(?:answer|option|choice)(?:\s+is)?\s*:?\s*[(\[]?([A-D])\b(?!')", re.IGNORECASE)
+# A small letter counts in brackets only, and "A" not as the article that it is before most words.
+_SAID = re.compile(
+    r"\b(?i:answer|option|choice)(?i:\s+is)?\s*:?\s*"
+    r"(?:[(\[](?P<bracketed>[A-Da-d])[)\]]"
+    r"|(?P<plain>[B-D]|A(?! (?!because|since|as|which|and|for|is|due)[a-z]))\b(?!'))"
+)
 
 
 @dataclass
@@ -41,11 +47,12 @@ class Gpqa:
 
     def questions(self) -> Iterator[Question]:
         columns = self.columns
-        for row in chosen_rows(self.source, asdict(columns), "task.columns"):
-            text = _text(row, columns.question)
+        names = (columns.question, columns.correct, columns.incorrect1, columns.incorrect2, columns.incorrect3)
+        for number, row in enumerate(chosen_rows(self.source, asdict(columns), "task.columns"), 1):
+            text, *options = (_text(row, name) for name in names)
+            if empty := [name for name in names if not _text(row, name)]:
+                raise BadInput(f"{self.source.path}, row {number}: nothing in the column {empty[0]!r}")
             id = hashlib.sha256(text.encode()).hexdigest()[:16]
-            names = (columns.correct, columns.incorrect1, columns.incorrect2, columns.incorrect3)
-            options = [_text(row, name) for name in names]
             order = random.Random(f"{self.seed}-{id}").sample(range(len(options)), len(options))
             listed = "\n".join(f"{letter}) {options[k]}" for letter, k in zip(LETTERS, order, strict=True))
             group = _text(row, columns.group) if columns.group else ""
@@ -63,11 +70,14 @@ class Gpqa:
 
 
 def _text(row: Mapping[str, Any], column: str) -> str:
-    return str(next(values(row, column), "")).strip()
+    value = next(values(row, column), None)
+    return "" if value is None else str(value).strip()
 
 
 def letter_of(answer: str) -> str | None:
     """The option that an answer is ("B", "(b)", "B) 3 eV") or last calls its answer; None for any other text."""
     plain = _WRAPPED.sub(r"\1", answer).replace("*", "").replace("$", "").strip()
-    alone, said = _ALONE.fullmatch(plain), _SAID.findall(plain)
-    return alone[1].upper() if alone else said[-1].upper() if said else None
+    if alone := _ALONE.fullmatch(plain):
+        return alone[1].upper()
+    said = [found["bracketed"] or found["plain"] for found in _SAID.finditer(plain)]
+    return said[-1].upper() if said else None

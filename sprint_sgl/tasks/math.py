@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 
 from sprint_sgl.answers import compared
 from sprint_sgl.errors import BadInput
+from sprint_sgl.grading_worker import Match
 from sprint_sgl.source import DataSource, chosen_rows, values
 from sprint_sgl.tasks.task import Grade, Question
 
@@ -47,7 +48,11 @@ class Math:
             return Grade(False, "no answer", read=False)
         if len(answer) > LONGEST_ANSWER:
             return Grade(False, f"no answer in {len(answer):,} characters", read=False)
-        correct = compared(answer, question.gold)
-        if correct is None:
+        match = compared(answer, question.gold)
+        if match is Match.SAME:
+            return Grade(True)
+        if match is Match.UNDECIDED:
             return Grade(False, "no comparison within its limits", read=False)
-        return Grade(correct, "" if correct else f"another answer: {answer} instead of {question.gold}")
+        if match is Match.UNREADABLE:
+            return Grade(False, f"no mathematics in {answer!r}", read=False)
+        return Grade(False, f"another answer: {answer} instead of {question.gold}")
