@@ -26,14 +26,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from programs.benchmark.judging import VERDICTS, judge, judged
 from programs.benchmark.records import RECORDS, Record, mend, read_records
-from programs.benchmark.resident import resident
+from programs.benchmark.resident import SERVED, resident
 from programs.benchmark.runner import FAILURES, Ask, Tally, Work, run, write_failures
+from programs.benchmark.sweep import write_report
 from programs.benchmark.tables import comparison
 from programs.methods import Method, method_names, method_of, named_method, weights_for
 from sprint_sgl.console import say, screen
 from sprint_sgl.errors import BadInput, RequestFailed
 from sprint_sgl.files import alone, whole_file
-from sprint_sgl.provenance import commit, versions, weight_digests
+from sprint_sgl.provenance import commit, hub_revision, versions, weight_digests
 from sprint_sgl.runtime import RuntimeConfig, resolve_model
 from sprint_sgl.settings import changed, entry_point, flat, made
 from sprint_sgl.tasks.task import Question, Task
@@ -50,7 +51,8 @@ class Config:
     """What is compared, on what, and how.
 
     task, program   names in conf/task and conf/program
-    model           a name in conf/models, which says whose weights each program runs on, or one model for all
+    model           a name in conf/models, which says whose weights each program runs on, or one model for all;
+                    `served` is the one that the server at `url` has
     weights         of single programs, before what the model says
     against         other programs, as their files have them, that take turns with `program`
     out             the run's folder; started again, it goes on where it stopped
@@ -104,6 +106,11 @@ def sweeping() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
+def task_name() -> str | None:
+    """The task's name in conf/task; None where the settings did not come through Hydra."""
+    return HydraConfig.get().runtime.choices.get("task") if HydraConfig.initialized() else None
+
+
 def check(config: Config) -> None:
     """Refuses what cannot be run before anything starts. Raises BadInput."""
     for name in ("limit", "samples", "concurrency", "block", "max_new_tokens", "time_limit"):
@@ -143,21 +150,32 @@ def claim(folder: Path, config: Config, methods: Sequence[Method]) -> None:
             if key not in MAY_CHANGE and not key.startswith(APART):
                 made_with = f"{key}={then.get(key)}, not {now.get(key)}"
                 raise BadInput(f"{folder} holds records of {made_with}: choose another out=FOLDER")
-    made_by = {method.name: _made_by(method, resolve_model(config.weights_of(method.name))) for method in methods}
+    made_by = {method.name: _made_by(method, config) for method in methods}
     for name in made_by.keys() & before.get("methods", {}).keys():
         for key, value in made_by[name].items():
             if key != "model" and value != before["methods"][name][key]:
                 raise BadInput(f"{folder} holds records of other {key} for {name}: choose another out=FOLDER")
     starts = [*before.get("starts", []), {"versions": versions(PACKAGES), "commit": commit()}]
-    found = {"settings": settings, "methods": before.get("methods", {}) | made_by, "starts": starts}
+    found = {
+        "task": task_name(),
+        "settings": settings,
+        "methods": before.get("methods", {}) | made_by,
+        "starts": starts,
+    }
     with whole_file(path) as file:
         json.dump(found, file, indent=2)
 
 
-def _made_by(method: Method, model: str) -> dict[str, Any]:
-    """A method's settings and weights; a model on the hub is known by its name alone."""
-    weights = weight_digests(Path(model)) or {"hub": model}
-    return {"settings": dict(method.settings), "model": model, "weights": weights}
+def _made_by(method: Method, config: Config) -> dict[str, Any]:
+    """A method's settings and weights: their digests, or a commit of the hub, or the server that has them."""
+    model, url = config.weights_of(method.name), config.url or config.runtime.url
+    if model == SERVED:
+        if not url:
+            raise BadInput(f"{SERVED!r} is the model of a server that runs already: give url=...")
+        return {"settings": dict(method.settings), "model": model, "weights": {"url": url}}
+    path = resolve_model(model)
+    weights: dict[str, str | None] = {**weight_digests(Path(path))} or {"hub": path, "revision": hub_revision(path)}
+    return {"settings": dict(method.settings), "model": path, "weights": weights}
 
 
 def bench(config: Config, console: Console) -> list[Record]:
@@ -197,10 +215,10 @@ def bench(config: Config, console: Console) -> list[Record]:
             unjudged = error  # the figures by the rules are there all the same
         records = judged(records, folder / VERDICTS)
     groups = {ask.question.id: ask.question.group for ask in asks}
-    table = comparison(records, [method.name for method in methods], failures, groups)
-    console.print(table)
+    shown = comparison(records, [method.name for method in methods], failures, groups)
+    console.print(*shown)
     with (folder / "table.txt").open("w") as file:
-        Console(file=file, width=160).print(table)
+        Console(file=file, width=160).print(*shown)
     if unjudged:
         raise unjudged
     if failures:
@@ -243,6 +261,8 @@ def keeping(path: Path, records: list[Record], total: int, console: Console) -> 
 def main(config: Config) -> None:
     try:
         bench(config, screen())
+        if not sweeping():
+            write_report([config.folder], config.folder / "report")
     except RequestFailed as error:
         if not sweeping():
             raise

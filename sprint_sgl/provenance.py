@@ -10,6 +10,7 @@ from pathlib import Path
 from sprint_sgl.files import file_digest
 
 ROOT = Path(__file__).parents[1]
+HUB_LIMIT = 10.0  # seconds
 
 
 def versions(packages: Sequence[str]) -> dict[str, str | None]:
@@ -30,6 +31,22 @@ def commit() -> str | None:
         words = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
         return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def hub_revision(model: str) -> str | None:
+    """The commit of a model on the hub, or of this machine's copy where the hub cannot be asked; None without one."""
+    import httpx
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    try:
+        return HfApi().model_info(model, timeout=HUB_LIMIT).sha
+    except (HfHubHTTPError, OfflineModeIsEnabled, httpx.HTTPError):
+        pass
+    try:
+        return Path(snapshot_download(model, local_files_only=True)).name
+    except LocalEntryNotFoundError:
         return None
 
 

@@ -15,7 +15,7 @@ from programs.benchmark.judging import judge, judged
 from programs.benchmark.lines import Side
 from programs.benchmark.records import Record, mend, read_records
 from programs.benchmark.runner import Ask, Work, run, sample_seed
-from programs.benchmark.statistics import mcnemar, mean, ratio_of_means
+from programs.benchmark.statistics import mcnemar, mean, ratio_of_means, share
 from programs.benchmark.tables import comparison
 from programs.methods import Method, method_names, named_method
 from programs.scripted import ScriptedBackend
@@ -197,7 +197,8 @@ def test_a_judge_is_asked_once_and_only_about_answers_that_rules_cannot_read(tmp
         judge(records, Picky(), path)
     assert sorted(asked) == ["2", "3", "3"]  # an empty text needs no judge, and what is kept no second asking
     assert [each.judged for each in judged(records, path)] == [None, True, None, False]
-    cells = {column.header: list(column.cells) for column in comparison(judged(records, path), ["sprint"]).columns}
+    (table,) = comparison(judged(records, path), ["sprint"])
+    cells = {column.header: list(column.cells) for column in table.columns}
     assert (cells["correct, %"][0].partition(" ")[0], cells["with the\njudge, %"]) == ("25.0", ["50.0"])
 
 
@@ -288,6 +289,13 @@ def test_an_interval_holds_the_true_mean_in_95_of_100_cases() -> None:
     assert 180 <= held <= 199
 
 
+def test_a_share_of_none_or_all_has_an_interval_too() -> None:
+    none, all_right = share([0.0] * 500), share([1.0] * 20)
+    assert (none.value, none.low, none.high) == pytest.approx((0, 0, 1 - 0.025 ** (1 / 500)))
+    assert (all_right.value, all_right.low, all_right.high) == pytest.approx((1, 0.025 ** (1 / 20), 1))
+    assert share([0.0, 0.5, 1.0]) == mean([0.0, 0.5, 1.0])
+
+
 def test_a_ratio_of_means_is_taken_over_pairs() -> None:
     under = [float(k) for k in range(1, 60)]
     found = ratio_of_means([2 * value for value in under], under)
@@ -309,19 +317,23 @@ def test_sides_are_compared_on_the_questions_that_both_answered() -> None:
     ours, theirs = Side.of("sprint", records), Side.of("rft", records)
     assert ours.common(theirs) == ["1"]
     assert (ours.correct(), ours.correct(["1"])) == ([1.0, 0.0], [1.0])
-    table = comparison(records, ["sprint", "rft"])
-    assert table.row_count == 3
-    cells = {column.header: list(column.cells) for column in table.columns}
-    assert cells["method"] == ["sprint", "rft", "vs rft"]
-    assert cells["n"] == ["2", "2", "1"]
-    assert cells["correct, %"][2] == "+0.0 (p=1)"
-    assert cells["sequential\ntokens"] == ["10", "55", "0.50 (0.50-0.50)"]
-    assert cells["seconds"][2] == "0.50"
+    figures, ratios = (
+        {column.header: list(column.cells) for column in table.columns}
+        for table in comparison(records, ["sprint", "rft"])
+    )
+    assert figures["method"] == ["sprint", "rft"]
+    assert figures["n"] == ["2", "2"]
+    assert figures["sequential\ntokens"] == ["10", "55"]
+    assert (ratios["method"], ratios["against"], ratios["n"]) == (["sprint"], ["rft"], ["1"])
+    assert (ratios["points"], ratios["p"]) == (["+0.0"], ["1"])
+    assert ratios["sequential\ntokens"] == ["0.50 (0.50-0.50)"]
+    assert ratios["seconds"] == ["0.50"]
 
 
 def test_groups_come_with_their_sum() -> None:
     records = [record("1", group="3 numbers"), record("2", group="4 numbers", correct=False)]
-    cells = {column.header: list(column.cells) for column in comparison(records, ["sprint"]).columns}
+    (table,) = comparison(records, ["sprint"])
+    cells = {column.header: list(column.cells) for column in table.columns}
     assert cells[""] == ["3 numbers", "4 numbers", "all"]
     assert [cell.partition(" ")[0] for cell in cells["correct, %"]] == ["100.0", "0.0", "50.0"]
 

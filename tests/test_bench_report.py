@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from programs.benchmark.lines import Side
+from programs.benchmark.findings import bins, cause_of, causes, parallel_share, stages_by_group
+from programs.benchmark.lines import Line, Side
 from programs.benchmark.records import Record, mend
-from programs.benchmark.report import bins, cause_of, causes, parallel_share, read_run, report, stages_by_group
+from programs.benchmark.report import report
 from programs.benchmark.runner import Failure
+from programs.benchmark.runs import read_run
 from programs.benchmark.tables import comparison
 from sprint_sgl.errors import BadInput
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
@@ -28,7 +30,13 @@ def stage(width: int, tokens: int) -> Stage:
 
 
 def record(
-    id: int, method: str, correct: bool = True, tokens: int = 10, widths: tuple[int, ...] = (), **more: Any
+    id: int,
+    method: str,
+    correct: bool = True,
+    tokens: int = 10,
+    widths: tuple[int, ...] = (),
+    prefix: str = "",
+    **more: Any,
 ) -> Record:
     stages = tuple(stage(width, tokens) for width in widths)
     calls = () if stages else (Call(completion_tokens=tokens),)
@@ -40,14 +48,22 @@ def record(
         "reason": "" if correct else "is 7, not 9; leaves 3 unused",
         "read": True,
     } | more
-    return Record(method, str(id), 0, f"level {id % 2}", f"q{id}", correct=correct, trajectory=trajectory, **fields)
+    name, group, question = f"{prefix}{id}", f"level {id % 2}", f"q{id}"
+    return Record(method, name, 0, group, question, correct=correct, trajectory=trajectory, **fields)
 
 
-def write_run(folder: Path, records: list[Record], **settings: Any) -> Path:
+def write_run(folder: Path, records: list[Record], task: str = "countdown", **settings: Any) -> Path:
     folder.mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps({"settings": {"out": str(folder), "temperature": None} | settings}))
+    made_by = {"task": task, "settings": {"out": str(folder), "temperature": None} | settings}
+    (folder / "run.json").write_text(json.dumps(made_by))
     (folder / "records.jsonl").write_text("".join(each.to_json() + "\n" for each in records))
     return folder
+
+
+def lines_of(folders: list[Path], out: Path, baseline: str | None = None) -> tuple[Line, ...]:
+    """Of a report on one task."""
+    (section,) = report(folders, out, baseline)
+    return section.lines
 
 
 @pytest.fixture
@@ -58,7 +74,7 @@ def both(tmp_path: Path) -> Path:
 
 
 def test_a_report_has_a_page_a_table_and_figures(both: Path, tmp_path: Path) -> None:
-    ours, theirs = report([both], tmp_path / "out")
+    ours, theirs = lines_of([both], tmp_path / "out")
     assert (ours.name, theirs.name) == ("sprint", "sequential")
     assert ours.correct.value == pytest.approx(0.9)
     assert ours.against
@@ -109,11 +125,62 @@ def test_runs_of_a_sweep_are_named_by_what_differs(tmp_path: Path) -> None:
         )
         for n in (4, 8)
     ]
-    assert [line.name for line in report(folders, tmp_path / "out")] == ["sprint max_stages=4", "sprint max_stages=8"]
+    assert [line.name for line in lines_of(folders, tmp_path / "out")] == ["sprint max_stages=4", "sprint max_stages=8"]
     with pytest.raises(BadInput, match="is named twice"):
         report([folders[0], folders[0]], tmp_path / "out")
     with pytest.raises(BadInput, match="no method 'tree' in these runs; there are sprint max_stages=4"):
         report(folders, tmp_path / "out", baseline="tree")
+
+
+def test_a_sweep_over_numbers_is_drawn(tmp_path: Path) -> None:
+    folders = []
+    for stages in (4, 8, 12):
+        for temperature in (0.0, 1.0):
+            records = [record(k, "sprint", k % 3 > 0, stages, widths=(2,)) for k in range(4)]
+            program, folder = {"name": "sprint", "max_stages": stages}, tmp_path / f"{stages}-{temperature}"
+            folders.append(write_run(folder, records, program=program, temperature=temperature))
+    (section,) = report(folders, tmp_path / "out")
+    assert (tmp_path / "out" / "sweep.png").is_file()
+    figure = section.figures["sweep"]
+    assert figure
+    left, right = figure.axes
+    assert (left.get_xlabel(), right.get_ylabel()) == ("max_stages", "sequential tokens")
+    assert [text.get_text() for text in left.get_legend().get_texts()] == [
+        "sprint temperature=0",
+        "sprint temperature=1",
+    ]
+    assert list(right.containers[0].lines[0].get_xdata()) == [4, 8, 12]
+    assert list(right.containers[0].lines[0].get_ydata()) == [4, 8, 12]
+
+
+def test_runs_of_several_tasks_stand_side_by_side(both: Path, tmp_path: Path) -> None:
+    other = [record(k, "sprint", k < 2, widths=(2,), prefix="gpqa ") for k in range(4)]
+    other += [record(k, "self_consistency", prefix="gpqa ") for k in range(4)]
+    gpqa = write_run(tmp_path / "gpqa", other, task="gpqa_diamond")
+    out = tmp_path / "out"
+    first, second = report([both, gpqa], out)
+    assert (first.task, first.questions, second.task, second.questions) == ("countdown", 10, "gpqa_diamond", 4)
+    assert (first.baseline, second.baseline) == ("sequential", "self_consistency")
+    assert {path.name for path in out.glob("pareto*")} == {"pareto_countdown.png", "pareto_gpqa_diamond.png"}
+    rows = list(csv.DictReader((out / "report.csv").open()))
+    assert [(row["task"], row["name"]) for row in rows] == [
+        ("countdown", "sprint"),
+        ("countdown", "sequential"),
+        ("gpqa_diamond", "sprint"),
+        ("gpqa_diamond", "self_consistency"),
+    ]
+    overview = (out / "report.html").read_text().partition("</table>")[0]
+    assert overview.count("<tr>") == 5  # two lines of titles, three methods
+    assert "50.0" in overview
+
+
+def test_groups_have_figures_of_their_own(both: Path, tmp_path: Path) -> None:
+    (section,) = report([both], tmp_path / "out")
+    assert {name: list(groups) for name, groups in section.groups.items()} == {
+        "sprint": ["level 0", "level 1"],
+        "sequential": ["level 0", "level 1"],
+    }
+    assert section.groups["sequential"]["level 0"].correct.value == pytest.approx(0.8)
 
 
 def test_a_run_is_compared_with_the_baseline_that_it_holds_itself(tmp_path: Path) -> None:
@@ -122,7 +189,7 @@ def test_a_run_is_compared_with_the_baseline_that_it_holds_itself(tmp_path: Path
         records = [record(k, "sprint", tokens=10 * busy, widths=(2,)) for k in range(4)]
         records += [record(k, "sequential", tokens=40 * busy) for k in range(4)]
         folders.append(write_run(tmp_path / str(busy), records, concurrency=busy, program={"name": "sprint"}))
-    lines = {line.name: line for line in report(folders, tmp_path / "out")}
+    lines = {line.name: line for line in lines_of(folders, tmp_path / "out")}
     assert set(lines) == {f"{name} concurrency={busy}" for name in ("sprint", "sequential") for busy in (1, 4)}
     assert [found.against.realised for name, found in lines.items() if found.against] == pytest.approx([4, 4])
 
@@ -132,7 +199,7 @@ def test_what_could_not_be_asked_is_wrong_and_nothing_else(tmp_path: Path) -> No
     folder = write_run(tmp_path / "run", records)
     failure = {"method": "sprint", "id": "3", "sample": 0, "error": "too long"}
     (folder / "failures.jsonl").write_text(json.dumps(failure) + "\n")
-    ours, theirs = report([folder], tmp_path / "out")
+    ours, theirs = lines_of([folder], tmp_path / "out")
     assert (ours.questions, ours.failed, theirs.failed) == (4, 1, 0)
     assert ours.correct.value == pytest.approx(0.75)
     assert ours.against
@@ -144,11 +211,11 @@ def test_samples_that_could_not_be_asked_are_wrong_too(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", [record(0, "sprint", widths=(2,))])
     failures = [{"method": "sprint", "id": "0", "sample": k, "error": "too long"} for k in (1, 2, 3)]
     (folder / "failures.jsonl").write_text("".join(json.dumps(each) + "\n" for each in failures))
-    (line,) = report([folder], tmp_path / "out")
+    (line,) = lines_of([folder], tmp_path / "out")
     assert (line.correct.value, line.failed) == (0.25, 1)
     shown = Console(width=160, record=True, file=io.StringIO())
     table = comparison([record(0, "sprint")], ["sprint"], [Failure(**each) for each in failures], {"0": "level 0"})
-    shown.print(table)
+    shown.print(*table)
     assert "25.0" in shown.export_text()
 
 
@@ -180,7 +247,7 @@ def test_a_record_cut_inside_a_character_is_cut_off(both: Path, tmp_path: Path) 
     records = both / "records.jsonl"
     whole = records.read_bytes()
     records.write_bytes(whole + '{"method": "caf\u00e9'.encode()[:-1])
-    assert len(report([both], tmp_path / "out")) == 2
+    assert len(lines_of([both], tmp_path / "out")) == 2
     mend(records)
     assert records.read_bytes() == whole
 

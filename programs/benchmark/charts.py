@@ -41,6 +41,13 @@ def _arms(estimate: Estimate) -> list[list[float]]:
     return [[estimate.value - estimate.low], [estimate.high - estimate.value]]
 
 
+def _curve(axes: Axes, name: str, points: Sequence[tuple[float, Estimate]]) -> None:
+    estimates = [estimate for _, estimate in points]
+    below, above = ([arms[k][0] for arms in map(_arms, estimates)] for k in (0, 1))
+    heights = [estimate.value for estimate in estimates]
+    axes.errorbar([x for x, _ in points], heights, yerr=[below, above], marker="o", capsize=3, label=name)
+
+
 def _shares(axes: Axes, x: str, y: str) -> None:
     """Labels of a chart whose heights are shares."""
     axes.set_xlabel(x)
@@ -77,18 +84,32 @@ def reduction_figure(found: Mapping[str, Sequence[Saved]]) -> Figure | None:
     figure = Figure(figsize=(7, 3.5), layout="constrained")
     axes = figure.subplots()
     for name, bins in found.items():
-        middles = [(each.low + each.high) / 2 for each in bins]
-        arms = [_arms(each.saved) for each in bins]
-        axes.errorbar(
-            middles,
-            [each.saved.value for each in bins],
-            yerr=[[arm[0][0] for arm in arms], [arm[1][0] for arm in arms]],
-            marker="o",
-            capsize=3,
-            label=name,
-        )
+        _curve(axes, name, [((each.low + each.high) / 2, each.saved) for each in bins])
     axes.axhline(0, color="#888888", linewidth=0.8)
     _shares(axes, "sequential tokens of the baseline", "saved")
+    return figure
+
+
+class Swept(Protocol):
+    """What a run of a sweep came to."""
+
+    @property
+    def correct(self) -> Estimate: ...
+    @property
+    def sequential(self) -> Estimate: ...
+
+
+def sweep_figure(setting: str, curves: Mapping[str, Sequence[tuple[float, Swept]]]) -> Figure:
+    """Accuracy and sequential tokens over the values of a setting, with 95 % intervals."""
+    figure = Figure(figsize=(8, 3.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for name, points in curves.items():
+        _curve(left, name, [(value, found.correct) for value, found in points])
+        _curve(right, name, [(value, found.sequential) for value, found in points])
+    _shares(left, setting, "correct")
+    right.set_xlabel(setting)
+    right.set_ylabel("sequential tokens")
+    right.grid(alpha=0.3)
     return figure
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import fmean, median
 
 from programs.benchmark.records import Record
-from programs.benchmark.statistics import Estimate, mcnemar, mean, ratio_of_means
+from programs.benchmark.statistics import Estimate, mcnemar, mean, ratio_of_means, share
 from sprint_sgl.show import critical_path
 from sprint_sgl.trajectory import Trajectory
 
@@ -37,6 +37,10 @@ class Side:
     @property
     def asked(self) -> list[str]:
         return [*self.records, *sorted(self.failed.keys() - self.records.keys())]
+
+    def part(self, group: str) -> Side:
+        """Its answered questions of that group; of what could not be asked nobody knows the group."""
+        return Side(self.name, {id: records for id, records in self.records.items() if records[0].group == group})
 
     def common(self, other: Side) -> list[str]:
         """The questions that both have answered."""
@@ -156,7 +160,7 @@ class Line:
             name=name,
             questions=len(side.asked),
             failed=len(side.failed),
-            correct=mean(side.correct()),
+            correct=share(side.correct()),
             sequential=mean(side.values(critical_path)),
             total=mean(side.values(total)),
             discarded=fmean(side.values(discarded)),

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from sprint_sgl.console import say
 from sprint_sgl.endpoint import Endpoint
-from sprint_sgl.errors import RuntimeUnavailable, SprintError
+from sprint_sgl.errors import RequestFailed, RuntimeUnavailable, SprintError
 from sprint_sgl.runtime import RuntimeConfig, connect, launch, resolve_model
 
+SERVED = "served"  # a model's name: what the server at `url` has, whatever it is
 REVIVALS = 3  # times that a runtime may die in one process
 PATIENCE = 300.0  # seconds that we wait for a server that is not ours
 
@@ -25,22 +26,34 @@ class Resident:
         self._stack = ExitStack()
         self._endpoint: Endpoint | None = None
         self._revivals = 0
+        self._said_shared = False
 
     def load(self, model: str) -> Endpoint:
         """The runtime with those weights, warm and with an empty cache. Raises SprintError where it cannot be had."""
-        path = resolve_model(model)
+        path = SERVED if model == SERVED else resolve_model(model)
         if self._endpoint is None:
             self._endpoint = self._started(path)
         self._endpoint.read_model()  # somebody else may have changed it
-        if (serves := self._endpoint.get_model_name()) != path:
+        if path not in (SERVED, serves := self._endpoint.get_model_name()):
             if not self.url and not alike(serves, path):
                 self.close()
                 self._endpoint = self._started(path)
             else:
                 self._endpoint.load_weights(path)
-        self._endpoint.flush_cache()
+        self._empty_cache(self._endpoint)
         self._endpoint.warm_up()
         return self._endpoint
+
+    def _empty_cache(self, endpoint: Endpoint) -> None:
+        """A server that others use too keeps its cache, which is no reason to stop."""
+        try:
+            endpoint.flush_cache()
+        except RequestFailed as error:
+            if not self.url:
+                raise
+            if not self._said_shared:
+                say(f"the cache is not emptied between methods: {error}", style="yellow")
+            self._said_shared = True
 
     def _started(self, path: str) -> Endpoint:
         if not self.url:

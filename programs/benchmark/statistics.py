@@ -29,6 +29,15 @@ def mean(values: Sequence[float], seed: int = 0) -> Estimate:
     return _bootstrap((np.asarray(values, float),), np.mean, seed)
 
 
+def share(values: Sequence[float], seed: int = 0) -> Estimate:
+    """The mean of shares, one a question. Where all are 0 or all 1 resampling shows no spread: the exact binomial
+    interval (Clopper and Pearson) in its place."""
+    if set(values) in ({0.0}, {1.0}):
+        exact = stats.binomtest(round(sum(values)), len(values)).proportion_ci(LEVEL)
+        return Estimate(float(values[0]), float(exact.low), float(exact.high))
+    return mean(values, seed)
+
+
 def ratio_of_means(over: Sequence[float], under: Sequence[float], seed: int = 0) -> Estimate:
     """mean(over) / mean(under), by bootstrap over pairs: both are of the same questions in the same order."""
 

@@ -1,8 +1,8 @@
-"""The paper's Table 2 for a terminal: a line a group of questions and method, and how the first method compares."""
+"""The paper's Table 2 for a terminal: the figures of every method, and how methods compare on the same questions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich import box
 from rich.table import Table
@@ -12,8 +12,13 @@ from programs.benchmark.records import Record
 from programs.benchmark.runner import Failure
 from programs.benchmark.statistics import Estimate
 
-COLUMNS = ("", "method", "n", "correct, %", "sequential\ntokens", "total\ntokens", "cached", "seconds", "repaired")
+FIGURES = ("", "method", "n", "correct, %", "sequential\ntokens", "total\ntokens", "cached", "seconds", "repaired")
 JUDGED = "with the\njudge, %"
+RATIOS = ("", "method", "against", "n", "points", "p", "sequential\ntokens", "total\ntokens", "seconds")
+WORDS = ("", "method", "against")
+
+Named = tuple[str, Line]
+Compared = tuple[str, str, Against]
 
 
 def comparison(
@@ -21,12 +26,13 @@ def comparison(
     methods: Sequence[str],
     failures: Sequence[Failure] = (),
     groups_of: Mapping[str, str] | None = None,
-) -> Table:
-    """Of each group, and of all where there are several; `groups_of` has the groups of the questions that failed."""
-    table = Table(box=box.SIMPLE_HEAD)
-    judges = any(record.judged is not None for record in records)
-    for name in [*COLUMNS, JUDGED] if judges else COLUMNS:
-        table.add_column(name, justify="left" if name in ("", "method") else "right", no_wrap=True)
+) -> list[Table]:
+    """The figures of each group, and of all where there are several, and the first method against the others.
+
+    `groups_of` has the groups of the questions that failed.
+    """
+    figures: list[Named] = []
+    ratios: list[Compared] = []
     groups = sorted({record.group for record in records})
     for group in groups if len(groups) == 1 else [*groups, None]:
         chosen = [record for record in records if group is None or record.group == group]
@@ -34,17 +40,35 @@ def comparison(
         failed = {name: [each.id for each in left if each.method == name] for name in methods}
         sides = [side for name in methods if (side := Side.of(name, chosen, failed[name])).records]
         named = "all" if group is None else group
-        for number, side in enumerate(sides):
-            table.add_row(named if number == 0 else "", *_figures(Line.of(side.name, side), judges))
-        for other in sides[1:]:
-            if found := Against.of(sides[0], other):
-                table.add_row("", *_compared(found), style="bold")
-        table.add_section()
+        figures += [(named, Line.of(side.name, side)) for side in sides]
+        ratios += [(named, sides[0].name, found) for side in sides[1:] if (found := Against.of(sides[0], side))]
+    return tables(figures, ratios)
+
+
+def tables(figures: Sequence[Named], ratios: Sequence[Compared]) -> list[Table]:
+    """A table of figures, and one of ratios where anything is compared; the first column says what of."""
+    judges = any(line.judged is not None for _, line in figures)
+    found = [_table([*FIGURES, JUDGED] if judges else FIGURES, (_figures(*each, judges) for each in figures))]
+    return [*found, _table(RATIOS, (_ratios(*each) for each in ratios))] if ratios else found
+
+
+def _table(columns: Sequence[str], rows: Iterable[tuple[str, ...]]) -> Table:
+    """A first column that says the same as above stays empty."""
+    table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    for name in columns:
+        table.add_column(name, justify="left" if name in WORDS else "right", no_wrap=name not in WORDS, overflow="fold")
+    above = None
+    for first, *others in rows:
+        if above not in (None, first):
+            table.add_section()
+        table.add_row("" if first == above else first, *others)
+        above = first
     return table
 
 
-def _figures(line: Line, judges: bool) -> tuple[str, ...]:
+def _figures(group: str, line: Line, judges: bool) -> tuple[str, ...]:
     figures = (
+        group,
         line.name,
         f"{line.questions:,}",
         f"{100 * line.correct.value:.1f} ({100 * line.correct.low:.0f}-{100 * line.correct.high:.0f})",
@@ -57,15 +81,17 @@ def _figures(line: Line, judges: bool) -> tuple[str, ...]:
     return (*figures, "" if line.judged is None else f"{100 * line.judged:.1f}") if judges else figures
 
 
-def _compared(found: Against) -> tuple[str, ...]:
+def _ratios(group: str, name: str, found: Against) -> tuple[str, ...]:
     """Points and McNemar's p; ratios with their intervals; of seconds the ratio of medians."""
     return (
-        f"vs {found.baseline}",
+        group,
+        name,
+        found.baseline,
         f"{found.questions:,}",
-        f"{found.points:+.1f} (p={found.p:.2g})",
+        f"{found.points:+.1f}",
+        f"{found.p:.2g}",
         _ratio(found.sequential),
         _ratio(found.total),
-        "",
         f"{1 / found.realised:.2f}",
     )
 

@@ -1,0 +1,41 @@
+"""What a benchmark ends in: a report of its run, or of all jobs of a sweep side by side."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from programs.benchmark.records import RECORDS
+from programs.benchmark.tables import tables
+from sprint_sgl.console import say, screen
+from sprint_sgl.errors import BadInput
+
+
+def write_report(folders: Sequence[Path], out: Path, *, show: bool = False) -> None:
+    """Writes the report and says where; `show` prints its tables. Runs that cannot be compared are no failure here."""
+    report = importlib.import_module("programs.benchmark.report").report
+    try:
+        sections = report(folders, out)
+    except BadInput as error:
+        say(f"no report: {error}", style="yellow")
+        return
+    if show:
+        named = [(each.task, line) for each in sections for line in each.lines]
+        against = [(task, line.name, line.against) for task, line in named if line.against]
+        screen().print(*tables(named, against))
+    say(str(out / "report.html"))
+
+
+class SweepReport(Callback):
+    """Hydra calls it when all jobs have ended, whatever launched them."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Reports on every job's folder below the sweep's, those of earlier sweeps in the same one too."""
+        out = Path(config.hydra.sweep.dir)
+        if folders := sorted(path.parent for path in out.glob(f"*/{RECORDS}") if path.stat().st_size):
+            write_report(folders, out / "report", show=True)
