@@ -200,10 +200,11 @@ def test_a_budget_in_batches_gets_further_with_every_start(
     assert (line["stage"], line["calls"] > 10) == ("extract", True)
 
 
-def test_two_shards_under_joblib_merge_into_the_rows_of_one_run(source: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("launcher", ["joblib", "ray"])
+def test_two_shards_side_by_side_merge_into_the_rows_of_one_run(source: Path, tmp_path: Path, launcher: str) -> None:
     one, parts = tmp_path / "one", tmp_path / "parts"
     curate(source, one)
-    curate(source, parts, "--multirun", "shards=2", "shard=0,1", "hydra/launcher=joblib")
+    curate(source, parts, "--multirun", "shards=2", "shard=0,1", f"hydra/launcher={launcher}")
     merge = [sys.executable, "-m", "curation.merge", f"source.path={source}", f"out={parts}", "filter.min_ratio=1"]
     done = subprocess.run([*merge, "shards=2"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
