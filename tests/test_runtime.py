@@ -352,12 +352,32 @@ def test_a_sweep_keeps_each_job_in_a_folder_named_by_its_values(url: str, tmp_pa
     more = run_command("bench", *[word.replace("limit=1", "limit=2") for word in sweep])
     assert more.returncode == 0, more.stderr
     assert {path.read_text().count("\n") for path in tmp_path.glob("*/records.jsonl")} == {2}
+    report = tmp_path / "report"
+    assert f"{report / 'report.html'}" in more.stderr
+    assert (report / "report.csv").read_text().count("\n") == 5
+    assert (report / "sweep.png").is_file()
     wrong = run_command("bench", *words, "program.max_stage=1,3")
     assert wrong.returncode == 1
     assert "'max_stage' is none of" in wrong.stderr
-    report = run_command("report", *map(str, tmp_path.glob("*=*")), "--out", str(tmp_path / "report"))
-    assert report.returncode == 0, report.stderr
-    assert (tmp_path / "report" / "report.csv").read_text().count("\n") == 5
+
+
+def test_a_server_that_others_use_is_measured_as_it_is(url: str, tmp_path: Path) -> None:
+    """Its model is not known here, and its cache cannot be emptied while it runs their requests."""
+    overrides = [f"url={url}", "model=served", f"out={tmp_path}", "task.problems=2", "task.numbers=[3]"]
+    endless = {"text": "1", "sampling_params": {"max_new_tokens": 3000, "ignore_eos": True}, "rid": "others"}
+    with ThreadPoolExecutor(1) as pool, httpx.Client(timeout=300) as client:
+        others = pool.submit(client.post, f"{url}/generate", json=endless)
+        done = run_command("bench", *overrides)
+        client.post(f"{url}/abort_request", json={"rid": "others"})
+        others.result()
+    assert done.returncode == 0, done.stderr
+    made_by = json.loads((tmp_path / "run.json").read_text())
+    assert made_by["task"] == "countdown"
+    assert made_by["methods"]["sprint"]["weights"] == {"url": url}
+    assert (tmp_path / "records.jsonl").read_text().count("\n") == 2
+    assert (tmp_path / "report" / "report.html").is_file()
+    alone = run_command("bench", *overrides[1:])
+    assert "'served' is the model of a server that runs already: give url=..." in alone.stderr
 
 
 @contextmanager

@@ -39,10 +39,18 @@ class Resident:
                 self.close()
                 self._endpoint = self._started(path)
             else:
-                self._endpoint.load_weights(path)
+                self._swap(self._endpoint, path)
         self._empty_cache(self._endpoint)
         self._endpoint.warm_up()
         return self._endpoint
+
+    def _swap(self, endpoint: Endpoint, path: str) -> None:
+        try:
+            endpoint.load_weights(path)
+        except RequestFailed as error:
+            if not self.url:
+                raise
+            raise RequestFailed(f"{error}; model={SERVED} takes the weights that it has") from error
 
     def _empty_cache(self, endpoint: Endpoint) -> None:
         """A server that others use too keeps its cache, which is no reason to stop."""

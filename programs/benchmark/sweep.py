@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from programs.benchmark.records import RECORDS
 from programs.benchmark.tables import tables
 from sprint_sgl.console import say, screen
 from sprint_sgl.errors import BadInput
+
+_NUMBER = r"\d+(?:\.\d+)?"
 
 
 def write_report(folders: Sequence[Path], out: Path, *, show: bool = False) -> None:
@@ -37,5 +40,10 @@ class SweepReport(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Reports on every job's folder below the sweep's, those of earlier sweeps in the same one too."""
         out = Path(config.hydra.sweep.dir)
-        if folders := sorted(path.parent for path in out.glob(f"*/{RECORDS}") if path.stat().st_size):
-            write_report(folders, out / "report", show=True)
+        if folders := [path.parent for path in out.glob(f"*/{RECORDS}") if path.stat().st_size]:
+            write_report(sorted(folders, key=_by_numbers), out / "report", show=True)
+
+
+def _by_numbers(folder: Path) -> tuple[str, list[float]]:
+    """A name's words before its numbers, so that 4 comes before 12."""
+    return re.sub(_NUMBER, "", folder.name), [float(number) for number in re.findall(_NUMBER, folder.name)]
