@@ -69,7 +69,8 @@ def section(task: str, runs: Sequence[Run], baseline: str | None) -> Section:
     baselines = {name: baseline_in(run, found, base) for name, (run, _) in found.items()}
     lines = {name: Line.of(name, side, baselines[name]) for name, side in sides.items()}
     staged = {name: side for name, side in sides.items() if side.name.startswith("sprint")}
-    saved = {name: bins(side, baselines[name]) for name, side in sides.items() if side is not baselines[name]}
+    saved = {name: bins(side, baselines[name]) for name, side in staged.items() if side is not baselines[name]}
+    speeds = [(name, a.promised, a.realised) for name in staged if (a := lines[name].against)]
     return Section(
         task=task,
         runs=tuple(runs),
@@ -82,11 +83,9 @@ def section(task: str, runs: Sequence[Run], baseline: str | None) -> Section:
         figures={
             "pareto": pareto_figure([Point(line.name, line.sequential, line.correct) for line in lines.values()]),
             "sweep": _sweep(runs, found, lines),
-            "reduction": reduction_figure({name: saved[name] for name in staged if name in saved}),
+            "reduction": reduction_figure(saved),
             "stages": stages_figure({name: stages_by_group(side) for name, side in staged.items()}),
-            "speed": speed_figure(
-                [(line.name, a.promised, a.realised) for line in lines.values() if (a := line.against)]
-            ),
+            "speed": speed_figure(speeds),
         },
     )
 
