@@ -27,7 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from programs.benchmark.judging import VERDICTS, judge, judged
 from programs.benchmark.records import RECORDS, Record, mend, read_records
 from programs.benchmark.resident import SERVED, resident
-from programs.benchmark.runner import FAILURES, Ask, Tally, Work, run, write_failures
+from programs.benchmark.runner import FAILURES, Ask, Failure, Tally, Work, read_failures, run, write_failures
 from programs.benchmark.sweep import write_report
 from programs.benchmark.tables import comparison
 from programs.methods import Method, method_names, method_of, named_method, weights_for
@@ -35,6 +35,7 @@ from sprint_sgl.console import say, screen
 from sprint_sgl.errors import BadInput, RequestFailed
 from sprint_sgl.files import alone, whole_file
 from sprint_sgl.provenance import commit, hub_revision, versions, weight_digests
+from sprint_sgl.question import checked_question
 from sprint_sgl.runtime import RuntimeConfig, resolve_model
 from sprint_sgl.settings import changed, entry_point, flat, made
 from sprint_sgl.tasks.task import Question, Task
@@ -74,7 +75,7 @@ class Config:
     model: str = "countdown_mini"
     weights: dict[str, str | None] = field(default_factory=lambda: dict.fromkeys(method_names()))
     judge: Any = None
-    against: list[str] = field(default_factory=list)
+    against: Any = field(default_factory=list)
     out: str = "work/bench"
     limit: int | None = None
     samples: int = 1
@@ -121,7 +122,8 @@ def check(config: Config) -> None:
 
 def methods_of(config: Config) -> list[Method]:
     """The program and those it is compared with. Raises BadInput for one that is named twice."""
-    found = [method_of(config.program), *map(named_method, config.against)]
+    against = config.against.split(",") if isinstance(config.against, str) else config.against
+    found = [method_of(config.program), *map(named_method, against)]
     names = [method.name for method in found]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise BadInput(f"{twice} is compared with itself: name each program once in program= and against=")
@@ -133,6 +135,12 @@ def questions_of(task: Task, limit: int | None) -> list[Question]:
     found = list(islice(task.questions(), limit))
     if not found:
         raise BadInput("the task has no questions")
+    for number, question in enumerate(found, 1):
+        try:
+            checked_question(question.text)
+            "".join([question.id, question.text, question.gold, question.group]).encode()
+        except (BadInput, UnicodeEncodeError) as error:
+            raise BadInput(f"question {number} of the task, {question.id!r}: {error}") from error
     ids = [question.id for question in found]
     if len(set(ids)) < len(ids):
         twice = next(id for id in ids if ids.count(id) > 1)
@@ -143,7 +151,7 @@ def questions_of(task: Task, limit: int | None) -> list[Question]:
 def claim(folder: Path, config: Config, methods: Sequence[Method]) -> None:
     """Keeps in run.json what the run is made by. Raises BadInput if records there were made in another way."""
     path, settings = folder / "run.json", asdict(config)
-    before: dict[str, Any] = json.loads(path.read_text()) if path.is_file() and (folder / RECORDS).is_file() else {}
+    before = made_before(folder)
     if before:
         then, now = flat(before["settings"]), flat(settings)
         for key in sorted(changed(then, now)):
@@ -164,6 +172,20 @@ def claim(folder: Path, config: Config, methods: Sequence[Method]) -> None:
     }
     with whole_file(path) as file:
         json.dump(found, file, indent=2)
+
+
+def made_before(folder: Path) -> dict[str, Any]:
+    """The folder's run.json; nothing where no record depends on it yet. Raises BadInput for one that is damaged."""
+    path, records = folder / "run.json", folder / RECORDS
+    if not (path.is_file() and records.is_file() and records.stat().st_size):
+        return {}
+    try:
+        before: dict[str, Any] = json.loads(path.read_text())
+        if isinstance(before["settings"], dict) and isinstance(before["methods"], dict):
+            return before
+    except (ValueError, TypeError, KeyError):
+        pass
+    raise BadInput(f"{path} does not say how the records beside it were made: choose another out=FOLDER")
 
 
 def _made_by(method: Method, config: Config) -> dict[str, Any]:
@@ -206,7 +228,7 @@ def bench(config: Config, console: Console) -> list[Record]:
         with keeping(folder / RECORDS, records, total, console) as keep:
             runtime = resident(config.runtime, config.url, config.time_limit)
             failures = run(work, runtime, {record.key for record in records}, keep)
-        write_failures(folder / FAILURES, failures)
+        write_failures(folder / FAILURES, [*others_failures(folder, work), *failures])
         unjudged: RequestFailed | None = None
         try:
             if grader:
@@ -227,6 +249,12 @@ def bench(config: Config, console: Console) -> list[Record]:
             f"{folder / FAILURES}, and are asked again when the run is started again"
         )
     return records
+
+
+def others_failures(folder: Path, work: Work) -> list[Failure]:
+    """What could not be asked at earlier starts, and was not asked at this one."""
+    asked = {(method.name, ask.question.id, ask.sample) for method in work.methods for ask in work.asks}
+    return [failure for failure in read_failures(folder / FAILURES) if failure.key not in asked]
 
 
 def asked_before(records: Sequence[Record], work: Work, folder: Path) -> list[Record]:

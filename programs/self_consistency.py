@@ -18,6 +18,8 @@ from programs.sequential import read_thought, thought_limit
 from sprint_sgl.answers import same_answer
 from sprint_sgl.errors import BadInput
 from sprint_sgl.question import checked_question
+from sprint_sgl.tasks.gpqa import letter_of
+from sprint_sgl.tasks.math import LONGEST_ANSWER
 from sprint_sgl.trajectory import Trajectory
 
 
@@ -74,6 +76,14 @@ def settle(s: ProgramState, question: str, written: Sequence[Written], winner: i
     )
 
 
+def alike(one: str, other: str) -> bool:
+    """Whether two answers are one vote: the same letter of several options, the same mathematics, or the same text."""
+    letters = letter_of(one), letter_of(other)
+    if None not in letters:
+        return letters[0] == letters[1]
+    return same_answer(one, other) if max(len(one), len(other)) <= LONGEST_ANSWER else one == other
+
+
 def majority(answers: Sequence[str]) -> int:
     """Which answer stands for the largest class of equivalent ones, from 0; an empty one counts for none.
 
@@ -84,7 +94,7 @@ def majority(answers: Sequence[str]) -> int:
         if not answer:
             continue
         for same in classes:
-            if same_answer(answer, answers[same[0]]):
+            if alike(answer, answers[same[0]]):
                 same.append(k)
                 break
         else:

@@ -15,6 +15,7 @@ from itertools import combinations, islice
 
 NUMBERS = range(1, 100)
 TARGETS = range(10, 101)
+BARREN = 50_000  # draws without a new problem after which there are taken to be no more
 
 
 @dataclass(frozen=True)
@@ -69,21 +70,23 @@ def reachable(numbers: tuple[int, ...]) -> frozenset[int]:
 
 
 def problems(count_numbers: int, seed: int, *, held_out: bool | None = None) -> Iterator[Problem]:
-    """An endless, seeded stream of different solvable problems with that many numbers.
+    """A seeded stream of different solvable problems with that many numbers, until it has hardly any new ones left.
 
     held_out   only those that are kept for evaluation, or only those that may be trained on
     """
     if count_numbers < 2:
         raise ValueError(f"a Countdown problem needs at least 2 numbers, got {count_numbers}")
     rng = random.Random(f"countdown-{count_numbers}-{seed}")
-    seen = set()
-    while True:
+    seen, barren = set(), 0
+    while barren < BARREN:
+        barren += 1
         numbers = tuple(rng.choice(NUMBERS) for _ in range(count_numbers))
         problem = Problem(numbers, rng.choice(TARGETS))
         if held_out not in (None, problem.held_out) or problem.key in seen:
             continue  # before the search for a solution, which takes longest
         if problem.target in reachable(tuple(sorted(numbers))):
             seen.add(problem.key)
+            barren = 0
             yield problem
 
 

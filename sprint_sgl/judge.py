@@ -16,7 +16,8 @@ from sprint_sgl.tasks.task import Question
 
 PROMPT = Template(Path(__file__).with_name("judge.txt").read_text())
 LONGEST = 20_000  # characters of an answer that are shown, its end
-_VERDICT = re.compile(r"\b(right|wrong)\b", re.IGNORECASE)
+RIGHT = ("right", "correct")
+_VERDICT = re.compile(r"\b(?P<not>not\s+)?(?P<word>right|wrong|correct|incorrect)\b", re.IGNORECASE)
 
 
 @dataclass
@@ -57,5 +58,7 @@ class Judge:
             raise RequestFailed(
                 f"the judge {self.model} does not answer as an OpenAI endpoint does: {str(reply)[:200]!r}"
             ) from error
-        said = _VERDICT.findall(text)
-        return said[-1].lower() == "right" if said else None
+        if not isinstance(text, str):
+            raise RequestFailed(f"the judge {self.model} does not answer with a text: {str(text)[:200]!r}")
+        said = list(_VERDICT.finditer(text))
+        return (said[-1]["word"].lower() in RIGHT) != bool(said[-1]["not"]) if said else None

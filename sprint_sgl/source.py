@@ -7,6 +7,7 @@ every item.
 from __future__ import annotations
 
 import codecs
+import csv
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -57,7 +58,7 @@ def rows(source: DataSource) -> Iterator[Mapping[str, Any]]:
 def _file_rows(path: Path) -> Iterator[Mapping[str, Any]]:
     if not path.stat().st_size:
         raise BadInput(f"{path} is empty")
-    yield from _json_lines(path) if path.suffix == ".jsonl" else _table(path)
+    yield from READERS.get(path.suffix, _table)(path)
 
 
 def _json_lines(path: Path) -> Iterator[Mapping[str, Any]]:
@@ -74,6 +75,20 @@ def _json_lines(path: Path) -> Iterator[Mapping[str, Any]]:
                 raise BadInput(f"{path}, line {number}: a row is a JSON object, with its columns as keys")
 
 
+def _comma_separated(path: Path) -> Iterator[Mapping[str, Any]]:
+    """Every cell as its text: 007 stays 007, and NA is a text as others are."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file, strict=True)
+        try:
+            for row in rows:
+                if None in row or None in row.values():
+                    cells = "more" if None in row else "fewer"
+                    raise BadInput(f"{path}, line {rows.line_num}: {cells} cells than there are columns")
+                yield row
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise BadInput(f"{path}, line {rows.line_num}: no CSV in UTF-8: {_first_line(error)}") from error
+
+
 def _table(path: Path) -> Iterator[Mapping[str, Any]]:
     from datasets import load_dataset
     from datasets.exceptions import DatasetGenerationError
@@ -82,6 +97,9 @@ def _table(path: Path) -> Iterator[Mapping[str, Any]]:
         yield from load_dataset(FORMATS[path.suffix], data_files=str(path), split="train", streaming=True)
     except (DatasetGenerationError, ValueError, TypeError) as error:  # TypeError: a line that is no object
         raise BadInput(f"{path} does not read as {path.suffix}: {_first_line(error)}") from error
+
+
+READERS = {".jsonl": _json_lines, ".csv": _comma_separated}
 
 
 def _hub_rows(source: DataSource) -> Iterator[Mapping[str, Any]]:

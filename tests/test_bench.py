@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from programs.bench import Config, asked_before, claim, questions_of
+from programs.bench import Config, asked_before, claim, methods_of, others_failures, questions_of
 from programs.benchmark.judging import judge, judged
-from programs.benchmark.lines import Side
+from programs.benchmark.lines import Against, Line, Side
 from programs.benchmark.records import Record, mend, read_records
-from programs.benchmark.runner import Ask, Work, run, sample_seed
-from programs.benchmark.statistics import mcnemar, mean, ratio_of_means, share
+from programs.benchmark.runner import Ask, Failure, Work, run, sample_seed, unanswered, write_failures
+from programs.benchmark.statistics import mcnemar, mean, paired_p, ratio_of_means, share
 from programs.benchmark.tables import comparison
 from programs.methods import Method, method_names, named_method
 from programs.scripted import ScriptedBackend
@@ -241,7 +241,7 @@ def settings(**options: object) -> Config:
 def test_a_folder_holds_records_made_in_one_way(tmp_path: Path) -> None:
     methods = [named_method("sequential")]
     claim(tmp_path, settings(), methods)
-    (tmp_path / "records.jsonl").touch()
+    (tmp_path / "records.jsonl").write_text(record("1").to_json() + "\n")
     claim(tmp_path, settings(limit=5, samples=2, task={"problems": 30, "seed": 7}), [*methods, named_method("base")])
     with pytest.raises(BadInput, match=r"records of task.seed=7, not 8: choose another out=FOLDER"):
         claim(tmp_path, settings(task={"problems": 3, "seed": 8}), methods)
@@ -255,6 +255,44 @@ def test_a_folder_holds_records_made_in_one_way(tmp_path: Path) -> None:
     assert kept["methods"]["base"]["weights"]["model.safetensors"]
     assert len(kept["starts"]) == 3
     assert kept["starts"][0]["versions"]["sglang"]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"a": 1}', '{"settings": []}'])
+def test_a_damaged_account_of_a_run_is_one_clear_error(tmp_path: Path, content: str) -> None:
+    methods = [named_method("sequential")]
+    (tmp_path / "run.json").write_text(content)
+    (tmp_path / "records.jsonl").touch()
+    claim(tmp_path, settings(), methods)  # nothing depends on it
+    (tmp_path / "run.json").write_text(content)
+    (tmp_path / "records.jsonl").write_text(record("1").to_json() + "\n")
+    with pytest.raises(BadInput, match=r"run\.json does not say how the records beside it were made"):
+        claim(tmp_path, settings(), methods)
+
+
+def test_what_could_not_be_asked_stays_known_until_it_is_answered(tmp_path: Path) -> None:
+    ours = [Failure("sequential", id, 0, "too long") for id in "12"]
+    others = [Failure("base", "1", 0, "gone"), Failure("sequential", "x", 0, "of a longer run")]
+    write_failures(tmp_path / "failures.jsonl", [*ours, *others])
+    assert others_failures(tmp_path, work()) == others
+    assert unanswered(ours, [record("2", "sequential")]) == ours[:1]
+
+
+def test_questions_that_no_program_takes_are_named_before_anything_starts() -> None:
+    class Odd(Doubles):
+        def __init__(self, text: str) -> None:
+            self.text = text
+
+        def questions(self) -> Iterator[Question]:
+            yield from (QUESTIONS[0], replace(QUESTIONS[1], text=self.text))
+
+    for text in (" ", "x" * 200_000, "\ud800"):
+        with pytest.raises(BadInput, match="question 2 of the task, '1': "):
+            questions_of(Odd(text), None)
+
+
+def test_other_programs_may_be_named_without_brackets() -> None:
+    config = settings(program=dict(named_method("sprint").settings), against="sequential,base")
+    assert [method.name for method in methods_of(config)] == ["sprint", "sequential", "base"]
 
 
 def test_settings_are_compared_by_their_dotted_keys() -> None:
@@ -302,6 +340,31 @@ def test_a_ratio_of_means_is_taken_over_pairs() -> None:
     assert (found.value, found.low, found.high) == pytest.approx((2, 2, 2))
     one = ratio_of_means([3.0], [2.0])
     assert (one.value, one.low, one.high) == (1.5, 1.5, 1.5)
+
+
+def test_several_samples_of_a_question_count_by_their_share() -> None:
+    """Where one method is always half right and the other always right, they differ."""
+    assert paired_p([0.5] * 20, [1.0] * 20) < 0.01
+    assert paired_p([0.5, 1.0] * 10, [1.0, 0.5] * 10) > 0.5
+    assert paired_p([1.0, 0.0], [0.0, 1.0]) == mcnemar([True, False], [False, True])
+
+
+def test_what_a_judge_says_leaves_out_no_question() -> None:
+    judged_right = replace(record("1", correct=False), read=False, judged=True)
+    line = Line.of("sprint", Side.of("sprint", [judged_right, record("2")], ["3", "4"]))
+    assert line.judged
+    assert (line.correct.value, line.judged.value) == (0.25, 0.5)
+
+
+def test_speed_by_the_clock_and_by_tokens_are_the_same_statistic() -> None:
+    """Where seconds are proportional to tokens, all that is promised is realised."""
+    records = [record(str(k), "sprint", tokens=t) for k, t in enumerate((10, 10, 100))]
+    records += [record(str(k), "rft", tokens=t) for k, t in enumerate((20, 20, 100))]
+    found = Against.of(Side.of("sprint", records), Side.of("rft", records))
+    assert found
+    assert found.realised
+    assert found.realised.value == pytest.approx(found.promised)
+    assert found.realised.low < found.realised.value < found.realised.high
 
 
 def test_mcnemar_counts_only_the_questions_on_which_methods_differ() -> None:

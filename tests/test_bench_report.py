@@ -83,7 +83,8 @@ def test_a_report_has_a_page_a_table_and_figures(both: Path, tmp_path: Path) -> 
     assert theirs.against is None
     assert ours.sequential.value == 2 * 14.5
     assert ours.against.promised == pytest.approx(58 / 29)
-    assert ours.against.realised == pytest.approx(5.8 / 1.45)
+    assert ours.against.realised
+    assert ours.against.realised.value == pytest.approx(5.8 / 1.45)
     page = (tmp_path / "out" / "report.html").read_text()
     assert "<b>e</b>" not in page  # text of models is escaped
     assert "src=" not in page
@@ -126,6 +127,8 @@ def test_runs_of_a_sweep_are_named_by_what_differs(tmp_path: Path) -> None:
         for n in (4, 8)
     ]
     assert [line.name for line in lines_of(folders, tmp_path / "out")] == ["sprint max_stages=4", "sprint max_stages=8"]
+    lines = lines_of(folders, tmp_path / "out", baseline="sprint max_stages=4")
+    assert [line.against and line.against.baseline for line in lines] == [None, "sprint max_stages=4"]
     with pytest.raises(BadInput, match="is named twice"):
         report([folders[0], folders[0]], tmp_path / "out")
     with pytest.raises(BadInput, match="no method 'tree' in these runs; there are sprint max_stages=4"):
@@ -191,7 +194,28 @@ def test_a_run_is_compared_with_the_baseline_that_it_holds_itself(tmp_path: Path
         folders.append(write_run(tmp_path / str(busy), records, concurrency=busy, program={"name": "sprint"}))
     lines = {line.name: line for line in lines_of(folders, tmp_path / "out")}
     assert set(lines) == {f"{name} concurrency={busy}" for name in ("sprint", "sequential") for busy in (1, 4)}
-    assert [found.against.realised for name, found in lines.items() if found.against] == pytest.approx([4, 4])
+    realised = [found.against.realised for found in lines.values() if found.against]
+    assert [speed.value for speed in realised if speed] == pytest.approx([4, 4])
+
+
+def test_a_failure_that_was_answered_since_is_none(both: Path, tmp_path: Path) -> None:
+    failure = {"method": "sprint", "id": "1", "sample": 0, "error": "gone"}
+    (both / "failures.jsonl").write_text(json.dumps(failure) + "\n")
+    ours, _ = lines_of([both], tmp_path / "out")
+    assert (ours.failed, ours.correct.value) == (0, pytest.approx(0.9))
+
+
+def test_temperatures_of_a_program_tell_its_runs_apart(tmp_path: Path) -> None:
+    folders = [
+        write_run(tmp_path / str(t), [record(0, "sprint")], program={"name": "sprint", "temperature": t})
+        for t in (0.0, 0.6)
+    ]
+    folders.append(write_run(tmp_path / "other", [record(0, "base")], program={"name": "base", "temperature": 1.0}))
+    assert [line.name for line in lines_of(folders, tmp_path / "out")] == [
+        "sprint temperature=0.0",
+        "sprint temperature=0.6",
+        "base",
+    ]
 
 
 def test_what_could_not_be_asked_is_wrong_and_nothing_else(tmp_path: Path) -> None:

@@ -22,7 +22,16 @@ def key(monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.mark.parametrize(
     ("reply", "verdict"),
-    [("right", True), ("Wrong.", False), ("Is it right? No: **wrong**", False), ("I cannot say", None), ("", None)],
+    [
+        ("right", True),
+        ("Wrong.", False),
+        ("Is it right? No: **wrong**", False),
+        ("That is not right.", False),
+        ("Incorrect", False),
+        ("correct", True),
+        ("I cannot say", None),
+        ("", None),
+    ],
 )
 def test_the_last_word_of_a_reply_is_the_verdict(key: str, reply: str, verdict: bool | None) -> None:
     with FakeEndpoint(lambda request: reply) as endpoint:
@@ -51,5 +60,8 @@ def test_a_judge_that_does_not_answer_is_one_clear_error_and_a_missing_key_anoth
         script = lambda request, sent=sent: Answer(sent=sent)  # noqa: E731
         with FakeEndpoint(script) as endpoint, pytest.raises(RequestFailed, match="does not answer as an OpenAI"):
             Judge("m", endpoint.url, key, 5, 0)(QUESTION, "It is one.")
+    parts = Answer(sent={"choices": [{"message": {"content": [{"type": "text", "text": "right"}]}}]})
+    with FakeEndpoint(lambda request: parts) as endpoint, pytest.raises(RequestFailed, match="not answer with a text"):
+        Judge("m", endpoint.url, key, 5, 0)(QUESTION, "It is one.")
     with pytest.raises(BadInput, match="the judge has no key: set OTHER_KEY"):
         replace(judge, key="OTHER_KEY")

@@ -59,6 +59,8 @@ def test_most_samples_decide_by_what_they_mean() -> None:
         (["", ""], 0),
         ([r"\frac{2}{4}", "7", "0.5"], 0),
         (["66", "(25-7)*3+12", "(25-7)*3+12"], 1),
+        (["A", "B) 3 eV", "B", "C", "The answer is (B)."], 1),
+        (["well, " * 400, "well, " * 400, "7"], 0),
     ],
 )
 def test_the_first_of_the_largest_class_stands_for_it(answers: list[str], winner: int) -> None:

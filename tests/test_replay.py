@@ -99,6 +99,25 @@ def test_questions_are_the_trajectories_that_planned(tmp_path: Path) -> None:
         replay(path, scale=0)
 
 
+def test_a_source_that_holds_no_trajectories_is_one_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "some.jsonl"
+    path.write_text('{"trajectory": {"foo": 1}}\n')
+    with pytest.raises(BadInput, match=r"some\.jsonl, row 1: no trajectory: "):
+        list(replay(path).questions())
+    path.write_text('{"response": "Well, 5."}\n')
+    with pytest.raises(BadInput, match="holds no trajectory with a stage, in `trajectory` or in 'response'"):
+        list(replay(path).questions())
+
+
+def test_recordings_of_other_shapes_are_other_questions(tmp_path: Path) -> None:
+    path, golds = tmp_path / "some.jsonl", set()
+    for execution in ("e", "e" * 100):
+        planned = Trajectory("q", (Stage((Prompt("p"),), (Execution(execution),)),), "a")
+        path.write_text(json.dumps({"trajectory": planned.to_dict()}) + "\n")
+        golds |= {question.gold for question in replay(path).questions()}
+    assert len(golds) == 2
+
+
 def test_no_token_that_is_allowed_can_be_a_tag_or_blank() -> None:
     tokenizer = load_tokenizer(MINI)
     allowed = [id for id in range(len(tokenizer)) if str(id) not in unreadable(MINI)]

@@ -75,6 +75,25 @@ def test_a_line_that_is_no_row_is_named(tmp_path: Path, line: bytes) -> None:
         list(rows(DataSource(str(path))))
 
 
+def test_a_cell_of_a_table_is_its_text(tmp_path: Path) -> None:
+    path = tmp_path / "some.csv"
+    path.write_bytes(b'\xef\xbb\xbfquestion,answer\r\n"a, ""b""\nc",007\r\nNA,12345678901234567890123\r\n\r\n,\r\n')
+    assert list(rows(DataSource(str(path)))) == [
+        {"question": 'a, "b"\nc', "answer": "007"},
+        {"question": "NA", "answer": "12345678901234567890123"},
+        {"question": "", "answer": ""},
+    ]
+    for line, said in (
+        (b"a,1,2", "more cells"),
+        (b"a", "fewer cells"),
+        (b"\xff,1", "no CSV in UTF-8"),
+        (b'"a"b,1', "CSV"),
+    ):
+        path.write_bytes(b"question,answer\n" + line + b"\n")
+        with pytest.raises(BadInput, match=said):
+            list(rows(DataSource(str(path))))
+
+
 def test_a_text_that_no_file_can_hold_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "odd.jsonl"
     path.write_text('{"question": "half \\ud83d", "response": "4", "answer": "4", "id": "\\ud83d"}\n')

@@ -108,6 +108,11 @@ def test_gpqa_with_an_empty_field_is_refused(gpqa_csv: Path) -> None:
         ("the answer is (a)", "A"),
         ("THE ANSWER IS B", "B"),
         ("The answer is d", None),
+        ("A) is wrong because it is a vector. The answer is C", "C"),
+        ("(A) and (B) are excluded, so the answer is (D).", "D"),
+        ("The correct option would be D", "D"),
+        ("B is the answer", "B"),
+        ("B (3 eV)", "B"),
     ],
 )
 def test_the_letter_that_an_answer_names(answer: str, letter: str | None) -> None:
@@ -167,6 +172,18 @@ def test_the_first_of_many_problems_come_at_once() -> None:
     assert time.monotonic() - begun < 20
 
 
+def test_more_problems_than_there_are_is_one_clear_error() -> None:
+    with pytest.raises(BadInput, match=r"task.problems=5000: only \d+ problems of 2 numbers were found"):
+        list(task("countdown", "task.problems=5000", "task.numbers=2").questions())
+
+
+def test_an_id_of_nought_is_an_id(tmp_path: Path) -> None:
+    path = tmp_path / "own.jsonl"
+    path.write_text("".join(json.dumps({"question": "q", "answer": 1, "n": n}) + "\n" for n in (1, 0)))
+    words = (f"task.source.path={path}", "task.columns.id=n", "task.columns.group=n")
+    assert [(q.id, q.group) for q in task("jsonl", *words).questions()] == [("1", "1"), ("0", "0")]
+
+
 def test_a_file_of_ones_own_needs_a_question_and_an_answer(tmp_path: Path) -> None:
     path = tmp_path / "own.jsonl"
 
@@ -192,7 +209,10 @@ def test_a_file_of_ones_own_needs_a_question_and_an_answer(tmp_path: Path) -> No
     ("override", "said"),
     [
         ("task.problems=0", "task.problems must be at least 1, got 0"),
-        ("task.numbers=[1]", "task.numbers must be at least 2 each, got 1"),
+        ("task.problems=many", "task.problems must be at least 1, got 'many'"),
+        ("task.numbers=[1]", r"task.numbers must be whole numbers from 2 to 5, such as \[3,4\], got 1"),
+        ("task.numbers=[a]", "task.numbers must be whole numbers from 2 to 5, such as .*, got 'a'"),
+        ("task.numbers=9", "task.numbers must be whole numbers from 2 to 5, such as .*, got 9"),
         ("task.split=test", "task.split must be one of held_out, train, got 'test'"),
         ("task.wording=hello", r"task.wording has no {numbers}: 'hello'"),
     ],

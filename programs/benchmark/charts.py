@@ -151,6 +151,6 @@ def speed_figure(found: Sequence[tuple[str, float | None, float | None]]) -> Fig
     most = 1.1 * max(value for _, promised, realised in known for value in (promised, realised))
     axes.plot([0, most], [0, most], color="#888888", linewidth=0.8, linestyle="--")
     axes.set_xlabel("speed-up that sequential tokens promise")
-    axes.set_ylabel("speed-up by the clock (medians)")
+    axes.set_ylabel("speed-up by the clock")
     axes.legend(frameon=False, fontsize=8)
     return figure

@@ -70,6 +70,8 @@ class Cause:
 
 def cause_of(record: Record) -> str:
     """Why the record is wrong, in words that many of them share."""
+    if record.judged:
+        return "right to the judge, not read by the rules"
     if dict(record.trajectory.repairs).get("truncated") and not record.read:
         return "cut off by a token limit"
     if not record.read:
@@ -86,5 +88,7 @@ def causes(sides: Mapping[str, Side]) -> Iterator[Cause]:
         found: dict[str, list[Record]] = {}
         for record in (record for records in side.records.values() for record in records if not record.correct):
             found.setdefault(cause_of(record), []).append(record)
+        if unasked := sum(side.failed.values()):
+            yield Cause(name, "could not be asked: failures.jsonl says why", unasked, ())
         for cause, wrong in sorted(found.items(), key=lambda each: -len(each[1])):
             yield Cause(name, cause, len(wrong), tuple(wrong[:SHOWN_FAILURES]))

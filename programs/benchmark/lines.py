@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean, median
 
 from programs.benchmark.records import Record
-from programs.benchmark.statistics import Estimate, mcnemar, mean, ratio_of_means, share
+from programs.benchmark.statistics import Estimate, mean, paired_p, ratio_of_means, share
 from sprint_sgl.show import critical_path
 from sprint_sgl.trajectory import Trajectory
 
@@ -47,12 +47,16 @@ class Side:
         return [id for id in self.records if id in other.records]
 
     def correct(self, ids: Sequence[str] | None = None) -> list[float]:
-        asked = self.asked if ids is None else ids
-        return [self._correct(self.records.get(id, []), self.failed.get(id, 0)) for id in asked]
+        """The share of right answers to each question."""
+        return self.shares(right, ids)
 
-    @staticmethod
-    def _correct(records: Sequence[Record], failed: int) -> float:
-        return sum(record.correct for record in records) / max(len(records) + failed, 1)
+    def shares(self, holds: Callable[[Record], bool], ids: Sequence[str] | None = None) -> list[float]:
+        """Of each question's samples, those for which it holds; for one that could not be asked it does not."""
+        found = []
+        for id in self.asked if ids is None else ids:
+            records = self.records.get(id, [])
+            found.append(sum(map(holds, records)) / max(len(records) + self.failed.get(id, 0), 1))
+        return found
 
     def values(self, value: Value, ids: Sequence[str] | None = None) -> list[float]:
         return [fmean(value(r.trajectory) for r in self.records[id]) for id in (self.records if ids is None else ids)]
@@ -85,6 +89,10 @@ def repaired(record: Record) -> bool:
     return bool(record.trajectory.repairs)
 
 
+def right(record: Record) -> bool:
+    return record.correct
+
+
 def right_with_judge(record: Record) -> bool:
     return record.correct or bool(record.judged)
 
@@ -94,7 +102,7 @@ class Against:
     """A method beside a baseline, on the questions that both answered.
 
     promised   what the baseline's sequential tokens are of the method's
-    realised   what the baseline's median of seconds is of the method's
+    realised   what the baseline's seconds are of the method's, by their means, as the tokens are
     """
 
     baseline: str
@@ -103,7 +111,7 @@ class Against:
     p: float
     sequential: Estimate | None
     total: Estimate | None
-    realised: float
+    realised: Estimate | None
 
     @property
     def promised(self) -> float | None:
@@ -122,10 +130,10 @@ class Against:
             baseline.name,
             len(ids),
             100 * (fmean(ours) - fmean(theirs)),
-            mcnemar([value >= 0.5 for value in ours], [value >= 0.5 for value in theirs]),
+            paired_p(ours, theirs),
             _ratio(side, baseline, critical_path, ids),
             _ratio(side, baseline, total, ids),
-            median(baseline.values(seconds, ids)) / max(median(side.values(seconds, ids)), 1e-9),
+            _ratio(baseline, side, seconds, ids),
         )
 
 
@@ -149,12 +157,13 @@ class Line:
     cached: float
     seconds: float
     repaired: float
-    judged: float | None
+    judged: Estimate | None
     against: Against | None = None
 
     @staticmethod
-    def of(name: str, side: Side, baseline: Side | None = None) -> Line:
+    def of(name: str, side: Side, baseline: Side | None = None, baseline_name: str | None = None) -> Line:
         """Raises ValueError for a side without an answered question."""
+        against = Against.of(side, baseline) if baseline and baseline is not side else None
         judges = any(record.judged is not None for records in side.records.values() for record in records)
         return Line(
             name=name,
@@ -168,6 +177,6 @@ class Line:
             cached=fmean(side.values(cached)),
             seconds=median(side.values(seconds)),
             repaired=side.share(repaired),
-            judged=side.share(right_with_judge) if judges else None,
-            against=Against.of(side, baseline) if baseline and baseline is not side else None,
+            judged=share(side.shares(right_with_judge)) if judges else None,
+            against=replace(against, baseline=baseline_name) if against and baseline_name else against,
         )

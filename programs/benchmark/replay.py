@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+from pydantic import ValidationError
 from sglang.lang.backend.base_backend import BaseBackend
 from sglang.lang.interpreter import StreamExecutor
 from sglang.lang.ir import SglSamplingParams
@@ -141,17 +142,30 @@ class Replay:
             raise BadInput(f"task.scale and task.characters_a_token must be above 0, got {self.scale}")
 
     def questions(self) -> Iterator[ReplayQuestion]:
+        planned = False
         for number, row in enumerate(chosen_rows(self.source)):
-            trajectory = self._trajectory(row)
+            trajectory = self._trajectory(row, number)
             if not trajectory.stages or not str(row.get("method", "sprint")).startswith("sprint"):
                 continue  # nothing was planned, or not by a planner of ours
             shape = Shape.of(trajectory, self.characters_a_token, self.scale)
             text, group = filler(shape.question, seed=number), f"{min(len(shape.stages), 6)} stages"
             yield ReplayQuestion(str(number), text, shape.digest, group, shape)
+            planned = True
+        if not planned:
+            raise BadInput(
+                f"{self.source.path} holds no trajectory with a stage, in `trajectory` or in {self.column!r}"
+            )
 
-    def _trajectory(self, row: Mapping[str, Any]) -> Trajectory:
+    def _trajectory(self, row: Mapping[str, Any], number: int) -> Trajectory:
         if isinstance(found := row.get("trajectory"), Mapping):
-            return Trajectory.from_dict(found)
+            try:
+                return Trajectory.from_dict(found)
+            except ValidationError as error:
+                first = error.errors()[0]
+                where = ".".join(map(str, first["loc"]))
+                raise BadInput(
+                    f"{self.source.path}, row {number + 1}: no trajectory: {where}: {first['msg']}"
+                ) from error
         if self.column not in row:
             raise BadInput(f"no column 'trajectory' or {self.column!r}; the rows have {', '.join(sorted(row))}")
         return tags.parse(str(row[self.column]))

@@ -66,11 +66,15 @@ def section(task: str, runs: Sequence[Run], baseline: str | None) -> Section:
     found = labelled(runs)
     base = baseline_of(found, baseline)
     sides = {name: side for name, (_, side) in found.items()}
-    baselines = {name: baseline_in(run, found, base) for name, (run, _) in found.items()}
-    lines = {name: Line.of(name, side, baselines[name]) for name, side in sides.items()}
+    named = sides[base]
+    alone = baseline == base != named.name  # one run of a method that several have
+    baselines = {name: named if alone else baseline_in(run, side, named) for name, (run, side) in found.items()}
+    labels = {name: next(k for k, each in sides.items() if each is baselines[name]) for name in sides}
+    lines = {name: Line.of(name, side, baselines[name], labels[name]) for name, side in sides.items()}
     staged = {name: side for name, side in sides.items() if side.name.startswith("sprint")}
     saved = {name: bins(side, baselines[name]) for name, side in staged.items() if side is not baselines[name]}
-    speeds = [(name, a.promised, a.realised) for name in staged if (a := lines[name].against)]
+    against = [(name, other) for name in staged if (other := lines[name].against)]
+    speeds = [(name, other.promised, other.realised.value if other.realised else None) for name, other in against]
     return Section(
         task=task,
         runs=tuple(runs),

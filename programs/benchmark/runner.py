@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from programs.benchmark.records import Key, Record
+from programs.benchmark.records import Key, Record, parsed
 from programs.benchmark.resident import Resident
 from programs.methods import Method
 from sprint_sgl.endpoint import Endpoint
@@ -37,6 +37,10 @@ class Failure:
     id: str
     sample: int
     error: str
+
+    @property
+    def key(self) -> Key:
+        return self.method, self.id, self.sample
 
 
 @dataclass(frozen=True)
@@ -180,8 +184,19 @@ class Tally:
         return f"{'  '.join(shares)}  {rate:,.0f} tokens/s"
 
 
+def read_failures(path: Path) -> list[Failure]:
+    """Raises BadInput for a line that is none."""
+    return parsed(path, lambda line: Failure(**json.loads(line)), "failure")
+
+
+def unanswered(failures: Sequence[Failure], records: Sequence[Record]) -> list[Failure]:
+    """Without those that a later start has answered: a kill may have come before their file was written again."""
+    done = {record.key for record in records}
+    return [failure for failure in failures if failure.key not in done]
+
+
 def write_failures(path: Path, failures: Sequence[Failure]) -> None:
-    """All of the last start; none leaves no file."""
+    """None leaves no file."""
     path.unlink(missing_ok=True)
     if failures:
         path.write_text("".join(json.dumps(vars(failure)) + "\n" for failure in failures))

@@ -10,13 +10,12 @@ from typing import Any
 
 from programs.benchmark.judging import VERDICTS, judged
 from programs.benchmark.lines import Side
-from programs.benchmark.records import RECORDS, parsed, read_records
-from programs.benchmark.runner import FAILURES, Failure
+from programs.benchmark.records import RECORDS, read_records
+from programs.benchmark.runner import FAILURES, read_failures, unanswered
 from sprint_sgl.errors import BadInput
 from sprint_sgl.settings import flat
 
-NO_LABEL = {"out", "url", "block", "limit", "against", "time_limit", "runtime"}
-ABOUT_PROGRAM = {"program.name", "program._target_", "program.temperature"}
+NO_LABEL = {"out", "block", "limit", "against", "time_limit"}
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ def read_run(folder: Path) -> Run:
     records = judged(read_records(path), folder / VERDICTS)
     if not records:
         raise BadInput(f"{folder} holds no finished question yet")
-    failures = parsed(folder / FAILURES, lambda line: Failure(**json.loads(line)), "failure")
+    failures = unanswered(read_failures(folder / FAILURES), records)
     names = dict.fromkeys([*(record.method for record in records), *(each.method for each in failures)])
     sides = [Side.of(name, records, [each.id for each in failures if each.method == name]) for name in names]
     if silent := [side.name for side in sides if not side.records]:
@@ -81,7 +80,7 @@ def same_questions(runs: Sequence[Run]) -> None:
 def differing(runs: Sequence[Run]) -> list[str]:
     """The dotted settings in which the runs differ, without those that say nothing of how they were made."""
     settings = [flat(run.settings) for run in runs]
-    keys = sorted({key for each in settings for key in each} - NO_LABEL)
+    keys = sorted(key for key in {key for each in settings for key in each} if key.partition(".")[0] not in NO_LABEL)
     return [key for key in keys if len({json.dumps(each.get(key)) for each in settings}) > 1]
 
 
@@ -98,23 +97,26 @@ def swept(runs: Sequence[Run]) -> dict[str, list[float]]:
 
 def labelled(runs: Sequence[Run]) -> dict[str, tuple[Run, Side]]:
     """Every method of every run under a name that tells it apart: by the settings in which the runs differ."""
-    settings, differ = [flat(run.settings) for run in runs], differing(runs)
     found: dict[str, tuple[Run, Side]] = {}
-    for run, each in zip(runs, settings, strict=True):
+    for run in runs:
+        settings = flat(run.settings)
         for side in run.sides:
-            own = side.name == each.get("program.name")
-            told = [key for key in differ if own or not key.startswith("program.")]
-            said = [f"{key.rpartition('.')[2]}={each.get(key)}" for key in told if key not in ABOUT_PROGRAM]
-            alone = sum(side.name == other.name for one in runs for other in one.sides) == 1
-            label = side.name if alone else " ".join([side.name, *said])
+            alike = [one for one in runs if any(side.name == other.name for other in one.sides)]
+            own = side.name == settings.get("program.name")
+            told = [key for key in differing(alike) if own or not key.startswith("program.")]
+            said = [f"{key.rpartition('.')[2]}={settings.get(key)}" for key in told]
+            label = " ".join([side.name, *said])
             found[label if label not in found else f"{label} in {run.folder}"] = run, side
     return found
 
 
-def baseline_in(run: Run, runs: Mapping[str, tuple[Run, Side]], base: str) -> Side:
-    """The baseline's side of that run, with which it shares its machine and settings, else the named one."""
-    named = runs[base][1]
-    return next((side for side in run.sides if side.name == named.name), named)
+def baseline_in(run: Run, side: Side, named: Side) -> Side:
+    """The baseline's side of that run, with which it shares its machine and settings, else the named one.
+
+    Runs of one and the same method are compared with the named one.
+    """
+    own = next((each for each in run.sides if each.name == named.name), named)
+    return named if own is side and len(run.sides) == 1 else own
 
 
 def baseline_of(names: Mapping[str, tuple[Run, Side]], wanted: str | None) -> str:

@@ -56,6 +56,18 @@ def mcnemar(one: Sequence[bool], other: Sequence[bool]) -> float:
     return float(stats.binomtest(only_one, only_one + only_other).pvalue)
 
 
+def paired_p(one: Sequence[float], other: Sequence[float], seed: int = 0) -> float:
+    """The p-value that two methods, asked the same questions, are right equally often: McNemar's where each question
+    was asked once, else by random swaps of the two within questions."""
+    if set(one) | set(other) <= {0.0, 1.0}:
+        return mcnemar([value == 1 for value in one], [value == 1 for value in other])
+    differences = np.asarray(one, float) - np.asarray(other, float)
+    found = stats.permutation_test(
+        (differences,), np.mean, permutation_type="samples", vectorized=True, n_resamples=DRAWS, rng=seed, batch=500
+    )
+    return float(found.pvalue)
+
+
 def _bootstrap(data: tuple[Values, ...], statistic: Callable[..., Any], seed: int) -> Estimate:
     value = float(statistic(*data, axis=-1))
     if len(data[0]) < 2:

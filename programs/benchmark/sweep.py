@@ -40,7 +40,8 @@ class SweepReport(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Reports on every job's folder below the sweep's, those of earlier sweeps in the same one too."""
         out = Path(config.hydra.sweep.dir)
-        if folders := [path.parent for path in out.glob(f"*/{RECORDS}") if path.stat().st_size]:
+        found = [*out.glob(RECORDS), *out.glob(f"*/{RECORDS}")]  # `out` itself where only the run's extent is swept
+        if folders := [path.parent for path in found if path.stat().st_size]:
             write_report(sorted(folders, key=_by_numbers), out / "report", show=True)
 
 

@@ -78,11 +78,11 @@ def _figures(group: str, line: Line, judges: bool) -> tuple[str, ...]:
         f"{line.seconds:.2f}",
         f"{line.repaired:.1%}",
     )
-    return (*figures, "" if line.judged is None else f"{100 * line.judged:.1f}") if judges else figures
+    return (*figures, "" if line.judged is None else f"{100 * line.judged.value:.1f}") if judges else figures
 
 
 def _ratios(group: str, name: str, found: Against) -> tuple[str, ...]:
-    """Points and McNemar's p; ratios with their intervals; of seconds the ratio of medians."""
+    """Points and McNemar's p; ratios with their intervals; of seconds the ratio of means."""
     return (
         group,
         name,
@@ -92,7 +92,7 @@ def _ratios(group: str, name: str, found: Against) -> tuple[str, ...]:
         f"{found.p:.2g}",
         _ratio(found.sequential),
         _ratio(found.total),
-        f"{1 / found.realised:.2f}",
+        f"{1 / found.realised.value:.2f}" if found.realised else "",
     )
 
 

@@ -10,6 +10,7 @@ from sprint_sgl.countdown import Problem, drawn
 from sprint_sgl.errors import BadInput
 from sprint_sgl.tasks.task import Grade, Question
 
+LARGEST = 5  # numbers; with more the search for a solution takes minutes
 SPLITS = ("held_out", "train")
 
 
@@ -33,10 +34,12 @@ class Countdown:
     wording: str
 
     def __post_init__(self) -> None:
-        if self.problems < 1:
-            raise BadInput(f"task.problems must be at least 1, got {self.problems}")
-        if small := [size for size in self.numbers if size < 2]:
-            raise BadInput(f"task.numbers must be at least 2 each, got {small[0]}")
+        if not (isinstance(self.problems, int) and self.problems > 0):
+            raise BadInput(f"task.problems must be at least 1, got {self.problems!r}")
+        sizes = self.numbers if isinstance(self.numbers, list) else [self.numbers]
+        if odd := [size for size in sizes if not (isinstance(size, int) and 2 <= size <= LARGEST)]:
+            raise BadInput(f"task.numbers must be whole numbers from 2 to {LARGEST}, such as [3,4], got {odd[0]!r}")
+        self.numbers = sizes
         if self.split not in SPLITS:
             raise BadInput(f"task.split must be one of {', '.join(SPLITS)}, got {self.split!r}")
         if missing := [name for name in ("{numbers}", "{target}") if name not in self.wording]:
@@ -44,9 +47,13 @@ class Countdown:
 
     def questions(self) -> Iterator[Question]:
         for size in self.numbers:
+            found = 0
             for problem in drawn(size, self.seed, self.problems, held_out=self.split == "held_out"):
                 id = f"{'-'.join(map(str, problem.numbers))}={problem.target}"
                 yield CountdownQuestion(id, self.text(problem), str(problem.target), f"{size} numbers", problem.numbers)
+                found += 1
+            if found < self.problems:
+                raise BadInput(f"task.problems={self.problems}: only {found} problems of {size} numbers were found")
 
     def text(self, problem: Problem) -> str:
         return self.wording.replace("{numbers}", problem.listed).replace("{target}", str(problem.target))

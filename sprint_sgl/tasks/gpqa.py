@@ -18,13 +18,15 @@ from sprint_sgl.tasks.task import Grade, Question
 
 LETTERS = "ABCD"
 _WRAPPED = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}")
-_ALONE = re.compile(r"[(\[]?([A-D])(?:[)\]]?[.:]?|[)\].:]\s.*)", re.IGNORECASE | re.DOTALL)
+_ALONE = re.compile(r"[(\[]?([A-D])(?:[)\]]?[.:]?|[)\].:]\s.*|\s*\(.*\))", re.IGNORECASE | re.DOTALL)
 # A small letter counts in brackets only, and "A" not as the article that it is before most words.
 _SAID = re.compile(
-    r"\b(?i:answer|option|choice)(?i:\s+is)?\s*:?\s*"
+    r"\b(?i:answer|option|choice)(?i:\s+(?:is|would be|must be|should be))?\s*:?\s*"
     r"(?:[(\[](?P<bracketed>[A-Da-d])[)\]]"
     r"|(?P<plain>[B-D]|A(?! (?!because|since|as|which|and|for|is|due)[a-z]))\b(?!'))"
 )
+
+_SAID_AFTER = re.compile(r"[(\[]?([A-D])[)\]]? is (?:the )?(?:right|correct|answer)", re.IGNORECASE)
 
 
 @dataclass
@@ -77,7 +79,7 @@ def _text(row: Mapping[str, Any], column: str) -> str:
 def letter_of(answer: str) -> str | None:
     """The option that an answer is ("B", "(b)", "B) 3 eV") or last calls its answer; None for any other text."""
     plain = _WRAPPED.sub(r"\1", answer).replace("*", "").replace("$", "").strip()
-    if alone := _ALONE.fullmatch(plain):
-        return alone[1].upper()
-    said = [found["bracketed"] or found["plain"] for found in _SAID.finditer(plain)]
-    return said[-1].upper() if said else None
+    if said := [found["bracketed"] or found["plain"] for found in _SAID.finditer(plain)]:
+        return said[-1].upper()
+    alone = _ALONE.fullmatch(plain) or _SAID_AFTER.match(plain)
+    return alone[1].upper() if alone else None

@@ -41,7 +41,8 @@ class Math:
             )
             if not (text and gold):
                 raise BadInput(f"{self.source.path}, row {number + 1}: no {'answer' if text else 'question'}")
-            yield Question(str(found.get("id") or number), text, gold, str(found.get("group") or ""))
+            id, group = found.get("id"), found.get("group")
+            yield Question(str(number if id is None else id), text, gold, "" if group is None else str(group))
 
     def grade(self, question: Question, answer: str) -> Grade:
         if not answer:
