@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from statistics import fmean, median
 
 from programs.benchmark.records import Record
@@ -161,9 +161,8 @@ class Line:
     against: Against | None = None
 
     @staticmethod
-    def of(name: str, side: Side, baseline: Side | None = None, baseline_name: str | None = None) -> Line:
+    def of(name: str, side: Side, baseline: Side | None = None) -> Line:
         """Raises ValueError for a side without an answered question."""
-        against = Against.of(side, baseline) if baseline and baseline is not side else None
         judges = any(record.judged is not None for records in side.records.values() for record in records)
         return Line(
             name=name,
@@ -178,5 +177,5 @@ class Line:
             seconds=median(side.values(seconds)),
             repaired=side.share(repaired),
             judged=share(side.shares(right_with_judge)) if judges else None,
-            against=replace(against, baseline=baseline_name) if against and baseline_name else against,
+            against=Against.of(side, baseline) if baseline else None,
         )

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,7 +56,7 @@ class Section:
     def questions(self) -> int:
         return self.lines[0].questions
 
-    @property
+    @cached_property
     def charts(self) -> dict[str, str]:
         """The figures as elements of a page."""
         return {name: svg(figure) if figure else "" for name, figure in self.figures.items()}
@@ -69,8 +70,7 @@ def section(task: str, runs: Sequence[Run], baseline: str | None) -> Section:
     named = sides[base]
     alone = baseline == base != named.name  # one run of a method that several have
     baselines = {name: named if alone else baseline_in(run, side, named) for name, (run, side) in found.items()}
-    labels = {name: next(k for k, each in sides.items() if each is baselines[name]) for name in sides}
-    lines = {name: Line.of(name, side, baselines[name], labels[name]) for name, side in sides.items()}
+    lines = {name: Line.of(name, side, _other(side, baselines[name], sides)) for name, side in sides.items()}
     staged = {name: side for name, side in sides.items() if side.name.startswith("sprint")}
     saved = {name: bins(side, baselines[name]) for name, side in staged.items() if side is not baselines[name]}
     against = [(name, other) for name in staged if (other := lines[name].against)]
@@ -92,6 +92,13 @@ def section(task: str, runs: Sequence[Run], baseline: str | None) -> Section:
             "speed": speed_figure(speeds),
         },
     )
+
+
+def _other(side: Side, baseline: Side, sides: Mapping[str, Side]) -> Side | None:
+    """The baseline under the name that it has in the report; None for its own side."""
+    if baseline is side:
+        return None
+    return replace(baseline, name=next(name for name, each in sides.items() if each is baseline))
 
 
 def _sweep(runs: Sequence[Run], found: Mapping[str, tuple[Run, Side]], lines: Mapping[str, Line]) -> Figure | None:

@@ -34,7 +34,8 @@ class Resident:
         if self._endpoint is None:
             self._endpoint = self._started(path)
         self._endpoint.read_model()  # somebody else may have changed it
-        if path not in (SERVED, serves := self._endpoint.get_model_name()):
+        serves = self._endpoint.get_model_name()
+        if path not in (SERVED, serves):
             if not self.url and not alike(serves, path):
                 self.close()
                 self._endpoint = self._started(path)
