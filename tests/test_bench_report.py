@@ -156,6 +156,13 @@ def test_a_sweep_over_numbers_is_drawn(tmp_path: Path) -> None:
     assert list(right.containers[0].lines[0].get_ydata()) == [4, 8, 12]
 
 
+def test_methods_that_ran_under_other_settings_are_no_sweep(both: Path, tmp_path: Path) -> None:
+    other = write_run(tmp_path / "other", [record(k, "best_of_n") for k in range(10)], concurrency=16)
+    (both / "run.json").write_text(json.dumps({"task": "countdown", "settings": {"concurrency": 32}}))
+    (section,) = report([both, other], tmp_path / "out")
+    assert section.figures["sweep"] is None
+
+
 def test_runs_of_several_tasks_stand_side_by_side(both: Path, tmp_path: Path) -> None:
     other = [record(k, "sprint", k < 2, widths=(2,), prefix="gpqa ") for k in range(4)]
     other += [record(k, "self_consistency", prefix="gpqa ") for k in range(4)]

@@ -102,7 +102,7 @@ def _other(side: Side, baseline: Side, sides: Mapping[str, Side]) -> Side | None
 
 
 def _sweep(runs: Sequence[Run], found: Mapping[str, tuple[Run, Side]], lines: Mapping[str, Line]) -> Figure | None:
-    """Over the setting with the most values; a curve for each method and the other settings."""
+    """Over the setting with the most values; a curve for each method and the other settings, where it has several."""
     values = swept(runs)
     if not values:
         return None
@@ -112,9 +112,8 @@ def _sweep(runs: Sequence[Run], found: Mapping[str, tuple[Run, Side]], lines: Ma
         at = {key: each[runs.index(run)] for key, each in values.items()}
         others = [f"{key.rpartition('.')[2]}={value:g}" for key, value in at.items() if key != along]
         curves.setdefault(" ".join([side.name, *others]), []).append((at[along], lines[name]))
-    return sweep_figure(
-        along.rpartition(".")[2], {name: sorted(points, key=itemgetter(0)) for name, points in curves.items()}
-    )
+    ordered = {name: sorted(points, key=itemgetter(0)) for name, points in curves.items() if len(points) > 1}
+    return sweep_figure(along.rpartition(".")[2], ordered) if ordered else None
 
 
 def lines_by_group(sides: Mapping[str, Side]) -> dict[str, dict[str, Line]]:
