@@ -8,6 +8,7 @@ from sglang.lang.interpreter import ProgramState, ProgramStateGroup
 
 from programs.calls import Branch, Clock, Watch, Written, check_room, collect, finish, pump, submit
 from programs.straggler import abort, finished
+from sprint_sgl.tokenized import Tokenized
 from sprint_sgl.trajectory import Execution, Prompt, Stage
 
 
@@ -50,6 +51,7 @@ def branch(s: ProgramState, stage: int, prompt: int, context: str, seed: int | N
     group = s.fork(1)
     executor = group[0].stream_executor
     executor.text_ = context
+    executor.tokenized = getattr(s.stream_executor, "tokenized", Tokenized())
     executor.request_id = f"{executor.sid}-{stage}.{prompt}."  # SGLang aborts by prefix: 1.1 is not 1.10
     executor.sampling_seed = branch_seed(seed, stage, prompt)
     return group

@@ -69,13 +69,13 @@ def model_config(folder: Path) -> dict[str, Any]:
     return found
 
 
-def load_tokenizer(model: str) -> Any:
-    """The transformers tokenizer of a folder or hub id. Raises BadInput where there is none."""
+def load_tokenizer(model: str, *, here: bool = False) -> Any:
+    """The transformers tokenizer of a folder or hub id; `here` downloads none. Raises BadInput where there is none."""
     from transformers import AutoTokenizer
 
     check_tokenizer(Path(model))
     try:
-        return AutoTokenizer.from_pretrained(model)
+        return AutoTokenizer.from_pretrained(model, local_files_only=here)
     except (OSError, ValueError) as error:
         raise BadInput(f"{model!r} is no folder with a tokenizer, and no tokenizer on the hub: {error}") from error
 

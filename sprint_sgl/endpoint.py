@@ -27,10 +27,13 @@ from sglang.lang.ir import SglSamplingParams
 from sprint_sgl.checkpoints import model_notes
 from sprint_sgl.errors import BadInput, ContextFull, RequestFailed, RuntimeUnavailable, SprintError
 from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE
+from sprint_sgl.spelling import Spelling, spelling
+from sprint_sgl.tokenized import Tokenized, replied, tokenized
 
 GENERATE = "/generate"
 ABORT_LIMIT = 5.0  # seconds
 IDLE_LIMIT = 30.0  # seconds
+SPELLING_TEST = "<prompt_1.1> Try 12 * 34 = 408 first.\n</prompt_1.1>\n\nBased on execution_1.1: ünïcode  \tand 字"
 _RECONNECTABLE = (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 
 Meta = dict[str, Any]
@@ -42,6 +45,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
     url            its address, with or without a path such as a gateway's prefix
     time_limit     seconds that one request may take in all
     reconnects     how often a refused or reset connection is tried again, 0.2 s apart and doubling
+    token_prompts  send contexts as token ids where the server's tokenizer is here too, else as text
     Raises RuntimeUnavailable where no SGLang server answers there.
     """
 
@@ -53,6 +57,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         time_limit: float = 600.0,
         reconnects: int = 2,
         connect_limit: float = 5.0,
+        token_prompts: bool = True,
     ) -> None:
         super().__init__()
         self.url = url.rstrip("/") if "://" in url else f"http://{url.rstrip('/')}"
@@ -72,6 +77,8 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
             self.close()
             raise
         self._read_notes()
+        self._spellings: dict[str, Spelling | None] = {}
+        self.token_prompts = token_prompts
 
     def __repr__(self) -> str:
         return f"Endpoint({self.url!r}, model={self.get_model_name()!r})"
@@ -153,24 +160,54 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
     def generate(self, s: StreamExecutor, sampling_params: SglSamplingParams) -> tuple[str, Meta]:
         """The continuation of `s.text_` and its accounting, with `start` and `end` on the perf_counter clock."""
         start = time.perf_counter()
-        response = self._request("POST", GENERATE, _body(s, sampling_params))
+        context = self._context(s)
+        response = self._request("POST", GENERATE, _body(s, context, sampling_params))
         answer = _generated(_json_object(response), self.url)
+        self._remember(s, context, answer)
         times = {"start": start, "end": time.perf_counter(), "retries": response.extensions["retries"]}
         return answer["text"], answer["meta_info"] | times
 
     def generate_stream(self, s: StreamExecutor, sampling_params: SglSamplingParams) -> Iterator[tuple[str, Meta]]:
         """The same in pieces; text that may turn out to be a stop string is held back until it is decided."""
         start = time.perf_counter()
-        sent, text = 0, ""
-        meta: Meta = {}
-        for text, meta in self._stream(_body(s, sampling_params) | {"stream": True}):
+        sent = 0
+        answer: Meta = {"text": "", "meta_info": {}}
+        context = self._context(s)
+        for answer in self._stream(_body(s, context, sampling_params) | {"stream": True}):
+            text, meta = answer["text"], answer["meta_info"]
             done = meta.get("finish_reason") is not None
             ready = len(text) if done else len(text) - held_back(text, sampling_params.stop)
             if ready > sent or done:
                 yield text[sent:ready], meta | {"start": start, "end": time.perf_counter()}
                 sent = max(sent, ready)
-        if meta.get("finish_reason") is None:
-            raise RuntimeUnavailable(f"{self.url} broke off a stream after {len(text)} characters")
+        if answer["meta_info"].get("finish_reason") is None:
+            raise RuntimeUnavailable(f"{self.url} broke off a stream after {len(answer['text'])} characters")
+        self._remember(s, context, answer)
+
+    def _context(self, s: StreamExecutor) -> Tokenized | None:
+        """The executor's text in the tokens of its earlier replies; None where it has to be sent as text."""
+        spelt = self._spelling() if self.token_prompts else None
+        if spelt is None:
+            return None
+        return tokenized(s.text_, getattr(s, "tokenized", Tokenized()), spelt.encode, spelt.encode_first)
+
+    def _remember(self, s: StreamExecutor, context: Tokenized | None, answer: Meta) -> None:
+        spelt = self._spelling() if context is not None else None
+        if context is not None and spelt is not None:
+            s.tokenized = replied(context, answer["text"], answer.get("output_ids") or (), spelt.decode)
+
+    def _spelling(self) -> Spelling | None:
+        """The server's tokenizer; None where it is not here, or where that of the same name spells differently."""
+        name = str(self.model_info.get("tokenizer_path") or self.get_model_name())
+        if name not in self._spellings:
+            found = spelling(name)
+            self._spellings[name] = found if found and self._spells_like(found) else None
+        return self._spellings[name]
+
+    def _spells_like(self, ours: Spelling) -> bool:
+        """Whether the server makes the same tokens of a text; one that cannot be asked is taken at its word."""
+        theirs = _json_object(self._send("POST", "/tokenize", {"prompt": SPELLING_TEST})).get("tokens")
+        return theirs is None or theirs == ours.encode_first(SPELLING_TEST)
 
     def _read_model_info(self) -> Meta:
         for path in ("/model_info", "/get_model_info"):
@@ -227,7 +264,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
                 time.sleep(0.2 * 2**attempt)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _stream(self, body: Meta) -> Iterator[tuple[str, Meta]]:
+    def _stream(self, body: Meta) -> Iterator[Meta]:
         deadline = time.monotonic() + self.time_limit
         try:
             with self._running(body), self._client.stream("POST", self.url + GENERATE, json=body) as response:
@@ -240,8 +277,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
                             raise RequestFailed(f"{self.url} did not end its answer within {self.time_limit:g} s")
                         if "error" in event:
                             raise _refused(f"{self.url}: {event['error']}")
-                        answer = _generated(event, self.url)
-                        yield answer["text"], answer["meta_info"]
+                        yield _generated(event, self.url)
         except httpx.HTTPError as error:
             raise self._failure(error) from error
         except RuntimeError as error:
@@ -281,12 +317,13 @@ def _refused(said: str) -> SprintError:
     return ContextFull(said) if full else RequestFailed(said)
 
 
-def _body(s: StreamExecutor, sampling_params: SglSamplingParams) -> Meta:
+def _body(s: StreamExecutor, context: Tokenized | None, sampling_params: SglSamplingParams) -> Meta:
     params = sampling_params.to_srt_kwargs() | {"skip_special_tokens": True, "spaces_between_special_tokens": False}
     if (seed := getattr(s, "sampling_seed", None)) is not None:
         params["sampling_seed"] = seed
     params |= getattr(s, "extra_sampling_params", {})
-    body = {"text": s.text_, "sampling_params": params, "rid": getattr(s, "request_id", None) or uuid.uuid4().hex}
+    prompt: Meta = {"text": s.text_} if context is None else {"input_ids": context.ids}
+    body = prompt | {"sampling_params": params, "rid": getattr(s, "request_id", None) or uuid.uuid4().hex}
     return body | ({"return_logprob": True} if getattr(s, "return_logprob", False) else {})
 
 

@@ -109,9 +109,9 @@ def test_a_question_runs_in_stages_whose_tokens_add_up(endpoint: Endpoint) -> No
 def test_radix_attention_serves_the_forks_prefix_from_the_cache(endpoint: Endpoint) -> None:
     endpoint.flush_cache()
     trajectory = sprint_program.run(QUESTION, temperature=0.0).trajectory
-    executors = [e.call for stage in trajectory.stages for e in stage.executions if e.call]
+    executors = [e.call for e in trajectory.stages[0].executions if e.call]  # a repair may change later prefixes
     # An executor's own are the close of the plan and its two opening tags, about a dozen tokens.
-    assert all(call.uncached_prefill_tokens <= 24 for call in executors)
+    assert [call.uncached_prefill_tokens for call in executors if call.uncached_prefill_tokens > 24] == []
     assert trajectory.cached_share > 0.7
 
 

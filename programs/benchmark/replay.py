@@ -27,6 +27,7 @@ from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import BadInput
 from sprint_sgl.source import DataSource, chosen_rows
 from sprint_sgl.tasks.task import Grade, Question
+from sprint_sgl.tokenized import Tokenized
 from sprint_sgl.trajectory import Call, Trajectory
 
 _EXECUTOR = re.compile(r"<execution_(\d+)\.(\d+)>\s*$")
@@ -217,6 +218,7 @@ class _Request:
     request_id: str | None
     sampling_seed: int | None
     extra_sampling_params: dict[str, Any]
+    tokenized: Tokenized
 
 
 class ReplayBackend(BaseBackend):  # type: ignore[misc]
@@ -241,8 +243,10 @@ class ReplayBackend(BaseBackend):  # type: ignore[misc]
         forced = sampling_params.clone()
         forced.stop, forced.max_new_tokens, forced.ignore_eos = [], tokens, True
         seed, name = getattr(s, "sampling_seed", None), getattr(s, "request_id", None)
-        request = _Request(s.text_ + begun, name, seed, {"logit_bias": self._bias})
+        known = getattr(s, "tokenized", Tokenized())
+        request = _Request(s.text_ + begun, name, seed, {"logit_bias": self._bias}, known)
         text, meta = self.runtime.generate(request, forced)
+        s.tokenized = request.tokenized
         return begun + text, meta | {"finish_reason": {"type": "stop", "matched": stop}}
 
     def _call(self, context: str, stops: Sequence[str]) -> tuple[str, int, str]:

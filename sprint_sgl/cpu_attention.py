@@ -1,0 +1,185 @@
+"""Attention on CPU cores that a shared prefix makes cheaper, as a plugin of SGLang: `--attention-backend torch_prefix`.
+
+SGLang's own `torch_native` computes attention for every token of a context again when one token is added to a cached
+prefix, so that a fork costs as much as no cache at all, and it reads a prefix once for each request that shares it.
+This backend computes the new tokens alone, and reads what siblings share once for all of them.
+
+Queries have the shape [tokens, heads, head size], caches [slots, key heads, head size].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from sglang.srt.layers.attention.torch_native_backend import TorchNativeAttnBackend
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+if TYPE_CHECKING:
+    from sglang.srt.model_executor.forward_batch_info import ForwardBatch
+
+WORTH_SHARING = 32  # tokens; a shorter common prefix is read by each request for itself
+
+
+@dataclass(frozen=True)
+class Group:
+    """Requests of a batch that have their first tokens in common.
+
+    rows     their places in the batch
+    shared   slots of the common prefix
+    own      slots of what follows, one line a request, filled up to the longest
+    hidden   -inf where `own` is filled up, 0 elsewhere; None where it is not
+    """
+
+    rows: Tensor
+    shared: Tensor
+    own: Tensor
+    hidden: Tensor | None
+
+    def grown(self, slots: Tensor, lengths: Sequence[int]) -> Group:
+        """The same requests some tokens later."""
+        return _group(self.rows, len(self.shared), slots, lengths)
+
+
+def groups(slots: Tensor, lengths: Sequence[int]) -> list[Group]:
+    """The batch by common prefixes; `slots` is [requests, longest], `lengths` counts those of each that are its own."""
+    left, found = list(range(len(lengths))), []
+    while left:
+        first, *others = left
+        common = (slots[others] == slots[first]).cumprod(1).sum(1).tolist() if others else []
+        alike = {
+            row: shared
+            for row, shared in zip(others, common, strict=True)
+            if shared >= max(WORTH_SHARING, lengths[row] // 2)
+        }
+        members = [first, *alike]
+        prefix = min([*alike.values(), *(lengths[row] - 1 for row in members)]) if alike else 0
+        found.append(_group(torch.tensor(members), prefix, slots, lengths))
+        left = [row for row in others if row not in alike]
+    return found
+
+
+def _group(rows: Tensor, prefix: int, slots: Tensor, lengths: Sequence[int]) -> Group:
+    own = torch.tensor([lengths[row] - prefix for row in rows.tolist()])
+    longest = int(own.max())
+    padding = torch.arange(longest) >= own[:, None]
+    hidden = torch.zeros(padding.shape).masked_fill(padding, float("-inf"))[:, None, None] if padding.any() else None
+    lines = slots[rows, prefix : prefix + longest]
+    return Group(rows, slots[rows[0], :prefix], lines.masked_fill(padding, 0), hidden)
+
+
+def decode(query: Tensor, keys: Tensor, values: Tensor, batch: Sequence[Group], scaling: float) -> Tensor:
+    """Attention of one new token for each request of the batch, [requests, heads, head size]."""
+    output = torch.empty_like(query)
+    for group in batch:
+        attend = _together if len(group.shared) else _apart
+        output[group.rows] = attend(query[group.rows], keys, values, group, scaling)
+    return output
+
+
+def _apart(query: Tensor, keys: Tensor, values: Tensor, group: Group, scaling: float) -> Tensor:
+    q, k, v = _by_key_head(query, keys), _read(keys, group.own, query.dtype), _read(values, group.own, query.dtype)
+    return scaled_dot_product_attention(q, k, v, attn_mask=group.hidden, scale=scaling).flatten(1, 2)
+
+
+def _together(query: Tensor, keys: Tensor, values: Tensor, group: Group, scaling: float) -> Tensor:
+    """One matrix product over the shared prefix for all requests, one over what is each request's own."""
+    q = _by_key_head(query, keys) * scaling
+    k, v = _read(keys, group.own, query.dtype), _read(values, group.own, query.dtype)
+    shared_k, shared_v = (cache.index_select(0, group.shared).to(query.dtype) for cache in (keys, values))
+    requests, heads, width, size = q.shape
+    flat = q.transpose(0, 1).reshape(heads, requests * width, size)
+    before = torch.matmul(flat, shared_k.permute(1, 2, 0)).view(heads, requests, width, -1).transpose(0, 1)
+    after = torch.matmul(q, k.transpose(2, 3))
+    if group.hidden is not None:
+        after = after + group.hidden.to(after.dtype)
+    weights = torch.cat([before, after], -1).softmax(-1)
+    prefix = len(group.shared)
+    flat = weights[..., :prefix].transpose(0, 1).reshape(heads, requests * width, prefix)
+    of_prefix = torch.matmul(flat, shared_v.transpose(0, 1)).view(heads, requests, width, -1).transpose(0, 1)
+    return (of_prefix + torch.matmul(weights[..., prefix:], v)).flatten(1, 2)
+
+
+def _by_key_head(query: Tensor, keys: Tensor) -> Tensor:
+    """[requests, key heads, queries a key head, head size]: grouped queries without copies of keys."""
+    requests, heads, size = query.shape
+    return query.view(requests, keys.shape[1], heads // keys.shape[1], size)
+
+
+def _read(cache: Tensor, slots: Tensor, dtype: torch.dtype) -> Tensor:
+    """[requests, key heads, tokens, head size] of [requests, tokens] slots."""
+    return cache.index_select(0, slots.flatten()).view(*slots.shape, *cache.shape[1:]).transpose(1, 2).to(dtype)
+
+
+def extend(query: Tensor, keys: Tensor, values: Tensor, slots: Tensor, scaling: float) -> Tensor:
+    """Causal attention of a request's newest tokens over all of its tokens; `slots` are those of all."""
+    new, total = len(query), len(slots)
+    k, v = (cache.index_select(0, slots).transpose(0, 1).unsqueeze(0).to(query.dtype) for cache in (keys, values))
+    mask = torch.ones(new, total, dtype=torch.bool).tril(total - new) if 1 < new < total else None
+    attended = scaled_dot_product_attention(
+        query.transpose(0, 1).unsqueeze(0),
+        k,
+        v,
+        attn_mask=mask,
+        is_causal=new == total,
+        scale=scaling,
+        enable_gqa=query.shape[1] != keys.shape[1],
+    )
+    return attended.squeeze(0).transpose(0, 1)
+
+
+class TorchPrefixBackend(TorchNativeAttnBackend):  # type: ignore[misc]
+    """SGLang's `torch_native` with the two functions above; other kinds of attention stay as they are there."""
+
+    def __init__(self, model_runner: Any) -> None:
+        super().__init__(model_runner)
+        self._batch: list[Group] = []
+        self._known: tuple[list[int], list[int]] | None = None
+
+    def init_forward_metadata(self, forward_batch: ForwardBatch) -> None:
+        super().init_forward_metadata(forward_batch)
+        if forward_batch.forward_mode.is_decode():
+            self._plan(forward_batch.req_pool_indices, forward_batch.seq_lens.tolist())
+        else:
+            self._known = None
+
+    def _plan(self, requests: Tensor, lengths: list[int]) -> None:
+        """A batch that only grew by a token each since the last step keeps its groups."""
+        slots = self.req_to_token_pool.req_to_token[requests, : max(lengths)]
+        if self._known == (requests.tolist(), [length - 1 for length in lengths]):
+            self._batch = [group.grown(slots, lengths) for group in self._batch]
+        else:
+            self._batch = groups(slots, lengths)
+        self._known = requests.tolist(), lengths
+
+    def _run_sdpa_forward_decode(self, query: Tensor, output: Tensor, *args: Any, **options: Any) -> Tensor:
+        if _special(options, causal=False):
+            super()._run_sdpa_forward_decode(query, output, *args, **options)
+            return output
+        keys, values = args[:2]
+        output.copy_(decode(query, keys, values, self._batch, _scaling(options, query)))
+        return output
+
+    def _run_sdpa_forward_extend(self, query: Tensor, output: Tensor, *args: Any, **options: Any) -> Tensor:
+        if _special(options, causal=True):
+            super()._run_sdpa_forward_extend(query, output, *args, **options)
+            return output
+        keys, values, req_to_token, requests, seq_lens, _, new_lens, _ = args
+        scaling, start = _scaling(options, query), 0
+        for request, length, new in zip(requests.tolist(), seq_lens.tolist(), new_lens.tolist(), strict=True):
+            rows = slice(start, start + new)
+            output[rows] = extend(query[rows], keys, values, req_to_token[request, :length], scaling)
+            start += new
+        return output
+
+
+def _special(options: dict[str, Any], causal: bool) -> bool:
+    window = options["sliding_window_size"]
+    return bool(options["is_cross_attn"] or options["causal"] != causal or (window is not None and window > -1))
+
+
+def _scaling(options: dict[str, Any], query: Tensor) -> float:
+    return float(options["scaling"] or query.shape[-1] ** -0.5)

@@ -1,0 +1,22 @@
+"""What SGLang loads of us in each of its processes (entry point `sglang.srt.plugins`): one more attention backend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+ATTENTION_BACKEND = "torch_prefix"
+
+
+def register() -> None:
+    """Makes `--attention-backend torch_prefix` known; nothing changes for runtimes that do not ask for it."""
+    from sglang.srt.arg_groups.choices import add_attention_backend_choices
+    from sglang.srt.layers.attention.attention_registry import register_attention_backend
+
+    add_attention_backend_choices([ATTENTION_BACKEND])
+    register_attention_backend(ATTENTION_BACKEND)(_backend)
+
+
+def _backend(model_runner: Any) -> Any:
+    from sprint_sgl.cpu_attention import TorchPrefixBackend
+
+    return TorchPrefixBackend(model_runner)

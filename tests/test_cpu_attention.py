@@ -1,0 +1,90 @@
+"""Claims about attention on CPU cores: the same numbers as attention over each request by itself."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from sprint_sgl.cpu_attention import WORTH_SHARING, decode, extend, groups
+
+HEADS, KEY_HEADS, SIZE, SLOTS = 4, 2, 8, 4096
+SCALING = SIZE**-0.5
+
+
+def caches(seed: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(torch.randn(SLOTS, KEY_HEADS, SIZE, generator=generator) for _ in range(2))  # type: ignore[return-value]
+
+
+def alone(query: Tensor, keys: Tensor, values: Tensor, slots: Tensor) -> Tensor:
+    """Attention of each query over all slots up to its own place, [tokens, heads, head size]."""
+    new, total = len(query), len(slots)
+    k, v = (cache[slots].repeat_interleave(HEADS // KEY_HEADS, 1).transpose(0, 1) for cache in (keys, values))
+    mask = torch.ones(new, total, dtype=torch.bool).tril(total - new)
+    return scaled_dot_product_attention(query.transpose(0, 1), k, v, attn_mask=mask, scale=SCALING).transpose(0, 1)
+
+
+def batch(families: list[tuple[int, list[int]]], seed: int) -> tuple[Tensor, list[int]]:
+    """Slots of requests: families of a common prefix and branches of some length; no slot has two owners else."""
+    free = torch.randperm(SLOTS, generator=torch.Generator().manual_seed(seed)).tolist()
+    lines = []
+    for prefix, branches in families:
+        shared = [free.pop() for _ in range(prefix)]
+        lines += [shared + [free.pop() for _ in range(branch)] for branch in branches]
+    longest = max(map(len, lines))
+    filled = [line + [0] * (longest - len(line)) for line in lines]
+    return torch.tensor(filled, dtype=torch.int32), [len(line) for line in lines]
+
+
+FAMILIES = st.lists(
+    st.tuples(st.integers(0, 150), st.lists(st.integers(1, 40), min_size=1, max_size=5)), min_size=1, max_size=4
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(FAMILIES, st.integers(0, 99))
+def test_a_batch_attends_as_each_of_its_requests_would_alone(families: list[tuple[int, list[int]]], seed: int) -> None:
+    keys, values = caches(seed)
+    slots, lengths = batch(families, seed)
+    query = torch.randn(len(lengths), HEADS, SIZE)
+    attended = decode(query, keys, values, groups(slots, lengths), SCALING)
+    for row, length in enumerate(lengths):
+        expected = alone(query[row : row + 1], keys, values, slots[row, :length])
+        torch.testing.assert_close(attended[row : row + 1], expected)
+
+
+@settings(deadline=None, max_examples=60)
+@given(FAMILIES, st.integers(0, 99))
+def test_every_request_is_in_one_group(families: list[tuple[int, list[int]]], seed: int) -> None:
+    rows = [row for group in groups(*batch(families, seed)) for row in group.rows.tolist()]
+    assert sorted(rows) == list(range(sum(len(branches) for _, branches in families)))
+
+
+def test_siblings_are_read_together_and_strangers_apart() -> None:
+    found = groups(*batch([(100, [5, 9, 2]), (WORTH_SHARING - 1, [3, 3]), (0, [50])], seed=0))
+    assert [(group.rows.tolist(), len(group.shared)) for group in found] == [
+        ([0, 1, 2], 100),
+        ([3], 0),
+        ([4], 0),
+        ([5], 0),
+    ]
+
+
+def test_a_group_grows_with_its_requests() -> None:
+    slots, lengths = batch([(64, [5, 9])], seed=1)
+    earlier = groups(slots, [length - 1 for length in lengths])
+    (grown,), (fresh,) = [group.grown(slots, lengths) for group in earlier], groups(slots, lengths)
+    assert torch.equal(grown.own, fresh.own)
+    assert torch.equal(grown.shared, fresh.shared)
+
+
+@pytest.mark.parametrize(("new", "total"), [(1, 1), (1, 90), (7, 90), (90, 90)])
+def test_new_tokens_attend_to_the_cached_ones_and_to_those_before_them(new: int, total: int) -> None:
+    keys, values = caches(3)
+    slots = torch.randperm(SLOTS)[:total]
+    query = torch.randn(new, HEADS, SIZE)
+    torch.testing.assert_close(extend(query, keys, values, slots, SCALING), alone(query, keys, values, slots))

@@ -1,0 +1,77 @@
+"""Claims about contexts in tokens: they spell the text, and begin with the tokens that the runtime has seen."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sprint_sgl.runtime import DEFAULT_MODEL, resolve_model
+from sprint_sgl.spelling import Spelling, spelling
+from sprint_sgl.tokenized import Tokenized, replied, tokenized
+
+TEXTS = st.lists(st.text("ab <\n/é字", max_size=12), min_size=1, max_size=6)
+
+
+def encode(text: str) -> list[int]:
+    """A tokenizer of characters and, where it can, of pairs."""
+    pairs = [text[k : k + 2] for k in range(0, len(text), 2)]
+    return [sum(ord(c) << 21 * k for k, c in enumerate(pair)) for pair in pairs]
+
+
+def decode(ids: Sequence[int]) -> str:
+    return "".join(chr(number) for id in ids for number in (id & 0x1FFFFF, id >> 21) if number)
+
+
+def characters(text: str) -> list[int]:
+    """Another spelling of the same text, such as a model may write."""
+    return [ord(c) for c in text]
+
+
+@given(TEXTS, st.integers(0, 99))
+def test_a_context_of_texts_and_replies_spells_all_of_it_and_keeps_the_tokens_of_replies(
+    texts: list[str], seed: int
+) -> None:
+    rng, text, known = random.Random(seed), "", Tokenized()
+    for piece in texts:
+        if rng.random() < 0.5:
+            text += piece
+            continue
+        context = tokenized(text, known, encode, encode)
+        assert decode(context.ids) == text
+        known = replied(context, piece, characters(piece), decode)
+        assert known.ids == (*context.ids, *characters(piece))
+        text += piece
+        assert known.text == text
+
+
+def test_tokens_of_the_stop_string_are_left_out_and_its_halves_written_anew() -> None:
+    context = tokenized("ab", Tokenized(), encode, encode)
+    reply = replied(context, "xyz", encode("xyz</p"), decode)  # xy, z<, /p
+    assert reply.text == "abxy"
+    assert decode(reply.ids) == "abxy"
+    assert decode(tokenized("abxyz</prompt_1.1>", reply, encode, encode).ids) == "abxyz</prompt_1.1>"
+
+
+def test_a_changed_text_keeps_what_stands_before_the_change() -> None:
+    first = replied(tokenized("question", Tokenized(), encode, encode), "plan", characters("plan"), decode)
+    second = replied(tokenized("questionplan more", first, encode, encode), "reply", characters("reply"), decode)
+    changed = tokenized("questionplan less", second, encode, encode)
+    assert changed.ids[: len(first.ids)] == first.ids
+    assert decode(changed.ids) == "questionplan less"
+
+
+def test_only_a_text_without_a_known_beginning_is_opened_as_the_model_expects() -> None:
+    def first(text: str) -> list[int]:
+        return [ord("^"), *encode(text)]
+
+    context = tokenized("ab", Tokenized(), encode, first)
+    assert decode(context.ids) == "^ab"
+    assert decode(tokenized("abcd", context, encode, first).ids) == "^abcd"
+
+
+def test_a_tokenizer_that_is_not_on_this_machine_is_none() -> None:
+    assert spelling("nobody/such-model") is None
+    assert isinstance(spelling(resolve_model(DEFAULT_MODEL)), Spelling)
