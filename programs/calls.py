@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -18,7 +19,7 @@ from sprint_sgl.checkpoints import model_notes
 from sprint_sgl.errors import ContextFull, ProgramFailed, RequestFailed
 from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE, PromptStyle
 from sprint_sgl.prompts import prompt_style as load_style
-from sprint_sgl.trajectory import Call
+from sprint_sgl.trajectory import Call, Timing
 
 ERROR_LIMIT = 5.0  # seconds
 PROMPTS = Path(__file__).parent / "prompts"
@@ -213,4 +214,23 @@ def account(meta: dict[str, Any], clock: Clock) -> Call:
         end=round(end - clock.zero, 6),
         finish=finish,
         retries=meta.get("retries", 0),
+        timing=_timing(meta),
     )
+
+
+STAMPS = (
+    "request_received_ts",
+    "api_server_dispatch_finish_ts",
+    "forward_entry_time",
+    "prefill_finished_time",
+    "request_finished_ts",
+    "response_sent_to_client_ts",
+)
+
+
+def _timing(meta: dict[str, Any]) -> Timing | None:
+    """What a runtime with `enable-metrics` says of a request; None of one that it did not run."""
+    if not all(name in meta for name in STAMPS):
+        return None
+    stamps = [float(meta[name]) for name in STAMPS]
+    return Timing(*(round(max(later - earlier, 0.0), 6) for earlier, later in pairwise(stamps)))

@@ -248,6 +248,16 @@ def report(
 
 
 @app.command()
+def profile(run: Annotated[Path, typer.Argument(help="a folder that bench has written")]) -> None:
+    """Where the time of a benchmark run went: decoding, prefill, queue, HTTP, Python, on each answer's critical path.
+
+    [dim]sprint-sgl profile work/bench[/dim]
+    """
+    with one_line_errors():
+        screen().print(importlib.import_module("programs.benchmark.profiles").show(run))
+
+
+@app.command()
 def view(
     source: Annotated[
         Path,

@@ -24,12 +24,31 @@ def _strip(value: object, *names: str) -> None:
 
 
 @dataclass(frozen=True)
+class Timing:
+    """Seconds of a request inside the runtime, by the runtime's own stamps; what is left of a call is HTTP.
+
+    `tokenising` runs from its arrival until it is handed to the scheduler, `queue` until its first forward pass,
+    `prefill` until its prompt is computed, `decode` until its last token, `reply` until the answer leaves.
+    """
+
+    tokenising: float
+    queue: float
+    prefill: float
+    decode: float
+    reply: float
+
+    @property
+    def total(self) -> float:
+        return self.tokenising + self.queue + self.prefill + self.decode + self.reply
+
+
+@dataclass(frozen=True)
 class Call:
     """One generation request, as the runtime accounted for it.
 
     `start` and `end` are seconds since the run began. `finish` is the stop string that ended the
     request, "length" where a token limit did, "abort" where it was cut off, "" where the model ended it.
-    `retries` counts connections that were refused or reset before this one.
+    `retries` counts connections that were refused or reset before this one. `timing` is there if the runtime tells it.
     """
 
     prompt_tokens: int = 0
@@ -39,6 +58,7 @@ class Call:
     end: float = 0.0
     finish: str = ""
     retries: int = 0
+    timing: Timing | None = None
 
     @property
     def uncached_prefill_tokens(self) -> int:

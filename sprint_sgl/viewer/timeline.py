@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
-from sprint_sgl.trajectory import Call, Stage, Trajectory
+from sprint_sgl.trajectory import Call, Stage, Timing, Trajectory
 
 PLANNER = 0
 CLOSE = 1e-6  # seconds between two stamps that are the same moment
@@ -18,7 +18,10 @@ CLOSE = 1e-6  # seconds between two stamps that are the same moment
 
 @dataclass(frozen=True)
 class Bar:
-    """A call: `lane` is 0 for the planner, else the prompt's number; `critical` if the answer waited for it."""
+    """A call: `lane` is 0 for the planner, else the prompt's number; `critical` if the answer waited for it.
+
+    Under the clock it has the runtime's timing, where there is one.
+    """
 
     lane: int
     stage: int
@@ -26,10 +29,16 @@ class Bar:
     end: float
     tokens: int
     critical: bool
+    timing: Timing | None = None
 
     @property
     def name(self) -> str:
         return f"plan {self.stage}" if self.lane == PLANNER else f"execution {self.stage}.{self.lane}"
+
+    @property
+    def written_from(self) -> float:
+        """When its first token was there; its start where nobody knows."""
+        return self.end - self.timing.reply - self.timing.decode if self.timing else self.start
 
 
 def by_clock(trajectory: Trajectory) -> list[Bar]:
@@ -52,7 +61,7 @@ def _stage_by_clock(i: int, stage: Stage) -> Iterator[Bar]:
 
 
 def _bar(lane: int, stage: int, call: Call, critical: bool) -> Bar:
-    return Bar(lane, stage, call.start, call.end, call.completion_tokens, critical)
+    return Bar(lane, stage, call.start, call.end, call.completion_tokens, critical, call.timing)
 
 
 def by_tokens(trajectory: Trajectory) -> list[Bar]:

@@ -1,0 +1,67 @@
+"""Where the seconds of runs go: what each answer waited for, by the runtime's own stamps.
+
+A run's wall clock is the sum of the calls on its critical path and of the gaps between them, which are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from itertools import pairwise
+from statistics import fmean
+
+from sprint_sgl.trajectory import Trajectory
+from sprint_sgl.viewer.timeline import by_clock
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Seconds a question on the critical path; `tokens` were written on it, by `calls` requests.
+
+    decode      writing them; prefill, computing prompts at forks and joins; queue, waiting for other requests
+    tokenising  from a request's arrival to the scheduler; http, both ways and the reply's detokenising
+    program     between calls, and before and after them: Python on our side
+    """
+
+    decode: float
+    prefill: float
+    queue: float
+    tokenising: float
+    http: float
+    program: float
+    tokens: float
+    calls: float
+
+    @property
+    def seconds(self) -> float:
+        return self.decode + self.prefill + self.queue + self.tokenising + self.http + self.program
+
+    @property
+    def step(self) -> float:
+        """Seconds a token on the critical path."""
+        return self.decode / self.tokens if self.tokens else 0.0
+
+
+def profile(trajectory: Trajectory) -> Profile | None:
+    """None for a run whose runtime did not say where its time went."""
+    bars = sorted((bar for bar in by_clock(trajectory) if bar.critical), key=lambda bar: bar.start)
+    timings = [bar.timing for bar in bars if bar.timing is not None]
+    if not bars or len(timings) < len(bars):
+        return None
+    inside = sum(timing.total - timing.reply for timing in timings)
+    called = sum(min(bar.end, after.start) - bar.start for bar, after in pairwise(bars)) + bars[-1].end - bars[-1].start
+    return Profile(
+        decode=sum(timing.decode for timing in timings),
+        prefill=sum(timing.prefill for timing in timings),
+        queue=sum(timing.queue for timing in timings),
+        tokenising=sum(timing.tokenising for timing in timings),
+        http=called - inside,
+        program=trajectory.seconds - called,
+        tokens=sum(bar.tokens for bar in bars),
+        calls=len(bars),
+    )
+
+
+def mean(profiles: Sequence[Profile]) -> Profile:
+    """Of at least one."""
+    return Profile(*map(fmean, zip(*map(astuple, profiles), strict=True)))
