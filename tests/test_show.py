@@ -67,7 +67,8 @@ def test_nothing_that_a_model_wrote_is_a_command_to_the_terminal() -> None:
     shown = text_of(console)
     shown.encode()
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", shown)
-    assert shown.count("\u241b[2J") == shown.count(":smile: [red]x") == 4
+    assert shown.count("\u241b[2J") == 4
+    assert shown.count(":smile: [red]x") == 3  # the table breaks lines
 
 
 def test_tags_in_the_making_are_not_shown_as_prompts_without_end() -> None:
