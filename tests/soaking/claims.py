@@ -139,7 +139,7 @@ def growth(life: Sequence[Sample], name: str) -> Claim:
     allowed = GROWTH[name] * level + SLACK[name]
     unit, size = ("MiB", 2**20) if name == "memory" else (name, 1)
     return Claim(
-        f"{name} of the {life[0].who} ({life[0].life}) do not grow",
+        f"no growth: {name} of {life[0].who} {life[0].life}",
         grown <= allowed,
         f"{grown / size:+.1f} {unit} in {length:.0f} s at {level / size:,.0f}; {allowed / size:.1f} are allowed",
     )

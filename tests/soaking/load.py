@@ -213,13 +213,13 @@ class Load:
 
     async def huge_body(self, outcome: Outcome) -> None:
         size = self.rng.randrange(2**20 + 1, 3 * 2**20)
-        pieces = [b"x" * 2**16] * (size // 2**16)
+        pieces = [b"x" * 2**16] * (1 + size // 2**16)
 
         async def undeclared() -> Any:
             for piece in pieces:
                 yield piece
 
-        await self._once(outcome, content=b"".join(pieces) + b"x" if self.rng.random() < 0.5 else undeclared())
+        await self._once(outcome, content=b"".join(pieces) if self.rng.random() < 0.5 else undeclared())
 
     async def huge_question(self, outcome: Outcome) -> None:
         """Beyond what a question may have, or only beyond the model's context."""

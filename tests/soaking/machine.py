@@ -155,7 +155,7 @@ async def kill_now_and_then(
         await asyncio.sleep(every * rng.uniform(0.5, 1.5))
         if time.monotonic() - zero > until_second:
             return
-        part = rng.choice((*PARTS, "all"))
+        part = rng.choice((*PARTS, "keeper", "all"))
         kills.append(kill := Kill(time.monotonic() - zero, part, loading=False))
         strike(server, part)
         kill.noticed = await until(url, up=False)
@@ -167,8 +167,10 @@ async def kill_now_and_then(
 
 
 def strike(server: psutil.Process, part: str) -> None:
-    """SIGKILL for that part, or for all that there are."""
-    for name, process in runtime(server).items():
-        if part in (name, "all"):
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
+    """SIGKILL for that part, for the keeper that is to end them, or for all parts that there are."""
+    struck = [process for name, process in runtime(server).items() if part in (name, "all")]
+    if part == "keeper":
+        struck = [process for process in server.children() if any(KEEPER in word for word in process.cmdline())]
+    for process in struck:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
