@@ -370,7 +370,7 @@ def test_a_run_past_its_deadline_is_ended() -> None:
         assert backend.sessions[0].closed.is_set()
 
 
-def test_a_runtime_that_is_gone_is_503_until_it_is_back() -> None:
+def test_a_runtime_that_is_gone_is_503_until_it_is_back(capfd: pytest.CaptureFixture[str]) -> None:
     backend = Scripted(down=True, said="it ended: [/usr/lib/x] at http://127.0.0.1:1/generate")
     with serving(backend) as url:
         for stream in (False, True):
@@ -379,6 +379,7 @@ def test_a_runtime_that_is_gone_is_503_until_it_is_back() -> None:
             assert (caught.value.status_code, caught.value.code) == (503, "runtime_unavailable")
             assert int(caught.value.response.headers["retry-after"]) >= 1
         assert httpx.get(f"{url}/health").status_code == 503
+        assert "it ended" not in capfd.readouterr().err  # clients may ask a thousand times before it is back
         backend.down = False
         assert ask(client_of(url)).choices[0].message.content == PLAYED.final_answer
         assert httpx.get(f"{url}/health").status_code == 200

@@ -164,7 +164,7 @@ def check_key(text: str) -> None:
 
 
 TARGETS = (
-    Target("server", 0.04, request, check_request, ready=app),
+    Target("server", 0.03, request, check_request, ready=app),
     Target("requests", 0.04, wire_case, check_wire),
-    Target("keys", 0.01, header, check_key),
+    Target("keys", 0.02, header, check_key),
 )

@@ -131,12 +131,12 @@ def check_stream(case: tuple[str, list[str], list[int], str]) -> None:
 
 
 TARGETS = (
-    Target("parse", 0.26, any_text, check_parse),
-    Target("parse of render", 0.14, inverse_case, check_inverse),
-    Target("neutralise", 0.16, any_text, check_neutral),
-    Target("read_plan", 0.10, plan_case, check_plan),
-    Target("read_execution", 0.08, any_text, check_execution),
-    Target("cut off", 0.05, cut_case, check_cut),
-    Target("answers", 0.06, any_text, check_answer),
-    Target("stream", 0.03, stream_case, check_stream, ready=lambda: program_named("sprint")),
+    Target("parse", 0.18, any_text, check_parse),
+    Target("parse of render", 0.10, inverse_case, check_inverse),
+    Target("neutralise", 0.22, any_text, check_neutral),
+    Target("read_plan", 0.08, plan_case, check_plan),
+    Target("read_execution", 0.10, any_text, check_execution),
+    Target("cut off", 0.04, cut_case, check_cut),
+    Target("answers", 0.05, any_text, check_answer),
+    Target("stream", 0.02, stream_case, check_stream, ready=lambda: program_named("sprint")),
 )

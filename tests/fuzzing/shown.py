@@ -161,9 +161,9 @@ def check_line(text: str) -> None:
 
 
 TARGETS = (
-    Target("markup", 0.05, rich_text, check_markup),
-    Target("page", 0.02, page_case, check_page),
-    Target("timeline", 0.03, run_case, check_timeline),
-    Target("screen", 0.03, screen_case, check_screen),
-    Target("stderr", 0.02, any_text, check_line),
+    Target("markup", 0.03, rich_text, check_markup),
+    Target("page", 0.01, page_case, check_page),
+    Target("timeline", 0.02, run_case, check_timeline),
+    Target("screen", 0.01, screen_case, check_screen),
+    Target("stderr", 0.01, any_text, check_line),
 )

@@ -137,7 +137,7 @@ async def until(url: str, up: bool, limit: float = 600.0) -> float:
     while await healthy(url) is not up:
         if time.monotonic() - begun > limit:
             raise TimeoutError(f"the runtime is not {'up' if up else 'gone'} after {limit:g} s")
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.5)
     return time.monotonic() - begun
 
 
