@@ -252,6 +252,7 @@ def test_what_was_said_before_is_part_of_the_question(client: openai.OpenAI) -> 
         ({"n": 2}, "n", "Input should be 1"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools", "at most 0 items"),
         ({"max_tokens": "5"}, "max_tokens", "valid integer"),
+        ({"max_tokens": 10**26}, "max_tokens", "less than"),
         ({"response_format": {"type": "json_object"}}, "response_format.type", "'text'"),
         ({"frequency_penalty": 1}, "frequency_penalty", "less than or equal to 0"),
         ({"extra_body": {"top_k": 5}}, "top_k", "-1 or 0"),

@@ -52,12 +52,13 @@ def lost(outcomes: Sequence[Outcome]) -> list[Claim]:
     wrong = [outcome for outcome in outcomes if outcome.wrong or not outcome.statuses]
     good = [outcome for outcome in outcomes if outcome.kind in GOOD]
     answered = [outcome for outcome in good if outcome.answered]
-    right = sum(outcome.right or False for outcome in answered)
+    verdicts = [outcome.right for outcome in answered if outcome.right is not None]
+    right, asked = sum(verdicts), len(verdicts)
     first = f"; {wrong[0].kind} {wrong[0].number}: {wrong[0].wrong}" if wrong else ""
     return [
         Claim("every request ends as it should", not wrong, f"{len(wrong)} of {len(outcomes):,} not{first}"),
         Claim("every question is answered", len(answered) == len(good), f"{len(answered):,} of {len(good):,}"),
-        Claim("answers are right as often as ever", right >= RIGHT * len(answered), f"{right:,} of {len(answered):,}"),
+        Claim("answers are right as often as ever", right >= RIGHT * asked, f"{right:,} of {asked:,}"),
     ]
 
 

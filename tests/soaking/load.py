@@ -130,9 +130,16 @@ class Load:
 
         await self._patiently(outcome, once)
 
+    async def extremes(self, outcome: Outcome) -> None:
+        """At the ends of what may be asked for; what comes of it makes no sense, and is an answer."""
+        body = {"prompt": self._question(outcome), "max_tokens": self.rng.choice((1, 3))}
+        body |= {"temperature": self.rng.choice((1e-300, 2)), "top_p": self.rng.choice((1e-320, 1.0))}
+        await self._raw(outcome, body | {"seed": self.rng.choice((-(2**63), 2**63 - 1, 0))})
+        outcome.right = None
+
     async def _raw(self, outcome: Outcome, body: dict[str, Any], more: str = "") -> None:
         outcome.question += more
-        body |= {"model": "mini:sprint", "temperature": 0, "sprint": {"trajectory": True}}
+        body = {"model": "mini:sprint", "temperature": 0, "sprint": {"trajectory": True}} | body
 
         async def once() -> Any:
             reply = await self.http.post(outcome.path, json=body)
@@ -272,13 +279,14 @@ def settle(outcome: Outcome, reply: dict[str, Any]) -> None:
         outcome.right = check_countdown(answer, problem.numbers, problem.target).correct
 
 
-GOOD = ("question", "stream", "tags", "completion", "responses")
+GOOD = ("question", "stream", "tags", "completion", "responses", "extremes")
 KINDS = (
     Kind("question", 20, CHAT, Load.whole, frozenset({200})),
     Kind("stream", 14, CHAT, Load.stream, frozenset({200})),
     Kind("tags", 6, CHAT, Load.tagged, frozenset({200})),
     Kind("completion", 6, TEXT, Load.text, frozenset({200})),
     Kind("responses", 6, RESPONSES, Load.responses, frozenset({200})),
+    Kind("extremes", 3, TEXT, Load.extremes, frozenset({200})),
     Kind("leaves", 12, CHAT, Load.leave, frozenset({LEFT, 200, *AGAIN})),
     Kind("deadline", 5, CHAT, Load.late, frozenset({504, *AGAIN})),
     Kind("malformed", 14, CHAT, Load.malformed, frozenset({400})),
