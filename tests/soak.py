@@ -32,43 +32,64 @@ from soaking.load import Load, Outcome
 from sprint_sgl.console import busy, screen
 
 CALM = 0.35  # of the time, at its end, in which nothing is killed
+WARM_UP = 60.0  # seconds of load before the first rest
+KEPT = 6.0  # seconds that an idle connection is kept, and a little
 AT_REST = 120.0  # seconds for runs whose clients have left
 DRAIN = 60.0  # seconds beyond the clients' patience for what is under way at the end
 
 
 @dataclass
 class Found:
-    """What the soak has seen; `metrics` is the server's last word."""
+    """What the soak has seen; `rests` is what the server held before and after it, `metrics` its last word."""
 
     outcomes: list[Outcome] = field(default_factory=list)
     samples: list[machine.Sample] = field(default_factory=list)
     kills: list[machine.Kill] = field(default_factory=list)
+    rests: list[machine.Sample] = field(default_factory=list)
     metrics: str = ""
 
 
 async def soaked(server: psutil.Process, url: str, seconds: float, kill_every: float, clients: int, seed: int) -> Found:
-    """The whole of it, `seconds` after the runtime is up, or until Ctrl-C."""
+    """`seconds` of load once the runtime is up, or until Ctrl-C; a rest after some warm-up and one at the end."""
     await machine.until(url, up=True)
     asking, found, stop = Load(url, seed), Found(), asyncio.Event()
     found.outcomes = asking.outcomes
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
-    rng, calm = random.Random(seed), seconds * (1 - CALM)
     watching = asyncio.create_task(machine.watch(server, found.samples, asking.zero))
+    await asked(asking, clients, min(WARM_UP, seconds / 4), stop)
+    await rest(asking, server, found)
     killing = asyncio.create_task(
-        machine.kill_now_and_then(server, url, rng, kill_every, calm, found.kills, asking.zero)
+        machine.kill_now_and_then(
+            server, url, random.Random(seed), kill_every, seconds * (1 - CALM), found.kills, asking.zero
+        )
     )
-    work = [asyncio.create_task(asking.client(stop)) for _ in range(clients)]
-    with suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)
-    stop.set()
+    await asked(asking, clients, seconds - asking.now(), stop)
     killing.cancel()
-    await asyncio.wait(work, timeout=load.PATIENCE + DRAIN)
+    await rest(asking, server, found)
     watching.cancel()
-    for task in work:
-        task.cancel()
-    found.metrics = await at_rest(asking)
     await asking.close()
     return found
+
+
+async def asked(asking: Load, clients: int, seconds: float, stop: asyncio.Event) -> None:
+    """So many clients for so many seconds, or until it is told to stop, and what is under way then to its end."""
+    enough = asyncio.Event()
+    work = [asyncio.create_task(asking.client(enough)) for _ in range(clients)]
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), max(0.0, seconds))
+    enough.set()
+    _, late = await asyncio.wait(work, timeout=load.PATIENCE + DRAIN)
+    for task in late:
+        task.cancel()
+
+
+async def rest(asking: Load, server: psutil.Process, found: Found) -> None:
+    """What the server holds and has counted once nothing is under way, and connections that were kept are closed."""
+    found.metrics = await at_rest(asking)
+    await asyncio.sleep(KEPT)
+    await machine.healthy(asking.url)  # a pool closes what has expired when it is used again
+    await asyncio.sleep(1.0)
+    found.rests += [each for each in machine.sampled(server, asking.now()) if each.who == "server"]
 
 
 async def at_rest(asking: Load) -> str:
@@ -146,12 +167,17 @@ def draw(found: Found, path: Path) -> None:
 
 def report(found: Found, out: Path, left: int) -> bool:
     """Writes and prints all of it; whether every claim holds."""
-    for name, rows in (("requests", found.outcomes), ("samples", found.samples), ("kills", found.kills)):
+    for name, rows in (
+        ("requests", found.outcomes),
+        ("samples", found.samples),
+        ("rests", found.rests),
+        ("kills", found.kills),
+    ):
         write(rows, out / f"{name}.csv")
     draw(found, out / "soak.png")
     (out / "metrics.txt").write_text(found.metrics)
     log = (out / "server.log").read_text(errors="replace")
-    judged = claims.claims(found.outcomes, found.metrics, found.samples, found.kills, log, left)
+    judged = claims.claims(found.outcomes, found.metrics, found.samples, found.rests, found.kills, log, left)
     screen().print(table(load.KINDS, found.outcomes), verdicts(judged))
     back = [kill.back for kill in found.kills if kill.back is not None]
     again = f", up again after {min(back):.0f} to {max(back):.0f} s" if back else ""

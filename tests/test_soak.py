@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from soaking.claims import claims, growth, lives
+from soaking.claims import claims, growth, lives, rested
 from soaking.load import CHAT, Outcome
 from soaking.machine import Kill, Sample
 
@@ -35,7 +35,8 @@ def samples(slope: float, who: str = "server", life: int = 7, seconds: int = 400
 
 
 def failing(outcomes: list[Outcome], metrics: str = METRICS, log: str = "", left: int = 0) -> list[str]:
-    found = claims(outcomes, metrics, samples(0), [Kill(1.0, "all", False, 3.0, 30.0)], log, left)
+    rests = [Sample(60, "server", 7, 2**30, 10, 17), Sample(900, "server", 7, 2**30, 11, 17)]
+    found = claims(outcomes, metrics, samples(0), rests, [Kill(1.0, "all", False, 3.0, 30.0)], log, left)
     return [claim.said for claim in found if not claim.holds]
 
 
@@ -76,6 +77,11 @@ def test_growth_is_a_slope_that_noise_does_not_hide() -> None:
     assert growth(samples(0), "memory").holds
     assert growth(samples(0), "threads").holds
     assert not growth(samples(30), "memory").holds
+
+
+def test_a_server_that_holds_more_at_rest_has_grown() -> None:
+    before, after = Sample(60, "server", 7, 2**30, 10, 17), Sample(900, "server", 7, 2**30 + 2**25, 15, 40)
+    assert [rested(before, after, name).holds for name in ("memory", "threads", "files")] == [True, False, False]
 
 
 def test_each_life_of_a_runtime_is_judged_by_itself_if_it_was_long_enough() -> None:
