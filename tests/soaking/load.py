@@ -13,7 +13,7 @@ import httpx
 import openai
 from fuzzing.bodies import PATHS, broken_body
 
-from sprint_sgl.answers import check_countdown, read_answer
+from sprint_sgl.answers import check_countdown, countdown_problem, read_answer
 from sprint_sgl.countdown import Problem, drawn
 
 CHAT, TEXT, RESPONSES = PATHS
@@ -108,7 +108,9 @@ class Load:
         await self._patiently(outcome, once)
 
     async def tagged(self, outcome: Outcome) -> None:
+        """The model was never shown such a question: what counts is that its run ends, and the question comes back."""
         await self._raw(outcome, {"messages": [{"role": "user", "content": self._question(outcome) + TAGS}]}, TAGS)
+        outcome.right = None
 
     async def text(self, outcome: Outcome) -> None:
         await self._raw(outcome, {"prompt": self._question(outcome)})
@@ -269,12 +271,10 @@ def problems(seed: int) -> Iterator[Problem]:
 
 def settle(outcome: Outcome, reply: dict[str, Any]) -> None:
     """Notes what was answered, to which question, and whether it is right."""
-    from sprint_sgl.answers import countdown_problem
-
     sprint = reply["sprint"]
     outcome.answer_id, outcome.tokens = reply["id"], sprint["total_tokens"]
     outcome.shown = sprint["trajectory"]["question"]
-    if problem := countdown_problem(outcome.question.removesuffix(TAGS)):
+    if problem := countdown_problem(outcome.question):
         answer = read_answer(sprint["trajectory"]["final_answer"])
         outcome.right = check_countdown(answer, problem.numbers, problem.target).correct
 
