@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 
 import pytest
 from soaking.claims import claims, growth, lives, rested
-from soaking.load import CHAT, Outcome
+from soaking.load import CHAT, KEY, KINDS, Load, Outcome
+from soaking.load import GOOD as QUESTIONS
 from soaking.machine import Kill, Sample
+from test_serving import Scripted, serving
 
 METRICS = """
 sprint_answers_total{path="/v1/chat/completions",status="200"} 3.0
@@ -71,6 +74,19 @@ def test_a_traceback_a_process_left_behind_and_a_run_that_holds_its_place_are_na
     ]
     busy = METRICS.replace("sprint_running 0.0", "sprint_running 1.0")
     assert failing(GOOD, busy) == ["no run is left in a place or in the queue"]
+
+
+def test_clients_of_a_server_in_order_end_as_they_expect() -> None:
+    async def outcomes(url: str) -> list[Outcome]:
+        asking = Load(url, seed=3)
+        await asyncio.gather(*(asking.ask(kind) for kind in KINDS))
+        await asking.close()
+        return asking.outcomes
+
+    with serving(Scripted(pause=0.1, room=5000), places=16, queue=16, keys=(KEY,)) as url:
+        ended = asyncio.run(outcomes(url))
+    assert {outcome.kind: outcome.wrong for outcome in ended} == {kind.name: "" for kind in KINDS}
+    assert all(outcome.shown == outcome.question for outcome in ended if outcome.kind in QUESTIONS)
 
 
 def test_growth_is_a_slope_that_noise_does_not_hide() -> None:

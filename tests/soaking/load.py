@@ -87,14 +87,17 @@ class Load:
         """One request after the other until it is told to stop; the last one is carried to its end."""
         while not stop.is_set():
             (kind,) = self.rng.choices(KINDS, [kind.weight for kind in KINDS])
-            outcome = Outcome(len(self.outcomes), kind.name, kind.path, begun=self.now())
-            self.outcomes.append(outcome)
-            await kind.act(self, outcome)
-            outcome.ended = self.now()
-            last = outcome.statuses[-1]
-            if not outcome.wrong and last not in kind.expected:
-                outcome.wrong = f"ended with {last}"
+            await self.ask(kind)
             await asyncio.sleep(self.rng.random() * 0.2)
+
+    async def ask(self, kind: Kind) -> None:
+        """One request of that kind, from its first try to its end."""
+        outcome = Outcome(len(self.outcomes), kind.name, kind.path, begun=self.now())
+        self.outcomes.append(outcome)
+        await kind.act(self, outcome)
+        outcome.ended = self.now()
+        if not outcome.wrong and outcome.statuses[-1] not in kind.expected:
+            outcome.wrong = f"ended with {outcome.statuses[-1]}"
 
     # Questions: asked again until they are answered
 
@@ -169,12 +172,9 @@ class Load:
                     outcome.wrong = f"{error.response.status_code}: {error.response.text[:200]}"
                     return
                 wait = float(error.response.headers.get("retry-after", LONGEST_WAIT))
-            except openai.APIConnectionError as error:
+            except (openai.APIConnectionError, httpx.HTTPError) as error:
                 outcome.statuses.append(BROKEN)
-                outcome.wrong, wait = f"the connection broke: {error.__cause__!r}", LONGEST_WAIT
-            except httpx.HTTPError as error:
-                outcome.statuses.append(BROKEN)
-                outcome.wrong, wait = f"the connection broke: {error!r}", LONGEST_WAIT
+                outcome.wrong, wait = f"the connection broke: {error.__cause__ or error!r}", LONGEST_WAIT
             except openai.APIError as error:  # a stream that has begun ends with an error
                 outcome.statuses.append(200)
                 outcome.broken += 1
