@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from sprint_sgl import runtime as runtimes
-from sprint_sgl.console import busy, notes, one_line_errors, say, screen
+from sprint_sgl.console import busy, notes, one_line_errors, say, screen, tell
 from sprint_sgl.errors import BadInput, LaunchFailed
 from sprint_sgl.prompts import prompt_style as load_style
 from sprint_sgl.question import checked_question
@@ -78,7 +78,7 @@ def solve(
         rows = [(each.method, each.answer, each.trajectory) for each in answered]
         screen().print(costs(rows, screen().width))
     for each in answered:
-        (notes if json else screen()).print(str(each), markup=False, highlight=False, soft_wrap=True)
+        tell(notes if json else screen(), str(each))
     raise typer.Exit(WRONG_ANSWER if answered[0].verdict and not answered[0].verdict.correct else 0)
 
 

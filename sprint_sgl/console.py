@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 import threading
@@ -15,12 +16,27 @@ from sprint_sgl.errors import SprintError
 
 PIPE_WIDTH = 120
 LONG = 2.0  # seconds after which a wait is worth a line
+_COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 notes = Console(stderr=True)
+
+
+def printable(text: str) -> str:
+    """The text without what a terminal would obey or cannot take: control characters become their pictures."""
+    return _COMMANDS.sub(_picture, text.replace("\r\n", "\n"))
+
+
+def _picture(found: re.Match[str]) -> str:
+    return chr(0x2400 + ord(found[0])) if found[0] < " " else "\ufffd"
 
 
 def say(text: str, style: str = "") -> None:
     """A line on stderr, as long as it is and as it stands: no markup, no wrapping."""
-    notes.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+    tell(notes, text, style)
+
+
+def tell(console: Console, text: str, style: str = "") -> None:
+    """The same on any console."""
+    console.print(printable(text), style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def screen() -> Console:

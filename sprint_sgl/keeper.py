@@ -3,11 +3,13 @@
     python keeper.py COMMAND...
 
 The asking process holds the other end of our standard input. When that closes, for whatever reason (an
-exit, an exception, SIGKILL), or when a signal asks us to stop, the command's whole process group ends.
+exit, an exception, SIGKILL), or when a signal asks us to stop, the command's whole process group ends. Where
+we are killed ourselves, Linux ends the command, and SGLang's processes end with their parent.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -18,6 +20,7 @@ from contextlib import contextmanager
 from typing import Any
 
 GRACE = 5.0
+PR_SET_PDEATHSIG = 1
 
 
 def keep(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
@@ -49,8 +52,16 @@ def stop(process: subprocess.Popen[bytes]) -> None:
             return
 
 
+def end_with_parent() -> None:
+    """Asks Linux to kill this process when its parent ends."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def main() -> int:
-    process = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(
+        sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=end_with_parent
+    )
 
     def end(*_: object) -> None:
         stop(process)

@@ -36,7 +36,11 @@ def parse(text: str) -> Trajectory:
     reader = Reader()
     question, begin = _read_question(whole, reader)
     reader.read(whole[begin:])
-    reader.finish(cut=whole != text)
+    cut = text[len(whole) :]
+    if reader.thought_closed and _sequential(reader):  # no tag is due after such a thought: its answer may end so
+        reader.after.append(cut)
+        cut = ""
+    reader.finish(bool(cut))
     thought = _thought(reader)
     stages = () if thought else tuple(_stage(stage, reader) for stage in reader.stages)
     reader.count(RepairKind.EXTRA_EXECUTION, sum(len(stage.executions) for stage in reader.homeless))
@@ -168,9 +172,13 @@ def _closing_tag(body: str, i: int, first: int, closed_by: str) -> str:
     return closed_by + numbers.get(closed_by, "") if closed_by.startswith("</") else ""
 
 
+def _sequential(reader: Reader) -> bool:
+    return not any(stage.written or stage.prompts or stage.blocked for stage in reader.stages)
+
+
 def _thought(reader: Reader) -> str:
     """The text of a sequential trajectory, which has no plans; its text is not stray."""
-    if any(stage.written or stage.prompts or stage.blocked for stage in reader.stages):
+    if not _sequential(reader):
         return ""
     reader.repairs.pop(RepairKind.STRAY_TEXT.value, None)
     return _clean("\n".join(stage.tail for stage in reader.stages))

@@ -37,6 +37,8 @@ SHIPPED_MODELS = ROOT / "models"
 DEFAULT_MODEL = "countdown-mini-sprint"
 DEFAULT_BASELINE = "countdown-mini-rft"
 LOG_LINES = 25
+# One dead process ends all of a runtime; SGLang would first sleep for 65 s, on a CPU too, in case of GPU dumps.
+AT_ONCE = dict.fromkeys(("SGLANG_PYSPY_DUMP_BEFORE_CRASH", "SGLANG_CUDA_COREDUMP_BEFORE_CRASH"), "0")
 
 
 @dataclass
@@ -164,7 +166,7 @@ def start_server(
     log = Path(tempfile.mkdtemp(prefix="sprint-sgl-")) / "server.log"
     inherited = {key: value for key, value in os.environ.items() if key != "SGLANG_USE_CPU_ENGINE"}
     with log.open("wb") as file:
-        env = {**inherited, **config.env}
+        env = {**AT_ONCE, **inherited, **config.env}
         keeper = keep(command, stdout=file, stderr=subprocess.STDOUT, env=env, start_new_session=True)
     return Server(f"http://{host}:{port}", log, keeper)
 

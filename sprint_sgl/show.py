@@ -19,6 +19,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from sprint_sgl.console import printable
 from sprint_sgl.tags import FINAL_ANSWER_OPEN, restore
 from sprint_sgl.trajectory import Trajectory
 
@@ -70,7 +71,7 @@ class View:
     def _print(self, number: int, stage: StageText) -> None:
         _print_plain(self.console, "answer" if is_answer(stage.plan) else f"plan {number}", readable(stage.plan))
         for j, execution in sorted(stage.executions.items()):
-            _print_plain(self.console, f"execution {number}.{j}", restore(execution).strip())
+            _print_plain(self.console, f"execution {number}.{j}", _shown(execution))
 
 
 class LiveView(View):
@@ -108,7 +109,11 @@ def is_answer(plan: str) -> bool:
 def readable(plan: str) -> str:
     """A plan as a person reads it: tags gone, each prompt on a line of its own with its number."""
     text = _PROMPT.sub(lambda match: f"→ {match[1]} {match[2].strip()}", _TAGS.sub("", plan))
-    return restore(text).strip()
+    return _shown(text)
+
+
+def _shown(text: str) -> str:
+    return printable(restore(text)).strip()
 
 
 def stage_panel(number: int, stage: StageText, width: int, live: bool = False) -> RenderableType:
@@ -120,7 +125,7 @@ def stage_panel(number: int, stage: StageText, width: int, live: bool = False) -
     columns = max(1, min(len(stage.executions), width // 34))
     panels = [
         Panel(
-            Text(_last_lines(restore(text).strip(), 8 if live else None)),
+            Text(_last_lines(_shown(text), 8 if live else None)),
             title=f"execution {number}.{j}",
             width=width // columns - 1,
             border_style="yellow" if live else "dim",
@@ -137,14 +142,14 @@ def _last_lines(text: str, limit: int | None) -> str:
 
 def _print_plain(console: Console, title: str, text: str) -> None:
     console.print(Text(f"[{title}]"))
-    for line in text.splitlines():
+    for line in text.split("\n"):
         console.print(Text(f"  {line}"), soft_wrap=True)
 
 
 def costs(rows: Sequence[tuple[str, str, Trajectory]], width: int) -> RenderableType:
     """One line a method: its name, its answer, and what the run cost; in words where a table would not fit."""
     if width < NARROWEST_TABLE:
-        return Group(*(Text(f"{method}: {answer}\n  {cost_line(trajectory)}") for method, answer, trajectory in rows))
+        return Group(*(Text(f"{name}: {printable(answer)}\n  {cost_line(run)}") for name, answer, run in rows))
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("method")
     table.add_column("answer")
@@ -153,7 +158,7 @@ def costs(rows: Sequence[tuple[str, str, Trajectory]], width: int) -> Renderable
     for method, answer, trajectory in rows:
         table.add_row(
             method,
-            Text(answer),
+            Text(printable(answer)),
             str(len(trajectory.stages)),
             f"{critical_path(trajectory):,}",
             f"{trajectory.total_tokens:,}",

@@ -465,17 +465,14 @@ def test_lm_eval_runs_a_task_against_the_server(url: str, tmp_path: Path) -> Non
     assert results["results"]["countdown_three"]["right,none"] >= 0.5
 
 
-def test_a_served_runtime_that_dies_is_started_again_and_ends_with_its_server() -> None:
+def test_a_served_runtime_of_which_a_part_dies_is_started_again_and_ends_with_its_server() -> None:
     with served() as (process, address):
-        runtime = [p for p in server_processes(process.pid) if "sglang" in " ".join(p.cmdline())]
-        assert runtime
+        (part,) = [p for p in server_processes(process.pid) if "detokenizer" in " ".join(p.cmdline())]
         body = {"messages": [{"role": "user", "content": QUESTION}]}
         with ThreadPoolExecutor() as pool:
             asked = [pool.submit(httpx.post, f"{address}/v1/chat/completions", json=body, timeout=60) for _ in range(8)]
             time.sleep(0.5)
-            for each in runtime:
-                with suppress(psutil.NoSuchProcess):
-                    each.kill()
+            part.kill()
         statuses = [future.result().status_code for future in asked]
         assert 503 in statuses
         assert set(statuses) <= {200, 503}

@@ -114,3 +114,12 @@ def test_the_keeper_ends_everything_when_it_is_asked_to(tmp_path: Path, number: 
 def test_the_keeper_returns_its_commands_exit_status() -> None:
     keeper = keep(["sh", "-c", "exit 7"])
     assert keeper.wait(10) == 7
+
+
+def test_a_command_whose_keeper_is_killed_ends_with_it() -> None:
+    keeper = keep(["sleep", "600"])
+    while not (found := psutil.Process(keeper.pid).children()):
+        time.sleep(0.02)
+    keeper.kill()
+    keeper.wait(10)
+    assert gone(found[0].pid)

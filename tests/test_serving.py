@@ -252,6 +252,7 @@ def test_what_was_said_before_is_part_of_the_question(client: openai.OpenAI) -> 
         ({"n": 2}, "n", "Input should be 1"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools", "at most 0 items"),
         ({"max_tokens": "5"}, "max_tokens", "valid integer"),
+        ({"max_tokens": 10**26}, "max_tokens", "less than"),
         ({"response_format": {"type": "json_object"}}, "response_format.type", "'text'"),
         ({"frequency_penalty": 1}, "frequency_penalty", "less than or equal to 0"),
         ({"extra_body": {"top_k": 5}}, "top_k", "-1 or 0"),
@@ -370,7 +371,7 @@ def test_a_run_past_its_deadline_is_ended() -> None:
         assert backend.sessions[0].closed.is_set()
 
 
-def test_a_runtime_that_is_gone_is_503_until_it_is_back() -> None:
+def test_a_runtime_that_is_gone_is_503_until_it_is_back(capfd: pytest.CaptureFixture[str]) -> None:
     backend = Scripted(down=True, said="it ended: [/usr/lib/x] at http://127.0.0.1:1/generate")
     with serving(backend) as url:
         for stream in (False, True):
@@ -379,6 +380,7 @@ def test_a_runtime_that_is_gone_is_503_until_it_is_back() -> None:
             assert (caught.value.status_code, caught.value.code) == (503, "runtime_unavailable")
             assert int(caught.value.response.headers["retry-after"]) >= 1
         assert httpx.get(f"{url}/health").status_code == 503
+        assert "it ended" not in capfd.readouterr().err  # clients may ask a thousand times before it is back
         backend.down = False
         assert ask(client_of(url)).choices[0].message.content == PLAYED.final_answer
         assert httpx.get(f"{url}/health").status_code == 200

@@ -1,9 +1,11 @@
 """What a person sees: stages in order, prompts by number, no tags, and nothing that a model wrote as markup."""
 
 import io
+import re
 
 from rich.console import Console
 
+from sprint_sgl.console import tell
 from sprint_sgl.show import LiveView, View, costs, readable, view_for
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
 
@@ -52,6 +54,21 @@ def test_a_terminal_gets_panels_for_every_stage() -> None:
     write_two_stages(view)
     for part in ("plan 1", "execution 1.1", "it is 3 <Plan_9>", "→ 1.1 add [bold]", "answer", "\\boxed{3}"):
         assert part in text_of(console)
+
+
+def test_nothing_that_a_model_wrote_is_a_command_to_the_terminal() -> None:
+    evil = "\x1b[2J\x1b]0;title\x07 \x9b31m \x00 \ud800 :smile: [red]x"
+    console = plain()
+    with view_for(console) as view:
+        view.write(1, None, f"<Plan_1>\n{evil}\n")
+        view.write(1, 1, evil)
+    console.print(costs([("SPRINT", evil, Trajectory("q"))], 120))
+    tell(console, evil, style="red")
+    shown = text_of(console)
+    shown.encode()
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", shown)
+    assert shown.count("\u241b[2J") == 4
+    assert shown.count(":smile: [red]x") == 3  # the table breaks lines
 
 
 def test_tags_in_the_making_are_not_shown_as_prompts_without_end() -> None:

@@ -102,6 +102,7 @@ def test_parse_is_the_inverse_of_render(trajectory: Trajectory) -> None:
 
 
 @given(texts, texts.filter(str.strip), texts.filter(str.strip))
+@example("q", "a thought", "an answer that ends as a tag begins: </Fin")
 def test_a_sequential_trajectory_comes_back_too(question: str, thought: str, answer: str) -> None:
     trajectory = Trajectory(question, thought=thought, final_answer=answer)
     assert parse(render(trajectory)) == trajectory

@@ -50,10 +50,14 @@ def told_in_stream(error: Exception) -> str:
 
 
 def said(error: Exception, status: int) -> str:
-    """What a client is told; where the runtime is and how it ended is for the server's own log."""
+    """What a client is told; where the runtime is and how it ended a run is for the server's own log.
+
+    That there is none yet is no news there: its start has been said, and clients ask again and again.
+    """
     if status not in (502, 503) or isinstance(error, Stopping):
         return _ADDRESS.sub("the runtime", str(error))
-    say(str(error), style="yellow")
+    if not isinstance(error, RuntimeUnavailable):
+        say(str(error), style="yellow")
     return _ADDRESS.sub("the runtime", str(error)) if status == 502 else GONE
 
 

@@ -15,6 +15,7 @@ from sprint_sgl.errors import BadInput
 
 MAX_STOPS = 4
 Zero = Annotated[float, Field(ge=0, le=0)]
+Limit = Annotated[int | None, Field(ge=1, lt=2**31)]  # runtimes take no number of any size
 
 
 # What changes the text and no program has; some of them other servers' own. Fields that nobody knows are passed over.
@@ -66,7 +67,7 @@ class Asked(Request, ABC):
     temperature: Annotated[float | None, Field(ge=0, le=2)] = None
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     seed: Annotated[int | None, Field(ge=-(2**63), lt=2**63)] = None
-    max_tokens: Annotated[int | None, Field(ge=1)] = None
+    max_tokens: Limit = None
     stop: str | list[str] | None = None
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
@@ -128,7 +129,7 @@ class Message(BaseModel):
 
 class ChatAsked(Asked):
     messages: Annotated[list[Message], Field(min_length=1)]
-    max_completion_tokens: Annotated[int | None, Field(ge=1)] = None
+    max_completion_tokens: Limit = None
     best_of: Literal[1] | None = None
     modalities: list[Literal["text"]] | None = None
 
@@ -174,7 +175,7 @@ class ResponseAsked(Asked):
 
     input: str | Annotated[list[Message | PastReasoning], Field(min_length=1)]
     instructions: str | None = None
-    max_output_tokens: Annotated[int | None, Field(ge=1)] = None
+    max_output_tokens: Limit = None
     text: TextFormat | None = None
     reasoning: Reasoning | None = None
     truncation: Literal["disabled"] | None = None

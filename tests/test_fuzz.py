@@ -1,0 +1,28 @@
+"""A slice of the fuzz (tests/fuzz.py) that is the same every time."""
+
+from __future__ import annotations
+
+import pytest
+from fuzz import TARGETS
+from fuzzing.cases import Target, drawn, run
+
+CASES = {"page": 25, "screen": 25, "view FILE": 50}
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+@pytest.mark.filterwarnings("ignore:Error in stream_executor")
+def test_odd_cases_do_no_harm(target: Target) -> None:
+    found = run(target, 20, range(CASES.get(target.name, 200)))
+    assert not found.failures
+
+
+def test_a_failure_is_named_by_a_number_that_brings_it_back() -> None:
+    def check(number: int) -> None:
+        if number % 10 == 0:
+            raise ValueError("a multiple of ten")
+
+    target = Target("tens", 1.0, lambda rng: rng.randrange(1000), check)
+    failures = run(target, 0, range(500)).failures
+    assert len(failures) > 10
+    assert {failure.said for failure in failures} == {"ValueError: a multiple of ten"}
+    assert all(drawn(target, 0, failure.number) % 10 == 0 for failure in failures)
