@@ -37,7 +37,7 @@ class Connections(httpx.BaseTransport):
         return response
 
     def close(self) -> None:
-        """Closes all, those in use too: whoever waits for one gets an error."""
+        """Closes all, those in use too, which does not wake a thread that waits for one."""
         with self._lock:
             connections, self._all = self._all, set()
             self._idle.clear()

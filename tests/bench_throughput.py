@@ -217,8 +217,8 @@ def report(rounds: Sequence[Round], price: float, out: Path) -> None:
         cpu = [shown([1000 * side.processor / side.requests for side in sides], ".2f")
                for sides in zip(*both, strict=True)]  # fmt: skip
         screen().print(
-            f"{concurrency:4d} at a time: {ratio} of the plain client's tokens/s; {rates} tokens/s; ms of our processor "
-            f"a request: {cpu[0]} and {cpu[1]}; at most {max(program.threads for program, _ in both)} threads"
+            f"{concurrency:4d} at a time: {ratio} of the plain client's tokens/s; {rates} tokens/s; our processor's "
+            f"ms a request: {cpu[0]} and {cpu[1]}; at most {max(program.threads for program, _ in both)} threads"
         )
         for name, sides in zip(costs, zip(*both, strict=True), strict=True):
             costs[name].append((concurrency, estimate([side.seconds / side.questions for side in sides])))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter, ScalarFormatter
 
@@ -125,7 +127,9 @@ def cost_figure(found: Mapping[str, Sequence[tuple[float, Estimate]]], dollars_a
     axes.set_xlabel("questions at a time")
     axes.set_ylabel("seconds of the machine a question")
     a_second = dollars_an_hour / 3600
-    dollars = axes.secondary_yaxis("right", functions=(lambda y: y * a_second, lambda y: y / a_second))
+    dollars = axes.secondary_yaxis(
+        "right", functions=(partial(np.multiply, a_second), partial(np.multiply, 1 / a_second))
+    )
     dollars.set_ylabel(f"dollars a question, at {dollars_an_hour:g} an hour")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize=8)
