@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from bench_throughput import Sent, planned
 from fake_endpoint import FakeEndpoint
 from footprint import watched
 from sglang.lang.backend.base_backend import BaseBackend
@@ -19,6 +20,8 @@ from sglang.lang.ir import SglSamplingParams
 from waiting import wait_for
 
 from programs import sprint_program
+from programs.benchmark.charts import cost_figure
+from programs.benchmark.statistics import Estimate
 from programs.program import AHEAD
 from programs.scripted import cut, replay
 from sprint_sgl.connections import Connections
@@ -131,3 +134,26 @@ def test_connections_that_nobody_uses_are_closed(monkeypatch: pytest.MonkeyPatch
         time.sleep(0.4)
         assert ask(client, server.url) == "4"
         assert sockets(connections) == 1
+
+
+def sent(stage: int, prompt: str | None, start: float, end: float) -> Sent:
+    body = {"text": f"{stage}-{prompt}", "sampling_params": {"stop": ["</Plan_"], "max_new_tokens": 8000}}
+    return Sent("q", stage, prompt, body, start, end, tokens=7, cached=0)
+
+
+def test_a_plain_client_waits_for_what_the_program_waited_for() -> None:
+    first, second, joined = sent(1, None, 0, 1), sent(1, None, 1.1, 2), sent(2, None, 5.1, 6)
+    early, late = sent(1, "1.1.", 1.2, 1.5), sent(1, "1.2.", 2.1, 5)
+    ((*requests,),) = planned([late, joined, early, second, first])
+    assert [request.body["text"] for request in requests] == ["1-None", "1-None", "1-1.1.", "1-1.2.", "2-None"]
+    assert [request.after for request in requests] == [(), (0,), (0,), (1,), (1, 2, 3)]
+    params = requests[0].body["sampling_params"]
+    assert (params["max_new_tokens"], params["ignore_eos"], params["stop"]) == (7, True, ["\x01/Plan_"])
+
+
+def test_cost_is_drawn_in_seconds_and_in_dollars() -> None:
+    points = [(1.0, Estimate(4.0, 3.9, 4.2)), (16.0, Estimate(0.6, 0.5, 0.7))]
+    (axes,) = cost_figure({"program": points, "client": points}, dollars_an_hour=1.8).axes
+    (right,) = axes.child_axes
+    axes.figure.draw_without_rendering()
+    assert right.get_ylim() == pytest.approx([limit * 1.8 / 3600 for limit in axes.get_ylim()])
