@@ -8,8 +8,10 @@ carries the trajectory.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import Any, Literal, overload
 
 from sglang.lang.chat_template import get_chat_template
@@ -23,7 +25,8 @@ from sprint_sgl.trajectory import Trajectory
 
 TEMPERATURE = 0.6
 MAX_NEW_TOKENS = 8000
-Rows = Sequence[Mapping[str, Any] | Sequence[Any] | str]
+AHEAD = 4  # runs of a batch that have begun or wait to be read, for each of those at a time
+Row = Mapping[str, Any] | Sequence[Any] | str
 RAW = get_chat_template("default")  # a model's own would add stop strings; programs write its turns as text
 
 
@@ -131,7 +134,7 @@ class Program(SglFunction):  # type: ignore[misc]
         run.raise_failure()
         return run
 
-    def _arguments(self, row: Mapping[str, Any] | Sequence[Any] | str) -> dict[str, Any]:
+    def _arguments(self, row: Row) -> dict[str, Any]:
         """A row of a batch by name; a text alone is the first argument. Raises BadInput for too many."""
         if isinstance(row, Mapping):
             return dict(row)
@@ -143,14 +146,16 @@ class Program(SglFunction):  # type: ignore[misc]
         return dict(zip(self.arg_names, values, strict=False))
 
     @overload
-    def run_batch(self, batch_kwargs: Rows, *, generator_style: Literal[True], **options: Any) -> Iterator[Run]: ...
+    def run_batch(
+        self, batch_kwargs: Iterable[Row], *, generator_style: Literal[True], **options: Any
+    ) -> Iterator[Run]: ...
 
     @overload
-    def run_batch(self, batch_kwargs: Rows, **options: Any) -> list[Run]: ...
+    def run_batch(self, batch_kwargs: Iterable[Row], **more: Any) -> list[Run]: ...
 
     def run_batch(
         self,
-        batch_kwargs: Rows,
+        batch_kwargs: Iterable[Row],
         *,
         num_threads: int | Literal["auto"] = "auto",
         progress_bar: bool = False,
@@ -161,22 +166,18 @@ class Program(SglFunction):  # type: ignore[misc]
 
         Every run is carried to its end; then the first failure, if any, is raised. With `generator_style` the states
         come one by one, each as soon as it and those before it have ended; a failure, or leaving early, ends the rest.
+        States that were handed over are not kept then, and rows of an iterator are read as they are needed.
         """
-        rows = [self._arguments(row) for row in batch_kwargs]
         if num_threads != "auto" and num_threads < 1:
             raise BadInput(f"num_threads must be at least 1 or 'auto', got {num_threads!r}")
-        threads = min(len(rows) or 1, 96 if num_threads == "auto" else num_threads)
-        if generator_style:
-            pool = ThreadPoolExecutor(threads)
-            return _one_by_one(pool, [pool.submit(self.run, **row, **options) for row in rows], progress_bar)
-        with ThreadPoolExecutor(threads) as pool:
-            futures = [pool.submit(self.run, **row, **options) for row in rows]
-            waiting = _with_progress(futures) if progress_bar else futures
-            errors = [future.exception() for future in waiting]
-        for error in errors:
-            if error is not None:
-                raise error
-        return [future.result() for future in futures]
+        threads = 96 if num_threads == "auto" else num_threads
+        given = map(self._arguments, batch_kwargs)
+        rows = iter(list(given)) if isinstance(batch_kwargs, Sequence) or not generator_style else given
+        pool = ThreadPoolExecutor(threads)
+        futures = _in_order(rows, lambda row: pool.submit(self.run, **row, **options), AHEAD * threads)
+        if progress_bar:
+            futures = _with_progress(futures, len(batch_kwargs) if isinstance(batch_kwargs, Sized) else None)
+        return _one_by_one(pool, futures) if generator_style else _all(pool, futures)
 
 
 def program(function: Callable[..., Any]) -> Program:
@@ -191,15 +192,43 @@ def _backend(backend: Any) -> Any:
     return getattr(backend, "endpoint", backend)
 
 
-def _one_by_one(pool: ThreadPoolExecutor, futures: Sequence[Future[Run]], progress_bar: bool) -> Iterator[Run]:
+def _in_order(
+    rows: Iterator[dict[str, Any]], begin: Callable[[dict[str, Any]], Future[Run]], ahead: int
+) -> Iterator[Future[Run]]:
+    """The rows' runs: so many are begun at once, and one more whenever the next one is asked for."""
+    begun = deque(map(begin, islice(rows, ahead)))
+
+    def taken() -> Iterator[Future[Run]]:
+        while begun:
+            yield begun.popleft()
+            begun.extend(map(begin, islice(rows, 1)))
+
+    return taken()
+
+
+def _one_by_one(pool: ThreadPoolExecutor, futures: Iterator[Future[Run]]) -> Iterator[Run]:
     try:
-        for future in _with_progress(futures) if progress_bar else futures:
+        for future in futures:
             yield future.result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _with_progress(futures: Sequence[Any]) -> Iterator[Any]:
+def _all(pool: ThreadPoolExecutor, futures: Iterator[Future[Run]]) -> list[Run]:
+    states: list[Run] = []
+    failed: BaseException | None = None
+    with pool:
+        for future in futures:
+            if error := future.exception():
+                failed = failed or error
+            else:
+                states.append(future.result())
+    if failed is not None:
+        raise failed
+    return states
+
+
+def _with_progress(futures: Iterator[Future[Run]], total: int | None) -> Iterator[Future[Run]]:
     from rich.progress import track
 
-    yield from track(futures, description="running")
+    yield from track(futures, description="running", total=total)

@@ -25,6 +25,7 @@ from sglang.lang.interpreter import StreamExecutor
 from sglang.lang.ir import SglSamplingParams
 
 from sprint_sgl.checkpoints import model_notes
+from sprint_sgl.connections import Connections
 from sprint_sgl.errors import BadInput, ContextFull, RequestFailed, RuntimeUnavailable, SprintError
 from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE
 from sprint_sgl.spelling import Spelling, spelling
@@ -69,7 +70,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         self._client = httpx.Client(
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
             timeout=self._timeout(time_limit),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=512, keepalive_expiry=4.0),
+            transport=Connections(),
         )
         try:
             self.model_info = self._read_model_info()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter, ScalarFormatter
 
 from programs.benchmark.statistics import Estimate
 
@@ -110,6 +112,27 @@ def sweep_figure(setting: str, curves: Mapping[str, Sequence[tuple[float, Swept]
     right.set_xlabel(setting)
     right.set_ylabel("sequential tokens")
     right.grid(alpha=0.3)
+    return figure
+
+
+def cost_figure(found: Mapping[str, Sequence[tuple[float, Estimate]]], dollars_an_hour: float) -> Figure:
+    """Seconds of the machine a question, and dollars at that price, over how many run at a time."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, points in found.items():
+        _curve(axes, name, points)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.set_xlabel("questions at a time")
+    axes.set_ylabel("seconds of the machine a question")
+    a_second = dollars_an_hour / 3600
+    dollars = axes.secondary_yaxis(
+        "right", functions=(partial(np.multiply, a_second), partial(np.multiply, 1 / a_second))
+    )
+    dollars.set_ylabel(f"dollars a question, at {dollars_an_hour:g} an hour")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=8)
     return figure
 
 

@@ -1,0 +1,159 @@
+"""Batches of many questions: what is under way and what is kept depends on how many run at a time, not on how many."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from bench_throughput import Sent, planned
+from fake_endpoint import FakeEndpoint
+from footprint import watched
+from sglang.lang.backend.base_backend import BaseBackend
+from sglang.lang.interpreter import StreamExecutor
+from sglang.lang.ir import SglSamplingParams
+from waiting import wait_for
+
+from programs import sprint_program
+from programs.benchmark.charts import cost_figure
+from programs.benchmark.statistics import Estimate
+from programs.program import AHEAD
+from programs.scripted import cut, replay
+from sprint_sgl.connections import Connections
+from sprint_sgl.errors import BadInput
+from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE
+from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
+
+WIDTH = 3
+PROMPTS = tuple(Prompt(f"task {j}") for j in range(WIDTH))
+RUN = Trajectory("q", (Stage(PROMPTS, tuple(Execution("done") for _ in PROMPTS)),), r"\boxed{2}")
+
+
+class Brief(BaseBackend):  # type: ignore[misc]
+    """Writes that run's texts and keeps nothing."""
+
+    prompt_style = DEFAULT_PROMPT_STYLE
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.script = replay(RUN)
+
+    def generate(self, s: StreamExecutor, sampling_params: SglSamplingParams) -> tuple[str, dict[str, Any]]:
+        text, reason = cut(self.script(s.text_), sampling_params.stop, sampling_params.max_new_tokens)
+        time.sleep(0.001)
+        return text, {"finish_reason": reason, "completion_tokens": 1}
+
+
+def questions(many: int, taken: list[int]) -> Iterator[str]:
+    for number in range(many):
+        taken.append(number)
+        yield f"Question {number}"
+
+
+@pytest.mark.parametrize("generator_style", [True, False])
+def test_threads_are_bounded_by_what_runs_at_a_time_and_none_is_left(generator_style: bool) -> None:
+    before, at_a_time = threading.active_count(), 8
+    with watched(every=0.01) as footprint:
+        states = sprint_program.run_batch(
+            [f"Question {number}" for number in range(500)],
+            backend=Brief(),
+            num_threads=at_a_time,
+            generator_style=generator_style,
+        )
+        assert sum(state["answer"] == "2" for state in states) == 500
+    # The pool's, the planner's and the executors'; those of the question before may still be ending.
+    assert footprint.threads - before <= at_a_time * 2 * (2 + WIDTH)
+    wait_for(lambda: threading.active_count() <= before, 5)
+
+
+def test_what_was_handed_over_is_not_kept_and_rows_are_read_as_they_are_needed() -> None:
+    taken: list[int] = []
+    states = sprint_program.run_batch(questions(500, taken), backend=Brief(), num_threads=4, generator_style=True)
+    handed: list[weakref.ref[object]] = []
+    for number, state in enumerate(states):
+        assert len(taken) <= number + 1 + AHEAD * 4
+        handed.append(weakref.ref(state))
+    del state
+    gc.collect()
+    assert len(handed) == 500
+    assert not any(reference() for reference in handed)
+
+
+def test_a_malformed_row_is_refused_before_anything_runs() -> None:
+    with pytest.raises(BadInput, match="a row of the batch has 99"):
+        sprint_program.run_batch(["fine", ["x"] * 99], backend=Brief(), generator_style=True)
+
+
+def test_a_failure_ends_the_rest_of_a_batch_that_comes_one_by_one() -> None:
+    taken: list[int] = []
+    rows = ({"question": "" if row == "Question 3" else row} for row in questions(500, taken))
+    with pytest.raises(BadInput):
+        list(sprint_program.run_batch(rows, backend=Brief(), num_threads=2, generator_style=True))
+    assert len(taken) <= 4 + AHEAD * 2
+
+
+def ask(client: httpx.Client, url: str) -> str:
+    message = {"model": "m", "messages": [{"role": "user", "content": "?"}]}
+    reply = client.post(f"{url}/chat/completions", json=message, headers={"Authorization": "x"})
+    return str(reply.json()["choices"][0]["message"]["content"])
+
+
+def sockets(connections: Connections) -> int:
+    return len(connections._all)
+
+
+def test_connections_are_as_many_as_requests_at_a_time_and_are_used_again() -> None:
+    connections = Connections()
+    with FakeEndpoint(seconds=0.2) as server, httpx.Client(transport=connections) as client:
+        for _ in range(3):
+            asking = [threading.Thread(target=ask, args=(client, server.url)) for _ in range(20)]
+            for thread in asking:
+                thread.start()
+            for thread in asking:
+                thread.join()
+        assert (server.peak, sockets(connections)) == (20, 20)
+        for _ in range(5):
+            assert ask(client, server.url) == "4"
+        assert sockets(connections) == 20
+
+
+def test_connections_that_nobody_uses_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sprint_sgl.connections.IDLE_LIMIT", 0.3)
+    connections = Connections()
+    with FakeEndpoint(seconds=0.05) as server, httpx.Client(transport=connections) as client:
+        asking = [threading.Thread(target=ask, args=(client, server.url)) for _ in range(10)]
+        for thread in asking:
+            thread.start()
+        for thread in asking:
+            thread.join()
+        time.sleep(0.4)
+        assert ask(client, server.url) == "4"
+        assert sockets(connections) == 1
+
+
+def sent(stage: int, prompt: str | None, start: float, end: float) -> Sent:
+    body = {"text": f"{stage}-{prompt}", "sampling_params": {"stop": ["</Plan_"], "max_new_tokens": 8000}}
+    return Sent("q", stage, prompt, body, start, end, tokens=7, cached=0)
+
+
+def test_a_plain_client_waits_for_what_the_program_waited_for() -> None:
+    first, second, joined = sent(1, None, 0, 1), sent(1, None, 1.1, 2), sent(2, None, 5.1, 6)
+    early, late = sent(1, "1.1.", 1.2, 1.5), sent(1, "1.2.", 2.1, 5)
+    ((*requests,),) = planned([late, joined, early, second, first])
+    assert [request.body["text"] for request in requests] == ["1-None", "1-None", "1-1.1.", "1-1.2.", "2-None"]
+    assert [request.after for request in requests] == [(), (0,), (0,), (1,), (1, 2, 3)]
+    params = requests[0].body["sampling_params"]
+    assert (params["max_new_tokens"], params["ignore_eos"], params["stop"]) == (7, True, ["\x01/Plan_"])
+
+
+def test_cost_is_drawn_in_seconds_and_in_dollars() -> None:
+    points = [(1.0, Estimate(4.0, 3.9, 4.2)), (16.0, Estimate(0.6, 0.5, 0.7))]
+    (axes,) = cost_figure({"program": points, "client": points}, dollars_an_hour=1.8).axes
+    (right,) = axes.child_axes
+    axes.figure.draw_without_rendering()
+    assert right.get_ylim() == pytest.approx([limit * 1.8 / 3600 for limit in axes.get_ylim()])
