@@ -285,6 +285,15 @@ def view(
 
 
 @app.command(context_settings=EXPERIMENT)
+def fleet(context: typer.Context) -> None:
+    """What many questions on many workers will take: hours, money, what breaks first (Hydra overrides).
+
+    [dim]sprint-sgl fleet path=trajectories.jsonl workers=64 questions=1000000 price=2[/dim]
+    """
+    _experiment("programs.fleet", context)
+
+
+@app.command(context_settings=EXPERIMENT)
 def train(context: typer.Context) -> None:
     """Fine-tune with ms-swift (Hydra overrides). Before: look at rows (train check), ask what it needs (train cost).
 
