@@ -61,9 +61,9 @@ class Config:
     worker: Figures = field(default_factory=lambda: Figures(0, 0, 0, 0, 0, 0, 0, 0))
     workers: int = 64
     questions: int = 1_000_000
-    concurrency: int = 24
+    concurrency: int = 64
     policy: str = "cache_aware"
-    rounds: int = 6
+    rounds: int = 5
     price: float = 2.0
     seed: int = 7
     limits: Limits = field(default_factory=lambda: Limits(0, 0, 0, 0, 0, 0, 0, 0, 0))

@@ -33,7 +33,7 @@ from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE
 GENERATE = "/generate"
 ABORT_LIMIT = 5.0  # seconds
 IDLE_LIMIT = 30.0  # seconds
-WORKER_LIMIT = 90.0  # seconds that a generation waits for a gateway to have a worker again
+WORKER_LIMIT = 180.0  # seconds that a generation waits for a gateway to have a worker again
 CREW_LIMIT = 120.0  # seconds that other weights wait for all workers of a gateway
 _RECONNECTABLE = (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 
@@ -133,7 +133,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
     def _send_to_all(self, path: str, body: Meta) -> list[httpx.Response]:
         """The answer of the server, or those of all workers where it is a gateway that has no such path.
 
-        Raises RuntimeUnavailable where not all workers come up.
+        Raises RuntimeUnavailable where not all workers come up, RequestFailed where they cannot be reached.
         """
         response, deadline = self._send("POST", path, body), time.monotonic() + CREW_LIMIT
         if response.status_code != 404 or not self.workers():
@@ -142,7 +142,10 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
             if time.monotonic() > deadline:
                 raise RuntimeUnavailable(f"{self.url}: not all of its workers are up")
             time.sleep(0.5)
-        return [self._send("POST", path, body, at=worker.url) for worker in self.workers()]
+        try:
+            return [self._send("POST", path, body, at=worker.url) for worker in self.workers()]
+        except RuntimeUnavailable as error:
+            raise RequestFailed(f"{self.url} has no {path}, and its workers cannot be reached from here") from error
 
     def workers(self) -> list[behind.Worker]:
         """Those of a gateway; none where it is a server itself."""

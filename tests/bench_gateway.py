@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Annotated
 
 import httpx
+import psutil
 import typer
 from rich.table import Table
 
@@ -43,10 +44,19 @@ class Round:
     cached_forks: float
     uncached: float  # tokens a question
     client: float  # processor seconds of our own, a call
+    gateway: float  # and of the gateway's
 
 
-def pass_over(questions: Sequence[str], concurrency: int, endpoint: Endpoint) -> tuple[Round, list[Trajectory]]:
-    begun, spent = time.monotonic(), time.process_time()
+def spent_by(server: Server) -> float:
+    """Processor seconds of everything under its keeper."""
+    times = [each.cpu_times() for each in psutil.Process(server.keeper.pid).children(recursive=True)]
+    return sum(each.user + each.system for each in times)
+
+
+def pass_over(
+    questions: Sequence[str], concurrency: int, endpoint: Endpoint, server: Server
+) -> tuple[Round, list[Trajectory]]:
+    begun, spent, before = time.monotonic(), time.process_time(), spent_by(server)
     rows = [(question,) for question in questions]
     states = sprint_program.run_batch(rows, temperature=0, num_threads=concurrency, backend=endpoint)
     runs = [state.trajectory for state in states]
@@ -55,7 +65,8 @@ def pass_over(questions: Sequence[str], concurrency: int, endpoint: Endpoint) ->
     forks = [e.call for run in runs for stage in run.stages for e in stage.executions if e.call]
     uncached = sum(call.uncached_prefill_tokens for call in calls) / len(runs)
     shares = [sum(c.cached_tokens for c in some) / sum(c.prompt_tokens for c in some) for some in (calls, forks)]
-    return Round(seconds, shares[0], shares[1], uncached, spent / len(calls)), runs
+    gateway = (spent_by(server) - before) / len(calls)
+    return Round(seconds, shares[0], shares[1], uncached, spent / len(calls), gateway), runs
 
 
 def flushed(workers: Sequence[Server]) -> None:
@@ -143,32 +154,32 @@ def main(
             stack.callback(worker.stop)
         for worker in workers:
             wait_until_ready(worker, 300.0)
-        sides = {ONE: workers[0].url}
+        sides = {ONE: workers[0]}
         for policy in policies.split(","):
             config = RuntimeConfig(workers=2, policy=policy)
             gateway = started_gateway([w.url for w in workers], config, "127.0.0.1", free_port())
             stack.callback(gateway.stop)
             wait_until_ready(gateway, 60.0, "/readiness")
-            sides[policy] = gateway.url
-        endpoints = {name: Endpoint(url) for name, url in sides.items()}
+            sides[policy] = gateway
+        endpoints = {name: Endpoint(server.url) for name, server in sides.items()}
         for worker in workers:
-            pass_over(asked[:2], 2, Endpoint(worker.url))
+            pass_over(asked[:2], 2, Endpoint(worker.url), worker)
+        if measure:
+            screen().print({name: float(f"{value:.3g}") for name, value in figures(workers).items()})
         found: dict[str, list[Round]] = {name: [] for name in sides}
-        runs: list[Trajectory] = []
-        for _ in range(rounds):
+        for number in range(rounds):
             for name, endpoint in endpoints.items():
                 flushed(workers)
-                measured, trajectories = pass_over(asked, concurrency, endpoint)
+                measured, runs = pass_over(asked, concurrency, endpoint, sides[name])
                 found[name].append(measured)
-                runs = runs or (trajectories if name != ONE else [])
+                screen().print(f"{name}: {measured.seconds:.1f} s, forks {measured.cached_forks:.1%}", style="dim")
+                if out and number == 0 and name == policies.partition(",")[0]:
+                    keep(out, runs)
         screen().print(table(found))
         clients = [r.client for each in found.values() for r in each]
+        gateways = [r.gateway for name, each in found.items() if name != ONE for r in each]
         screen().print(f"our own processor time a call: {spread([c * 1000 for c in clients], '{:.1f}'.format)} ms")
-        if measure:
-            flushed(workers)
-            screen().print({name: float(f"{value:.3g}") for name, value in figures(workers).items()})
-    if out:
-        keep(out, runs)
+        screen().print(f"the gateway's:                 {spread([c * 1000 for c in gateways], '{:.2f}'.format)} ms")
 
 
 def keep(out: Path, runs: Sequence[Trajectory]) -> None:

@@ -25,7 +25,7 @@ from sprint_sgl import behind
 from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import BadInput, LaunchFailed, RequestFailed
 from sprint_sgl.gateway import POLICIES, check, gateway_command, worker_configs
-from sprint_sgl.runtime import DEFAULT_BASELINE, DEFAULT_MODEL, RuntimeConfig, launch, resolve_model, with_crew
+from sprint_sgl.runtime import DEFAULT_BASELINE, DEFAULT_MODEL, RuntimeConfig, connect, launch, resolve_model, with_crew
 from sprint_sgl.tasks.countdown import Countdown
 
 NO_WORKER = {"error": {"code": "no_available_workers", "message": "All workers are unavailable"}}
@@ -97,8 +97,8 @@ def test_a_call_waits_for_a_worker_and_counts_how_often_it_asked() -> None:
         else:
             final_answer(handler, body)
 
-    with server(reply) as url:
-        run = sprint_program.run("What is 2 + 2?", backend=Endpoint(url))
+    with server(reply) as url, connect(url):
+        run = sprint_program.run("What is 2 + 2?")
     assert run["answer"] == "4"
     assert sum(call.retries for call in run.trajectory.calls) == 2
 
@@ -110,8 +110,8 @@ def test_a_server_that_refuses_is_not_asked_again() -> None:
         asked.append(body)
         send(handler, {"error": {"code": "internal", "message": "no"}}, 500)
 
-    with server(reply) as url, pytest.raises(RequestFailed, match="HTTP 500"):
-        Endpoint(url).warm_up()
+    with server(reply) as url, connect(url) as endpoint, pytest.raises(RequestFailed, match="HTTP 500"):
+        endpoint.warm_up()
     assert len(asked) == 1
 
 
@@ -138,6 +138,16 @@ def servers() -> list[psutil.Process]:
     return [each for each in found if each.cmdline()[1:3] == ["-m", "sglang.launch_server"]]
 
 
+def served(gateway: Endpoint) -> list[str]:
+    """The model of each worker."""
+    names = []
+    for worker in gateway.workers():
+        endpoint = Endpoint(worker.url)
+        names.append(endpoint.get_model_name())
+        endpoint.close()
+    return names
+
+
 @pytest.mark.runtime
 def test_closing_a_connection_to_a_gateway_stops_its_requests_on_the_workers(crew: Resident) -> None:
     endpoint = crew.load(DEFAULT_MODEL)
@@ -160,8 +170,7 @@ def test_closing_a_connection_to_a_gateway_stops_its_requests_on_the_workers(cre
 def test_other_weights_reach_every_worker(crew: Resident) -> None:
     endpoint = crew.load(DEFAULT_BASELINE)
     assert endpoint.get_model_name() == resolve_model(DEFAULT_BASELINE)
-    served = [Endpoint(worker.url).get_model_name() for worker in endpoint.workers()]
-    assert served == [resolve_model(DEFAULT_BASELINE)] * 2
+    assert served(endpoint) == [resolve_model(DEFAULT_BASELINE)] * 2
 
 
 @pytest.mark.runtime
@@ -182,8 +191,7 @@ def test_a_worker_that_is_killed_under_load_loses_no_question_and_comes_back(cre
     assert sum(call.retries for record in records for call in record.trajectory.calls) > 0
     endpoint = crew.load(DEFAULT_MODEL)
     wait_for(lambda: all(worker.healthy for worker in endpoint.workers()), 120.0)
-    models = {Endpoint(worker.url).get_model_name() for worker in endpoint.workers()}
-    assert models == {resolve_model(DEFAULT_MODEL)}
+    assert served(endpoint) == [resolve_model(DEFAULT_MODEL)] * 2
 
 
 def test_json_of_the_scripted_gateway_is_what_smg_sends() -> None:
