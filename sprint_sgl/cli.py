@@ -145,17 +145,22 @@ def launch_runtime(
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one")] = 30000,
     api_key: Annotated[str | None, typer.Option(envvar="SPRINT_API_KEY", help="key that requests must carry")] = None,
+    workers: Annotated[int | None, typer.Option(help="of --runtime gateway: runtimes behind it")] = None,
+    base: Annotated[str | None, typer.Option(help="of --runtime gateway: what each of them is, as --runtime")] = None,
+    policy: Annotated[str | None, typer.Option(help="of --runtime gateway: cache_aware, round_robin, ...")] = None,
 ) -> None:
-    """Run an SGLang runtime in the foreground until Ctrl-C.
+    """Run an SGLang runtime, or several behind a gateway, in the foreground until Ctrl-C.
 
     [dim]sprint-sgl launch --port 30000[/dim]
     [dim]sprint-sgl launch --runtime a100 --model deepseek-ai/DeepSeek-R1-Distill-Qwen-7B[/dim]
+    [dim]sprint-sgl launch --runtime gateway --workers 8 --base a100 --model work/sprint-7b[/dim]
     """
     with one_line_errors():
         name, begun = model or runtimes.DEFAULT_MODEL, time.monotonic()
+        config = runtimes.with_crew(runtime, workers=workers, base=base, policy=policy)
         with ExitStack() as stack:
             with busy(f"starting an SGLang runtime for {name}"):
-                running = runtimes.running(name, runtime=runtime, host=host, port=port, api_key=api_key)
+                running = runtimes.running(name, runtime=config, host=host, port=port, api_key=api_key)
                 server = stack.enter_context(running)
             took = time.monotonic() - begun
             say(f"{name} serves at {server.url} after {took:.1f} s; Ctrl-C stops it")
@@ -287,6 +292,15 @@ def view(
         say(str(out))
     if show:
         typer.launch(str(out))
+
+
+@app.command(context_settings=EXPERIMENT)
+def fleet(context: typer.Context) -> None:
+    """What many questions on many workers will take: hours, money, what breaks first (Hydra overrides).
+
+    [dim]sprint-sgl fleet path=trajectories.jsonl workers=64 questions=1000000 price=2[/dim]
+    """
+    _experiment("programs.fleet", context)
 
 
 @app.command(context_settings=EXPERIMENT)

@@ -2,7 +2,8 @@
 
 The stock `RuntimeEndpoint` opens a connection for each request, waits for ever, and lets a stop string
 that is still being streamed slip into the text. This one keeps connections alive, bounds every request in
-time, retries refused and reset connections only, and reports each call's accounting and times.
+time, retries refused and reset connections and a gateway's lack of a worker only, and reports each call's accounting
+and times.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from sglang.lang.chat_template import ChatTemplate, get_chat_template_by_model_p
 from sglang.lang.interpreter import StreamExecutor
 from sglang.lang.ir import SglSamplingParams
 
+from sprint_sgl import behind
 from sprint_sgl.checkpoints import model_notes
 from sprint_sgl.connections import Connections
 from sprint_sgl.errors import BadInput, ContextFull, RequestFailed, RuntimeUnavailable, SprintError
@@ -35,6 +37,8 @@ GENERATE = "/generate"
 ABORT_LIMIT = 5.0  # seconds
 IDLE_LIMIT = 30.0  # seconds
 SPELLING_TEST = "<prompt_1.1> Try 12 * 34 = 408 first.\n</prompt_1.1>\n\nBased on execution_1.1: ünïcode  \tand 字"
+WORKER_LIMIT = 180.0  # seconds that a generation waits for a gateway to have a worker again
+CREW_LIMIT = 120.0  # seconds that other weights wait for all workers of a gateway
 _RECONNECTABLE = (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 
 Meta = dict[str, Any]
@@ -122,14 +126,38 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         ours, theirs = (Path(str(path)) / "tokenizer.json" for path in (self.model_info["tokenizer_path"], model_path))
         if ours.is_file() and theirs.is_file() and ours.read_bytes() != theirs.read_bytes():
             raise BadInput(f"{model_path} has another tokenizer than {ours.parent}, which the server was started with")
-        response = self._send("POST", "/update_weights_from_disk", {"model_path": model_path})
+        for response in self._send_to_all("/update_weights_from_disk", {"model_path": model_path}):
+            self._check_loaded(response, model_path)
+        self.read_model()
+
+    def _check_loaded(self, response: httpx.Response, model_path: str) -> None:
         answer = _json_object(response)
         if "cache was not flushed" in str(answer.get("message")):  # a request that was given up still runs
             self._flush_once_idle()
         elif response.status_code != 200 or not answer.get("success"):
             said = answer.get("message") or response.text.strip()[:500]
             raise RequestFailed(f"{self.url} did not load {model_path}: {said}")
-        self.read_model()
+
+    def _send_to_all(self, path: str, body: Meta) -> list[httpx.Response]:
+        """The answer of the server, or those of all workers where it is a gateway that has no such path.
+
+        Raises RuntimeUnavailable where not all workers come up, RequestFailed where they cannot be reached.
+        """
+        response, deadline = self._send("POST", path, body), time.monotonic() + CREW_LIMIT
+        if response.status_code != 404 or not self.workers():
+            return [response]
+        while not all(worker.healthy for worker in self.workers()):
+            if time.monotonic() > deadline:
+                raise RuntimeUnavailable(f"{self.url}: not all of its workers are up")
+            time.sleep(0.5)
+        try:
+            return [self._send("POST", path, body, at=worker.url) for worker in self.workers()]
+        except RuntimeUnavailable as error:
+            raise RequestFailed(f"{self.url} has no {path}, and its workers cannot be reached from here") from error
+
+    def workers(self) -> list[behind.Worker]:
+        """Those of a gateway; none where it is a server itself."""
+        return behind.workers(_json_object(self._send("GET", "/workers")))
 
     def _flush_once_idle(self) -> None:
         """Raises RequestFailed where requests still run after some seconds."""
@@ -145,7 +173,13 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         self._read_notes()
 
     def flush_cache(self) -> None:
-        self._request("POST", "/flush_cache")
+        response = self._send("POST", "/flush_cache")
+        if response.status_code == 206:  # a gateway that reached some of its workers; one that is gone has no cache
+            for worker in self.workers():
+                if worker.healthy:
+                    self._request("POST", "/flush_cache", at=worker.url)
+        elif response.status_code != 200:
+            raise _refused(f"{self.url}/flush_cache: HTTP {response.status_code}, {response.text.strip()[:500]}")
 
     def cache_prefix(self, prefix_str: str) -> None:
         self._request("POST", GENERATE, {"text": prefix_str, "sampling_params": {"max_new_tokens": 0}})
@@ -155,8 +189,15 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         self._request("POST", GENERATE, {"text": "1 2 3", "sampling_params": {"max_new_tokens": tokens}})
 
     def abort(self, request_id: str) -> None:
-        """Stops a request on the server; one that has ended already is not an error."""
-        self._request("POST", "/abort_request", {"rid": request_id}, time_limit=5.0)
+        """Stops a request on the server, or on whichever worker of a gateway has it; one that has ended is no error."""
+        body, limit = {"rid": request_id}, ABORT_LIMIT
+        response = self._send("POST", "/abort_request", body, limit)
+        if response.status_code == 404 and (workers := self.workers()):
+            for worker in workers:
+                with suppress(RuntimeUnavailable):  # one that is gone has stopped it
+                    self._send("POST", "/abort_request", body, limit, at=worker.url)
+        elif response.status_code != 200:
+            raise _refused(f"{self.url}/abort_request: HTTP {response.status_code}, {response.text.strip()[:500]}")
 
     def generate(self, s: StreamExecutor, sampling_params: SglSamplingParams) -> tuple[str, Meta]:
         """The continuation of `s.text_` and its accounting, with `start` and `end` on the perf_counter clock."""
@@ -236,22 +277,34 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         self.max_sequential_tokens: int | None = notes.get("max_sequential_tokens")
 
     def _request(
-        self, method: str, path: str, body: Meta | None = None, time_limit: float | None = None
+        self, method: str, path: str, body: Meta | None = None, time_limit: float | None = None, *, at: str = ""
     ) -> httpx.Response:
-        response = self._send(method, path, body, time_limit)
+        response = self._send(method, path, body, time_limit, at=at)
         if response.status_code != 200:
-            raise _refused(f"{self.url}{path}: HTTP {response.status_code}, {response.text.strip()[:500]}")
+            raise _refused(f"{at or self.url}{path}: HTTP {response.status_code}, {response.text.strip()[:500]}")
         return response
 
     def _send(
-        self, method: str, path: str, body: Meta | None = None, time_limit: float | None = None
+        self, method: str, path: str, body: Meta | None = None, time_limit: float | None = None, *, at: str = ""
+    ) -> httpx.Response:
+        """The answer of the server, or of a gateway's worker `at` its own address."""
+        deadline = time.monotonic() + min(WORKER_LIMIT, time_limit or self.time_limit)
+        response = self._send_once(method, path, body, time_limit, at)
+        while path == GENERATE and time.monotonic() < deadline and _lacks_worker(response):
+            attempts = response.extensions["retries"] + 1
+            time.sleep(behind.pause(attempts))
+            response = self._send_once(method, path, body, time_limit, at, attempts)
+        return response
+
+    def _send_once(
+        self, method: str, path: str, body: Meta | None, time_limit: float | None, at: str, before: int = 0
     ) -> httpx.Response:
         for attempt in range(self.reconnects + 1):
-            named, limit = _renamed(body, attempt), self._timeout(time_limit or self.time_limit)
+            named, limit = _renamed(body, before + attempt), self._timeout(time_limit or self.time_limit)
             try:
                 with self._running(named if path == GENERATE else None):
-                    response = self._client.request(method, self.url + path, json=named, timeout=limit)
-                response.extensions["retries"] = attempt
+                    response = self._client.request(method, (at or self.url) + path, json=named, timeout=limit)
+                response.extensions["retries"] = before + attempt
                 return response
             except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
                 raise RuntimeUnavailable(f"{self.url} is no address: {error}") from error
@@ -310,6 +363,10 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         if isinstance(error, httpx.TimeoutException):
             return RequestFailed(f"{self.url} did not answer within {self.time_limit:g} s")
         return RuntimeUnavailable(f"the connection to {self.url} broke: {type(error).__name__}: {error}")
+
+
+def _lacks_worker(response: httpx.Response) -> bool:
+    return response.status_code >= 500 and behind.lacks_worker(response.status_code, _json_object(response))
 
 
 def _refused(said: str) -> SprintError:

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -45,12 +45,16 @@ AT_ONCE = dict.fromkeys(("SGLANG_PYSPY_DUMP_BEFORE_CRASH", "SGLANG_CUDA_COREDUMP
 class RuntimeConfig:
     """`args` are sglang's server arguments by their own names; `url` stands for a server that runs already.
 
-    Without either it is this machine's own: the GPU's where there is one, else the CPU's.
+    With `workers` it is as many copies of the runtime `base` behind a gateway that routes by `policy`
+    (sprint_sgl/gateway.py). Without any of these it is this machine's own: the GPU's if there is one, else the CPU's.
     """
 
     args: dict[str, Any] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
     url: str | None = None
+    workers: int | None = None
+    base: str | None = None
+    policy: str = "cache_aware"
 
 
 def runtime_names() -> list[str]:
@@ -64,6 +68,17 @@ def runtime_config(name: str) -> RuntimeConfig:
     if name not in runtime_names():
         raise BadInput(f"unknown runtime {name!r}; known: {', '.join(runtime_names())}")
     return RuntimeConfig(**yaml.safe_load((ROOT / "conf" / "runtime" / f"{name}.yaml").read_text()))
+
+
+def with_crew(name: str | None, **given: Any) -> RuntimeConfig | None:
+    """The runtime of that name with another number, base or policy of a gateway's workers; None where none is named.
+
+    Raises BadInput where it is no gateway.
+    """
+    config, changes = runtime_config(name) if name else None, {k: v for k, v in given.items() if v is not None}
+    if changes and (config is None or config.workers is None):
+        raise BadInput(f"--{next(iter(changes))} is for --runtime gateway")
+    return replace(config, **changes) if config else None
 
 
 def default_runtime() -> str:
@@ -162,16 +177,20 @@ def start_server(
     if port:
         check_port(host, port)
     port = port or free_port(host)
-    command = server_command(config, model, host, port)
+    return start(server_command(config, model, host, port), f"http://{host}:{port}", config.env)
+
+
+def start(command: Sequence[str], url: str, env: Mapping[str, str]) -> Server:
+    """Starts a server's command under a keeper, with that beside our own environment."""
     log = Path(tempfile.mkdtemp(prefix="sprint-sgl-")) / "server.log"
     inherited = {key: value for key, value in os.environ.items() if key != "SGLANG_USE_CPU_ENGINE"}
     with log.open("wb") as file:
-        env = {**AT_ONCE, **inherited, **config.env}
+        env = {**AT_ONCE, **inherited, **env}
         keeper = keep(command, stdout=file, stderr=subprocess.STDOUT, env=env, start_new_session=True)
-    return Server(f"http://{host}:{port}", log, keeper)
+    return Server(url, log, keeper)
 
 
-def wait_until_ready(server: Server, limit: float) -> None:
+def wait_until_ready(server: Server, limit: float, path: str = "/health") -> None:
     """Returns once the server answers. Raises LaunchFailed, with the end of its log, if it dies or takes too long."""
     import httpx
 
@@ -182,7 +201,7 @@ def wait_until_ready(server: Server, limit: float) -> None:
                 f"the runtime ended while it was loading (exit {code}); its log ends:\n{server.log_tail()}"
             )
         try:
-            if httpx.get(f"{server.url}/health", timeout=2.0).status_code == 200:
+            if httpx.get(f"{server.url}{path}", timeout=2.0).status_code == 200:
                 return
         except httpx.HTTPError:
             pass
@@ -207,13 +226,21 @@ def running(
     `meanwhile` is called while the server loads: slow imports on our side need not come first.
     """
     given = runtime if isinstance(runtime, RuntimeConfig) else runtime_config(runtime) if runtime else RuntimeConfig()
-    config = given if given.args or given.url else runtime_config(default_runtime())
+    several = given.workers is not None
+    config = given if given.args or given.url or several else runtime_config(default_runtime())
     if config.url:
         raise BadInput(f"runtime {runtime!r} is a server that runs already: use connect({config.url!r}) or --url")
     overrides = {key.replace("_", "-"): value for key, value in args.items()}
     if api_key:
         overrides["api-key"] = api_key
-    server = start_server(replace(config, args={**config.args, **overrides}), model, host=host, port=port)
+    config = replace(config, args={**config.args, **overrides})
+    if several:
+        from sprint_sgl.gateway import behind_gateway
+
+        with behind_gateway(config, model, host, port, startup_limit, meanwhile) as server:
+            yield server
+        return
+    server = start_server(config, model, host=host, port=port)
     try:
         if meanwhile:
             meanwhile()

@@ -61,7 +61,7 @@ class Recorder(Endpoint):
         self.sent: list[Sent] = []
 
     def generate(self, s: StreamExecutor, sampling_params: SglSamplingParams) -> tuple[str, dict[str, Any]]:
-        body, stage, prompt = _body(s, sampling_params), s.text_.count("</Execution_") + 1, None
+        body, stage, prompt = _body(s, self._context(s), sampling_params), s.text_.count("</Execution_") + 1, None
         if name := getattr(s, "request_id", None):
             prompt = name.rpartition("-")[2]
         text, meta = super().generate(s, sampling_params)

@@ -1,0 +1,39 @@
+"""A gateway as its client sees it: what it says when it has no worker for a request, and where its workers are.
+
+The gateway is `smg`. It has no path for aborts or for other weights; its workers have, under their own addresses.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+NO_WORKER = re.compile(r"call_upstream_|no_available_workers|no_healthy_workers|read_response|worker_overload")
+LONGEST_PAUSE = 5.0  # seconds
+
+
+@dataclass(frozen=True)
+class Worker:
+    url: str
+    healthy: bool
+
+
+def lacks_worker(status: int, answer: Mapping[str, Any]) -> bool:
+    """Whether a gateway answers so because a worker died or none is up: the request can be sent again."""
+    error = answer.get("error")
+    code = error.get("code") if isinstance(error, Mapping) else None
+    return status >= 500 and isinstance(code, str) and NO_WORKER.match(code) is not None
+
+
+def pause(attempt: int) -> float:
+    """Seconds before that attempt, from the first on: 0.2 and doubling."""
+    return float(min(0.1 * 2**attempt, LONGEST_PAUSE))
+
+
+def workers(answer: Mapping[str, Any]) -> list[Worker]:
+    """Of what a gateway answers under /workers; none where it is no gateway."""
+    found = answer.get("workers")
+    rows = [row for row in found if isinstance(row, Mapping)] if isinstance(found, list) else []
+    return [Worker(str(row["url"]), bool(row.get("is_healthy"))) for row in rows if "url" in row]

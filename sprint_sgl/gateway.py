@@ -1,0 +1,198 @@
+"""Several runtimes on this machine behind `smg`, the Shepherd Model Gateway, which sends a prompt where its prefix is.
+
+    with launch(runtime="gateway"):     # conf/runtime/gateway.yaml: how many workers, of which runtime, which policy
+        ...
+
+A worker that dies is started again under its address, with the model that the others serve by then, and the gateway
+finds it there. The gateway retries nothing by itself: the endpoint does, and counts it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import httpx
+
+from sprint_sgl.console import say
+from sprint_sgl.errors import BadInput
+from sprint_sgl.runtime import (
+    RuntimeConfig,
+    Server,
+    check_port,
+    default_runtime,
+    free_port,
+    runtime_config,
+    start,
+    start_server,
+    wait_until_ready,
+)
+
+POLICIES = ("cache_aware", "round_robin", "random", "power_of_two", "least_load", "prefix_hash")
+RESTARTS = 3  # of each worker
+POLL = 0.5  # seconds
+HEALTH = {
+    "health-check-interval-secs": 1,
+    "health-check-timeout-secs": 5,
+    "health-failure-threshold": 2,
+    "health-success-threshold": 1,
+}
+
+
+def gateway_command(workers: Sequence[str], policy: str, host: str, port: int, api_key: str | None = None) -> list[str]:
+    """The command that starts a gateway before these addresses. Its metrics are this machine's alone."""
+    values = {"host": host, "port": port, "policy": policy, "log-level": "warn", **HEALTH}
+    values |= {"prometheus-host": "127.0.0.1", "prometheus-port": free_port()}
+    values |= {"api-key": api_key} if api_key else {}
+    flags = [text for key, value in values.items() for text in (f"--{key}", str(value))]
+    return [sys.executable, "-m", "smg", "launch", "--worker-urls", *workers, *flags, "--disable-retries"]
+
+
+def check(config: RuntimeConfig) -> None:
+    """Raises BadInput for what no gateway can be started with."""
+    if config.workers is not None and config.workers < 1:
+        raise BadInput(f"workers must be at least 1, got {config.workers}")
+    if config.policy not in POLICIES:
+        raise BadInput(f"unknown policy {config.policy!r}; known: {', '.join(POLICIES)}")
+    if importlib.util.find_spec("smg") is None:
+        raise BadInput("runtime 'gateway' needs the package smg: pip install 'sprint-sgl[serve]'")
+
+
+def worker_configs(config: RuntimeConfig, devices: Sequence[str]) -> list[RuntimeConfig]:
+    """The base, once for each worker, each with GPUs of its own where there are any. Raises BadInput for too few."""
+    base = runtime_config(config.base or default_runtime())
+    if base.url or base.workers is not None:
+        raise BadInput(f"runtime {config.base!r} cannot be a gateway's base: name one that is started here")
+    one = replace(base, args={**base.args, **config.args}, env={**base.env, **config.env})
+    count = config.workers or 1
+    if one.args.get("device") == "cpu" or not devices:
+        return [one] * count
+    each = int(one.args.get("tensor-parallel-size", 1)) * int(one.args.get("data-parallel-size", 1))
+    if each * count > len(devices):
+        raise BadInput(f"{count} workers of {each} GPU each need {each * count}; this machine has {len(devices)}")
+    groups = [",".join(devices[i * each : (i + 1) * each]) for i in range(count)]
+    return [replace(one, env={**one.env, "CUDA_VISIBLE_DEVICES": group}) for group in groups]
+
+
+def visible_devices() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name for name in named.split(",") if name.strip()]
+    if default_runtime() != "gpu":
+        return []
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
+    return [str(number) for number, _ in enumerate(line for line in listed.splitlines() if line.startswith("GPU "))]
+
+
+@dataclass
+class Worker:
+    """A runtime behind the gateway, and how often it has been started again."""
+
+    config: RuntimeConfig
+    server: Server
+    restarts: int = 0
+
+    @property
+    def ended(self) -> bool:
+        return self.server.keeper.poll() is not None
+
+
+@dataclass
+class Crew:
+    """The workers, and the thread that starts again those that die; `front` ends when none is left."""
+
+    workers: list[Worker]
+    model: str
+    front: Server | None = None
+    _thread: threading.Thread | None = None
+    _stopping: threading.Event = field(default_factory=threading.Event)
+    _given_up: set[str] = field(default_factory=set)
+
+    def watch(self, front: Server) -> None:
+        self.front = front
+        self._thread = threading.Thread(target=self._keep_up, name="workers of the gateway", daemon=True)
+        self._thread.start()
+
+    def _keep_up(self) -> None:
+        while not self._stopping.wait(POLL):
+            self.model = self._model_now()  # all of them may die at once, after their weights were changed
+            for worker in self.workers:
+                if worker.ended and worker.server.url not in self._given_up:
+                    self._revive(worker)
+
+    def _revive(self, worker: Worker) -> None:
+        url, code = worker.server.url, worker.server.keeper.poll()
+        if worker.restarts == RESTARTS:
+            self._given_up.add(url)
+            say(f"worker {url} has died {RESTARTS + 1} times and stays away: {worker.server.log_tail()}", style="red")
+            if len(self._given_up) == len(self.workers) and self.front and self.front.keeper.stdin:
+                self.front.keeper.stdin.close()
+            return
+        worker.restarts += 1
+        say(f"worker {url} ended (exit {code}): started again, {worker.restarts} of {RESTARTS} times", style="yellow")
+        worker.server.stop()
+        worker.server = start_server(worker.config, self.model, port=int(url.rpartition(":")[2]))
+
+    def _model_now(self) -> str:
+        """What the first that answers serves; weights may have been changed since the start."""
+        key = self.workers[0].config.args.get("api-key")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        for worker in self.workers:
+            try:
+                answer = httpx.get(f"{worker.server.url}/model_info", headers=headers, timeout=5.0)
+                return str(answer.json()["model_path"])
+            except (httpx.HTTPError, ValueError, KeyError):
+                continue
+        return self.model
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._thread:
+            self._thread.join()
+        servers = [worker.server for worker in self.workers] + ([self.front] if self.front else [])
+        with ThreadPoolExecutor(max(1, len(servers))) as pool:
+            list(pool.map(Server.stop, servers))
+
+
+@contextmanager
+def behind_gateway(
+    config: RuntimeConfig,
+    model: str,
+    host: str,
+    port: int,
+    startup_limit: float,
+    meanwhile: Callable[[], object] | None = None,
+) -> Iterator[Server]:
+    """The gateway's address, its log and its keeper, once all its workers are up; all end with the `with`.
+
+    Raises BadInput for settings that cannot be, LaunchFailed where the port is taken or something does not come up.
+    """
+    check(config)
+    if port:
+        check_port(host, port)
+    crew = Crew([], model)
+    try:
+        for each in worker_configs(config, visible_devices()):
+            crew.workers.append(Worker(each, start_server(each, model)))
+        if meanwhile:
+            meanwhile()
+        for worker in crew.workers:
+            wait_until_ready(worker.server, startup_limit)
+        front = started_gateway([worker.server.url for worker in crew.workers], config, host, port or free_port(host))
+        crew.watch(front)
+        wait_until_ready(front, startup_limit, "/readiness")
+        yield front
+    finally:
+        crew.stop()
+
+
+def started_gateway(workers: Sequence[str], config: RuntimeConfig, host: str, port: int) -> Server:
+    command = gateway_command(workers, config.policy, host, port, config.args.get("api-key"))
+    return start(command, f"http://{host}:{port}", config.env)

@@ -1,0 +1,204 @@
+"""Several runtimes behind a gateway: what is composed and refused, and that a worker's death loses no question."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
+from types import SimpleNamespace
+
+import psutil
+import pytest
+from sglang.lang.ir import SglSamplingParams
+from test_endpoint import META, final_answer, send, server
+from waiting import wait_for
+
+from programs import sprint_program
+from programs.benchmark.records import Record
+from programs.benchmark.resident import Resident
+from programs.benchmark.runner import Ask, Work, run
+from programs.methods import named_method
+from sprint_sgl import behind
+from sprint_sgl.endpoint import Endpoint
+from sprint_sgl.errors import BadInput, LaunchFailed, RequestFailed
+from sprint_sgl.gateway import POLICIES, check, gateway_command, worker_configs
+from sprint_sgl.runtime import DEFAULT_BASELINE, DEFAULT_MODEL, RuntimeConfig, connect, launch, resolve_model, with_crew
+from sprint_sgl.tasks.countdown import Countdown
+
+NO_WORKER = {"error": {"code": "no_available_workers", "message": "All workers are unavailable"}}
+GREEDY = {"max_new_tokens": 4000, "ignore_eos": True, "stop": [], "stop_token_ids": [], "stop_regex": []}
+
+
+def test_each_worker_has_gpus_of_its_own() -> None:
+    configs = worker_configs(RuntimeConfig(workers=2, base="a100x8", args={"data-parallel-size": 2}), list("0123"))
+    assert [config.env["CUDA_VISIBLE_DEVICES"] for config in configs] == ["0,1", "2,3"]
+
+
+def test_cpu_workers_share_the_machine() -> None:
+    configs = worker_configs(RuntimeConfig(workers=3, base="cpu", args={"max-total-tokens": 4096}), ["0"])
+    assert len(configs) == 3
+    assert all("CUDA_VISIBLE_DEVICES" not in config.env for config in configs)
+    assert {config.args["max-total-tokens"] for config in configs} == {4096}
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (RuntimeConfig(workers=0), "workers must be at least 1, got 0"),
+        (RuntimeConfig(workers=2, policy="sticky"), "unknown policy 'sticky'; known: cache_aware, round_robin"),
+        (RuntimeConfig(workers=2, base="endpoint"), "'endpoint' cannot be a gateway's base"),
+        (RuntimeConfig(workers=2, base="gateway"), "'gateway' cannot be a gateway's base"),
+        (RuntimeConfig(workers=2, base="h100"), "unknown runtime 'h100'"),
+    ],
+)
+def test_a_gateway_that_cannot_be_is_refused(config: RuntimeConfig, said: str) -> None:
+    with pytest.raises(BadInput, match=said), launch(runtime=config):
+        pass
+
+
+def test_too_few_gpus_are_refused() -> None:
+    with pytest.raises(BadInput, match="3 workers of 2 GPU each need 6; this machine has 4"):
+        worker_configs(RuntimeConfig(workers=3, base="a100", args={"tensor-parallel-size": 2}), list("0123"))
+
+
+def test_workers_are_for_gateways() -> None:
+    with pytest.raises(BadInput, match="--workers is for --runtime gateway"):
+        with_crew("cpu", workers=2)
+    assert with_crew("gateway", workers=3, policy="round_robin").workers == 3  # type: ignore[union-attr]
+
+
+def test_a_gateway_on_a_taken_port_is_refused_before_anything_starts() -> None:
+    with server(final_answer) as url:
+        port = int(url.rpartition(":")[2])
+        with pytest.raises(LaunchFailed, match=f"port {port} .* is taken"), launch(runtime="gateway", port=port):
+            pass
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_the_gateways_own_parser_accepts_every_policy(policy: str) -> None:
+    from smg.launch_router import parse_router_args
+
+    check(RuntimeConfig(workers=2, policy=policy))
+    command = gateway_command(["http://h:1", "http://h:2"], policy, "127.0.0.1", 30000, "key")
+    parsed = parse_router_args(command[4:])
+    assert (parsed.policy, parsed.port, parsed.worker_urls) == (policy, 30000, ["http://h:1", "http://h:2"])
+    assert parsed.disable_retries
+
+
+def test_a_call_waits_for_a_worker_and_counts_how_often_it_asked() -> None:
+    answers = [NO_WORKER, {"error": {"code": "call_upstream_connection_failed"}}]
+
+    def reply(handler: BaseHTTPRequestHandler, body: dict) -> None:
+        if answers:
+            send(handler, answers.pop(), 503)
+        else:
+            final_answer(handler, body)
+
+    with server(reply) as url, connect(url):
+        run = sprint_program.run("What is 2 + 2?")
+    assert run["answer"] == "4"
+    assert sum(call.retries for call in run.trajectory.calls) == 2
+
+
+def test_a_server_that_refuses_is_not_asked_again() -> None:
+    asked = []
+
+    def reply(handler: BaseHTTPRequestHandler, body: dict) -> None:
+        asked.append(body)
+        send(handler, {"error": {"code": "internal", "message": "no"}}, 500)
+
+    with server(reply) as url, connect(url) as endpoint, pytest.raises(RequestFailed, match="HTTP 500"):
+        endpoint.warm_up()
+    assert len(asked) == 1
+
+
+def test_pauses_double_up_to_five_seconds() -> None:
+    assert [behind.pause(attempt) for attempt in range(1, 9)] == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0]
+
+
+def test_workers_are_read_from_a_gateways_answer_alone() -> None:
+    answer = {"workers": [{"url": "http://h:1", "is_healthy": True}, {"url": "http://h:2", "is_healthy": False}]}
+    assert behind.workers(answer) == [behind.Worker("http://h:1", True), behind.Worker("http://h:2", False)]
+    assert behind.workers({"path": "/workers"}) == behind.workers({"workers": 3}) == []
+
+
+@pytest.fixture(scope="module")
+def crew() -> Iterator[Resident]:
+    resident = Resident(RuntimeConfig(workers=2), None, 600.0)
+    yield resident
+    resident.close()
+
+
+def servers() -> list[psutil.Process]:
+    """The SGLang servers that this process has started; a keeper's command line names its command too."""
+    found = psutil.Process().children(recursive=True)
+    return [each for each in found if each.cmdline()[1:3] == ["-m", "sglang.launch_server"]]
+
+
+def served(gateway: Endpoint) -> list[str]:
+    """The model of each worker."""
+    names = []
+    for worker in gateway.workers():
+        endpoint = Endpoint(worker.url)
+        names.append(endpoint.get_model_name())
+        endpoint.close()
+    return names
+
+
+@pytest.mark.runtime
+def test_closing_a_connection_to_a_gateway_stops_its_requests_on_the_workers(crew: Resident) -> None:
+    endpoint = crew.load(DEFAULT_MODEL)
+    other = Endpoint(endpoint.url)
+
+    def generate() -> None:
+        with suppress(RequestFailed):
+            other.generate(SimpleNamespace(text_="1 2 3"), SglSamplingParams(**GREEDY))
+
+    waiting = threading.Thread(target=generate)
+    waiting.start()
+    time.sleep(1.0)
+    begun = time.monotonic()
+    other.close()
+    waiting.join(8.0)
+    assert time.monotonic() - begun < 2.0  # all 4,000 tokens take half a minute
+
+
+@pytest.mark.runtime
+def test_other_weights_reach_every_worker(crew: Resident) -> None:
+    endpoint = crew.load(DEFAULT_BASELINE)
+    assert endpoint.get_model_name() == resolve_model(DEFAULT_BASELINE)
+    assert served(endpoint) == [resolve_model(DEFAULT_BASELINE)] * 2
+
+
+@pytest.mark.runtime
+def test_a_worker_that_is_killed_under_load_loses_no_question_and_comes_back(crew: Resident) -> None:
+    task = Countdown(problems=16, numbers=[3], seed=11, split="held_out", wording="Use {numbers} to make {target}")
+    asks = [Ask(question) for question in task.questions()]
+    work = Work(task, [named_method("sprint")], lambda _: DEFAULT_MODEL, asks, temperature=0.0, concurrency=8, block=16)
+    records: list[Record] = []
+
+    def keep(record: Record) -> None:
+        records.append(record)
+        if len(records) == 2:
+            os.kill(servers()[0].pid, signal.SIGKILL)
+
+    failures = run(work, crew, set(), keep)
+    assert failures == []
+    assert sorted(record.id for record in records) == sorted(ask.question.id for ask in asks)
+    assert sum(call.retries for record in records for call in record.trajectory.calls) > 0
+    endpoint = crew.load(DEFAULT_MODEL)
+    wait_for(lambda: all(worker.healthy for worker in endpoint.workers()), 120.0)
+    assert served(endpoint) == [resolve_model(DEFAULT_MODEL)] * 2
+
+
+def test_json_of_the_scripted_gateway_is_what_smg_sends() -> None:
+    """Copied from smg 1.13.0, both of whose workers had been killed."""
+    sent = json.loads(
+        '{"error":{"type":"server_error","code":"no_available_workers","message":"All workers are unavailable '
+        '(circuit breaker open or unhealthy)","param":null}}'
+    )
+    assert behind.lacks_worker(503, sent)
+    assert not behind.lacks_worker(200, {"text": "", "meta_info": META})
