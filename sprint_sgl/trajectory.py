@@ -67,7 +67,11 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Execution:
-    """What one executor wrote for the prompt of the same position; `call` is None for parsed text."""
+    """What one executor wrote for the prompt of the same position; `call` is None for parsed text.
+
+    `status` is "truncated" where a token limit ended it, "cancelled" where a straggler policy did, "failed" where there
+    is no text.
+    """
 
     text: str
     status: ExecutionStatus = "ok"
@@ -197,6 +201,11 @@ class Trajectory:
     def cached_share(self) -> float:
         """Share of all prompt tokens that came from the prefix cache, 0 to 1."""
         return self.cached_tokens / self.prompt_tokens if self.prompt_tokens else 0.0
+
+    @property
+    def cut_off(self) -> int:
+        """Executions that a straggler policy has ended."""
+        return sum(execution.status == "cancelled" for stage in self.stages for execution in stage.executions)
 
     @property
     def parallelization_ratio(self) -> float:
