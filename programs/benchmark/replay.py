@@ -202,7 +202,7 @@ class Replay:
         """Whether the run did what the recording did, token for token."""
         assert isinstance(question, ReplayQuestion)
         if trajectory.launch == "sequential":
-            done, wanted = trajectory.total_tokens, question.shape.total
+            done, wanted = trajectory.answer_tokens, question.shape.total
             return Grade(done == wanted, "" if done == wanted else f"{done} tokens, not {wanted}")
         if repaired := [kind for kind, _ in trajectory.repairs if kind != tags.RepairKind.NO_PROMPT]:
             return Grade(False, f"repaired: {', '.join(repaired)}")  # such as forced_answer: raise program.max_stages
@@ -249,11 +249,12 @@ class _Request:
 class ReplayBackend(BaseBackend):  # type: ignore[misc]
     """Answers every call of one run with as many tokens as the recording had there, on the real runtime."""
 
-    def __init__(self, endpoint: Endpoint, shape: Shape) -> None:
+    def __init__(self, endpoint: Endpoint, shape: Shape, thought: int | None = None) -> None:
+        """`thought` is the length of a sequential thought, where it is not that of the whole recording."""
         super().__init__()
-        self.runtime, self.shape = endpoint, shape
+        self.runtime, self.shape, self.thought = endpoint, shape, thought or shape.total
         self.prompt_style = endpoint.prompt_style
-        self.max_new_tokens = self.max_sequential_tokens = shape.total + 1
+        self.max_new_tokens = self.max_sequential_tokens = max(shape.total, self.thought) + 1
         self._bias = unreadable(str(endpoint.model_info["tokenizer_path"]))
         self._planner = iter(_planner_calls(shape))
 
@@ -276,7 +277,7 @@ class ReplayBackend(BaseBackend):  # type: ignore[misc]
     def _call(self, context: str, stops: Sequence[str]) -> tuple[str, int, str]:
         """What the model is taken to have begun with, how many tokens it writes, and what stops it."""
         if not stops:
-            return "", self.shape.total, ""
+            return "", self.thought, ""
         if executor := _EXECUTOR.search(context):
             i, j = int(executor[1]), int(executor[2])
             return "", self.shape.stages[i - 1].executions[j - 1], f"</execution_{i}.{j}>"
