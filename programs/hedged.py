@@ -16,7 +16,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -177,7 +177,7 @@ class Stoppable(BaseBackend):  # type: ignore[misc]
         with self._lock:
             self._stopped = True
         while running := list(self._running):
-            for executor in running:
-                if hasattr(self.inner, "abort"):
+            for executor in running if hasattr(self.inner, "abort") else ():
+                with suppress(SprintError):  # a runtime that is gone has stopped them
                     self.inner.abort(executor.request_id)
             time.sleep(ASK_AGAIN / 5)
