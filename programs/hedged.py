@@ -3,7 +3,7 @@
     state = hedged_program.run("How much is 17 * 3?", thought_tokens=2000)
     state.trajectory.launch    "eager" where SPRINT was first, "sequential" where the thought was
 
-On short questions the prompts, the tags and the checks of a planner cost more than they save (paper, section 4.3 and
+On short questions the prompts, the tags and the checks of a planner cost more than they save (paper, section 4.2 and
 figure 6). Nothing that is known before, neither the question nor the first plan, tells these questions from others
 (`tests/bench_easy.py`), but the thought itself does: it has ended. So both begin at once, on one runtime, and the one
 that ends first stops the other. A thought that has not ended after `thought_tokens` is given up, which bounds what it
