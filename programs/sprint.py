@@ -29,7 +29,7 @@ from sglang.lang.interpreter import ProgramState, ProgramStateGroup
 from programs.calls import Branch, Clock, Watch, Written, call, collect, pump, style_for, submit
 from programs.forks import branch, end
 from programs.program import program
-from programs.straggler import StragglerPolicy, wait_for_siblings
+from programs.straggler import EVERYONE, StragglerPolicy, wait_for_siblings
 from sprint_sgl import tags
 from sprint_sgl.answers import read_answer
 from sprint_sgl.errors import BadInput, ContextFull, ProgramFailed
@@ -58,7 +58,7 @@ def sprint_program(
     launch         start an executor when its prompt closes, or all of them when the plan closes
     prompt_style   a name in sprint_sgl/prompts; by default what the runtime's model was trained with
     seed           honoured by runtimes with deterministic inference; each branch derives its own
-    straggler      when to cut off a slow executor; never, by default
+    straggler      by what rules to cut off a slow executor; none, by default
     on_failure     what a failed executor is: an error of the run, or a marked empty execution
     watch          called with (branch, text) as text appears; with stream=True piece by piece
     """
@@ -69,7 +69,7 @@ def sprint_program(
         or not (isinstance(max_stages, int) and max_stages > 0)
     ):
         raise BadInput(f"unusable option: launch={launch!r}, on_failure={on_failure!r}, max_stages={max_stages!r}")
-    run = _Round(s, Clock(), launch, seed, straggler, on_failure, watch)
+    run = _Round(s, Clock(), launch, seed, straggler or EVERYONE, on_failure, watch)
     s += tags.opening(question, style_for(s, prompt_style))
 
     stages: list[Stage] = []
@@ -129,7 +129,7 @@ class _Round:
     clock: Clock
     launch: Literal["eager", "barrier"]
     seed: int | None
-    straggler: StragglerPolicy | None
+    straggler: StragglerPolicy
     on_failure: Literal["raise", "mark"]
     watch: Watch | None
     repairs: list[tags.Repairs] = field(default_factory=list)
@@ -218,19 +218,26 @@ class _Round:
         for j in range(len(plan.forks) + 1, len(plan.prompts) + 1):
             context = tags.executor_context(plan.stage, plan.contexts[j - 1], j)
             group = branch(self.s, plan.stage, j, context, self.seed)
-            submit(group[0], _name(plan.stage, j), tags.EXECUTOR_STOPS)
+            submit(group[0], _name(plan.stage, j), tags.EXECUTOR_STOPS, self._executor_limit())
             plan.forks.append(group)
-            plan.launched.append(time.monotonic())
+            plan.launched.append(time.perf_counter())
             if self.watch:
                 plan.pumps.append(pump(group[0], _name(plan.stage, j), Branch(plan.stage, j), self.watch))
+
+    def _executor_limit(self) -> int:
+        limit: int = self.s.stream_executor.default_sampling_para.max_new_tokens
+        return min(limit, self.straggler.budget or limit)
 
     def join(self, plan: _Plan) -> tuple[Execution, ...]:
         """Waits for the executors and returns what they wrote, in prompt order."""
         try:
-            cancelled = wait_for_siblings(plan.forks, plan.launched, self.straggler) if self.straggler else frozenset()
+            cancelled = wait_for_siblings(plan.forks, plan.launched, self.straggler)
             executions = tuple(self._execution(plan, j, j in cancelled) for j in range(1, len(plan.forks) + 1))
             for pumping in plan.pumps:
                 pumping.join()
+            for j, execution in enumerate(executions, 1):
+                if self.watch and self.straggler.mark and execution.status == "cancelled":
+                    self.watch(Branch(plan.stage, j), f"\n{self.straggler.mark}")
             return executions
         finally:
             end(plan.forks)
@@ -245,11 +252,12 @@ class _Round:
             self.repairs.append((("failed_execution", 1),))
             return Execution("", status="failed")
         text, repairs = tags.read_execution(written.text)
-        stopped = written.call.finish == "abort"
-        cut = written.call.finish == "length" or (stopped and not cancelled)
-        self.repairs.append(tags.merge_repairs(repairs, (("truncated", 1),)) if cut else repairs)
-        status = "truncated" if cut else "cancelled" if stopped else "ok"
-        return Execution(text, status, written.call)  # type: ignore[arg-type]
+        spent = written.call.finish == "length" and written.call.completion_tokens == self.straggler.budget
+        if spent or (cancelled and written.call.finish == "abort"):
+            self.repairs.append(repairs)
+            return Execution(self.straggler.marked(text), "cancelled", written.call)
+        self.repairs.append(tags.merge_repairs(repairs, (("truncated", 1),)) if written.cut else repairs)
+        return Execution(text, "truncated" if written.cut else "ok", written.call)
 
     def forced_answer(self, stage: int) -> _Plan:
         """The last stage: the tag is written for the planner (paper, appendix A.1)."""

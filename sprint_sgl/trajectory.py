@@ -87,7 +87,11 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Execution:
-    """What one executor wrote for the prompt of the same position; `call` is None for parsed text."""
+    """What one executor wrote for the prompt of the same position; `call` is None for parsed text.
+
+    `status` is "truncated" where a token limit ended it, "cancelled" where a straggler policy did, "failed" where there
+    is no text.
+    """
 
     text: str
     status: ExecutionStatus = "ok"
@@ -158,6 +162,7 @@ class Trajectory:
     """All stages and the final answer of one run, with its repairs and its bill.
 
     `repairs` holds (kind, count) pairs; the kinds are those of `sprint_sgl.tags.RepairKind`.
+    `beside` holds the calls of another attempt that ran at the same time and was not used.
     `discarded_tokens` were decoded but are not part of the text (cut by a repair or a cancelled branch).
     `seconds` is the wall clock of the whole run, from the first request to the last token.
     A sequential baseline is a trajectory without stages: its thought is `thought`.
@@ -172,14 +177,15 @@ class Trajectory:
     discarded_tokens: int = 0
     seconds: float = 0.0
     launch: Literal["eager", "barrier", "sequential"] = field(default="eager")
+    beside: tuple[Call, ...] = ()
 
     def __post_init__(self) -> None:
         _strip(self, "question", "final_answer", "thought")
 
     @property
     def calls(self) -> tuple[Call, ...]:
-        """Every request of the run, stage by stage, planner before executors, the answer last."""
-        return tuple(_flatten(stage.calls for stage in self.stages)) + self.answer_calls
+        """Every request of the run, stage by stage, planner before executors, the answer and unused attempts last."""
+        return tuple(_flatten(stage.calls for stage in self.stages)) + self.answer_calls + self.beside
 
     @property
     def answer_tokens(self) -> int:
@@ -217,6 +223,11 @@ class Trajectory:
     def cached_share(self) -> float:
         """Share of all prompt tokens that came from the prefix cache, 0 to 1."""
         return self.cached_tokens / self.prompt_tokens if self.prompt_tokens else 0.0
+
+    @property
+    def cut_off(self) -> int:
+        """Executions that a straggler policy has ended."""
+        return sum(execution.status == "cancelled" for stage in self.stages for execution in stage.executions)
 
     @property
     def parallelization_ratio(self) -> float:

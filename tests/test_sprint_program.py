@@ -10,7 +10,6 @@ import pytest
 from programs import self_consistency_program, sequential_program, sprint_program
 from programs.program import Program, Run
 from programs.scripted import Request, ScriptedBackend, count_tokens, replay
-from programs.straggler import StragglerPolicy
 from sprint_sgl import tags
 from sprint_sgl.errors import BadInput, ContextFull, ProgramFailed, RuntimeUnavailable
 from sprint_sgl.prompts import prompt_style
@@ -405,17 +404,6 @@ def test_every_branch_has_its_own_seed() -> None:
     seeds = [request.seed for request in backend.requests if is_executor(request.context)]
     assert None not in seeds
     assert len(set(seeds)) == len(seeds)
-
-
-def test_a_straggler_is_left_to_finish_by_default_and_cut_off_by_a_policy() -> None:
-    def slow(context: str) -> float:
-        return 0.8 if context.endswith("<execution_1.2>\n") else 0.02 if is_executor(context) else 0.0
-
-    patient = run(ScriptedBackend(replay(TWO_STAGES), pause=slow)).trajectory
-    assert [e.status for e in patient.stages[0].executions] == ["ok", "ok", "ok"]
-    hasty = run(ScriptedBackend(replay(TWO_STAGES), pause=slow), straggler=StragglerPolicy(patience=3)).trajectory
-    assert [e.status for e in hasty.stages[0].executions] == ["ok", "cancelled", "ok"]
-    assert hasty.seconds < patient.seconds / 2
 
 
 @pytest.mark.parametrize("question", ["", "   \n", "x" * 100_001])

@@ -9,11 +9,13 @@ same total in one go. So the wall clock that a trained 7B model would save can b
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 from pydantic import ValidationError
@@ -21,6 +23,7 @@ from sglang.lang.backend.base_backend import BaseBackend
 from sglang.lang.interpreter import StreamExecutor
 from sglang.lang.ir import SglSamplingParams
 
+from programs.straggler import StragglerPolicy, shortened
 from sprint_sgl import tags
 from sprint_sgl.checkpoints import load_tokenizer
 from sprint_sgl.endpoint import Endpoint
@@ -92,6 +95,10 @@ class Shape:
         answered = trajectory.answer_calls[0] if trajectory.answer_calls else None
         return Shape(tokens(trajectory.question), tuple(stages), called(answered, trajectory.final_answer))
 
+    def cut(self, policy: StragglerPolicy) -> Shape:
+        """What would be left of it under the policy if every token took the same time."""
+        return replace(self, stages=tuple(_cut(stage, policy) for stage in self.stages))
+
     @property
     def digest(self) -> str:
         """Equal for equal shapes."""
@@ -113,9 +120,26 @@ def _length(tokens: float) -> int:
 
 
 def _critical(stage: StageShape) -> int:
-    offsets = [sum(stage.prompts[: k + 1]) for k in range(len(stage.prompts))]
-    branches = [offset + tokens for offset, tokens in zip(offsets, stage.executions, strict=True)]
+    branches = (offset + each for offset, each in zip(accumulate(stage.prompts), stage.executions, strict=True))
     return max(sum(stage.prompts) + stage.tail, *branches, 0)
+
+
+def _cut(stage: StageShape, policy: StragglerPolicy) -> StageShape:
+    began, planned = list(accumulate(stage.prompts)), sum(stage.prompts) + stage.tail
+    left = shortened(policy, began, stage.executions, joins=planned)
+    return replace(stage, executions=tuple(math.ceil(tokens) for tokens in left))
+
+
+def _uncut(done: Shape, trajectory: Trajectory, recorded: Shape) -> Shape:
+    """What was done, with the recorded lengths for executions that were cut off before they had them."""
+    if [len(stage.executions) for stage in done.stages] != [len(stage.executions) for stage in recorded.stages]:
+        return done
+    stages = []
+    for found, wanted, stage in zip(done.stages, recorded.stages, trajectory.stages, strict=True):
+        each = zip(found.executions, wanted.executions, stage.executions, strict=True)
+        lengths = (max(tokens, full) if run.status == "cancelled" else tokens for tokens, full, run in each)
+        stages.append(replace(found, executions=tuple(lengths)))
+    return replace(done, stages=tuple(stages))
 
 
 @dataclass(frozen=True)
@@ -125,7 +149,8 @@ class ReplayQuestion(Question):
 
 @dataclass
 class Replay:
-    """A benchmark task of recorded trajectories. A run is right if it has the shape of its recording.
+    """A benchmark task of recorded trajectories. A run is right if it has the shape of its recording, or one in which
+    only executions that a straggler policy cut off are shorter.
 
     source               rows with a `trajectory` (what `sprint-sgl bench` writes), or a text of one in `column`
     column               where released trajectories keep their text
@@ -178,12 +203,14 @@ class Replay:
         """Whether the run did what the recording did, token for token."""
         assert isinstance(question, ReplayQuestion)
         if trajectory.launch == "sequential":
-            done, wanted = trajectory.total_tokens, question.shape.total
+            done, wanted = trajectory.answer_tokens, question.shape.total
             return Grade(done == wanted, "" if done == wanted else f"{done} tokens, not {wanted}")
         if repaired := [kind for kind, _ in trajectory.repairs if kind != tags.RepairKind.NO_PROMPT]:
             return Grade(False, f"repaired: {', '.join(repaired)}")  # such as forced_answer: raise program.max_stages
-        same = replace(Shape.of(trajectory), question=question.shape.question) == question.shape
-        return Grade(same, "" if same else "another shape than the recording")
+        found = replace(Shape.of(trajectory), question=question.shape.question)
+        if _uncut(found, trajectory, question.shape) != question.shape:
+            return Grade(False, "another shape than the recording")
+        return Grade(True, f"{trajectory.cut_off} executions were cut off" if trajectory.cut_off else "")
 
     def backend(self, question: Question, endpoint: Endpoint) -> ReplayBackend:
         """The runtime, made to write what has this question's shape."""
@@ -224,11 +251,12 @@ class _Request:
 class ReplayBackend(BaseBackend):  # type: ignore[misc]
     """Answers every call of one run with as many tokens as the recording had there, on the real runtime."""
 
-    def __init__(self, endpoint: Endpoint, shape: Shape) -> None:
+    def __init__(self, endpoint: Endpoint, shape: Shape, thought: int | None = None) -> None:
+        """`thought` is the length of a sequential thought, where it is not that of the whole recording."""
         super().__init__()
-        self.runtime, self.shape = endpoint, shape
+        self.runtime, self.shape, self.thought = endpoint, shape, thought or shape.total
         self.prompt_style = endpoint.prompt_style
-        self.max_new_tokens = self.max_sequential_tokens = shape.total + 1
+        self.max_new_tokens = self.max_sequential_tokens = max(shape.total, self.thought) + 1
         self._bias = unreadable(str(endpoint.model_info["tokenizer_path"]))
         self._planner = iter(_planner_calls(shape))
 
@@ -240,19 +268,20 @@ class ReplayBackend(BaseBackend):  # type: ignore[misc]
 
     def generate(self, s: StreamExecutor, sampling_params: SglSamplingParams) -> tuple[str, dict[str, Any]]:
         begun, tokens, stop = self._call(s.text_, sampling_params.stop)
-        forced = sampling_params.clone()
-        forced.stop, forced.max_new_tokens, forced.ignore_eos = [], tokens, True
+        forced, allowed = sampling_params.clone(), min(tokens, sampling_params.max_new_tokens)
+        forced.stop, forced.max_new_tokens, forced.ignore_eos = [], allowed, True
         seed, name = getattr(s, "sampling_seed", None), getattr(s, "request_id", None)
         known = getattr(s, "tokenized", Tokenized())
         request = _Request(s.text_ + begun, name, seed, {"logit_bias": self._bias}, known)
         text, meta = self.runtime.generate(request, forced)
         s.tokenized = request.tokenized
-        return begun + text, meta | {"finish_reason": {"type": "stop", "matched": stop}}
+        cut = allowed < tokens or meta["finish_reason"]["type"] == "abort"
+        return begun + text, meta if cut else meta | {"finish_reason": {"type": "stop", "matched": stop}}
 
     def _call(self, context: str, stops: Sequence[str]) -> tuple[str, int, str]:
         """What the model is taken to have begun with, how many tokens it writes, and what stops it."""
         if not stops:
-            return "", self.shape.total, ""
+            return "", self.thought, ""
         if executor := _EXECUTOR.search(context):
             i, j = int(executor[1]), int(executor[2])
             return "", self.shape.stages[i - 1].executions[j - 1], f"</execution_{i}.{j}>"

@@ -89,6 +89,7 @@ class Shown:
             ("sequential tokens", f"{self.sequential:,}"),
             ("total tokens", f"{t.total_tokens:,}"),
             *shape,
+            *([("cut off", str(t.cut_off))] if t.cut_off else []),
             ("seconds", f"{t.seconds:.2f}"),
             ("cached prefix", f"{t.cached_share:.0%}"),
             ("launch", t.launch),
