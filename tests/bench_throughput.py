@@ -146,7 +146,7 @@ def by_client(url: str, questions: list[list[Planned]], concurrency: int) -> Rou
 
 async def send_all(url: str, questions: list[list[Planned]], concurrency: int) -> list[Body]:
     places = asyncio.Semaphore(concurrency)
-    unlimited = aiohttp.TCPConnector(limit=0), aiohttp.ClientTimeout(total=3600)
+    unlimited = aiohttp.TCPConnector(limit=0, keepalive_timeout=4.0), aiohttp.ClientTimeout(total=3600)
     async with aiohttp.ClientSession(connector=unlimited[0], timeout=unlimited[1]) as session:
 
         async def ask(question: list[Planned]) -> list[Body]:
