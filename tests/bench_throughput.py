@@ -146,7 +146,7 @@ def by_client(url: str, questions: list[list[Planned]], concurrency: int) -> Rou
 
 async def send_all(url: str, questions: list[list[Planned]], concurrency: int) -> list[Body]:
     places = asyncio.Semaphore(concurrency)
-    unlimited = aiohttp.TCPConnector(limit=0), aiohttp.ClientTimeout(total=3600)
+    unlimited = aiohttp.TCPConnector(limit=0, keepalive_timeout=4.0), aiohttp.ClientTimeout(total=3600)
     async with aiohttp.ClientSession(connector=unlimited[0], timeout=unlimited[1]) as session:
 
         async def ask(question: list[Planned]) -> list[Body]:
@@ -246,20 +246,24 @@ def main(
     questions: int = 16,
     numbers: int = 3,
     max_stages: int = 12,
+    max_new_tokens: int | None = None,
     price: float = 2.0,
     url: str = "",
     out: Path = Path("work/throughput"),
 ) -> None:
-    """`questions` at least, and one for each of those at a time; `price` in dollars for an hour of the machine."""
+    """`questions` at least, and one for each of those at a time; `price` in dollars for an hour of the machine.
+
+    `max_stages` and `max_new_tokens`, of a call, make questions shorter, for less time.
+    """
     out.mkdir(parents=True, exist_ok=True)
     file = out / "runtime.csv"
-    found = earlier(file)
+    found, options = earlier(file), {"max_stages": max_stages, "max_new_tokens": max_new_tokens}
 
     def measure(url: str) -> None:
         Recorder(url).warm_up()
         for at_a_time in map(int, concurrency.split(",")):
             asked = [p.question for p in drawn(numbers, 5, max(questions, at_a_time), held_out=True)]
-            for each in in_turns(url, asked, at_a_time, rounds, {"max_stages": max_stages}):
+            for each in in_turns(url, asked, at_a_time, rounds, options):
                 screen().print(f"{each}, {each.rate:.0f} tokens/s")
                 found.append(each)
                 with file.open("w", newline="") as lines:
