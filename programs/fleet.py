@@ -63,7 +63,7 @@ class Config:
     questions: int = 1_000_000
     concurrency: int = 64
     policy: str = "cache_aware"
-    rounds: int = 5
+    rounds: int = 3
     price: float = 2.0
     seed: int = 7
     limits: Limits = field(default_factory=lambda: Limits(0, 0, 0, 0, 0, 0, 0, 0, 0))

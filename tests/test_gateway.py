@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from types import SimpleNamespace
@@ -24,8 +24,18 @@ from programs.methods import named_method
 from sprint_sgl import behind
 from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import BadInput, LaunchFailed, RequestFailed
-from sprint_sgl.gateway import POLICIES, check, gateway_command, worker_configs
-from sprint_sgl.runtime import DEFAULT_BASELINE, DEFAULT_MODEL, RuntimeConfig, connect, launch, resolve_model, with_crew
+from sprint_sgl.gateway import POLICIES, check, gateway_command, started_gateway, worker_configs
+from sprint_sgl.runtime import (
+    DEFAULT_BASELINE,
+    DEFAULT_MODEL,
+    RuntimeConfig,
+    connect,
+    free_port,
+    launch,
+    resolve_model,
+    wait_until_ready,
+    with_crew,
+)
 from sprint_sgl.tasks.countdown import Countdown
 
 NO_WORKER = {"error": {"code": "no_available_workers", "message": "All workers are unavailable"}}
@@ -123,6 +133,42 @@ def test_workers_are_read_from_a_gateways_answer_alone() -> None:
     answer = {"workers": [{"url": "http://h:1", "is_healthy": True}, {"url": "http://h:2", "is_healthy": False}]}
     assert behind.workers(answer) == [behind.Worker("http://h:1", True), behind.Worker("http://h:2", False)]
     assert behind.workers({"path": "/workers"}) == behind.workers({"workers": 3}) == []
+
+
+def told(worker: list[tuple[str, str]]) -> Callable[[BaseHTTPRequestHandler, dict], None]:
+    """A scripted worker that notes paths and keys."""
+
+    def reply(handler: BaseHTTPRequestHandler, body: dict) -> None:
+        worker.append((handler.path, handler.headers["Authorization"]))
+        if handler.path == "/generate":
+            final_answer(handler, body)
+        else:
+            send(handler, {"success": True})
+
+    return reply
+
+
+def test_a_gateway_takes_the_key_and_its_workers_get_what_it_has_no_path_for() -> None:
+    info = {"model_path": "some/model", "tokenizer_path": "some/model"}
+    workers: tuple[list[tuple[str, str]], list[tuple[str, str]]] = ([], [])
+    config = RuntimeConfig(workers=2, args={"api-key": "secret"})
+    with server(told(workers[0]), info) as one, server(told(workers[1]), info) as other:
+        gateway = started_gateway([one, other], config, "127.0.0.1", free_port())
+        try:
+            wait_until_ready(gateway, 60.0, "/readiness")
+            with connect(gateway.url) as stranger, pytest.raises(RequestFailed, match="HTTP 401"):
+                stranger.warm_up()
+            with connect(gateway.url, "secret") as endpoint:
+                wait_for(lambda: len(endpoint.workers()) == 2, 10.0)
+                endpoint.warm_up()
+                endpoint.abort("a-request")
+                endpoint.load_weights("another/model")
+        finally:
+            gateway.stop()
+    assert {key for seen in workers for _, key in seen} == {"Bearer secret"}
+    both = ("/abort_request", "/update_weights_from_disk")
+    assert all([path for path, _ in seen if path in both] == [*both] for seen in workers)
+    assert [path for seen in workers for path, _ in seen].count("/generate") == 1
 
 
 @pytest.fixture(scope="module")
