@@ -19,6 +19,7 @@ from typing import Any
 
 import typer
 from ideal_cache import Request, ideal_uncached
+from measuring import spread
 from odd_speller import make_odd_speller
 from rich.table import Table
 
@@ -96,10 +97,6 @@ def add(table: Table, name: str, url: str, asks: list[Ask], concurrency: int, ro
         computed, ratio = statistics.median(uncached[token_prompts]), spread(ratios[token_prompts])
         table.add_row(name, label, f"{computed:,.0f}", ratio)
     return trajectories
-
-
-def spread(values: list[float]) -> str:
-    return f"{statistics.median(values):.3f} ({min(values):.3f}-{max(values):.3f})"
 
 
 def main(questions: int = 6, concurrency: int = 2, rounds: int = 3, pressed_pool: int = 4096) -> None:

@@ -9,12 +9,12 @@ on the runtime's own endpoint, as `run_batch` does it.
 from __future__ import annotations
 
 import asyncio
-import statistics
 import threading
 import time
 
 import openai
 import typer
+from measuring import spread
 
 from programs import sprint_program
 from programs.methods import named_method
@@ -76,10 +76,6 @@ def rate_through(url: str, questions: list[str], concurrency: int) -> float:
     begun = time.monotonic()
     asyncio.run(ask_all())
     return len(questions) / (time.monotonic() - begun)
-
-
-def spread(values: list[float]) -> str:
-    return f"{statistics.median(values):.3f} ({min(values):.3f}-{max(values):.3f})"
 
 
 def main(

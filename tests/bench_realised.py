@@ -1,0 +1,130 @@
+"""How much of the speed-up that the token counts promise is there on the clock.
+
+    .venv/bin/python tests/bench_realised.py --questions 12 --rounds 3
+    .venv/bin/python tests/bench_realised.py --trajectories ../shared/data/sprint_trajectories_dev.jsonl --scale 0.2
+
+Realised: seconds of the sequential program divided by those of SPRINT. Promised: tokens of the sequential program
+divided by SPRINT's sequential tokens. Both programs in turns on one runtime: Countdown with a model for each, then the
+shapes of recorded trajectories (those of the Countdown runs, or of a file), for which both write the same number of
+tokens.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+from measuring import spread
+from rich.table import Table
+
+from programs import sequential_program, sprint_program
+from programs.benchmark.replay import Replay, ReplayBackend, Shape, filler
+from programs.program import Program
+from sprint_sgl.console import say, screen
+from sprint_sgl.countdown import drawn
+from sprint_sgl.endpoint import Endpoint
+from sprint_sgl.runtime import DEFAULT_BASELINE, DEFAULT_MODEL, connect, resolve_model, running
+from sprint_sgl.source import DataSource
+from sprint_sgl.trajectory import Trajectory
+
+Ask = Callable[[Program], Trajectory]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """All questions once: seconds of the whole, and tokens on the paths that were waited for, in all."""
+
+    seconds: float
+    tokens: int
+    trajectories: tuple[Trajectory, ...]
+
+
+def one_pass(endpoint: Endpoint, program: Program, asks: Sequence[Ask], concurrency: int) -> Pass:
+    endpoint.flush_cache()
+    begun = time.perf_counter()
+    with ThreadPoolExecutor(concurrency) as pool:
+        trajectories = tuple(pool.map(lambda ask: ask(program), asks))
+    seconds = time.perf_counter() - begun
+    return Pass(seconds, sum(each.sequential_tokens for each in trajectories), trajectories)
+
+
+def solving(question: str) -> Ask:
+    return lambda program: program.run(question, temperature=0.0).trajectory
+
+
+def replaying(endpoint: Endpoint, shape: Shape, number: int) -> Ask:
+    text = filler(shape.question, seed=number)
+    limits = {"max_stages": len(shape.stages) + 2}
+    return lambda program: (
+        program.run(
+            text,
+            temperature=0.6,
+            backend=ReplayBackend(endpoint, shape),
+            **(limits if program is sprint_program else {}),
+        ).trajectory
+    )
+
+
+def compare(
+    table: Table,
+    name: str,
+    endpoint: Endpoint,
+    asks: Sequence[Ask],
+    rounds: int,
+    concurrency: int,
+    models: Sequence[str],
+) -> tuple[Trajectory, ...]:
+    """A row of the table; SPRINT's trajectories of the last round."""
+    realised, promised = [], []
+    for _ in range(rounds):
+        found = []
+        for model, program in zip(models, (sequential_program, sprint_program), strict=True):
+            if resolve_model(model) != endpoint.get_model_name():
+                endpoint.load_weights(resolve_model(model))
+            endpoint.warm_up()
+            found.append(one_pass(endpoint, program, asks, concurrency))
+        alone, sprint = found
+        realised.append(alone.seconds / sprint.seconds)
+        promised.append(alone.tokens / sprint.tokens)
+        say(f"{name}, {concurrency} at a time: {realised[-1]:.3f} of {promised[-1]:.3f}")
+    shares = [a / b for a, b in zip(realised, promised, strict=True)]
+    table.add_row(name, str(concurrency), str(len(asks)), *map(spread, (realised, promised, shares)))
+    return sprint.trajectories
+
+
+def shapes_of(path: Path, scale: float, most: int) -> list[Shape]:
+    task = Replay(DataSource(path=str(path)), column="response", scale=scale, characters_a_token=4.0)
+    return [question.shape for question, _ in zip(task.questions(), range(most), strict=False)]
+
+
+def main(
+    questions: int = 12,
+    rounds: int = 3,
+    concurrency: str = "1,16",
+    trajectories: Path | None = None,
+    scale: float = 1.0,
+    countdown: bool = True,
+) -> None:
+    levels = [int(level) for level in concurrency.split(",")]
+    table = Table(title=f"Median of {rounds} rounds (least-most)", title_justify="left")
+    for column in ("load", "at a time", "questions", "realised", "promised", "realised / promised"):
+        table.add_column(column)
+    with running(DEFAULT_MODEL) as server, connect(server.url) as endpoint:
+        asks = [solving(p.question) for p in drawn(3, 5, questions, held_out=True)]
+        written: tuple[Trajectory, ...] = ()
+        for level in levels if countdown else ():
+            both = (DEFAULT_BASELINE, DEFAULT_MODEL)
+            written = compare(table, "Countdown, 3 numbers", endpoint, asks, rounds, level, both)
+        shapes = shapes_of(trajectories, scale, questions) if trajectories else [Shape.of(each) for each in written]
+        replays = [replaying(endpoint, shape, number) for number, shape in enumerate(shapes)]
+        for level in levels if replays else ():
+            compare(table, "replay", endpoint, replays, rounds, level, (DEFAULT_MODEL, DEFAULT_MODEL))
+    screen().print(table)
+
+
+if __name__ == "__main__":
+    typer.run(main)
