@@ -23,7 +23,7 @@ import typer
 from rich import box
 from rich.table import Table
 from scipy.stats import spearmanr
-from steady import runtime
+from steady import emptied, runtime
 
 from programs import hedged_program, sequential_program, sprint_program
 from programs.benchmark.replay import ReplayBackend, Shape, StageShape, filler
@@ -165,7 +165,7 @@ def timed(pair: Pair, endpoint: Any, limit: int, number: int) -> Timed:
     programs = {"sprint": sprint_program, "thought": sequential_program, "hedged": hedged_program}
     names = list(programs)
     for name in names[number % 3 :] + names[: number % 3]:
-        endpoint.flush_cache()
+        emptied(endpoint)
         options = {"thought_tokens": limit} if name == "hedged" else {}
         backend = ReplayBackend(endpoint, pair.shape, pair.thought)
         runs[name] = programs[name].run(question, backend=backend, **options).trajectory

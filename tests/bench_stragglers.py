@@ -26,7 +26,7 @@ from typing import Annotated, Any
 import typer
 from rich import box
 from rich.table import Table
-from steady import runtime
+from steady import emptied, runtime
 
 from programs import sprint_program
 from programs.benchmark.records import Record
@@ -148,7 +148,7 @@ def in_turns(work: Work, endpoint: Any, numbered: tuple[int, Ask]) -> dict[str, 
     first = number % len(work.methods)
     records = {}
     for method in [*work.methods[first:], *work.methods[:first]]:
-        endpoint.flush_cache()
+        emptied(endpoint)
         records[method.name] = answer(work, method, ask, endpoint)
     return records
 

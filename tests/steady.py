@@ -13,8 +13,11 @@ from sglang.lang.backend.base_backend import BaseBackend
 from sglang.lang.interpreter import StreamExecutor
 from sglang.lang.ir import SglSamplingParams
 
+from sprint_sgl.errors import RequestFailed
 from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE
 from sprint_sgl.runtime import DEFAULT_MODEL, connect, resolve_model, running
+
+IDLE_LIMIT = 5.0  # seconds
 
 
 class Steady(BaseBackend):  # type: ignore[misc]
@@ -48,6 +51,19 @@ class Steady(BaseBackend):  # type: ignore[misc]
             "start": start,
             "end": end,
         }
+
+
+def emptied(endpoint: Any) -> None:
+    """Empties its cache, which a runtime refuses until its last request has left it."""
+    deadline = time.monotonic() + IDLE_LIMIT
+    while True:
+        try:
+            endpoint.flush_cache()
+            return
+        except RequestFailed:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
 
 
 @contextmanager
