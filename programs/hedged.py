@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 from sglang.lang.backend.base_backend import BaseBackend
@@ -31,12 +32,13 @@ from programs.sequential import read_thought, thought_limit
 from programs.sprint import MAX_STAGES, sprint_program
 from programs.straggler import ASK_AGAIN, StragglerPolicy, abort
 from sprint_sgl import tags
-from sprint_sgl.errors import BadInput, ProgramFailed, RequestFailed, SprintError
+from sprint_sgl.errors import BadInput, ProgramFailed, SprintError
 from sprint_sgl.question import checked_question
 from sprint_sgl.trajectory import Call, Trajectory
 
 THOUGHT_TOKENS = 2000
 THOUGHT = "thought_beside"
+ABORTED: Mapping[str, Any] = {"finish_reason": {"type": "abort"}}
 
 
 @program
@@ -68,7 +70,8 @@ def hedged_program(
     race = threading.Thread(target=_stop_if_first, args=(thought, planner, first), daemon=True)
     race.start()
     try:
-        found = _planned(s, first, question, max_stages, launch, prompt_style, seed, straggler, "raise", watch)
+        heard = partial(_unless_stopped, planner, watch) if watch else None
+        found = _planned(s, first, question, max_stages, launch, prompt_style, seed, straggler, "raise", heard)
         if found:
             given_up = _given_up(thought, clock)
             return replace(found, beside=given_up, seconds=round(clock.now(), 6))
@@ -96,6 +99,11 @@ def _stop_if_first(thought: ProgramStateGroup, planner: Stoppable, first: thread
     reason = (executor.meta_info.get(THOUGHT) or {}).get("finish_reason") or {}
     if reason.get("type") == "stop" and first.acquire(blocking=False):
         planner.stop()
+
+
+def _unless_stopped(planner: Stoppable, watch: Watch, branch: Branch, text: str) -> None:
+    if not planner.stopped:
+        watch(branch, text)
 
 
 def _given_up(thought: ProgramStateGroup, clock: Clock) -> tuple[Call, ...]:
@@ -128,13 +136,16 @@ def _thought_out(
 
 
 class Stoppable(BaseBackend):  # type: ignore[misc]
-    """A backend whose calls through this object are kept in `bill`, and can be stopped all at once."""
+    """A backend whose calls through this object are kept in `bill`, and can be stopped all at once.
+
+    Calls that come later are answered with nothing, as if they had been aborted: the program runs out.
+    """
 
     def __init__(self, inner: Any) -> None:
         super().__init__()
         self.inner, self.bill = inner, list[dict[str, Any]]()
         self._running: set[StreamExecutor] = set()
-        self._lock, self._stopped = threading.Lock(), False
+        self._lock, self.stopped = threading.Lock(), False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
@@ -146,36 +157,39 @@ class Stoppable(BaseBackend):  # type: ignore[misc]
         return self.inner.get_chat_template()
 
     def generate(self, s: StreamExecutor, sampling_params: SglSamplingParams) -> tuple[str, dict[str, Any]]:
-        """Raises RequestFailed once the calls were stopped."""
-        with self._admitted(s):
+        if not self._admits(s):
+            return "", dict(ABORTED)
+        try:
             text, meta = self.inner.generate(s, sampling_params)
-            self.bill.append(meta)
-            return text, meta
+        finally:
+            self._running.discard(s)
+        self.bill.append(meta)
+        return text, meta
 
     def generate_stream(
         self, s: StreamExecutor, sampling_params: SglSamplingParams
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        meta: dict[str, Any] = {}
-        with self._admitted(s):
+        meta = dict(ABORTED)
+        if not self._admits(s):
+            yield "", meta
+            return
+        try:
             for text, meta in self.inner.generate_stream(s, sampling_params):
                 yield text, meta
-            self.bill.append(meta)
-
-    @contextmanager
-    def _admitted(self, s: StreamExecutor) -> Iterator[None]:
-        with self._lock:
-            if self._stopped:
-                raise RequestFailed("another attempt at the question has ended first")
-            self._running.add(s)
-        try:
-            yield
         finally:
             self._running.discard(s)
+        self.bill.append(meta)
+
+    def _admits(self, s: StreamExecutor) -> bool:
+        with self._lock:
+            if not self.stopped:
+                self._running.add(s)
+            return not self.stopped
 
     def stop(self) -> None:
         """Stops what runs, and waits for it; a backend that cannot stop a request is waited for."""
         with self._lock:
-            self._stopped = True
+            self.stopped = True
         while running := list(self._running):
             for executor in running if hasattr(self.inner, "abort") else ():
                 with suppress(SprintError):  # a runtime that is gone has stopped them

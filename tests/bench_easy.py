@@ -3,9 +3,11 @@
     SPRINT=../shared/data/sprint_trajectories_dev.jsonl RFT=../shared/data/rft_responses_dev.jsonl
     .venv/bin/python tests/bench_easy.py lengths $SPRINT $RFT
     .venv/bin/python tests/bench_easy.py clock $SPRINT $RFT --scale 0.2
+    .venv/bin/python tests/bench_easy.py clock $SPRINT $RFT --scale 0.2 --step 0.01
 
 Both read released responses to the same problems, a token for four characters. `lengths` needs no runtime; `clock`
-replays them, one question at a time: SPRINT, the sequential thought, and `sprint_hedged`, in turns on one runtime.
+replays them, one question at a time: SPRINT, the sequential thought, and `sprint_hedged`, in turns on one runtime; with
+`--step` the runtime is one on paper, on which each token takes so many seconds.
 """
 
 from __future__ import annotations
@@ -15,20 +17,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich import box
 from rich.table import Table
 from scipy.stats import spearmanr
+from steady import emptied, runtime
 
 from programs import hedged_program, sequential_program, sprint_program
 from programs.benchmark.replay import ReplayBackend, Shape, StageShape, filler
 from programs.benchmark.statistics import Estimate, ratio_of_means
 from sprint_sgl import tags
 from sprint_sgl.console import screen
-from sprint_sgl.endpoint import Endpoint
-from sprint_sgl.runtime import DEFAULT_MODEL, connect, running
 from sprint_sgl.show import critical_path
 from sprint_sgl.trajectory import Trajectory
 
@@ -157,14 +158,14 @@ class Timed:
     hedged: Trajectory
 
 
-def timed(pair: Pair, endpoint: Endpoint, limit: int, number: int) -> Timed:
+def timed(pair: Pair, endpoint: Any, limit: int, number: int) -> Timed:
     """One question at a time, in another order for each question."""
     question = filler(pair.shape.question, seed=number)
     runs: dict[str, Trajectory] = {}
     programs = {"sprint": sprint_program, "thought": sequential_program, "hedged": hedged_program}
     names = list(programs)
     for name in names[number % 3 :] + names[: number % 3]:
-        endpoint.flush_cache()
+        emptied(endpoint)
         options = {"thought_tokens": limit} if name == "hedged" else {}
         backend = ReplayBackend(endpoint, pair.shape, pair.thought)
         runs[name] = programs[name].run(question, backend=backend, **options).trajectory
@@ -172,10 +173,10 @@ def timed(pair: Pair, endpoint: Endpoint, limit: int, number: int) -> Timed:
 
 
 @app.command()
-def clock(sprint: Sprint, rft: Rft, scale: float = 0.2, limit: int = 2000) -> None:
+def clock(sprint: Sprint, rft: Rft, scale: float = 0.2, limit: int = 2000, step: float | None = None) -> None:
     """Seconds and tokens of SPRINT and of the hedge over those of the sequential thought, by length."""
     pairs = [pair.scaled(scale) for pair in pairs_of(sprint, rft)]
-    with running(DEFAULT_MODEL) as server, connect(server.url) as endpoint:
+    with runtime(step) as endpoint:
         timed(pairs[0], endpoint, 1, 0)
         found = [timed(pair, endpoint, round(limit * scale), k) for k, pair in enumerate(pairs)]
     shown_by = table(

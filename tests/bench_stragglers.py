@@ -4,24 +4,29 @@
     .venv/bin/python tests/bench_stragglers.py ideal $FILE
     .venv/bin/python tests/bench_stragglers.py clock --questions 12
     .venv/bin/python tests/bench_stragglers.py clock --source $FILE --scale 0.2 --questions 10
+    .venv/bin/python tests/bench_stragglers.py clock --source $FILE --scale 0.1 --questions 120 --step 0.01
 
 `ideal` needs no runtime: what would be left of recorded trajectories if every token took the same time. `clock` asks
 one question at a time under each policy in turn on one runtime, on Countdown or on a replay, where a run is right if
-it differs from the recording by nothing but cuts. Accuracy on Countdown is a sweep's: `sprint-sgl bench --multirun
-program.straggler.quorum=null,0.75,0.5 task=countdown ...`.
+it differs from the recording by nothing but cuts; with `--step` the programs are real and the runtime is not: each
+token takes so many seconds, and several questions are asked at once. Accuracy on Countdown is a sweep's:
+`sprint-sgl bench --multirun program.straggler.quorum=null,0.75,0.5 task=countdown ...`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from statistics import fmean, median
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich import box
 from rich.table import Table
+from steady import emptied, runtime
 
 from programs import sprint_program
 from programs.benchmark.records import Record
@@ -30,11 +35,12 @@ from programs.benchmark.runner import Ask, Work, answer
 from programs.methods import Method
 from programs.straggler import EVERYONE, StragglerPolicy
 from sprint_sgl.console import screen
-from sprint_sgl.runtime import DEFAULT_MODEL, connect, running
+from sprint_sgl.runtime import DEFAULT_MODEL
 from sprint_sgl.source import DataSource
 from sprint_sgl.tasks.countdown import Countdown
 from sprint_sgl.tasks.task import Task
 
+AT_ONCE = 16  # questions, on a runtime on paper
 app = typer.Typer(add_completion=False)
 Source = Annotated[str, typer.Argument(help="recorded trajectories, as for task=replay")]
 
@@ -110,7 +116,13 @@ def task_of(source: str | None, scale: float, numbers: int, questions: int) -> T
 
 
 @app.command()
-def clock(source: str | None = None, scale: float = 0.2, numbers: int = 3, questions: int = 12) -> None:
+def clock(
+    source: str | None = None,
+    scale: float = 0.2,
+    numbers: int = 3,
+    questions: int = 12,
+    step: float | None = None,
+) -> None:
     """Seconds under each policy over those without one: the median question's (smallest, largest), and in all."""
     task = task_of(source, scale, numbers, questions)
     tried = (
@@ -118,21 +130,27 @@ def clock(source: str | None = None, scale: float = 0.2, numbers: int = 3, quest
         if source
         else policies(120, 100, patience=(1.2, 1.05))
     )
-    found: Mapping[str, list[Record]] = {name: [] for name in tried}
     methods = [Method(name, sprint_program.bind(straggler=policy), 0.0, {}) for name, policy in tried.items()]
     asks = [Ask(question) for question in islice(task.questions(), questions)]
-    with running(DEFAULT_MODEL) as server, connect(server.url) as endpoint:
-        work = Work(task, methods, lambda name: DEFAULT_MODEL, asks)
+    work = Work(task, methods, lambda name: DEFAULT_MODEL, asks)
+    with runtime(step) as endpoint, ThreadPoolExecutor(AT_ONCE if step else 1) as pool:
         answer(work, methods[0], asks[0], endpoint)
-        for number, ask in enumerate(asks):
-            first = number % len(methods)
-            for method in [*methods[first:], *methods[:first]]:
-                endpoint.flush_cache()
-                found[method.name].append(answer(work, method, ask, endpoint))
+        found = list(pool.map(partial(in_turns, work, endpoint), enumerate(asks)))
     shown = table("policy", "seconds, median question", "in all", "sequential tokens", "executions cut", "right")
-    for name, records in found.items():
-        shown.add_row(name, *Tried(records, found["none"]).row())
+    for name in tried:
+        shown.add_row(name, *Tried([each[name] for each in found], [each["none"] for each in found]).row())
     screen().print(shown)
+
+
+def in_turns(work: Work, endpoint: Any, numbered: tuple[int, Ask]) -> dict[str, Record]:
+    """A question under each policy, beginning with another one for each question."""
+    number, ask = numbered
+    first = number % len(work.methods)
+    records = {}
+    for method in [*work.methods[first:], *work.methods[:first]]:
+        emptied(endpoint)
+        records[method.name] = answer(work, method, ask, endpoint)
+    return records
 
 
 if __name__ == "__main__":

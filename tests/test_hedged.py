@@ -39,7 +39,8 @@ def ask(thinking: float, planning: float, script: Callable[[str], str] = both, *
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_short_thought_answers_and_stops_the_planner(stream: bool) -> None:
-    run = ask(thinking=0.2, planning=3.0, stream=stream)
+    seen: list[str] = []
+    run = ask(thinking=0.2, planning=3.0, stream=stream, watch=lambda branch, text: seen.append(text))
     trajectory = run.trajectory
     assert (run["answer"], trajectory.launch, trajectory.stages) == ("3", "sequential", ())
     assert trajectory.thought == "It is three, I think."
@@ -49,6 +50,7 @@ def test_a_short_thought_answers_and_stops_the_planner(stream: bool) -> None:
         call.completion_tokens for call in trajectory.beside
     )
     assert [call.finish for call in trajectory.beside] == ["abort"]
+    assert "".join(seen) == THOUGHT
     assert Trajectory.from_json(trajectory.to_json()) == trajectory
 
 

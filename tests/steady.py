@@ -1,0 +1,77 @@
+"""A runtime on paper: every token takes the same time, however many are written at once; it costs no processor."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sglang.lang.backend.base_backend import BaseBackend
+from sglang.lang.interpreter import StreamExecutor
+from sglang.lang.ir import SglSamplingParams
+
+from sprint_sgl.errors import RequestFailed
+from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE
+from sprint_sgl.runtime import DEFAULT_MODEL, connect, resolve_model, running
+
+IDLE_LIMIT = 5.0  # seconds
+
+
+class Steady(BaseBackend):  # type: ignore[misc]
+    """Writes as many words as it may, one in every `step` seconds; for replays, which set each call's length."""
+
+    def __init__(self, step: float) -> None:
+        super().__init__()
+        self.step, self.prompt_style = step, DEFAULT_PROMPT_STYLE
+        self.model_info = {"tokenizer_path": resolve_model(DEFAULT_MODEL)}
+        self._aborts: dict[str, threading.Event] = {}
+
+    def abort(self, request_id: str) -> None:
+        if event := self._aborts.get(request_id):
+            event.set()
+
+    def flush_cache(self) -> None:
+        """There is no cache."""
+
+    def generate(self, s: StreamExecutor, sampling_params: SglSamplingParams) -> tuple[str, dict[str, Any]]:
+        name, wanted = getattr(s, "request_id", None) or uuid.uuid4().hex, sampling_params.max_new_tokens
+        event = self._aborts[name] = threading.Event()
+        start = time.perf_counter()
+        aborted = event.wait(wanted * self.step)
+        del self._aborts[name]
+        end = time.perf_counter()
+        written = min(wanted, round((end - start) / self.step)) if aborted else wanted
+        finish = {"type": "abort"} if aborted else {"type": "length"}
+        return " word" * written, {
+            "completion_tokens": written,
+            "finish_reason": finish,
+            "start": start,
+            "end": end,
+        }
+
+
+def emptied(endpoint: Any) -> None:
+    """Empties its cache, which a runtime refuses until its last request has left it."""
+    deadline = time.monotonic() + IDLE_LIMIT
+    while True:
+        try:
+            endpoint.flush_cache()
+            return
+        except RequestFailed:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
+@contextmanager
+def runtime(step: float | None) -> Iterator[Any]:
+    """The shipped model on a runtime of its own, or with a `step` one on paper."""
+    if step is not None:
+        yield Steady(step)
+        return
+    with running(DEFAULT_MODEL) as server, connect(server.url) as endpoint:
+        endpoint.warm_up()
+        yield endpoint
