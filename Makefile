@@ -9,13 +9,14 @@ PIP_INDEX = $(BIN)/python -m pip config list | sed -n "s/^[^=]*\.index-url='\(.*
 # Some images switch compiled Python files off; each start of a runtime would then compile thousands of them again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test fast check
+.PHONY: help setup demo test fast check bench
 
 help:
 	@echo "make demo    a question solved by a trained planner and its executors, on this machine's CPU"
 	@echo "make test    the checks and every test"
 	@echo "make fast    the tests that start no runtime and train nothing"
 	@echo "make check   formatting, lint and types"
+	@echo "make bench   what speed-ups and overheads are here, as ratios; about 40 minutes on a quiet machine"
 	@echo "make setup   only the set-up, which the others do by themselves"
 
 setup: $(STAMP)
@@ -31,6 +32,16 @@ test: $(STAMP)
 
 fast: $(STAMP)
 	@$(BIN)/pytest -m "not runtime and not training"
+
+# Ratios, medians and what they lie between; measure on a machine that does nothing else.
+bench: $(STAMP)
+	$(BIN)/python tests/bench_realised.py
+	$(BIN)/python tests/bench_prefix.py
+	$(BIN)/python tests/bench_throughput.py --concurrency 1,4,16 --rounds 3 --questions 12 --max-stages 2 --out work/throughput
+	$(BIN)/python tests/bench_throughput.py --concurrency 64 --rounds 2 --max-stages 2 --out work/throughput
+	$(BIN)/python tests/bench_many_questions.py --width 2 --seconds 0.01
+	$(BIN)/python tests/bench_gateway.py --out work/gateway
+	$(BIN)/python tests/bench_serving.py
 
 check: $(STAMP)
 	$(BIN)/ruff check
