@@ -8,16 +8,12 @@ and times.
 
 from __future__ import annotations
 
-import json
-import re
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from copy import copy
 from pathlib import Path
-from typing import Any
 
 import httpx
 from sglang.lang.backend.base_backend import BaseBackend
@@ -28,20 +24,29 @@ from sglang.lang.ir import SglSamplingParams
 from sprint_sgl import behind
 from sprint_sgl.checkpoints import model_notes
 from sprint_sgl.connections import Connections
-from sprint_sgl.errors import BadInput, ContextFull, RequestFailed, RuntimeUnavailable, SprintError
+from sprint_sgl.errors import BadInput, RequestFailed, RuntimeUnavailable, SprintError
+from sprint_sgl.messages import (
+    GENERATE,
+    Meta,
+    generated,
+    held_back,
+    json_object,
+    lacks_worker,
+    parsed,
+    refused,
+    renamed,
+    request_body,
+)
 from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE
 from sprint_sgl.spelling import Spelling, spelling
 from sprint_sgl.tokenized import Tokenized, replied, tokenized
 
-GENERATE = "/generate"
 ABORT_LIMIT = 5.0  # seconds
 IDLE_LIMIT = 30.0  # seconds
 SPELLING_TEST = "<prompt_1.1> Try 12 * 34 = 408 first.\n</prompt_1.1>\n\nBased on execution_1.1: ünïcode  \tand 字"
 WORKER_LIMIT = 180.0  # seconds that a generation waits for a gateway to have a worker again
 CREW_LIMIT = 120.0  # seconds that other weights wait for all workers of a gateway
 _RECONNECTABLE = (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
-
-Meta = dict[str, Any]
 
 
 class Endpoint(BaseBackend):  # type: ignore[misc]
@@ -131,7 +136,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         self.read_model()
 
     def _check_loaded(self, response: httpx.Response, model_path: str) -> None:
-        answer = _json_object(response)
+        answer = json_object(response)
         if "cache was not flushed" in str(answer.get("message")):  # a request that was given up still runs
             self._flush_once_idle()
         elif response.status_code != 200 or not answer.get("success"):
@@ -157,7 +162,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
 
     def workers(self) -> list[behind.Worker]:
         """Those of a gateway; none where it is a server itself."""
-        return behind.workers(_json_object(self._send("GET", "/workers")))
+        return behind.workers(json_object(self._send("GET", "/workers")))
 
     def _flush_once_idle(self) -> None:
         """Raises RequestFailed where requests still run after some seconds."""
@@ -179,7 +184,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
                 if worker.healthy:
                     self._request("POST", "/flush_cache", at=worker.url)
         elif response.status_code != 200:
-            raise _refused(f"{self.url}/flush_cache: HTTP {response.status_code}, {response.text.strip()[:500]}")
+            raise refused(f"{self.url}/flush_cache: HTTP {response.status_code}, {response.text.strip()[:500]}")
 
     def cache_prefix(self, prefix_str: str) -> None:
         self._request("POST", GENERATE, {"text": prefix_str, "sampling_params": {"max_new_tokens": 0}})
@@ -197,14 +202,14 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
                 with suppress(RuntimeUnavailable):  # one that is gone has stopped it
                     self._send("POST", "/abort_request", body, limit, at=worker.url)
         elif response.status_code != 200:
-            raise _refused(f"{self.url}/abort_request: HTTP {response.status_code}, {response.text.strip()[:500]}")
+            raise refused(f"{self.url}/abort_request: HTTP {response.status_code}, {response.text.strip()[:500]}")
 
     def generate(self, s: StreamExecutor, sampling_params: SglSamplingParams) -> tuple[str, Meta]:
         """The continuation of `s.text_` and its accounting, with `start` and `end` on the perf_counter clock."""
         start = time.perf_counter()
         context = self._context(s)
-        response = self._request("POST", GENERATE, _body(s, context, sampling_params))
-        answer = _generated(_json_object(response), self.url)
+        response = self._request("POST", GENERATE, request_body(s, context, sampling_params))
+        answer = generated(json_object(response), self.url)
         self._remember(s, context, answer)
         times = {"start": start, "end": time.perf_counter(), "retries": response.extensions["retries"]}
         return answer["text"], answer["meta_info"] | times
@@ -215,7 +220,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         sent = 0
         answer: Meta = {"text": "", "meta_info": {}}
         context = self._context(s)
-        for answer in self._stream(_body(s, context, sampling_params) | {"stream": True}):
+        for answer in self._stream(request_body(s, context, sampling_params) | {"stream": True}):
             text, meta = answer["text"], answer["meta_info"]
             done = meta.get("finish_reason") is not None
             ready = len(text) if done else len(text) - held_back(text, sampling_params.stop)
@@ -248,7 +253,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
 
     def _spells_like(self, ours: Spelling) -> bool:
         """Whether the server makes the same tokens of a text; one that cannot be asked is taken at its word."""
-        theirs = _json_object(self._send("POST", "/tokenize", {"prompt": SPELLING_TEST})).get("tokens")
+        theirs = json_object(self._send("POST", "/tokenize", {"prompt": SPELLING_TEST})).get("tokens")
         return theirs is None or theirs == ours.encode_first(SPELLING_TEST)
 
     def _read_model_info(self) -> Meta:
@@ -258,7 +263,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
                 raise RuntimeUnavailable(f"{self.url} refuses this API key (HTTP {response.status_code})")
             if response.status_code == 503:
                 raise RuntimeUnavailable(f"{self.url} is not ready (HTTP 503): ask again once its model has loaded")
-            info = _json_object(response)
+            info = json_object(response)
             if response.status_code == 200 and info.get("model_path"):
                 return info
         raise RuntimeUnavailable(
@@ -281,7 +286,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
     ) -> httpx.Response:
         response = self._send(method, path, body, time_limit, at=at)
         if response.status_code != 200:
-            raise _refused(f"{at or self.url}{path}: HTTP {response.status_code}, {response.text.strip()[:500]}")
+            raise refused(f"{at or self.url}{path}: HTTP {response.status_code}, {response.text.strip()[:500]}")
         return response
 
     def _send(
@@ -290,7 +295,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         """The answer of the server, or of a gateway's worker `at` its own address."""
         deadline = time.monotonic() + min(WORKER_LIMIT, time_limit or self.time_limit)
         response = self._send_once(method, path, body, time_limit, at)
-        while path == GENERATE and time.monotonic() < deadline and _lacks_worker(response):
+        while path == GENERATE and time.monotonic() < deadline and lacks_worker(response):
             attempts = response.extensions["retries"] + 1
             time.sleep(behind.pause(attempts))
             response = self._send_once(method, path, body, time_limit, at, attempts)
@@ -300,7 +305,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         self, method: str, path: str, body: Meta | None, time_limit: float | None, at: str, before: int = 0
     ) -> httpx.Response:
         for attempt in range(self.reconnects + 1):
-            named, limit = _renamed(body, before + attempt), self._timeout(time_limit or self.time_limit)
+            named, limit = renamed(body, before + attempt), self._timeout(time_limit or self.time_limit)
             try:
                 with self._running(named if path == GENERATE else None):
                     response = self._client.request(method, (at or self.url) + path, json=named, timeout=limit)
@@ -323,15 +328,15 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         try:
             with self._running(body), self._client.stream("POST", self.url + GENERATE, json=body) as response:
                 if response.status_code != 200:
-                    raise _refused(f"{self.url}: HTTP {response.status_code}, {response.read().decode()[:500]}")
+                    raise refused(f"{self.url}: HTTP {response.status_code}, {response.read().decode()[:500]}")
                 for line in response.iter_lines():
                     if line.startswith("data:") and line != "data: [DONE]":
-                        event = _parsed(line[5:])
+                        event = parsed(line[5:])
                         if time.monotonic() > deadline:
                             raise RequestFailed(f"{self.url} did not end its answer within {self.time_limit:g} s")
                         if "error" in event:
-                            raise _refused(f"{self.url}: {event['error']}")
-                        yield _generated(event, self.url)
+                            raise refused(f"{self.url}: {event['error']}")
+                        yield generated(event, self.url)
         except httpx.HTTPError as error:
             raise self._failure(error) from error
         except RuntimeError as error:
@@ -363,58 +368,3 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         if isinstance(error, httpx.TimeoutException):
             return RequestFailed(f"{self.url} did not answer within {self.time_limit:g} s")
         return RuntimeUnavailable(f"the connection to {self.url} broke: {type(error).__name__}: {error}")
-
-
-def _lacks_worker(response: httpx.Response) -> bool:
-    return response.status_code >= 500 and behind.lacks_worker(response.status_code, _json_object(response))
-
-
-def _refused(said: str) -> SprintError:
-    """What a server's refusal means: SGLang has no code for a prompt that is too long."""
-    full = re.search(r"context length|exceeds the maximum allowed length", said)
-    return ContextFull(said) if full else RequestFailed(said)
-
-
-def _body(s: StreamExecutor, context: Tokenized | None, sampling_params: SglSamplingParams) -> Meta:
-    params = sampling_params.to_srt_kwargs() | {"skip_special_tokens": True, "spaces_between_special_tokens": False}
-    if (seed := getattr(s, "sampling_seed", None)) is not None:
-        params["sampling_seed"] = seed
-    params |= getattr(s, "extra_sampling_params", {})
-    prompt: Meta = {"text": s.text_} if context is None else {"input_ids": context.ids}
-    body = prompt | {"sampling_params": params, "rid": getattr(s, "request_id", None) or uuid.uuid4().hex}
-    return body | ({"return_logprob": True} if getattr(s, "return_logprob", False) else {})
-
-
-def _renamed(body: Meta | None, attempt: int) -> Meta | None:
-    """The server may still hold the first attempt's request: a second one needs a name of its own."""
-    return body | {"rid": f"{body['rid']}~{attempt}"} if body and attempt and "rid" in body else body
-
-
-def held_back(text: str, stops: str | list[str] | tuple[str, ...]) -> int:
-    """Length of the longest end of the text that begins one of the stop strings."""
-    stops = [stops] if isinstance(stops, str) else stops
-    longest = max((len(stop) for stop in stops), default=1) - 1
-    for length in range(min(longest, len(text)), 0, -1):
-        if any(stop.startswith(text[-length:]) for stop in stops):
-            return length
-    return 0
-
-
-def _json_object(response: httpx.Response) -> Meta:
-    return _parsed(response.content)
-
-
-def _parsed(text: str | bytes) -> Meta:
-    """Its JSON object, an empty one for a text that is none."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _generated(answer: Meta, url: str) -> Meta:
-    """Raises RequestFailed where a text or its accounting is missing."""
-    if isinstance(answer.get("text"), str) and isinstance(answer.get("meta_info"), dict):
-        return answer
-    raise RequestFailed(f"{url}{GENERATE} does not answer as an SGLang server does: {json.dumps(answer)[:200]}")

@@ -27,7 +27,8 @@ from programs import sprint_program
 from programs.benchmark.replay import ReplayBackend, Shape, filler
 from sprint_sgl.console import screen
 from sprint_sgl.countdown import drawn
-from sprint_sgl.endpoint import GENERATE, Endpoint
+from sprint_sgl.endpoint import Endpoint
+from sprint_sgl.messages import GENERATE
 from sprint_sgl.runtime import DEFAULT_MODEL, running
 from sprint_sgl.spelling import spelling
 from sprint_sgl.trajectory import Trajectory

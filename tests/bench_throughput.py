@@ -33,7 +33,8 @@ from programs.benchmark.charts import cost_figure
 from programs.benchmark.statistics import Estimate
 from sprint_sgl.console import screen
 from sprint_sgl.countdown import drawn
-from sprint_sgl.endpoint import Endpoint, _body
+from sprint_sgl.endpoint import Endpoint
+from sprint_sgl.messages import request_body
 from sprint_sgl.runtime import running
 
 Body = dict[str, Any]
@@ -61,7 +62,11 @@ class Recorder(Endpoint):
         self.sent: list[Sent] = []
 
     def generate(self, s: StreamExecutor, sampling_params: SglSamplingParams) -> tuple[str, dict[str, Any]]:
-        body, stage, prompt = _body(s, self._context(s), sampling_params), s.text_.count("</Execution_") + 1, None
+        body, stage, prompt = (
+            request_body(s, self._context(s), sampling_params),
+            s.text_.count("</Execution_") + 1,
+            None,
+        )
         if name := getattr(s, "request_id", None):
             prompt = name.rpartition("-")[2]
         text, meta = super().generate(s, sampling_params)

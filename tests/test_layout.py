@@ -19,6 +19,7 @@ SOURCES = [path.relative_to(ROOT) for package in PACKAGES for path in sorted((RO
 MAY_IMPORT_SGLANG = (
     "sprint_sgl/runtime.py",
     "sprint_sgl/endpoint.py",
+    "sprint_sgl/messages.py",
     "sprint_sgl/plugin.py",
     "sprint_sgl/cpu_attention.py",
     "programs/",

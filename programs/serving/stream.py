@@ -13,7 +13,7 @@ from programs.program import Program
 from programs.sequential import sequential_program
 from programs.sprint import sprint_program
 from sprint_sgl import tags
-from sprint_sgl.endpoint import held_back
+from sprint_sgl.messages import held_back
 from sprint_sgl.trajectory import Execution, Trajectory
 
 # After which the planner's text is the answer; other programs' answers are known at their end only.
