@@ -21,8 +21,10 @@ HUB_ID = "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"
 @pytest.mark.runtime
 @pytest.mark.parametrize("name", [name for name in runtime_names() if name != "endpoint"])
 def test_sglangs_own_parser_accepts_every_composed_command(name: str) -> None:
+    from sglang.srt.plugins import load_plugins
     from sglang.srt.server_args import ServerArgs
 
+    load_plugins()  # as a server does first: ours adds an attention backend
     parser = argparse.ArgumentParser()
     ServerArgs.add_cli_args(parser)
     command = server_command(runtime_config(name), HUB_ID, "127.0.0.1", 30000)
