@@ -45,6 +45,7 @@ from sprint_sgl.trajectory import Trajectory
 pytestmark = pytest.mark.runtime
 ROOT = Path(__file__).parents[1]
 QUESTION = "Use 3, 7, 12 and 25 to make 66"
+EASY = "Use 80, 42 and 46 to make 84"
 START_LIMIT = 240.0  # seconds
 COMMAND = [str(Path(sys.executable).with_name("sprint-sgl"))]
 
@@ -273,7 +274,7 @@ def run_command(*arguments: str, **options: object) -> subprocess.CompletedProce
 
 
 def test_solve_in_a_pipe_prints_stages_answer_and_costs_of_both_models() -> None:
-    done = run_command("solve", QUESTION)
+    done = run_command("solve", "--temperature", "0", EASY)
     assert done.returncode in (0, 3), done.stderr
     for part in ("[plan 1]", "[execution 1.1]", "[answer]", "SPRINT", "sequential", "cached prefix"):
         assert part in done.stdout
@@ -288,7 +289,8 @@ def test_solve_prints_the_trajectory_as_json(url: str) -> None:
 
 
 def test_a_conversation_in_a_pipe_is_answered_line_by_line(url: str) -> None:
-    done = run_command("chat", "--url", url, "--prompt-style", "mini", input=f"{QUESTION}\n/new\n{QUESTION}\n")
+    options = ("--prompt-style", "mini", "--temperature", "0")
+    done = run_command("chat", "--url", url, *options, input=f"{EASY}\n/new\n{EASY}\n")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("[answer]") == done.stdout.count("sequential of") == 2
     assert "forgotten" in done.stderr
