@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -114,17 +115,35 @@ def _read(cache: Tensor, slots: Tensor, dtype: torch.dtype) -> Tensor:
     return cache.index_select(0, slots.flatten()).view(*slots.shape, *cache.shape[1:]).transpose(1, 2).to(dtype)
 
 
-def extend(query: Tensor, keys: Tensor, values: Tensor, slots: Tensor, scaling: float) -> Tensor:
-    """Causal attention of a request's newest tokens over all of its tokens; `slots` are those of all."""
-    new, total = len(query), len(slots)
-    k, v = (cache.index_select(0, slots).transpose(0, 1).unsqueeze(0).to(query.dtype) for cache in (keys, values))
-    mask = torch.ones(new, total, dtype=torch.bool).tril(total - new) if 1 < new < total else None
+@dataclass(frozen=True)
+class Extension:
+    """A request of a batch that gets several tokens, after those that are cached.
+
+    rows     places of its new tokens in the batch
+    slots    of all its tokens, the new ones last
+    mask     which tokens a new one sees, [new, all]; None where it is all of them, or all up to its own place
+    """
+
+    rows: slice
+    slots: Tensor
+    mask: Tensor | None
+
+    @staticmethod
+    def of(start: int, new: int, slots: Tensor) -> Extension:
+        total = len(slots)
+        mask = torch.ones(new, total, dtype=torch.bool).tril(total - new) if 1 < new < total else None
+        return Extension(slice(start, start + new), slots, mask)
+
+
+def extend(query: Tensor, keys: Tensor, values: Tensor, extension: Extension, scaling: float) -> Tensor:
+    """Causal attention of a request's new tokens over all of its tokens."""
+    k, v = (c.index_select(0, extension.slots).transpose(0, 1).unsqueeze(0).to(query.dtype) for c in (keys, values))
     attended = scaled_dot_product_attention(
         query.transpose(0, 1).unsqueeze(0),
         k,
         v,
-        attn_mask=mask,
-        is_causal=new == total,
+        attn_mask=extension.mask,
+        is_causal=len(query) == len(extension.slots),
         scale=scaling,
         enable_gqa=query.shape[1] != keys.shape[1],
     )
@@ -136,43 +155,51 @@ class TorchPrefixBackend(TorchNativeAttnBackend):  # type: ignore[misc]
 
     def __init__(self, model_runner: Any) -> None:
         super().__init__(model_runner)
-        self._batch: list[Group] = []
+        self._groups: list[Group] = []
+        self._extensions: list[Extension] = []
         self._known: tuple[list[int], list[int]] | None = None
 
     def init_forward_metadata(self, forward_batch: ForwardBatch) -> None:
+        """Plans what all layers of a forward pass do alike."""
         super().init_forward_metadata(forward_batch)
+        requests, lengths = forward_batch.req_pool_indices, forward_batch.seq_lens.tolist()
         if forward_batch.forward_mode.is_decode():
-            self._plan(forward_batch.req_pool_indices, forward_batch.seq_lens.tolist())
-        else:
-            self._known = None
+            self._plan_groups(requests, lengths)
+        elif forward_batch.extend_seq_lens is not None:
+            self._plan_extensions(requests.tolist(), lengths, forward_batch.extend_seq_lens.tolist())
 
-    def _plan(self, requests: Tensor, lengths: list[int]) -> None:
+    def _plan_groups(self, requests: Tensor, lengths: list[int]) -> None:
         """A batch that only grew by a token each since the last step keeps its groups."""
         slots = self.req_to_token_pool.req_to_token[requests, : max(lengths)]
-        if self._known == (requests.tolist(), [length - 1 for length in lengths]):
-            self._batch = [group.grown(slots, lengths) for group in self._batch]
+        batch = requests.tolist()
+        if self._known == (batch, [length - 1 for length in lengths]):
+            self._groups = [group.grown(slots, lengths) for group in self._groups]
         else:
-            self._batch = groups(slots, lengths)
-        self._known = requests.tolist(), lengths
+            self._groups = groups(slots, lengths)
+        self._known = batch, lengths
+
+    def _plan_extensions(self, requests: list[int], lengths: list[int], new: list[int]) -> None:
+        starts = accumulate(new, initial=0)
+        table, each = self.req_to_token_pool.req_to_token, zip(requests, lengths, new, starts, strict=False)
+        self._extensions = [Extension.of(start, n, table[request, :length]) for request, length, n, start in each]
+        self._known = None
 
     def _run_sdpa_forward_decode(self, query: Tensor, output: Tensor, *args: Any, **options: Any) -> Tensor:
         if _special(options, causal=False):
             super()._run_sdpa_forward_decode(query, output, *args, **options)
             return output
         keys, values = args[:2]
-        output.copy_(decode(query, keys, values, self._batch, _scaling(options, query)))
+        output.copy_(decode(query, keys, values, self._groups, _scaling(options, query)))
         return output
 
     def _run_sdpa_forward_extend(self, query: Tensor, output: Tensor, *args: Any, **options: Any) -> Tensor:
         if _special(options, causal=True):
             super()._run_sdpa_forward_extend(query, output, *args, **options)
             return output
-        keys, values, req_to_token, requests, seq_lens, _, new_lens, _ = args
-        scaling, start = _scaling(options, query), 0
-        for request, length, new in zip(requests.tolist(), seq_lens.tolist(), new_lens.tolist(), strict=True):
-            rows = slice(start, start + new)
-            output[rows] = extend(query[rows], keys, values, req_to_token[request, :length], scaling)
-            start += new
+        keys, values = args[:2]
+        for extension in self._extensions:
+            rows = extension.rows
+            output[rows] = extend(query[rows], keys, values, extension, _scaling(options, query))
         return output
 
 

@@ -183,8 +183,8 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
             for worker in self.workers():
                 if worker.healthy:
                     self._request("POST", "/flush_cache", at=worker.url)
-        elif response.status_code != 200:
-            raise refused(f"{self.url}/flush_cache: HTTP {response.status_code}, {response.text.strip()[:500]}")
+        else:
+            self._check(response)
 
     def cache_prefix(self, prefix_str: str) -> None:
         self._request("POST", GENERATE, {"text": prefix_str, "sampling_params": {"max_new_tokens": 0}})
@@ -201,8 +201,8 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
             for worker in workers:
                 with suppress(RuntimeUnavailable):  # one that is gone has stopped it
                     self._send("POST", "/abort_request", body, limit, at=worker.url)
-        elif response.status_code != 200:
-            raise refused(f"{self.url}/abort_request: HTTP {response.status_code}, {response.text.strip()[:500]}")
+        else:
+            self._check(response)
 
     def generate(self, s: StreamExecutor, sampling_params: SglSamplingParams) -> tuple[str, Meta]:
         """The continuation of `s.text_` and its accounting, with `start` and `end` on the perf_counter clock."""
@@ -239,8 +239,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         return tokenized(s.text_, getattr(s, "tokenized", Tokenized()), spelt.encode, spelt.encode_first)
 
     def _remember(self, s: StreamExecutor, context: Tokenized | None, answer: Meta) -> None:
-        spelt = self._spelling() if context is not None else None
-        if context is not None and spelt is not None:
+        if context is not None and (spelt := self._spelling()):
             s.tokenized = replied(context, answer["text"], answer.get("output_ids") or (), spelt.decode)
 
     def _spelling(self) -> Spelling | None:
@@ -284,9 +283,12 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
     def _request(
         self, method: str, path: str, body: Meta | None = None, time_limit: float | None = None, *, at: str = ""
     ) -> httpx.Response:
-        response = self._send(method, path, body, time_limit, at=at)
+        return self._check(self._send(method, path, body, time_limit, at=at))
+
+    def _check(self, response: httpx.Response) -> httpx.Response:
+        """The response. Raises what the server means by one that is no success."""
         if response.status_code != 200:
-            raise refused(f"{at or self.url}{path}: HTTP {response.status_code}, {response.text.strip()[:500]}")
+            raise refused(f"{response.url}: HTTP {response.status_code}, {response.text.strip()[:500]}")
         return response
 
     def _send(

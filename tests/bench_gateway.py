@@ -21,6 +21,7 @@ from typing import Annotated
 import httpx
 import psutil
 import typer
+from measuring import spread
 from rich.table import Table
 
 from programs import sprint_program
@@ -72,10 +73,6 @@ def pass_over(
 def flushed(workers: Sequence[Server]) -> None:
     for worker in workers:
         httpx.post(f"{worker.url}/flush_cache", timeout=60.0).raise_for_status()
-
-
-def spread(values: Sequence[float], shown: Callable[[float], str]) -> str:
-    return f"{shown(statistics.median(values))} ({shown(min(values))}-{shown(max(values))})"
 
 
 def table(rounds: dict[str, list[Round]]) -> Table:

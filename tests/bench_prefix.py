@@ -22,6 +22,7 @@ from ideal_cache import Request, ideal_uncached
 from measuring import spread
 from odd_speller import make_odd_speller
 from rich.table import Table
+from steady import emptied
 
 from programs import sprint_program
 from programs.benchmark.replay import ReplayBackend, Shape, filler
@@ -67,7 +68,7 @@ def measured(
     url: str, token_prompts: bool, asks: list[Ask], concurrency: int
 ) -> tuple[list[Request], list[Trajectory]]:
     with recorder(url, token_prompts) as endpoint, ThreadPoolExecutor(concurrency) as pool:
-        endpoint.flush_cache()
+        emptied(endpoint)
         return endpoint.requests, list(pool.map(lambda ask: ask(endpoint), asks))
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import typer
 from measuring import spread
 from rich.table import Table
+from steady import emptied
 
 from programs import sequential_program, sprint_program
 from programs.benchmark.replay import Replay, ReplayBackend, Shape, filler
@@ -44,7 +45,7 @@ class Pass:
 
 
 def one_pass(endpoint: Endpoint, program: Program, asks: Sequence[Ask], concurrency: int) -> Pass:
-    endpoint.flush_cache()
+    emptied(endpoint)
     begun = time.perf_counter()
     with ThreadPoolExecutor(concurrency) as pool:
         trajectories = tuple(pool.map(lambda ask: ask(program), asks))

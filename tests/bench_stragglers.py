@@ -20,10 +20,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from statistics import fmean, median
+from statistics import fmean
 from typing import Annotated, Any
 
 import typer
+from measuring import spread
 from rich import box
 from rich.table import Table
 from steady import emptied, runtime
@@ -101,7 +102,7 @@ class Tried:
         path, before = (sum(pair[k].sequential_tokens for pair in pairs) for k in (0, 1))
         counted = [execution for one, _ in pairs for stage in one.stages for execution in stage.executions]
         return (
-            f"{median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})",
+            spread(ratios, "{:.2f}".format),
             f"{sum(one.seconds for one, _ in pairs) / sum(none.seconds for _, none in pairs):.2f}",
             f"{path / before:.2f}",
             f"{fmean(execution.status == 'cancelled' for execution in counted):.0%}",

@@ -27,6 +27,7 @@ import typer
 from footprint import Footprint, watched
 from sglang.lang.interpreter import StreamExecutor
 from sglang.lang.ir import SglSamplingParams
+from steady import emptied
 
 from programs import sprint_program
 from programs.benchmark.charts import cost_figure
@@ -187,7 +188,7 @@ def in_turns(url: str, questions: list[str], concurrency: int, rounds: int, opti
     endpoint = Recorder(url)
     for number in range(rounds):
         for side in ("program", "client") if number % 2 == 0 else ("client", "program"):
-            endpoint.flush_cache()
+            emptied(endpoint)
             if side == "program":
                 yield by_program(endpoint, questions, concurrency, options)
             else:

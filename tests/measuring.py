@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
 
 
-def spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float], shown: Callable[[float], str] = "{:.3f}".format) -> str:
     """Median, least and most, such as "0.913 (0.880-0.921)"."""
-    return f"{median(values):.3f} ({min(values):.3f}-{max(values):.3f})"
+    return f"{shown(median(values))} ({shown(min(values))}-{shown(max(values))})"

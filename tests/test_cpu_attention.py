@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from sprint_sgl.cpu_attention import WORTH_SHARING, decode, extend, groups
+from sprint_sgl.cpu_attention import WORTH_SHARING, Extension, decode, extend, groups
 
 HEADS, KEY_HEADS, SIZE, SLOTS = 4, 2, 8, 4096
 SCALING = SIZE**-0.5
@@ -87,4 +87,6 @@ def test_new_tokens_attend_to_the_cached_ones_and_to_those_before_them(new: int,
     keys, values = caches(3)
     slots = torch.randperm(SLOTS)[:total]
     query = torch.randn(new, HEADS, SIZE)
-    torch.testing.assert_close(extend(query, keys, values, slots, SCALING), alone(query, keys, values, slots))
+    torch.testing.assert_close(
+        extend(query, keys, values, Extension.of(0, new, slots), SCALING), alone(query, keys, values, slots)
+    )
