@@ -16,7 +16,7 @@ help:
 	@echo "make test    the checks and every test"
 	@echo "make fast    the tests that start no runtime and train nothing"
 	@echo "make check   formatting, lint and types"
-	@echo "make bench   what speed-ups and overheads are here, as ratios; about 40 minutes on a quiet machine"
+	@echo "make bench   what speed-ups and overheads are here, as ratios, on a quiet machine"
 	@echo "make setup   only the set-up, which the others do by themselves"
 
 setup: $(STAMP)
@@ -36,6 +36,7 @@ fast: $(STAMP)
 # Ratios, medians and what they lie between; measure on a machine that does nothing else.
 bench: $(STAMP)
 	$(BIN)/python tests/bench_realised.py
+	$(BIN)/python tests/bench_fork.py
 	$(BIN)/python tests/bench_prefix.py
 	$(BIN)/python tests/bench_throughput.py --concurrency 1,4,16 --rounds 3 --questions 12 --max-stages 2 --out work/throughput
 	$(BIN)/python tests/bench_throughput.py --concurrency 64 --rounds 2 --max-stages 2 --out work/throughput
