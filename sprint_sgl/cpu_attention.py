@@ -87,21 +87,23 @@ def _apart(query: Tensor, keys: Tensor, values: Tensor, group: Group, scaling: f
 
 
 def _together(query: Tensor, keys: Tensor, values: Tensor, group: Group, scaling: float) -> Tensor:
-    """One matrix product over the shared prefix for all requests, one over what is each request's own."""
-    q = _by_key_head(query, keys) * scaling
-    k, v = _read(keys, group.own, query.dtype), _read(values, group.own, query.dtype)
-    shared_k, shared_v = (cache.index_select(0, group.shared).to(query.dtype) for cache in (keys, values))
+    """The shared prefix once for all requests, what is each request's own, and the two put together by their sums."""
+    q = _by_key_head(query, keys)
     requests, heads, width, size = q.shape
-    flat = q.transpose(0, 1).reshape(heads, requests * width, size)
-    before = torch.matmul(flat, shared_k.permute(1, 2, 0)).view(heads, requests, width, -1).transpose(0, 1)
-    after = torch.matmul(q, k.transpose(2, 3))
-    if group.hidden is not None:
-        after = after + group.hidden.to(after.dtype)
-    weights = torch.cat([before, after], -1).softmax(-1)
-    prefix = len(group.shared)
-    flat = weights[..., :prefix].transpose(0, 1).reshape(heads, requests * width, prefix)
-    of_prefix = torch.matmul(flat, shared_v.transpose(0, 1)).view(heads, requests, width, -1).transpose(0, 1)
-    return (of_prefix + torch.matmul(weights[..., prefix:], v)).flatten(1, 2)
+    k, v = _read(keys, group.own, q.dtype), _read(values, group.own, q.dtype)
+    own, own_sum = _attend(q, k, v, attn_mask=group.hidden, scale=scaling)
+    k, v = _read(keys, group.shared[None], q.dtype), _read(values, group.shared[None], q.dtype)
+    before, before_sum = _attend(q.transpose(0, 1).reshape(1, heads, requests * width, size), k, v, scale=scaling)
+    before = before.view(heads, requests, width, size).transpose(0, 1)
+    before_sum = before_sum.view(heads, requests, width).transpose(0, 1)
+    share = torch.sigmoid(before_sum - own_sum.view(requests, heads, width))
+    return torch.lerp(own, before, share.unsqueeze(-1).to(own.dtype)).flatten(1, 2)
+
+
+def _attend(query: Tensor, keys: Tensor, values: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
+    """What `scaled_dot_product_attention` returns, and the logarithm of the sum of each query's weights."""
+    output, log_sum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(query, keys, values, **options)
+    return output, log_sum
 
 
 def _by_key_head(query: Tensor, keys: Tensor) -> Tensor:
