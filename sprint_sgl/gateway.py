@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 import httpx
 
 from sprint_sgl.console import say
-from sprint_sgl.errors import BadInput
+from sprint_sgl.errors import BadInput, SprintError
 from sprint_sgl.runtime import (
     RuntimeConfig,
     Server,
@@ -138,7 +138,10 @@ class Crew:
         worker.restarts += 1
         say(f"worker {url} ended (exit {code}): started again, {worker.restarts} of {RESTARTS} times", style="yellow")
         worker.server.stop()
-        worker.server = start_server(worker.config, self.model, port=int(url.rpartition(":")[2]))
+        try:
+            worker.server = start_server(worker.config, self.model, port=int(url.rpartition(":")[2]))
+        except SprintError as error:  # its port is taken, or the model is gone: tried again until it is given up
+            say(f"worker {url} cannot be started: {error}", style="red")
 
     def _model_now(self) -> str:
         """What the first that answers serves; weights may have been changed since the start."""

@@ -24,7 +24,16 @@ from programs.methods import named_method
 from sprint_sgl import behind
 from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import BadInput, LaunchFailed, RequestFailed
-from sprint_sgl.gateway import POLICIES, check, gateway_command, started_gateway, worker_configs
+from sprint_sgl.gateway import (
+    POLICIES,
+    RESTARTS,
+    Crew,
+    Worker,
+    check,
+    gateway_command,
+    started_gateway,
+    worker_configs,
+)
 from sprint_sgl.runtime import (
     DEFAULT_BASELINE,
     DEFAULT_MODEL,
@@ -33,6 +42,7 @@ from sprint_sgl.runtime import (
     free_port,
     launch,
     resolve_model,
+    start,
     wait_until_ready,
     with_crew,
 )
@@ -98,18 +108,25 @@ def test_the_gateways_own_parser_accepts_every_policy(policy: str) -> None:
     assert parsed.disable_retries
 
 
-def test_a_call_waits_for_a_worker_and_counts_how_often_it_asked() -> None:
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_call_waits_for_a_worker_and_counts_how_often_it_asked(stream: bool) -> None:
     answers = [NO_WORKER, {"error": {"code": "call_upstream_connection_failed"}}]
 
     def reply(handler: BaseHTTPRequestHandler, body: dict) -> None:
         if answers:
             send(handler, answers.pop(), 503)
+        elif body.get("stream"):
+            handler.send_response(200)
+            handler.send_header("Connection", "close")
+            handler.end_headers()
+            answer = {"text": "<Final_answer>\n\\boxed{4}\n", "meta_info": META}
+            handler.wfile.write(f"data: {json.dumps(answer)}\n\ndata: [DONE]\n\n".encode())
         else:
             final_answer(handler, body)
 
     with server(reply) as url, connect(url):
-        run = sprint_program.run("What is 2 + 2?")
-    assert run["answer"] == "4"
+        run = sprint_program.run("What is 2 + 2?", stream=stream)
+        assert run["answer"] == "4"
     assert sum(call.retries for call in run.trajectory.calls) == 2
 
 
@@ -123,6 +140,23 @@ def test_a_server_that_refuses_is_not_asked_again() -> None:
     with server(reply) as url, connect(url) as endpoint, pytest.raises(RequestFailed, match="HTTP 500"):
         endpoint.warm_up()
     assert len(asked) == 1
+
+
+def test_a_worker_that_cannot_be_started_again_is_given_up_and_the_gateway_ends_with_its_last(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with server(final_answer) as url:  # somebody has taken its port
+        dead, front = start(["false"], url, {}), start(["sleep", "60"], "http://127.0.0.1:1", {})
+        dead.keeper.wait()
+        crew = Crew([Worker(RuntimeConfig(), dead)], DEFAULT_MODEL)
+        try:
+            crew.watch(front)
+            wait_for(lambda: front.keeper.poll() is not None, 20.0)
+        finally:
+            crew.stop()
+    said = capsys.readouterr().err
+    assert said.count("is taken: choose another") == RESTARTS
+    assert "stays away" in said
 
 
 def test_pauses_double_up_to_five_seconds() -> None:
