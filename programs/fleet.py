@@ -146,7 +146,7 @@ def planned(config: Config, outcome: Outcome, at_once: int) -> Plan:
     limits = config.limits
     needs = (
         Need("KV memory of the fullest worker", outcome.peak_tokens, config.worker.kv_tokens, "tokens"),
-        Need("running requests of a worker", outcome.peak_requests / config.workers, config.worker.max_running, ""),
+        Need("requests of the fullest worker", outcome.peak_worker, config.worker.max_running, ""),
         Need("gateway, requests", requests * rate, limits.gateway, "/s"),
         Need("gateway, bodies", megabytes, limits.gateway_mbytes, "MB/s"),
         Need("client processes, requests", requests * rate, limits.client * limits.processes, "/s"),

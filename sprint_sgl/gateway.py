@@ -14,10 +14,12 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import httpx
 
@@ -36,7 +38,8 @@ from sprint_sgl.runtime import (
 )
 
 POLICIES = ("cache_aware", "round_robin", "random", "power_of_two", "least_load", "prefix_hash")
-RESTARTS = 3  # of each worker
+RESTARTS = 3  # of each worker, one after another
+STEADY = 600.0  # seconds after which a worker counts as one that has never died
 POLL = 0.5  # seconds
 HEALTH = {
     "health-check-interval-secs": 1,
@@ -98,6 +101,7 @@ class Worker:
     config: RuntimeConfig
     server: Server
     restarts: int = 0
+    begun: float = field(default_factory=time.monotonic)
 
     @property
     def ended(self) -> bool:
@@ -114,6 +118,7 @@ class Crew:
     _thread: threading.Thread | None = None
     _stopping: threading.Event = field(default_factory=threading.Event)
     _given_up: set[str] = field(default_factory=set)
+    _client: httpx.Client = field(default_factory=partial(httpx.Client, timeout=5.0))
 
     def watch(self, front: Server) -> None:
         self.front = front
@@ -129,13 +134,15 @@ class Crew:
 
     def _revive(self, worker: Worker) -> None:
         url, code = worker.server.url, worker.server.keeper.poll()
+        if time.monotonic() - worker.begun > STEADY:
+            worker.restarts = 0
         if worker.restarts == RESTARTS:
             self._given_up.add(url)
             say(f"worker {url} has died {RESTARTS + 1} times and stays away: {worker.server.log_tail()}", style="red")
             if len(self._given_up) == len(self.workers) and self.front and self.front.keeper.stdin:
                 self.front.keeper.stdin.close()
             return
-        worker.restarts += 1
+        worker.restarts, worker.begun = worker.restarts + 1, time.monotonic()
         say(f"worker {url} ended (exit {code}): started again, {worker.restarts} of {RESTARTS} times", style="yellow")
         worker.server.stop()
         try:
@@ -149,7 +156,7 @@ class Crew:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         for worker in self.workers:
             try:
-                answer = httpx.get(f"{worker.server.url}/model_info", headers=headers, timeout=5.0)
+                answer = self._client.get(f"{worker.server.url}/model_info", headers=headers)
                 return str(answer.json()["model_path"])
             except (httpx.HTTPError, ValueError, KeyError):
                 continue
@@ -159,6 +166,7 @@ class Crew:
         self._stopping.set()
         if self._thread:
             self._thread.join()
+        self._client.close()
         servers = [worker.server for worker in self.workers] + ([self.front] if self.front else [])
         with ThreadPoolExecutor(max(1, len(servers))) as pool:
             list(pool.map(Server.stop, servers))

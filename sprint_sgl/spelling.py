@@ -39,5 +39,5 @@ def spelling(tokenizer: str) -> Spelling | None:
 
     try:
         return Spelling(load_tokenizer(tokenizer, here=True))
-    except BadInput:
+    except (BadInput, ImportError):  # or one that needs a package which is not here
         return None

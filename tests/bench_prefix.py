@@ -42,9 +42,9 @@ class Recorder(Endpoint):
 
     requests: list[Request]
 
-    def _request(self, method: str, path: str, body: Any = None, time_limit: float | None = None) -> Any:
+    def _request(self, method: str, path: str, body: Any = None, time_limit: float | None = None, **more: Any) -> Any:
         start = time.perf_counter()
-        response = super()._request(method, path, body, time_limit)
+        response = super()._request(method, path, body, time_limit, **more)
         if path == GENERATE and "rid" in body:
             spelt = spelling(self.model_info["tokenizer_path"])
             prompt = body["input_ids"] if "input_ids" in body else spelt.encode_first(body["text"])  # type: ignore[union-attr]

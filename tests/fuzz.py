@@ -87,7 +87,7 @@ def main(
     cases: Annotated[int, typer.Option(min=1, help="in all, over the targets by their shares")] = 1_000_000,
     seed: int = 0,
     processes: Annotated[int, typer.Option(min=1)] = 2,
-    limit: Annotated[float, typer.Option(help="minutes at most")] = 30.0,
+    limit: Annotated[float, typer.Option(help="minutes at most")] = 90.0,
     only: Annotated[str | None, typer.Option(help="one target, by its name in the table")] = None,
     case: Annotated[int | None, typer.Option(help="repeat this case of --only")] = None,
 ) -> None:

@@ -76,6 +76,20 @@ def test_round_robin_reads_prompts_again_on_every_worker() -> None:
     assert spread.requests == sticky.requests
 
 
+def test_round_robin_holds_a_question_in_the_memory_of_every_worker() -> None:
+    alone, sticky, spread = (
+        outcome([FORKED] * many, workers=2, at_once=many, sticky=by_home)
+        for many, by_home in ((1, True), (2, True), (2, False))
+    )
+    assert sticky.peak_tokens == alone.peak_tokens
+    assert spread.peak_tokens > sticky.peak_tokens
+
+
+def test_the_fullest_worker_is_not_the_mean() -> None:
+    found = outcome([FORKED], workers=2)
+    assert found.peak_worker == found.peak_requests > 1
+
+
 def config(**more: object) -> Config:
     given = {"worker": FREE, "limits": LIMITS, "workers": 2, "concurrency": 2}
     return Config(path="x", **given | more)  # type: ignore[arg-type]
