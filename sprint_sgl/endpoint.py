@@ -156,10 +156,13 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
             if time.monotonic() > deadline:
                 raise RuntimeUnavailable(f"{self.url}: not all of its workers are up")
             time.sleep(0.5)
+        out_of_reach = f"{self.url} has no {path}, and its workers cannot be reached from here"
+        if not all(behind.within_reach(worker, self.url) for worker in self.workers()):
+            raise RequestFailed(out_of_reach)
         try:
             return [self._send("POST", path, body, at=worker.url) for worker in self.workers()]
         except RuntimeUnavailable as error:
-            raise RequestFailed(f"{self.url} has no {path}, and its workers cannot be reached from here") from error
+            raise RequestFailed(out_of_reach) from error
 
     def workers(self) -> list[behind.Worker]:
         """Those of a gateway; none where it is a server itself."""
@@ -182,7 +185,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         response = self._send("POST", "/flush_cache")
         if response.status_code == 206:  # a gateway that reached some of its workers; one that is gone has no cache
             for worker in self.workers():
-                if worker.healthy:
+                if worker.healthy and behind.within_reach(worker, self.url):
                     self._request("POST", "/flush_cache", at=worker.url)
         else:
             self._check(response)
@@ -195,13 +198,17 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         self._request("POST", GENERATE, {"text": "1 2 3", "sampling_params": {"max_new_tokens": tokens}})
 
     def abort(self, request_id: str) -> None:
-        """Stops a request on the server, or on whichever worker of a gateway has it; one that has ended is no error."""
+        """Stops a request on the server, or on whichever worker of a gateway has it, if that can be reached from here.
+
+        One that has ended is no error.
+        """
         body, limit = {"rid": request_id}, ABORT_LIMIT
         response = self._send("POST", "/abort_request", body, limit)
         if response.status_code == 404 and (workers := self.workers()):
             for worker in workers:
-                with suppress(RuntimeUnavailable):  # one that is gone has stopped it
-                    self._send("POST", "/abort_request", body, limit, at=worker.url)
+                if behind.within_reach(worker, self.url):
+                    with suppress(RuntimeUnavailable):  # one that is gone has stopped it
+                        self._send("POST", "/abort_request", body, limit, at=worker.url)
         else:
             self._check(response)
 

@@ -1,7 +1,6 @@
 """Several runtimes behind a gateway: what is composed and refused, and that a worker's death loses no question."""
 
 import json
-import os
 import signal
 import threading
 import time
@@ -159,6 +158,21 @@ def test_a_worker_that_cannot_be_started_again_is_given_up_and_the_gateway_ends_
     assert "stays away" in said
 
 
+@pytest.mark.parametrize(
+    ("gateway", "worker", "near"),
+    [
+        ("http://127.0.0.1:1", "http://127.0.0.1:2", True),
+        ("http://localhost:1", "http://[::1]:2", True),
+        ("http://10.0.0.1:1", "http://10.0.0.2:2", True),
+        ("http://head:1", "http://node1:2", True),
+        ("http://head:1", "http://127.0.0.1:2", False),
+        ("http://10.0.0.1:1", "http://localhost:2", False),
+    ],
+)
+def test_a_loopback_address_of_another_machine_is_out_of_reach(gateway: str, worker: str, near: bool) -> None:
+    assert behind.within_reach(behind.Worker(worker, True), gateway) is near
+
+
 def test_pauses_double_up_to_five_seconds() -> None:
     assert [behind.pause(attempt) for attempt in range(1, 9)] == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0]
 
@@ -218,6 +232,18 @@ def servers() -> list[psutil.Process]:
     return [each for each in found if each.cmdline()[1:3] == ["-m", "sglang.launch_server"]]
 
 
+def busiest() -> psutil.Process:
+    """The one of them that computes most in half a second: cache-aware routing may leave the other without requests."""
+
+    def spent() -> dict[psutil.Process, float]:
+        return {each: sum(part.cpu_times().user for part in each.children(recursive=True)) for each in servers()}
+
+    before = spent()
+    time.sleep(0.5)
+    after = spent()
+    return max(before, key=lambda each: after[each] - before[each])
+
+
 def served(gateway: Endpoint) -> list[str]:
     """The model of each worker."""
     names = []
@@ -263,7 +289,7 @@ def test_a_worker_that_is_killed_under_load_loses_no_question_and_comes_back(cre
     def keep(record: Record) -> None:
         records.append(record)
         if len(records) == 2:
-            os.kill(servers()[0].pid, signal.SIGKILL)
+            busiest().send_signal(signal.SIGKILL)
 
     failures = run(work, crew, set(), keep)
     assert failures == []
