@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import httpx
 
@@ -41,6 +40,8 @@ POLICIES = ("cache_aware", "round_robin", "random", "power_of_two", "least_load"
 RESTARTS = 3  # of each worker, one after another
 STEADY = 600.0  # seconds after which a worker counts as one that has never died
 POLL = 0.5  # seconds
+POLL_LIMIT = 5.0  # and those that a worker may take to say which model it serves
+REVIVAL_LIMIT = 60.0  # where another is started with that model, on a machine that may be busy
 HEALTH = {
     "health-check-interval-secs": 1,
     "health-check-timeout-secs": 5,
@@ -118,7 +119,7 @@ class Crew:
     _thread: threading.Thread | None = None
     _stopping: threading.Event = field(default_factory=threading.Event)
     _given_up: set[str] = field(default_factory=set)
-    _client: httpx.Client = field(default_factory=partial(httpx.Client, timeout=5.0))
+    _client: httpx.Client = field(default_factory=httpx.Client)
 
     def watch(self, front: Server) -> None:
         self.front = front
@@ -127,7 +128,7 @@ class Crew:
 
     def _keep_up(self) -> None:
         while not self._stopping.wait(POLL):
-            self.model = self._model_now()  # all of them may die at once, after their weights were changed
+            self.model = self._model_now(POLL_LIMIT)  # all of them may die at once, after their weights were changed
             for worker in self.workers:
                 if worker.ended and worker.server.url not in self._given_up:
                     self._revive(worker)
@@ -145,18 +146,19 @@ class Crew:
         worker.restarts, worker.begun = worker.restarts + 1, time.monotonic()
         say(f"worker {url} ended (exit {code}): started again, {worker.restarts} of {RESTARTS} times", style="yellow")
         worker.server.stop()
+        self.model = self._model_now(REVIVAL_LIMIT)
         try:
             worker.server = start_server(worker.config, self.model, port=int(url.rpartition(":")[2]))
         except SprintError as error:  # its port is taken, or the model is gone: tried again until it is given up
             say(f"worker {url} cannot be started: {error}", style="red")
 
-    def _model_now(self) -> str:
+    def _model_now(self, limit: float) -> str:
         """What the first that answers serves; weights may have been changed since the start."""
         key = self.workers[0].config.args.get("api-key")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         for worker in self.workers:
             try:
-                answer = self._client.get(f"{worker.server.url}/model_info", headers=headers)
+                answer = self._client.get(f"{worker.server.url}/model_info", headers=headers, timeout=limit)
                 return str(answer.json()["model_path"])
             except (httpx.HTTPError, ValueError, KeyError):
                 continue
