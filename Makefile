@@ -38,6 +38,7 @@ bench: $(STAMP)
 	$(BIN)/python tests/bench_realised.py
 	$(BIN)/python tests/bench_fork.py
 	$(BIN)/python tests/bench_prefix.py
+	rm -rf work/throughput
 	$(BIN)/python tests/bench_throughput.py --concurrency 1,4,16 --rounds 3 --questions 12 --max-stages 2 --out work/throughput
 	$(BIN)/python tests/bench_throughput.py --concurrency 64 --rounds 2 --max-stages 2 --out work/throughput
 	$(BIN)/python tests/bench_many_questions.py --width 2 --seconds 0.01

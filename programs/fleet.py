@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from omegaconf import MISSING
 from rich.table import Table
@@ -26,6 +26,7 @@ from sprint_sgl.source import DataSource
 
 HOUR = 3600.0
 POLICIES = ("cache_aware", "round_robin")
+WORKS = ("step", "kv_tokens", "max_running")  # of a worker, without which it answers nothing
 
 
 @dataclass
@@ -109,6 +110,13 @@ def check(config: Config) -> None:
             raise BadInput(f"{name} must be at least 1, got {getattr(config, name)}")
     if config.policy not in POLICIES:
         raise BadInput(f"unknown policy {config.policy!r}; known: {', '.join(POLICIES)}")
+    if config.price < 0:
+        raise BadInput(f"price must be 0 dollars an hour at least, got {config.price}")
+    for node, values in (("worker", config.worker), ("limits", config.limits)):
+        for key, value in asdict(values).items():
+            may_be_none = node == "worker" and key not in WORKS
+            if isinstance(value, int | float) and not (value > 0 or (value == 0 and may_be_none)):
+                raise BadInput(f"{node}.{key} must be {'at least' if may_be_none else 'above'} 0, got {value}")
 
 
 def shapes_of(config: Config) -> list[Shape]:
@@ -138,7 +146,7 @@ def planned(config: Config, outcome: Outcome, at_once: int) -> Plan:
     limits = config.limits
     needs = (
         Need("KV memory of the fullest worker", outcome.peak_tokens, config.worker.kv_tokens, "tokens"),
-        Need("running requests of a worker", outcome.peak_requests / config.workers, config.worker.max_running, ""),
+        Need("requests of the fullest worker", outcome.peak_worker, config.worker.max_running, ""),
         Need("gateway, requests", requests * rate, limits.gateway, "/s"),
         Need("gateway, bodies", megabytes, limits.gateway_mbytes, "MB/s"),
         Need("client processes, requests", requests * rate, limits.client * limits.processes, "/s"),
@@ -166,7 +174,7 @@ def planned(config: Config, outcome: Outcome, at_once: int) -> Plan:
 def steady_rate(ends: Sequence[float], at_once: int) -> float:
     """Questions a second while all workers were busy: without the first and the last of those at a time."""
     first, last = at_once - 1, len(ends) - 1 - at_once
-    if last <= first:
+    if last <= first or ends[last] == ends[first]:
         return len(ends) / ends[-1]
     return (last - first) / (ends[last] - ends[first])
 

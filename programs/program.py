@@ -174,7 +174,11 @@ class Program(SglFunction):  # type: ignore[misc]
         given = map(self._arguments, batch_kwargs)
         rows = iter(list(given)) if isinstance(batch_kwargs, Sequence) or not generator_style else given
         pool = ThreadPoolExecutor(threads)
-        futures = _in_order(rows, lambda row: pool.submit(self.run, **row, **options), AHEAD * threads)
+        try:
+            futures = _in_order(rows, lambda row: pool.submit(self.run, **row, **options), AHEAD * threads)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
         if progress_bar:
             futures = _with_progress(futures, len(batch_kwargs) if isinstance(batch_kwargs, Sized) else None)
         return _one_by_one(pool, futures) if generator_style else _all(pool, futures)

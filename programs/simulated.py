@@ -127,7 +127,7 @@ class Asked:
     prompt: int = 0
     pending: int = 0
     planned: bool = False
-    held: int = 0  # tokens in a worker's memory: the context once, and what its branches write
+    held: dict[int, int] = field(default_factory=dict)  # by worker, tokens in its memory: contexts and what is written
     seen: dict[int, int] = field(default_factory=dict)
 
 
@@ -144,7 +144,8 @@ class Outcome:
     busy: float
     batch: float  # requests that run on a busy worker, on average
     peak_tokens: int  # in the fullest worker's memory
-    peak_requests: int  # under way at a time
+    peak_requests: int  # under way at a time, at all workers
+    peak_worker: int  # and at the fullest
 
 
 class Fleet:
@@ -157,9 +158,10 @@ class Fleet:
         self._numbers, self._turn = count(), count()
         self._held = [0] * workers
         self._open = [0] * workers
+        self._asked_of = [0] * workers
         self.ends: list[float] = []
         self.latencies: list[float] = []
-        self.requests = self.sent = self.peak_tokens = self.peak_requests = self._under_way = 0
+        self.requests = self.sent = self.peak_tokens = self.peak_requests = self.peak_worker = 0
 
     def run(self, shapes: Iterator[Shape]) -> Outcome:
         self._shapes = shapes
@@ -180,6 +182,7 @@ class Fleet:
             sum(worker.running_seconds for worker in self.workers) / busy,
             self.peak_tokens,
             self.peak_requests,
+            self.peak_worker,
         )
 
     def _at(self, time: float, event: Callable[[float], None]) -> None:
@@ -193,7 +196,7 @@ class Fleet:
         self._open[home] += 1
         asked = Asked(shape, now, home)
         asked.context = shape.question
-        self._hold(asked, shape.question)
+        self._hold(asked, home, shape.question if self.sticky else 0)
         self._plan(asked, now)
 
     def _plan(self, asked: Asked, now: float) -> None:
@@ -236,15 +239,21 @@ class Fleet:
 
     def _answered(self, asked: Asked, now: float) -> None:
         self._open[asked.home] -= 1
-        self._hold(asked, -asked.held)
+        for worker, tokens in asked.held.items():
+            self._held[worker] -= tokens
         self.ends.append(now)
         self.latencies.append(now - asked.begun)
         self._ask(now)
 
-    def _hold(self, asked: Asked, tokens: int) -> None:
-        asked.held += tokens
-        self._held[asked.home] += tokens
-        self.peak_tokens = max(self.peak_tokens, self._held[asked.home])
+    def _hold(self, asked: Asked, worker: int, tokens: int) -> None:
+        asked.held[worker] = asked.held.get(worker, 0) + tokens
+        self._held[worker] += tokens
+        self.peak_tokens = max(self.peak_tokens, self._held[worker])
+
+    def _under_way(self, worker: int, change: int) -> None:
+        self._asked_of[worker] += change
+        self.peak_worker = max(self.peak_worker, self._asked_of[worker])
+        self.peak_requests = max(self.peak_requests, sum(self._asked_of))
 
     def _call(self, asked: Asked, tokens: int, now: float, done: Done, planner: bool) -> None:
         number = asked.home if self.sticky else next(self._turn) % len(self.workers)
@@ -252,12 +261,11 @@ class Fleet:
         uncached = max(prompt - asked.seen.get(number, 0), TAGS)
         self.requests += 1
         self.sent += prompt
-        self._under_way += 1
-        self.peak_requests = max(self.peak_requests, self._under_way)
-        self._hold(asked, tokens)
+        self._under_way(number, 1)
+        self._hold(asked, number, tokens if self.sticky else uncached + tokens)
 
         def ended(time: float) -> None:
-            self._under_way -= 1
+            self._under_way(number, -1)
             if planner:
                 asked.context = prompt + tokens
                 asked.seen[number] = asked.context

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 NO_WORKER = re.compile(r"call_upstream_|no_available_workers|no_healthy_workers|read_response|worker_overload")
 LONGEST_PAUSE = 5.0  # seconds
@@ -30,6 +33,18 @@ def lacks_worker(status: int, answer: Mapping[str, Any]) -> bool:
 def pause(attempt: int) -> float:
     """Seconds before that attempt, from the first on: 0.2 and doubling."""
     return float(min(0.1 * 2**attempt, LONGEST_PAUSE))
+
+
+def within_reach(worker: Worker, gateway: str) -> bool:
+    """False for an address that means another machine there than here: a loopback one behind a gateway elsewhere."""
+    return _is_loopback(gateway) or not _is_loopback(worker.url)
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    with suppress(ValueError):
+        return ip_address(host).is_loopback
+    return host == "localhost"
 
 
 def workers(answer: Mapping[str, Any]) -> list[Worker]:

@@ -76,7 +76,9 @@ class _Body(httpx.SyncByteStream):
         yield from self._body
 
     def close(self) -> None:
-        self._body.close()
-        if not self._ended:
-            self._ended = True
-            self._connections._give_back(self._connection)
+        try:
+            self._body.close()
+        finally:
+            if not self._ended:
+                self._ended = True
+                self._connections._give_back(self._connection)

@@ -187,7 +187,7 @@ class TorchPrefixBackend(TorchNativeAttnBackend):  # type: ignore[misc]
         self._known = None
 
     def _run_sdpa_forward_decode(self, query: Tensor, output: Tensor, *args: Any, **options: Any) -> Tensor:
-        if _special(options, causal=False):
+        if _special(args, options, causal=False):
             super()._run_sdpa_forward_decode(query, output, *args, **options)
             return output
         keys, values = args[:2]
@@ -195,7 +195,7 @@ class TorchPrefixBackend(TorchNativeAttnBackend):  # type: ignore[misc]
         return output
 
     def _run_sdpa_forward_extend(self, query: Tensor, output: Tensor, *args: Any, **options: Any) -> Tensor:
-        if _special(options, causal=True):
+        if _special(args, options, causal=True):
             super()._run_sdpa_forward_extend(query, output, *args, **options)
             return output
         keys, values = args[:2]
@@ -205,9 +205,17 @@ class TorchPrefixBackend(TorchNativeAttnBackend):  # type: ignore[misc]
         return output
 
 
-def _special(options: dict[str, Any], causal: bool) -> bool:
+def _special(args: Sequence[Any], options: dict[str, Any], causal: bool) -> bool:
+    """What is SGLang's: cross attention, all tokens behind an encoder's, a window, values of another size than keys."""
+    keys, values, *_, encoder_lens = args
     window = options["sliding_window_size"]
-    return bool(options["is_cross_attn"] or options["causal"] != causal or (window is not None and window > -1))
+    return bool(
+        encoder_lens is not None
+        or options["is_cross_attn"]
+        or options["causal"] != causal
+        or (window is not None and window > -1)
+        or keys.shape[-1] != values.shape[-1]
+    )
 
 
 def _scaling(options: dict[str, Any], query: Tensor) -> float:

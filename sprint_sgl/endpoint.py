@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from copy import copy
+from itertools import count
 from pathlib import Path
 
 import httpx
@@ -155,10 +156,13 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
             if time.monotonic() > deadline:
                 raise RuntimeUnavailable(f"{self.url}: not all of its workers are up")
             time.sleep(0.5)
+        out_of_reach = f"{self.url} has no {path}, and its workers cannot be reached from here"
+        if not all(behind.within_reach(worker, self.url) for worker in self.workers()):
+            raise RequestFailed(out_of_reach)
         try:
             return [self._send("POST", path, body, at=worker.url) for worker in self.workers()]
         except RuntimeUnavailable as error:
-            raise RequestFailed(f"{self.url} has no {path}, and its workers cannot be reached from here") from error
+            raise RequestFailed(out_of_reach) from error
 
     def workers(self) -> list[behind.Worker]:
         """Those of a gateway; none where it is a server itself."""
@@ -181,7 +185,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         response = self._send("POST", "/flush_cache")
         if response.status_code == 206:  # a gateway that reached some of its workers; one that is gone has no cache
             for worker in self.workers():
-                if worker.healthy:
+                if worker.healthy and behind.within_reach(worker, self.url):
                     self._request("POST", "/flush_cache", at=worker.url)
         else:
             self._check(response)
@@ -194,13 +198,17 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         self._request("POST", GENERATE, {"text": "1 2 3", "sampling_params": {"max_new_tokens": tokens}})
 
     def abort(self, request_id: str) -> None:
-        """Stops a request on the server, or on whichever worker of a gateway has it; one that has ended is no error."""
+        """Stops a request on the server, or on whichever worker of a gateway has it, if that can be reached from here.
+
+        One that has ended is no error.
+        """
         body, limit = {"rid": request_id}, ABORT_LIMIT
         response = self._send("POST", "/abort_request", body, limit)
         if response.status_code == 404 and (workers := self.workers()):
             for worker in workers:
-                with suppress(RuntimeUnavailable):  # one that is gone has stopped it
-                    self._send("POST", "/abort_request", body, limit, at=worker.url)
+                if behind.within_reach(worker, self.url):
+                    with suppress(RuntimeUnavailable):  # one that is gone has stopped it
+                        self._send("POST", "/abort_request", body, limit, at=worker.url)
         else:
             self._check(response)
 
@@ -251,7 +259,9 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         return self._spellings[name]
 
     def _spells_like(self, ours: Spelling) -> bool:
-        """Whether the server makes the same tokens of a text; one that cannot be asked is taken at its word."""
+        """Whether tokens join to contexts, and are the server's own; one that cannot be asked is taken at its word."""
+        if not ours.joins(SPELLING_TEST):
+            return False
         theirs = json_object(self._send("POST", "/tokenize", {"prompt": SPELLING_TEST})).get("tokens")
         return theirs is None or theirs == ours.encode_first(SPELLING_TEST)
 
@@ -326,25 +336,37 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _stream(self, body: Meta) -> Iterator[Meta]:
-        deadline = time.monotonic() + self.time_limit
+        """An answer as it grows. A gateway that lacks a worker is asked again; a stream that breaks off is not."""
+        begun = time.monotonic()
         try:
-            with self._running(body), self._client.stream("POST", self.url + GENERATE, json=body) as response:
-                if response.status_code != 200:
-                    raise refused(f"{self.url}: HTTP {response.status_code}, {response.read().decode()[:500]}")
-                for line in response.iter_lines():
-                    if line.startswith("data:") and line != "data: [DONE]":
-                        event = parsed(line[5:])
-                        if time.monotonic() > deadline:
-                            raise RequestFailed(f"{self.url} did not end its answer within {self.time_limit:g} s")
-                        if "error" in event:
-                            raise refused(f"{self.url}: {event['error']}")
-                        yield generated(event, self.url)
+            for attempt in count():
+                named = renamed(body, attempt)
+                with self._running(named), self._client.stream("POST", self.url + GENERATE, json=named) as response:
+                    if response.status_code == 200:
+                        for answer in self._events(response, begun + self.time_limit):
+                            answer["meta_info"]["retries"] = attempt
+                            yield answer
+                        return
+                    response.read()
+                    if not lacks_worker(response) or time.monotonic() - begun > min(WORKER_LIMIT, self.time_limit):
+                        raise refused(f"{self.url}: HTTP {response.status_code}, {response.text[:500]}")
+                time.sleep(behind.pause(attempt + 1))
         except httpx.HTTPError as error:
             raise self._failure(error) from error
         except RuntimeError as error:
             if not self._client.is_closed:
                 raise
             raise self._closed_here() from error
+
+    def _events(self, response: httpx.Response, deadline: float) -> Iterator[Meta]:
+        for line in response.iter_lines():
+            if line.startswith("data:") and line != "data: [DONE]":
+                event = parsed(line[5:])
+                if time.monotonic() > deadline:
+                    raise RequestFailed(f"{self.url} did not end its answer within {self.time_limit:g} s")
+                if "error" in event:
+                    raise refused(f"{self.url}: {event['error']}")
+                yield generated(event, self.url)
 
     @contextmanager
     def _running(self, body: Meta | None) -> Iterator[None]:

@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from dataclasses import dataclass, field, replace
 import httpx
 
 from sprint_sgl.console import say
-from sprint_sgl.errors import BadInput
+from sprint_sgl.errors import BadInput, SprintError
 from sprint_sgl.runtime import (
     RuntimeConfig,
     Server,
@@ -36,8 +37,11 @@ from sprint_sgl.runtime import (
 )
 
 POLICIES = ("cache_aware", "round_robin", "random", "power_of_two", "least_load", "prefix_hash")
-RESTARTS = 3  # of each worker
+RESTARTS = 3  # of each worker, one after another
+STEADY = 600.0  # seconds after which a worker counts as one that has never died
 POLL = 0.5  # seconds
+POLL_LIMIT = 5.0  # and those that a worker may take to say which model it serves
+REVIVAL_LIMIT = 60.0  # where another is started with that model, on a machine that may be busy
 HEALTH = {
     "health-check-interval-secs": 1,
     "health-check-timeout-secs": 5,
@@ -98,6 +102,7 @@ class Worker:
     config: RuntimeConfig
     server: Server
     restarts: int = 0
+    begun: float = field(default_factory=time.monotonic)
 
     @property
     def ended(self) -> bool:
@@ -114,6 +119,7 @@ class Crew:
     _thread: threading.Thread | None = None
     _stopping: threading.Event = field(default_factory=threading.Event)
     _given_up: set[str] = field(default_factory=set)
+    _client: httpx.Client = field(default_factory=httpx.Client)
 
     def watch(self, front: Server) -> None:
         self.front = front
@@ -122,31 +128,37 @@ class Crew:
 
     def _keep_up(self) -> None:
         while not self._stopping.wait(POLL):
-            self.model = self._model_now()  # all of them may die at once, after their weights were changed
+            self.model = self._model_now(POLL_LIMIT)  # all of them may die at once, after their weights were changed
             for worker in self.workers:
                 if worker.ended and worker.server.url not in self._given_up:
                     self._revive(worker)
 
     def _revive(self, worker: Worker) -> None:
         url, code = worker.server.url, worker.server.keeper.poll()
+        if time.monotonic() - worker.begun > STEADY:
+            worker.restarts = 0
         if worker.restarts == RESTARTS:
             self._given_up.add(url)
             say(f"worker {url} has died {RESTARTS + 1} times and stays away: {worker.server.log_tail()}", style="red")
             if len(self._given_up) == len(self.workers) and self.front and self.front.keeper.stdin:
                 self.front.keeper.stdin.close()
             return
-        worker.restarts += 1
+        worker.restarts, worker.begun = worker.restarts + 1, time.monotonic()
         say(f"worker {url} ended (exit {code}): started again, {worker.restarts} of {RESTARTS} times", style="yellow")
         worker.server.stop()
-        worker.server = start_server(worker.config, self.model, port=int(url.rpartition(":")[2]))
+        self.model = self._model_now(REVIVAL_LIMIT)
+        try:
+            worker.server = start_server(worker.config, self.model, port=int(url.rpartition(":")[2]))
+        except SprintError as error:  # its port is taken, or the model is gone: tried again until it is given up
+            say(f"worker {url} cannot be started: {error}", style="red")
 
-    def _model_now(self) -> str:
+    def _model_now(self, limit: float) -> str:
         """What the first that answers serves; weights may have been changed since the start."""
         key = self.workers[0].config.args.get("api-key")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         for worker in self.workers:
             try:
-                answer = httpx.get(f"{worker.server.url}/model_info", headers=headers, timeout=5.0)
+                answer = self._client.get(f"{worker.server.url}/model_info", headers=headers, timeout=limit)
                 return str(answer.json()["model_path"])
             except (httpx.HTTPError, ValueError, KeyError):
                 continue
@@ -156,6 +168,7 @@ class Crew:
         self._stopping.set()
         if self._thread:
             self._thread.join()
+        self._client.close()
         servers = [worker.server for worker in self.workers] + ([self.front] if self.front else [])
         with ThreadPoolExecutor(max(1, len(servers))) as pool:
             list(pool.map(Server.stop, servers))

@@ -9,6 +9,8 @@ from typing import Any
 
 from sprint_sgl.errors import BadInput
 
+PIECE = 9  # characters
+
 
 @dataclass(frozen=True)
 class Spelling:
@@ -21,6 +23,11 @@ class Spelling:
         """With what the model expects before any text, such as Llama's first token."""
         return list(self.tokenizer.encode(text))
 
+    def joins(self, text: str) -> bool:
+        """Whether tokens of its pieces spell it when put together: some tokenizers begin every text with a blank."""
+        first, *rest = (text[k : k + PIECE] for k in range(0, len(text), PIECE))
+        return self.decode([*self.encode_first(first), *(id for piece in rest for id in self.encode(piece))]) == text
+
     def decode(self, ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True, spaces_between_special_tokens=False))
 
@@ -32,5 +39,5 @@ def spelling(tokenizer: str) -> Spelling | None:
 
     try:
         return Spelling(load_tokenizer(tokenizer, here=True))
-    except BadInput:
+    except (BadInput, ImportError):  # or one that needs a package which is not here
         return None

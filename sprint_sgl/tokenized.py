@@ -49,9 +49,12 @@ def tokenized(text: str, known: Tokenized, encode: Encode, encode_first: Encode)
 
 
 def replied(context: Tokenized, text: str, ids: Sequence[int], decode: Decode) -> Tokenized:
-    """The context with a reply, as far as the reply's tokens spell its text: the stop string has been cut from it."""
+    """The context with a reply, as far as the reply's tokens spell its text: the stop string has been cut from it.
+
+    Tokens at its end that spell nothing are none of the context's, such as the one by which the model ended it.
+    """
     for kept in range(len(ids), max(0, len(ids) - OVERHANG), -1):
         spelt = decode(ids[:kept])
-        if text.startswith(spelt):
+        if text.startswith(spelt) and decode(ids[: kept - 1]) != spelt:
             return context.extended(spelt, ids[:kept])
     return context

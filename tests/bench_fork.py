@@ -9,7 +9,7 @@ import time
 
 import httpx
 import typer
-from measuring import spread
+from measuring import AtLeastOne, spread
 
 from sprint_sgl.console import screen
 from sprint_sgl.runtime import running
@@ -30,7 +30,7 @@ def fork_seconds(url: str, prompt: list[int], rounds: int) -> list[float]:
     return found[1:]
 
 
-def main(tokens: int = 2100, rounds: int = 30) -> None:
+def main(tokens: AtLeastOne = 2100, rounds: AtLeastOne = 30) -> None:
     prompt = [5 + k * k % 300 for k in range(tokens)]
     seconds = {}
     for backend in BACKENDS:

@@ -21,7 +21,7 @@ from typing import Annotated
 import httpx
 import psutil
 import typer
-from measuring import spread
+from measuring import AtLeastOne, spread
 from rich.table import Table
 from steady import emptied
 
@@ -133,9 +133,9 @@ def figures(workers: Sequence[Server], tokens: int = 200) -> dict[str, float]:
 
 
 def main(
-    questions: int = 24,
-    concurrency: int = 6,
-    rounds: int = 3,
+    questions: AtLeastOne = 24,
+    concurrency: AtLeastOne = 6,
+    rounds: AtLeastOne = 3,
     numbers: int = 3,
     policies: Annotated[str, typer.Option(help="of the gateway, with commas")] = "cache_aware,round_robin",
     measure: Annotated[bool, typer.Option("--figures/--no-figures")] = True,

@@ -130,6 +130,7 @@ def main(
             for many in map(int, questions.split(",")):
                 hear, say = FORK.Pipe(duplex=False)
                 FORK.Process(target=measured, args=(say, way, url, many, concurrency), daemon=True).start()
+                say.close()  # the other process's end stays open: one that fails is heard
                 found, left, files, took = hear.recv()
                 screen().print(
                     f"{way:9} {many:6,d} questions: {found.grown / 2**20:5.0f} MiB more at most, "

@@ -19,7 +19,7 @@ from typing import Any
 
 import typer
 from ideal_cache import Request, ideal_uncached
-from measuring import spread
+from measuring import AtLeastOne, spread
 from odd_speller import make_odd_speller
 from rich.table import Table
 from steady import emptied
@@ -42,9 +42,9 @@ class Recorder(Endpoint):
 
     requests: list[Request]
 
-    def _request(self, method: str, path: str, body: Any = None, time_limit: float | None = None) -> Any:
+    def _request(self, method: str, path: str, body: Any = None, time_limit: float | None = None, **more: Any) -> Any:
         start = time.perf_counter()
-        response = super()._request(method, path, body, time_limit)
+        response = super()._request(method, path, body, time_limit, **more)
         if path == GENERATE and "rid" in body:
             spelt = spelling(self.model_info["tokenizer_path"])
             prompt = body["input_ids"] if "input_ids" in body else spelt.encode_first(body["text"])  # type: ignore[union-attr]
@@ -101,7 +101,9 @@ def add(table: Table, name: str, url: str, asks: list[Ask], concurrency: int, ro
     return trajectories
 
 
-def main(questions: int = 6, concurrency: int = 2, rounds: int = 3, pressed_pool: int = 4096) -> None:
+def main(
+    questions: AtLeastOne = 6, concurrency: AtLeastOne = 2, rounds: AtLeastOne = 3, pressed_pool: AtLeastOne = 4096
+) -> None:
     table = Table(title=f"Prompt tokens computed a question, {rounds} rounds", title_justify="left")
     for column in ("model", "contexts as", "computed", "against the ideal of token ids"):
         table.add_column(column)

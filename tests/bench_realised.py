@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import typer
-from measuring import spread
+from measuring import AtLeastOne, spread
 from rich.table import Table
 from steady import emptied
 
@@ -103,8 +103,8 @@ def shapes_of(path: Path, scale: float, most: int) -> list[Shape]:
 
 
 def main(
-    questions: int = 12,
-    rounds: int = 3,
+    questions: AtLeastOne = 12,
+    rounds: AtLeastOne = 3,
     concurrency: str = "1,16",
     trajectories: Path | None = None,
     scale: float = 1.0,

@@ -24,7 +24,7 @@ from statistics import fmean
 from typing import Annotated, Any
 
 import typer
-from measuring import spread
+from measuring import AtLeastOne, spread
 from rich import box
 from rich.table import Table
 from steady import emptied, runtime
@@ -121,7 +121,7 @@ def clock(
     source: str | None = None,
     scale: float = 0.2,
     numbers: int = 3,
-    questions: int = 12,
+    questions: AtLeastOne = 12,
     step: float | None = None,
 ) -> None:
     """Seconds under each policy over those without one: the median question's (smallest, largest), and in all."""

@@ -16,7 +16,7 @@ import csv
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -126,9 +126,6 @@ class Round:
     @property
     def rate(self) -> float:
         return self.tokens / self.seconds
-
-
-Programs = Callable[[Recorder, list[str], int], None]
 
 
 def by_program(endpoint: Recorder, questions: list[str], concurrency: int, options: dict[str, Any]) -> Round:

@@ -30,9 +30,9 @@ Piece = tuple[int, int, range]  # the target's place, the seed, the numbers of i
 
 
 def pieces(targets: Sequence[int], cases: int, seed: int) -> Iterator[Piece]:
-    """All cases in chunks, each target by its share, in turns."""
+    """All cases in chunks, each target by its share, one at least, in turns."""
     whole = sum(TARGETS[place].share for place in targets)
-    wanted = {place: round(cases * TARGETS[place].share / whole) for place in targets}
+    wanted = {place: max(1, round(cases * TARGETS[place].share / whole)) for place in targets}
     for begin in range(0, max(wanted.values(), default=0), CHUNK):
         for place, count in wanted.items():
             if begin < count:
@@ -87,7 +87,7 @@ def main(
     cases: Annotated[int, typer.Option(min=1, help="in all, over the targets by their shares")] = 1_000_000,
     seed: int = 0,
     processes: Annotated[int, typer.Option(min=1)] = 2,
-    limit: Annotated[float, typer.Option(help="minutes at most")] = 30.0,
+    limit: Annotated[float, typer.Option(help="minutes at most")] = 90.0,
     only: Annotated[str | None, typer.Option(help="one target, by its name in the table")] = None,
     case: Annotated[int | None, typer.Option(help="repeat this case of --only")] = None,
 ) -> None:
@@ -95,6 +95,8 @@ def main(
     if not chosen:
         raise typer.BadParameter(f"no target {only!r}; there are {', '.join(t.name for t in TARGETS)}")
     if case is not None:
+        if only is None:
+            raise typer.BadParameter("--case is of one target: give --only, too")
         repeat(TARGETS[chosen[0]], seed, case)
         return
     begun = time.monotonic()

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from statistics import median
+from typing import Annotated
+
+import typer
+
+AtLeastOne = Annotated[int, typer.Option(min=1)]
 
 
 def spread(values: Sequence[float], shown: Callable[[float], str] = "{:.3f}".format) -> str:

@@ -51,7 +51,7 @@ class Found:
 
 async def soaked(server: psutil.Process, url: str, seconds: float, kill_every: float, clients: int, seed: int) -> Found:
     """`seconds` of load once the runtime is up, or until Ctrl-C; a rest after some warm-up and one at the end."""
-    await machine.until(url, up=True)
+    await machine.until(url, up=True, server=server)
     asking, found, stop = Load(url, seed), Found(), asyncio.Event()
     found.outcomes = asking.outcomes
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
@@ -186,14 +186,14 @@ def report(found: Found, out: Path, left: int) -> bool:
 
 
 def main(
-    minutes: float = 60.0,
-    kill_every: Annotated[float, typer.Option(help="seconds between deaths of the runtime, about")] = 120.0,
+    minutes: Annotated[float, typer.Option(min=0.1)] = 60.0,
+    kill_every: Annotated[float, typer.Option(min=1.0, help="seconds between deaths of the runtime, about")] = 120.0,
     seed: int = 0,
     clients: Annotated[int, typer.Option(min=1, help="requests at a time")] = 10,
     concurrency: Annotated[
-        int, typer.Option(help="of the server; more clients than this and its queue are told 429")
+        int, typer.Option(min=1, help="of the server; more clients than this and its queue are told 429")
     ] = 5,
-    queue: int = 3,
+    queue: Annotated[int, typer.Option(min=0)] = 3,
     out: Path = Path("work/soak"),
 ) -> None:
     out.mkdir(parents=True, exist_ok=True)

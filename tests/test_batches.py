@@ -89,6 +89,16 @@ def test_a_malformed_row_is_refused_before_anything_runs() -> None:
         sprint_program.run_batch(["fine", ["x"] * 99], backend=Brief(), generator_style=True)
 
 
+def test_a_malformed_row_among_the_first_of_an_iterator_ends_those_that_have_begun() -> None:
+    before, backend = threading.active_count(), Brief()
+    backend.script = lambda context: time.sleep(0.2) or replay(RUN)(context)  # type: ignore[func-returns-value]
+    with pytest.raises(BadInput, match="a row of the batch has 99"):
+        sprint_program.run_batch(
+            iter(["fine"] * 7 + [["x"] * 99]), backend=backend, num_threads=2, generator_style=True
+        )
+    wait_for(lambda: threading.active_count() <= before, 3)  # two runs, not seven, of a second each
+
+
 def test_a_failure_ends_the_rest_of_a_batch_that_comes_one_by_one() -> None:
     taken: list[int] = []
     rows = ({"question": "" if row == "Question 3" else row} for row in questions(500, taken))

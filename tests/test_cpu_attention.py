@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sglang.srt.layers.attention.torch_native_backend import TorchNativeAttnBackend
+from sglang.srt.model_executor.forward_batch_info import ForwardMode
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from sprint_sgl.cpu_attention import WORTH_SHARING, Extension, decode, extend, groups
+from sprint_sgl.cpu_attention import WORTH_SHARING, Extension, TorchPrefixBackend, decode, extend, groups
 
 HEADS, KEY_HEADS, SIZE, SLOTS = 4, 2, 8, 4096
 SCALING = SIZE**-0.5
@@ -80,6 +84,54 @@ def test_a_group_grows_with_its_requests() -> None:
     (grown,), (fresh,) = [group.grown(slots, lengths) for group in earlier], groups(slots, lengths)
     assert torch.equal(grown.own, fresh.own)
     assert torch.equal(grown.shared, fresh.shared)
+
+
+def test_what_an_earlier_request_has_left_in_a_row_is_not_read() -> None:
+    slots, lengths = batch([(90, [1])], seed=2)
+    slots, lengths = slots.repeat(2, 1), [40, *lengths]  # the first is over after 40; the rest of its row is alike
+    keys, values = caches(2)
+    query = torch.randn(2, HEADS, SIZE)
+    attended = decode(query, keys, values, groups(slots, lengths), SCALING)
+    for row, length in enumerate(lengths):
+        expected = alone(query[row : row + 1], keys, values, slots[row, :length])
+        torch.testing.assert_close(attended[row : row + 1], expected)
+
+
+def attended(backend: type[TorchNativeAttnBackend], mode: ForwardMode, value_size: int, **special: object) -> Tensor:
+    """What a backend makes of three requests of 70, 50 and 90 tokens, two of which have 40 in common."""
+    slots, lengths = batch([(40, [30, 10]), (0, [90])], seed=4)
+    pool = SimpleNamespace(req_to_token=slots.flip(0))
+    made = backend(SimpleNamespace(device="cpu", req_to_token_pool=pool, token_to_kv_pool=None))
+    requests, cached, new = torch.tensor([2, 1, 0]), torch.tensor([40, 49, 0]), torch.tensor([30, 1, 90])
+    keys, values = caches(4)
+    values = values[..., :value_size]
+    rows = len(lengths) if mode.is_decode() else int(new.sum())
+    query = torch.randn(rows, HEADS, SIZE, generator=torch.Generator().manual_seed(5))
+    seq_lens = torch.tensor(lengths)
+    made.init_forward_metadata(
+        SimpleNamespace(forward_mode=mode, req_pool_indices=requests, seq_lens=seq_lens, extend_seq_lens=new)
+    )
+    output, encoder_lens = torch.zeros(rows, HEADS, value_size), special.pop("encoder_lens", None)
+    given = [query, output, keys, values, pool.req_to_token, requests, seq_lens]
+    options = {"scaling": SCALING, "enable_gqa": True, "is_cross_attn": False, "sliding_window_size": None} | special
+    if mode.is_decode():
+        made._run_sdpa_forward_decode(*given, encoder_lens, causal=False, **options)
+    else:
+        made._run_sdpa_forward_extend(*given, cached, new, encoder_lens, causal=True, **options)
+    return output
+
+
+@pytest.mark.parametrize("mode", [ForwardMode.DECODE, ForwardMode.EXTEND], ids=str)
+@pytest.mark.parametrize(
+    ("value_size", "special"),
+    [(SIZE, {}), (SIZE, {"sliding_window_size": 20}), (SIZE, {"encoder_lens": torch.tensor([3, 0, 0])}), (4, {})],
+    ids=["plain", "window", "encoder", "small values"],
+)
+def test_our_backend_gives_what_sglangs_gives(mode: ForwardMode, value_size: int, special: dict[str, object]) -> None:
+    ours, theirs = (
+        attended(each, mode, value_size, **special) for each in (TorchPrefixBackend, TorchNativeAttnBackend)
+    )
+    torch.testing.assert_close(ours, theirs)
 
 
 @pytest.mark.parametrize(("new", "total"), [(1, 1), (1, 90), (7, 90), (90, 90)])

@@ -76,8 +76,23 @@ def test_round_robin_reads_prompts_again_on_every_worker() -> None:
     assert spread.requests == sticky.requests
 
 
+def test_round_robin_holds_a_question_in_the_memory_of_every_worker() -> None:
+    alone, sticky, spread = (
+        outcome([FORKED] * many, workers=2, at_once=many, sticky=by_home)
+        for many, by_home in ((1, True), (2, True), (2, False))
+    )
+    assert sticky.peak_tokens == alone.peak_tokens
+    assert spread.peak_tokens > sticky.peak_tokens
+
+
+def test_the_fullest_worker_is_not_the_mean() -> None:
+    found = outcome([FORKED], workers=2)
+    assert found.peak_worker == found.peak_requests > 1
+
+
 def config(**more: object) -> Config:
-    return Config(path="x", worker=FREE, limits=LIMITS, **{"workers": 2, "concurrency": 2} | more)  # type: ignore[arg-type]
+    given = {"worker": FREE, "limits": LIMITS, "workers": 2, "concurrency": 2}
+    return Config(path="x", **given | more)  # type: ignore[arg-type]
 
 
 def plan(questions: int) -> Plan:
@@ -111,6 +126,7 @@ def test_what_breaks_first_stands_first() -> None:
 def test_the_rate_is_that_of_busy_workers() -> None:
     assert steady_rate([5.0, 6.0, 7.0, 8.0, 20.0], 1) == pytest.approx(1.0)
     assert steady_rate([2.0, 4.0], 2) == pytest.approx(0.5)
+    assert steady_rate([1.0, 2.0, 2.0, 3.0, 4.0], 2) == pytest.approx(1.25)
 
 
 def test_as_many_questions_as_shapes_are_these_once_each() -> None:
@@ -119,7 +135,16 @@ def test_as_many_questions_as_shapes_are_these_once_each() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"), [("workers", 0, "workers must be"), ("policy", "x", "unknown policy 'x'")]
+    ("key", "value", "said"),
+    [
+        ("workers", 0, "workers must be at least 1, got 0"),
+        ("policy", "x", "unknown policy 'x'"),
+        ("price", -1, "price must be"),
+        ("worker", replace(FREE, step=0), "worker.step must be above 0, got 0"),
+        ("worker", replace(FREE, max_running=0), "worker.max_running must be above 0, got 0"),
+        ("worker", replace(FREE, prefill=-1), "worker.prefill must be at least 0, got -1"),
+        ("limits", replace(LIMITS, gateway=0), "limits.gateway must be above 0, got 0"),
+    ],
 )
 def test_what_cannot_be_simulated_is_refused(key: str, value: object, said: str) -> None:
     with pytest.raises(BadInput, match=said):

@@ -1,7 +1,6 @@
 """Several runtimes behind a gateway: what is composed and refused, and that a worker's death loses no question."""
 
 import json
-import os
 import signal
 import threading
 import time
@@ -24,7 +23,16 @@ from programs.methods import named_method
 from sprint_sgl import behind
 from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import BadInput, LaunchFailed, RequestFailed
-from sprint_sgl.gateway import POLICIES, check, gateway_command, started_gateway, worker_configs
+from sprint_sgl.gateway import (
+    POLICIES,
+    RESTARTS,
+    Crew,
+    Worker,
+    check,
+    gateway_command,
+    started_gateway,
+    worker_configs,
+)
 from sprint_sgl.runtime import (
     DEFAULT_BASELINE,
     DEFAULT_MODEL,
@@ -33,6 +41,7 @@ from sprint_sgl.runtime import (
     free_port,
     launch,
     resolve_model,
+    start,
     wait_until_ready,
     with_crew,
 )
@@ -98,18 +107,25 @@ def test_the_gateways_own_parser_accepts_every_policy(policy: str) -> None:
     assert parsed.disable_retries
 
 
-def test_a_call_waits_for_a_worker_and_counts_how_often_it_asked() -> None:
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_call_waits_for_a_worker_and_counts_how_often_it_asked(stream: bool) -> None:
     answers = [NO_WORKER, {"error": {"code": "call_upstream_connection_failed"}}]
 
     def reply(handler: BaseHTTPRequestHandler, body: dict) -> None:
         if answers:
             send(handler, answers.pop(), 503)
+        elif body.get("stream"):
+            handler.send_response(200)
+            handler.send_header("Connection", "close")
+            handler.end_headers()
+            answer = {"text": "<Final_answer>\n\\boxed{4}\n", "meta_info": META}
+            handler.wfile.write(f"data: {json.dumps(answer)}\n\ndata: [DONE]\n\n".encode())
         else:
             final_answer(handler, body)
 
     with server(reply) as url, connect(url):
-        run = sprint_program.run("What is 2 + 2?")
-    assert run["answer"] == "4"
+        run = sprint_program.run("What is 2 + 2?", stream=stream)
+        assert run["answer"] == "4"
     assert sum(call.retries for call in run.trajectory.calls) == 2
 
 
@@ -123,6 +139,38 @@ def test_a_server_that_refuses_is_not_asked_again() -> None:
     with server(reply) as url, connect(url) as endpoint, pytest.raises(RequestFailed, match="HTTP 500"):
         endpoint.warm_up()
     assert len(asked) == 1
+
+
+def test_a_worker_that_cannot_be_started_again_is_given_up_and_the_gateway_ends_with_its_last(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with server(final_answer) as url:  # somebody has taken its port
+        dead, front = start(["false"], url, {}), start(["sleep", "60"], "http://127.0.0.1:1", {})
+        dead.keeper.wait()
+        crew = Crew([Worker(RuntimeConfig(), dead)], DEFAULT_MODEL)
+        try:
+            crew.watch(front)
+            wait_for(lambda: front.keeper.poll() is not None, 20.0)
+        finally:
+            crew.stop()
+    said = capsys.readouterr().err
+    assert said.count("is taken: choose another") == RESTARTS
+    assert "stays away" in said
+
+
+@pytest.mark.parametrize(
+    ("gateway", "worker", "near"),
+    [
+        ("http://127.0.0.1:1", "http://127.0.0.1:2", True),
+        ("http://localhost:1", "http://[::1]:2", True),
+        ("http://10.0.0.1:1", "http://10.0.0.2:2", True),
+        ("http://head:1", "http://node1:2", True),
+        ("http://head:1", "http://127.0.0.1:2", False),
+        ("http://10.0.0.1:1", "http://localhost:2", False),
+    ],
+)
+def test_a_loopback_address_of_another_machine_is_out_of_reach(gateway: str, worker: str, near: bool) -> None:
+    assert behind.within_reach(behind.Worker(worker, True), gateway) is near
 
 
 def test_pauses_double_up_to_five_seconds() -> None:
@@ -184,6 +232,18 @@ def servers() -> list[psutil.Process]:
     return [each for each in found if each.cmdline()[1:3] == ["-m", "sglang.launch_server"]]
 
 
+def busiest() -> psutil.Process:
+    """The one of them that computes most in half a second: cache-aware routing may leave the other without requests."""
+
+    def spent() -> dict[psutil.Process, float]:
+        return {each: sum(part.cpu_times().user for part in each.children(recursive=True)) for each in servers()}
+
+    before = spent()
+    time.sleep(0.5)
+    after = spent()
+    return max(before, key=lambda each: after[each] - before[each])
+
+
 def served(gateway: Endpoint) -> list[str]:
     """The model of each worker."""
     names = []
@@ -229,7 +289,7 @@ def test_a_worker_that_is_killed_under_load_loses_no_question_and_comes_back(cre
     def keep(record: Record) -> None:
         records.append(record)
         if len(records) == 2:
-            os.kill(servers()[0].pid, signal.SIGKILL)
+            busiest().send_signal(signal.SIGKILL)
 
     failures = run(work, crew, set(), keep)
     assert failures == []

@@ -37,9 +37,14 @@ def samples(slope: float, who: str = "server", life: int = 7, seconds: int = 400
     ]
 
 
-def failing(outcomes: list[Outcome], metrics: str = METRICS, log: str = "", left: int = 0) -> list[str]:
+NOTICED = Kill(1.0, "all", False, 3.0, 30.0)
+
+
+def failing(
+    outcomes: list[Outcome], metrics: str = METRICS, log: str = "", left: int = 0, kill: Kill = NOTICED
+) -> list[str]:
     rests = [Sample(60, "server", 7, 2**30, 10, 17), Sample(900, "server", 7, 2**30, 11, 17)]
-    found = claims(outcomes, metrics, samples(0), rests, [Kill(1.0, "all", False, 3.0, 30.0)], log, left)
+    found = claims(outcomes, metrics, samples(0), rests, [kill], log, left)
     return [claim.said for claim in found if not claim.holds]
 
 
@@ -74,6 +79,15 @@ def test_a_traceback_a_process_left_behind_and_a_run_that_holds_its_place_are_na
     ]
     busy = METRICS.replace("sprint_running 0.0", "sprint_running 1.0")
     assert failing(GOOD, busy) == ["no run is left in a place or in the queue"]
+
+
+def test_a_death_that_nobody_noticed_is_named_but_for_one_of_a_runtime_that_was_loading() -> None:
+    assert failing(GOOD, kill=Kill(1.0, "keeper", loading=False)) == ["every death of the runtime is noticed"]
+    assert failing(GOOD, kill=Kill(1.0, "all", loading=True)) == []
+
+
+def test_a_soak_without_a_question_has_shown_nothing() -> None:
+    assert "every question is answered" in failing([])
 
 
 def test_clients_of_a_server_in_order_end_as_they_expect() -> None:

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
+from sprint_sgl.endpoint import SPELLING_TEST
 from sprint_sgl.runtime import DEFAULT_MODEL, resolve_model
 from sprint_sgl.spelling import Spelling, spelling
 from sprint_sgl.tokenized import Tokenized, replied, tokenized
@@ -55,6 +58,16 @@ def test_tokens_of_the_stop_string_are_left_out_and_its_halves_written_anew() ->
     assert decode(tokenized("abxyz</prompt_1.1>", reply, encode, encode).ids) == "abxyz</prompt_1.1>"
 
 
+def test_the_token_that_ended_a_reply_is_no_part_of_the_context() -> None:
+    def without_end(ids: Sequence[int]) -> str:
+        return decode([id for id in ids if id != ord("$")])
+
+    context = tokenized("ab", Tokenized(), encode, encode)
+    reply = replied(context, "xyz", [*characters("xyz"), ord("$")], without_end)
+    assert (reply.text, reply.ids) == ("abxyz", (*context.ids, *characters("xyz")))
+    assert replied(context, "", [ord("$")], without_end) == context
+
+
 def test_a_changed_text_keeps_what_stands_before_the_change() -> None:
     first = replied(tokenized("question", Tokenized(), encode, encode), "plan", characters("plan"), decode)
     second = replied(tokenized("questionplan more", first, encode, encode), "reply", characters("reply"), decode)
@@ -70,6 +83,19 @@ def test_only_a_text_without_a_known_beginning_is_opened_as_the_model_expects() 
     context = tokenized("ab", Tokenized(), encode, first)
     assert decode(context.ids) == "^ab"
     assert decode(tokenized("abcd", context, encode, first).ids) == "^abcd"
+
+
+def test_a_tokenizer_that_begins_every_text_with_a_blank_cannot_put_contexts_together() -> None:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")  # as Llama 2 and Mistral
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
+    tokenizer.train_from_iterator([SPELLING_TEST], trainers.BpeTrainer(show_progress=False))
+    spelt = Spelling(PreTrainedTokenizerFast(tokenizer_object=tokenizer))
+    assert spelt.decode(spelt.encode_first(SPELLING_TEST)) == SPELLING_TEST
+    assert not spelt.joins(SPELLING_TEST)
+    shipped = spelling(resolve_model(DEFAULT_MODEL))
+    assert shipped
+    assert shipped.joins(SPELLING_TEST)
 
 
 def test_a_tokenizer_that_is_not_on_this_machine_is_none() -> None:

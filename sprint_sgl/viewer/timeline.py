@@ -38,7 +38,7 @@ class Bar:
     @property
     def written_from(self) -> float:
         """When its first token was there; its start where nobody knows."""
-        return self.end - self.timing.reply - self.timing.decode if self.timing else self.start
+        return max(self.start, self.end - self.timing.reply - self.timing.decode) if self.timing else self.start
 
 
 def by_clock(trajectory: Trajectory) -> list[Bar]:

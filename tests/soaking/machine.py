@@ -131,10 +131,12 @@ async def healthy(url: str) -> bool:
     return False
 
 
-async def until(url: str, up: bool, limit: float = 600.0) -> float:
-    """Seconds until the runtime is up, or gone."""
+async def until(url: str, up: bool, limit: float = 600.0, server: psutil.Process | None = None) -> float:
+    """Seconds until the runtime is up, or gone; not longer than its server lives."""
     begun = time.monotonic()
     while await healthy(url) is not up:
+        if server and (not server.is_running() or server.status() == psutil.STATUS_ZOMBIE):
+            raise RuntimeError("the server has ended: its server.log says why")
         if time.monotonic() - begun > limit:
             raise TimeoutError(f"the runtime is not {'up' if up else 'gone'} after {limit:g} s")
         await asyncio.sleep(0.5)
