@@ -161,7 +161,7 @@ class Fleet:
         self._asked_of = [0] * workers
         self.ends: list[float] = []
         self.latencies: list[float] = []
-        self.requests = self.sent = self.peak_tokens = self.peak_requests = self.peak_worker = 0
+        self.requests = self.sent = self.peak_tokens = self.peak_requests = self.peak_worker = self._under_way = 0
 
     def run(self, shapes: Iterator[Shape]) -> Outcome:
         self._shapes = shapes
@@ -250,10 +250,11 @@ class Fleet:
         self._held[worker] += tokens
         self.peak_tokens = max(self.peak_tokens, self._held[worker])
 
-    def _under_way(self, worker: int, change: int) -> None:
-        self._asked_of[worker] += change
+    def _begin(self, worker: int) -> None:
+        self._under_way += 1
+        self._asked_of[worker] += 1
+        self.peak_requests = max(self.peak_requests, self._under_way)
         self.peak_worker = max(self.peak_worker, self._asked_of[worker])
-        self.peak_requests = max(self.peak_requests, sum(self._asked_of))
 
     def _call(self, asked: Asked, tokens: int, now: float, done: Done, planner: bool) -> None:
         number = asked.home if self.sticky else next(self._turn) % len(self.workers)
@@ -261,11 +262,12 @@ class Fleet:
         uncached = max(prompt - asked.seen.get(number, 0), TAGS)
         self.requests += 1
         self.sent += prompt
-        self._under_way(number, 1)
+        self._begin(number)
         self._hold(asked, number, tokens if self.sticky else uncached + tokens)
 
         def ended(time: float) -> None:
-            self._under_way(number, -1)
+            self._under_way -= 1
+            self._asked_of[number] -= 1
             if planner:
                 asked.context = prompt + tokens
                 asked.seen[number] = asked.context
