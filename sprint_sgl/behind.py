@@ -6,7 +6,7 @@ The gateway is `smg`. It has no path for aborts or for other weights; its worker
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -35,9 +35,9 @@ def pause(attempt: int) -> float:
     return float(min(0.1 * 2**attempt, LONGEST_PAUSE))
 
 
-def within_reach(worker: Worker, gateway: str) -> bool:
-    """False for an address that means another machine there than here: a loopback one behind a gateway elsewhere."""
-    return _is_loopback(gateway) or not _is_loopback(worker.url)
+def within_reach(workers: Sequence[Worker], gateway: str) -> list[Worker]:
+    """Those whose addresses mean the same machine here: not the loopback ones behind a gateway elsewhere."""
+    return [worker for worker in workers if _is_loopback(gateway) or not _is_loopback(worker.url)]
 
 
 def _is_loopback(url: str) -> bool:

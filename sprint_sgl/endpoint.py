@@ -157,10 +157,11 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
                 raise RuntimeUnavailable(f"{self.url}: not all of its workers are up")
             time.sleep(0.5)
         out_of_reach = f"{self.url} has no {path}, and its workers cannot be reached from here"
-        if not all(behind.within_reach(worker, self.url) for worker in self.workers()):
+        workers = self.workers()
+        if behind.within_reach(workers, self.url) != workers:
             raise RequestFailed(out_of_reach)
         try:
-            return [self._send("POST", path, body, at=worker.url) for worker in self.workers()]
+            return [self._send("POST", path, body, at=worker.url) for worker in workers]
         except RuntimeUnavailable as error:
             raise RequestFailed(out_of_reach) from error
 
@@ -184,8 +185,8 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
     def flush_cache(self) -> None:
         response = self._send("POST", "/flush_cache")
         if response.status_code == 206:  # a gateway that reached some of its workers; one that is gone has no cache
-            for worker in self.workers():
-                if worker.healthy and behind.within_reach(worker, self.url):
+            for worker in behind.within_reach(self.workers(), self.url):
+                if worker.healthy:
                     self._request("POST", "/flush_cache", at=worker.url)
         else:
             self._check(response)
@@ -205,10 +206,9 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         body, limit = {"rid": request_id}, ABORT_LIMIT
         response = self._send("POST", "/abort_request", body, limit)
         if response.status_code == 404 and (workers := self.workers()):
-            for worker in workers:
-                if behind.within_reach(worker, self.url):
-                    with suppress(RuntimeUnavailable):  # one that is gone has stopped it
-                        self._send("POST", "/abort_request", body, limit, at=worker.url)
+            for worker in behind.within_reach(workers, self.url):
+                with suppress(RuntimeUnavailable):  # one that is gone has stopped it
+                    self._send("POST", "/abort_request", body, limit, at=worker.url)
         else:
             self._check(response)
 
