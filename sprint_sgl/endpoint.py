@@ -1,19 +1,15 @@
 """Our connection to a running SGLang server, as a backend of SGLang's frontend.
 
-The stock `RuntimeEndpoint` opens a connection for each request, waits for ever, and lets a stop string
-that is still being streamed slip into the text. This one keeps connections alive, bounds every request in
-time, retries refused and reset connections and a gateway's lack of a worker only, and reports each call's accounting
-and times.
+The stock `RuntimeEndpoint` waits for ever and lets a stop string that is still being streamed slip into the text. This
+one bounds every request in time (`sprint_sgl/transport.py`) and reports each call's accounting and times.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from copy import copy
-from itertools import count
 from pathlib import Path
 
 import httpx
@@ -24,30 +20,17 @@ from sglang.lang.ir import SglSamplingParams
 
 from sprint_sgl import behind
 from sprint_sgl.checkpoints import model_notes
-from sprint_sgl.connections import Connections
-from sprint_sgl.errors import BadInput, RequestFailed, RuntimeUnavailable, SprintError
-from sprint_sgl.messages import (
-    GENERATE,
-    Meta,
-    generated,
-    held_back,
-    json_object,
-    lacks_worker,
-    parsed,
-    refused,
-    renamed,
-    request_body,
-)
+from sprint_sgl.errors import BadInput, RequestFailed, RuntimeUnavailable
+from sprint_sgl.messages import GENERATE, Meta, generated, held_back, json_object, request_body
 from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE
 from sprint_sgl.spelling import Spelling, spelling
 from sprint_sgl.tokenized import Tokenized, replied, tokenized
+from sprint_sgl.transport import Transport, checked
 
 ABORT_LIMIT = 5.0  # seconds
 IDLE_LIMIT = 30.0  # seconds
 SPELLING_TEST = "<prompt_1.1> Try 12 * 34 = 408 first.\n</prompt_1.1>\n\nBased on execution_1.1: ünïcode  \tand 字"
-WORKER_LIMIT = 180.0  # seconds that a generation waits for a gateway to have a worker again
 CREW_LIMIT = 120.0  # seconds that other weights wait for all workers of a gateway
-_RECONNECTABLE = (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 
 
 class Endpoint(BaseBackend):  # type: ignore[misc]
@@ -71,17 +54,8 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         token_prompts: bool = True,
     ) -> None:
         super().__init__()
-        self.url = url.rstrip("/") if "://" in url else f"http://{url.rstrip('/')}"
-        self.time_limit, self.connect_limit = time_limit, connect_limit
-        self.reconnects = reconnects
-        self._in_flight: set[str] = set()
-        self._lock = threading.Lock()
-        self._closed, self._owns_client = False, True
-        self._client = httpx.Client(
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
-            timeout=self._timeout(time_limit),
-            transport=Connections(),
-        )
+        self._transport = Transport(url, api_key, time_limit, reconnects, connect_limit)
+        self.url = self._transport.url
         try:
             self.model_info = self._read_model_info()
         except BaseException:
@@ -104,25 +78,22 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
     def session(self, time_limit: float | None = None) -> Endpoint:
         """The same server over the same connections, for one run: closing it stops that run's requests alone."""
         session = copy(self)
-        session._in_flight, session._owns_client = set(), False
-        session.time_limit = time_limit or self.time_limit
+        session._transport = self._transport.session(time_limit)
         return session
 
     def close(self) -> None:
         """Stops our requests on the server, which frees the threads that wait for them, and begins no others."""
-        with self._lock:
-            self._closed = True
+        self._transport.shut()
         deadline = time.monotonic() + ABORT_LIMIT
         with suppress(RequestFailed, RuntimeUnavailable):
-            while (running := list(self._in_flight)) and time.monotonic() < deadline:
+            while (running := self._transport.running()) and time.monotonic() < deadline:
                 for request_id in running:
                     self.abort(request_id)
                 time.sleep(0.02)  # one that is still on its way to the server is aborted in the next round
-        if self._owns_client:
-            self._client.close()
+        self._transport.close()
 
     def get_server_info(self) -> Meta:
-        return dict(self._request("GET", "/get_server_info").json())  # gateways know no other path
+        return dict(self._transport.request("GET", "/get_server_info").json())  # gateways know no other path
 
     def load_weights(self, model_path: str) -> None:
         """Swaps in another model of the same architecture and tokenizer; the server keeps running.
@@ -149,7 +120,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
 
         Raises RuntimeUnavailable where not all workers come up, RequestFailed where they cannot be reached.
         """
-        response, deadline = self._send("POST", path, body), time.monotonic() + CREW_LIMIT
+        response, deadline = self._transport.send("POST", path, body), time.monotonic() + CREW_LIMIT
         if response.status_code != 404 or not self.workers():
             return [response]
         while not all(worker.healthy for worker in self.workers()):
@@ -161,18 +132,18 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         if behind.within_reach(workers, self.url) != workers:
             raise RequestFailed(out_of_reach)
         try:
-            return [self._send("POST", path, body, at=worker.url) for worker in workers]
+            return [self._transport.send("POST", path, body, at=worker.url) for worker in workers]
         except RuntimeUnavailable as error:
             raise RequestFailed(out_of_reach) from error
 
     def workers(self) -> list[behind.Worker]:
         """Those of a gateway; none where it is a server itself."""
-        return behind.workers(json_object(self._send("GET", "/workers")))
+        return behind.workers(json_object(self._transport.send("GET", "/workers")))
 
     def _flush_once_idle(self) -> None:
         """Raises RequestFailed where requests still run after some seconds."""
         deadline = time.monotonic() + IDLE_LIMIT
-        while self._send("POST", "/flush_cache").status_code != 200:
+        while self._transport.send("POST", "/flush_cache").status_code != 200:
             if time.monotonic() > deadline:
                 raise RequestFailed(f"{self.url} cannot take other weights while it runs requests")
             time.sleep(0.1)
@@ -183,20 +154,20 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         self._read_notes()
 
     def flush_cache(self) -> None:
-        response = self._send("POST", "/flush_cache")
+        response = self._transport.send("POST", "/flush_cache")
         if response.status_code == 206:  # a gateway that reached some of its workers; one that is gone has no cache
             for worker in behind.within_reach(self.workers(), self.url):
                 if worker.healthy:
-                    self._request("POST", "/flush_cache", at=worker.url)
+                    self._transport.request("POST", "/flush_cache", at=worker.url)
         else:
-            self._check(response)
+            checked(response)
 
     def cache_prefix(self, prefix_str: str) -> None:
-        self._request("POST", GENERATE, {"text": prefix_str, "sampling_params": {"max_new_tokens": 0}})
+        self._transport.request("POST", GENERATE, {"text": prefix_str, "sampling_params": {"max_new_tokens": 0}})
 
     def warm_up(self, tokens: int = 4) -> None:
         """Generates a few tokens for nothing: the first request pays for what the runtime sets up late."""
-        self._request("POST", GENERATE, {"text": "1 2 3", "sampling_params": {"max_new_tokens": tokens}})
+        self._transport.request("POST", GENERATE, {"text": "1 2 3", "sampling_params": {"max_new_tokens": tokens}})
 
     def abort(self, request_id: str) -> None:
         """Stops a request on the server, or on whichever worker of a gateway has it, if that can be reached from here.
@@ -204,19 +175,19 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         One that has ended is no error.
         """
         body, limit = {"rid": request_id}, ABORT_LIMIT
-        response = self._send("POST", "/abort_request", body, limit)
+        response = self._transport.send("POST", "/abort_request", body, limit)
         if response.status_code == 404 and (workers := self.workers()):
             for worker in behind.within_reach(workers, self.url):
                 with suppress(RuntimeUnavailable):  # one that is gone has stopped it
-                    self._send("POST", "/abort_request", body, limit, at=worker.url)
+                    self._transport.send("POST", "/abort_request", body, limit, at=worker.url)
         else:
-            self._check(response)
+            checked(response)
 
     def generate(self, s: StreamExecutor, sampling_params: SglSamplingParams) -> tuple[str, Meta]:
         """The continuation of `s.text_` and its accounting, with `start` and `end` on the perf_counter clock."""
         start = time.perf_counter()
         context = self._context(s)
-        response = self._request("POST", GENERATE, request_body(s, context, sampling_params))
+        response = self._transport.request("POST", GENERATE, request_body(s, context, sampling_params))
         answer = generated(json_object(response), self.url)
         self._remember(s, context, answer)
         times = {"start": start, "end": time.perf_counter(), "retries": response.extensions["retries"]}
@@ -228,7 +199,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         sent = 0
         answer: Meta = {"text": "", "meta_info": {}}
         context = self._context(s)
-        for answer in self._stream(request_body(s, context, sampling_params) | {"stream": True}):
+        for answer in self._transport.stream(request_body(s, context, sampling_params) | {"stream": True}):
             text, meta = answer["text"], answer["meta_info"]
             done = meta.get("finish_reason") is not None
             ready = len(text) if done else len(text) - held_back(text, sampling_params.stop)
@@ -262,12 +233,12 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         """Whether tokens join to contexts, and are the server's own; one that cannot be asked is taken at its word."""
         if not ours.joins(SPELLING_TEST):
             return False
-        theirs = json_object(self._send("POST", "/tokenize", {"prompt": SPELLING_TEST})).get("tokens")
+        theirs = json_object(self._transport.send("POST", "/tokenize", {"prompt": SPELLING_TEST})).get("tokens")
         return theirs is None or theirs == ours.encode_first(SPELLING_TEST)
 
     def _read_model_info(self) -> Meta:
         for path in ("/model_info", "/get_model_info"):
-            response = self._send("GET", path)
+            response = self._transport.send("GET", path)
             if response.status_code in (401, 403):
                 raise RuntimeUnavailable(f"{self.url} refuses this API key (HTTP {response.status_code})")
             if response.status_code == 503:
@@ -280,115 +251,9 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
             f"(HTTP {response.status_code} for {path}): give the address of one"
         )
 
-    def _timeout(self, time_limit: float) -> httpx.Timeout:
-        return httpx.Timeout(time_limit, connect=self.connect_limit)
-
     def _read_notes(self) -> None:
         notes = model_notes(self.get_model_name())
         self.trained_style: str | None = notes.get("prompt_style")
         self.prompt_style = self.trained_style or DEFAULT_PROMPT_STYLE
         self.max_new_tokens: int | None = notes.get("max_new_tokens")
         self.max_sequential_tokens: int | None = notes.get("max_sequential_tokens")
-
-    def _request(
-        self, method: str, path: str, body: Meta | None = None, time_limit: float | None = None, *, at: str = ""
-    ) -> httpx.Response:
-        return self._check(self._send(method, path, body, time_limit, at=at))
-
-    def _check(self, response: httpx.Response) -> httpx.Response:
-        """The response. Raises what the server means by one that is no success."""
-        if response.status_code != 200:
-            raise refused(f"{response.url}: HTTP {response.status_code}, {response.text.strip()[:500]}")
-        return response
-
-    def _send(
-        self, method: str, path: str, body: Meta | None = None, time_limit: float | None = None, *, at: str = ""
-    ) -> httpx.Response:
-        """The answer of the server, or of a gateway's worker `at` its own address."""
-        deadline = time.monotonic() + min(WORKER_LIMIT, time_limit or self.time_limit)
-        response = self._send_once(method, path, body, time_limit, at)
-        while path == GENERATE and time.monotonic() < deadline and lacks_worker(response):
-            attempts = response.extensions["retries"] + 1
-            time.sleep(behind.pause(attempts))
-            response = self._send_once(method, path, body, time_limit, at, attempts)
-        return response
-
-    def _send_once(
-        self, method: str, path: str, body: Meta | None, time_limit: float | None, at: str, before: int = 0
-    ) -> httpx.Response:
-        for attempt in range(self.reconnects + 1):
-            named, limit = renamed(body, before + attempt), self._timeout(time_limit or self.time_limit)
-            try:
-                with self._running(named if path == GENERATE else None):
-                    response = self._client.request(method, (at or self.url) + path, json=named, timeout=limit)
-                response.extensions["retries"] = before + attempt
-                return response
-            except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-                raise RuntimeUnavailable(f"{self.url} is no address: {error}") from error
-            except RuntimeError as error:
-                if not self._client.is_closed:
-                    raise
-                raise self._closed_here() from error
-            except httpx.HTTPError as error:
-                if not isinstance(error, _RECONNECTABLE) or attempt == self.reconnects:
-                    raise self._failure(error) from error
-                time.sleep(0.2 * 2**attempt)
-        raise AssertionError("unreachable: the last attempt returns or raises")
-
-    def _stream(self, body: Meta) -> Iterator[Meta]:
-        """An answer as it grows. A gateway that lacks a worker is asked again; a stream that breaks off is not."""
-        begun = time.monotonic()
-        try:
-            for attempt in count():
-                named = renamed(body, attempt)
-                with self._running(named), self._client.stream("POST", self.url + GENERATE, json=named) as response:
-                    if response.status_code == 200:
-                        for answer in self._events(response, begun + self.time_limit):
-                            answer["meta_info"]["retries"] = attempt
-                            yield answer
-                        return
-                    response.read()
-                    if not lacks_worker(response) or time.monotonic() - begun > min(WORKER_LIMIT, self.time_limit):
-                        raise refused(f"{self.url}: HTTP {response.status_code}, {response.text[:500]}")
-                time.sleep(behind.pause(attempt + 1))
-        except httpx.HTTPError as error:
-            raise self._failure(error) from error
-        except RuntimeError as error:
-            if not self._client.is_closed:
-                raise
-            raise self._closed_here() from error
-
-    def _events(self, response: httpx.Response, deadline: float) -> Iterator[Meta]:
-        for line in response.iter_lines():
-            if line.startswith("data:") and line != "data: [DONE]":
-                event = parsed(line[5:])
-                if time.monotonic() > deadline:
-                    raise RequestFailed(f"{self.url} did not end its answer within {self.time_limit:g} s")
-                if "error" in event:
-                    raise refused(f"{self.url}: {event['error']}")
-                yield generated(event, self.url)
-
-    @contextmanager
-    def _running(self, body: Meta | None) -> Iterator[None]:
-        request_id = body.get("rid", "") if body else ""
-        with self._lock:
-            if self._closed and request_id:
-                raise self._closed_here()
-            if request_id:
-                self._in_flight.add(request_id)
-        try:
-            yield
-        finally:
-            self._in_flight.discard(request_id)
-
-    def _closed_here(self) -> SprintError:
-        if not self._closed:  # a session whose endpoint is gone
-            return RuntimeUnavailable(f"the runtime at {self.url} has ended")
-        return RequestFailed(f"the connection to {self.url} was closed on our side")
-
-    def _failure(self, error: httpx.HTTPError) -> SprintError:
-        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-            return RuntimeUnavailable(f"nothing answers at {self.url} ({error}): is the runtime up?")
-        if isinstance(error, httpx.TimeoutException):
-            return RequestFailed(f"{self.url} did not answer within {self.time_limit:g} s")
-        return RuntimeUnavailable(f"the connection to {self.url} broke: {type(error).__name__}: {error}")

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -33,43 +33,38 @@ from sprint_sgl.messages import GENERATE
 from sprint_sgl.runtime import DEFAULT_MODEL, running
 from sprint_sgl.spelling import spelling
 from sprint_sgl.trajectory import Trajectory
+from sprint_sgl.transport import Transport
 
 Ask = Callable[[Endpoint], Trajectory]
 
 
-class Recorder(Endpoint):
+class Recorder(Transport):
     """Keeps every generation request with the tokens that the runtime saw."""
 
-    requests: list[Request]
+    def __init__(self, url: str, tokenizer: str) -> None:
+        super().__init__(url, None, time_limit=600.0)
+        self.requests: list[Request] = []
+        self._spelt = spelling(tokenizer)
 
-    def _request(self, method: str, path: str, body: Any = None, time_limit: float | None = None, **more: Any) -> Any:
+    def request(self, method: str, path: str, body: Any = None, time_limit: float | None = None, **more: Any) -> Any:
         start = time.perf_counter()
-        response = super()._request(method, path, body, time_limit, **more)
-        if path == GENERATE and "rid" in body:
-            spelt = spelling(self.model_info["tokenizer_path"])
-            prompt = body["input_ids"] if "input_ids" in body else spelt.encode_first(body["text"])  # type: ignore[union-attr]
+        response = super().request(method, path, body, time_limit, **more)
+        if path == GENERATE and "rid" in body and self._spelt:
+            prompt = body["input_ids"] if "input_ids" in body else self._spelt.encode_first(body["text"])
             answer = response.json()
             cached = answer["meta_info"]["cached_tokens"]
             self.requests.append(Request(prompt, answer["output_ids"], start, time.perf_counter(), cached))
         return response
 
 
-@contextmanager
-def recorder(url: str, token_prompts: bool) -> Iterator[Recorder]:
-    endpoint = Recorder(url, token_prompts=token_prompts)
-    endpoint.requests = []
-    try:
-        yield endpoint
-    finally:
-        endpoint.close()
-
-
 def measured(
     url: str, token_prompts: bool, asks: list[Ask], concurrency: int
 ) -> tuple[list[Request], list[Trajectory]]:
-    with recorder(url, token_prompts) as endpoint, ThreadPoolExecutor(concurrency) as pool:
+    endpoint = Endpoint(url, token_prompts=token_prompts)
+    recorder = endpoint._transport = Recorder(url, endpoint.model_info["tokenizer_path"])
+    with closing(endpoint), ThreadPoolExecutor(concurrency) as pool:
         emptied(endpoint)
-        return endpoint.requests, list(pool.map(lambda ask: ask(endpoint), asks))
+        return recorder.requests, list(pool.map(lambda ask: ask(endpoint), asks))
 
 
 def solving(question: str, seed: int) -> Ask:

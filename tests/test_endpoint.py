@@ -295,11 +295,12 @@ def test_a_stream_that_breaks_off_is_an_error() -> None:
 
 
 def test_an_unexpected_status_in_a_stream_is_an_error() -> None:
-    with server(lambda handler, body: send(handler, {"error": "no"}, status=503)) as url:
-        endpoint = Endpoint(url)
-        with pytest.raises(RequestFailed, match=r"HTTP 503"):
-            list(endpoint._stream({}))
-        endpoint.close()
+    with (
+        server(lambda handler, body: send(handler, {"error": "no"}, status=503)) as url,
+        connect(url) as endpoint,
+        pytest.raises(RequestFailed, match=r"HTTP 503"),
+    ):
+        list(endpoint._transport.stream({}))
 
 
 @pytest.mark.parametrize(

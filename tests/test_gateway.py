@@ -22,7 +22,7 @@ from programs.benchmark.runner import Ask, Work, run
 from programs.methods import named_method
 from sprint_sgl import behind
 from sprint_sgl.endpoint import Endpoint
-from sprint_sgl.errors import BadInput, LaunchFailed, RequestFailed
+from sprint_sgl.errors import BadInput, LaunchFailed, ProgramFailed, RequestFailed
 from sprint_sgl.gateway import (
     POLICIES,
     RESTARTS,
@@ -127,6 +127,24 @@ def test_a_call_waits_for_a_worker_and_counts_how_often_it_asked(stream: bool) -
         run = sprint_program.run("What is 2 + 2?", stream=stream)
         assert run["answer"] == "4"
     assert sum(call.retries for call in run.trajectory.calls) == 2
+
+
+@pytest.mark.filterwarnings("ignore:Error in stream_executor")
+@pytest.mark.parametrize("stream", [False, True])
+def test_waiting_for_a_worker_counts_as_time_of_the_request(stream: bool) -> None:
+    begun: list[float] = []
+
+    def reply(handler: BaseHTTPRequestHandler, body: dict) -> None:
+        begun.append(time.monotonic())
+        if time.monotonic() < begun[0] + 1:
+            send(handler, NO_WORKER, 503)
+        else:
+            time.sleep(5)
+
+    with server(reply) as url, connect(url, time_limit=2.0):
+        with pytest.raises(ProgramFailed, match="did not answer within 2 s"):
+            sprint_program.run("What is 2 + 2?", stream=stream)["answer"]
+        assert time.monotonic() < begun[0] + 3
 
 
 def test_a_server_that_refuses_is_not_asked_again() -> None:

@@ -1,0 +1,186 @@
+"""Requests to an SGLang server over kept connections: bounded in time, named, sent again where that does no harm.
+
+The stock `RuntimeEndpoint` opens a connection for each request and waits for ever. Here a refused or reset connection
+is tried again, as is a gateway's lack of a worker; an answer, a refusal or a stream that breaks off is not.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import copy
+from itertools import count
+
+import httpx
+
+from sprint_sgl import behind
+from sprint_sgl.connections import Connections
+from sprint_sgl.errors import RequestFailed, RuntimeUnavailable, SprintError
+from sprint_sgl.messages import GENERATE, Meta, generated, lacks_worker, parsed, refused, renamed
+
+WORKER_LIMIT = 180.0  # seconds that a generation waits for a gateway to have a worker again
+SHORTEST = 0.1  # seconds that the last attempt is given
+_RECONNECTABLE = (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+
+
+class Transport:
+    """Any number of threads' requests to one server.
+
+    url            its address, with or without a path such as a gateway's prefix
+    time_limit     seconds that one request may take in all, its repetitions and waiting for a worker included
+    reconnects     how often a refused or reset connection is tried again, 0.2 s apart and doubling
+    connect_limit  seconds that a connection may take
+    """
+
+    def __init__(
+        self, url: str, api_key: str | None, time_limit: float, reconnects: int = 2, connect_limit: float = 5.0
+    ) -> None:
+        self.url = url.rstrip("/") if "://" in url else f"http://{url.rstrip('/')}"
+        self.time_limit, self.reconnects, self.connect_limit = time_limit, reconnects, connect_limit
+        self._in_flight: set[str] = set()
+        self._lock = threading.Lock()
+        self._shut, self._owns_client = False, True
+        self._client = httpx.Client(
+            headers={"Authorization": f"Bearer {api_key}"} if api_key else {}, transport=Connections()
+        )
+
+    def session(self, time_limit: float | None) -> Transport:
+        """The same connections, with requests of its own: shutting it ends none of the others."""
+        session = copy(self)
+        session._in_flight, session._owns_client = set(), False
+        session.time_limit = time_limit or self.time_limit
+        return session
+
+    def running(self) -> list[str]:
+        """The names of the generations that have not been answered yet."""
+        return list(self._in_flight)
+
+    def shut(self) -> None:
+        """Begins no generation from now on."""
+        with self._lock:
+            self._shut = True
+
+    def close(self) -> None:
+        if self._owns_client:
+            self._client.close()
+
+    def request(
+        self, method: str, path: str, body: Meta | None = None, time_limit: float | None = None, *, at: str = ""
+    ) -> httpx.Response:
+        """As `send`. Raises what the server means by an answer that is no success."""
+        return checked(self.send(method, path, body, time_limit, at=at))
+
+    def send(
+        self, method: str, path: str, body: Meta | None = None, time_limit: float | None = None, *, at: str = ""
+    ) -> httpx.Response:
+        """The answer of the server, or of a gateway's worker `at` its own address, whatever its status.
+
+        Raises RuntimeUnavailable where nothing answers, RequestFailed where it takes longer than the limit.
+        """
+        begun, limit = time.monotonic(), time_limit or self.time_limit
+        response = self._reconnecting(method, path, body, begun, limit, at)
+        while path == GENERATE and time.monotonic() < begun + min(WORKER_LIMIT, limit) and lacks_worker(response):
+            attempts = response.extensions["retries"] + 1
+            time.sleep(behind.pause(attempts))
+            response = self._reconnecting(method, path, body, begun, limit, at, attempts)
+        return response
+
+    def _reconnecting(
+        self, method: str, path: str, body: Meta | None, begun: float, limit: float, at: str, before: int = 0
+    ) -> httpx.Response:
+        for attempt in range(self.reconnects + 1):
+            named, timeout = renamed(body, before + attempt), self._timeout(begun + limit)
+            try:
+                with self._named(named if path == GENERATE else None):
+                    response = self._client.request(method, (at or self.url) + path, json=named, timeout=timeout)
+                response.extensions["retries"] = before + attempt
+                return response
+            except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+                raise RuntimeUnavailable(f"{self.url} is no address: {error}") from error
+            except RuntimeError as error:
+                if not self._client.is_closed:
+                    raise
+                raise self._closed_here() from error
+            except httpx.HTTPError as error:
+                if not isinstance(error, _RECONNECTABLE) or attempt == self.reconnects:
+                    raise self._failure(error, limit) from error
+                time.sleep(0.2 * 2**attempt)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def stream(self, body: Meta) -> Iterator[Meta]:
+        """A generation as it grows. Raises as `send` does, and for what the server refuses or says instead."""
+        begun = time.monotonic()
+        deadline = begun + self.time_limit
+        try:
+            for attempt in count():
+                named, timeout = renamed(body, attempt), self._timeout(deadline)
+                sent = self._client.stream("POST", self.url + GENERATE, json=named, timeout=timeout)
+                with self._named(named), sent as response:
+                    if response.status_code == 200:
+                        for answer in self._events(response, deadline):
+                            answer["meta_info"]["retries"] = attempt
+                            yield answer
+                        return
+                    response.read()
+                    if not lacks_worker(response) or time.monotonic() - begun > min(WORKER_LIMIT, self.time_limit):
+                        raise _refusal(response)
+                time.sleep(behind.pause(attempt + 1))
+        except httpx.HTTPError as error:
+            raise self._failure(error, self.time_limit) from error
+        except RuntimeError as error:
+            if not self._client.is_closed:
+                raise
+            raise self._closed_here() from error
+
+    def _events(self, response: httpx.Response, deadline: float) -> Iterator[Meta]:
+        for line in response.iter_lines():
+            if line.startswith("data:") and line != "data: [DONE]":
+                event = parsed(line[5:])
+                if time.monotonic() > deadline:
+                    raise RequestFailed(f"{self.url} did not end its answer within {self.time_limit:g} s")
+                if "error" in event:
+                    raise refused(f"{self.url}: {event['error']}")
+                yield generated(event, self.url)
+
+    @contextmanager
+    def _named(self, body: Meta | None) -> Iterator[None]:
+        """While a generation of this body's name is under way. Raises where no others are begun."""
+        request_id = body.get("rid", "") if body else ""
+        with self._lock:
+            if self._shut and request_id:
+                raise self._closed_here()
+            if request_id:
+                self._in_flight.add(request_id)
+        try:
+            yield
+        finally:
+            self._in_flight.discard(request_id)
+
+    def _timeout(self, deadline: float) -> httpx.Timeout:
+        left = max(deadline - time.monotonic(), SHORTEST)
+        return httpx.Timeout(left, connect=min(left, self.connect_limit))
+
+    def _closed_here(self) -> SprintError:
+        if not self._shut:  # a session whose endpoint is gone
+            return RuntimeUnavailable(f"the runtime at {self.url} has ended")
+        return RequestFailed(f"the connection to {self.url} was closed on our side")
+
+    def _failure(self, error: httpx.HTTPError, limit: float) -> SprintError:
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+            return RuntimeUnavailable(f"nothing answers at {self.url} ({error}): is the runtime up?")
+        if isinstance(error, httpx.TimeoutException):
+            return RequestFailed(f"{self.url} did not answer within {limit:g} s")
+        return RuntimeUnavailable(f"the connection to {self.url} broke: {type(error).__name__}: {error}")
+
+
+def checked(response: httpx.Response) -> httpx.Response:
+    """The response. Raises ContextFull or RequestFailed for one that is no success."""
+    if response.status_code != 200:
+        raise _refusal(response)
+    return response
+
+
+def _refusal(response: httpx.Response) -> SprintError:
+    return refused(f"{response.url}: HTTP {response.status_code}, {response.text.strip()[:500]}")
