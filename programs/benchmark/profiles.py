@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich import box
@@ -15,13 +16,22 @@ from sprint_sgl.profile import Profile, mean, profile
 PARTS = ("prefill", "queue", "tokenising", "http", "program")
 
 
-def profiles(run: Run) -> dict[str, Profile]:
-    """By method, mean over questions. Raises BadInput where the runtime did not stamp its requests."""
+@dataclass(frozen=True)
+class Sample:
+    """The mean profile of a method's answers, how many were stamped, and how many there are."""
+
+    mean: Profile
+    stamped: int
+    answers: int
+
+
+def samples(run: Run) -> dict[str, Sample]:
+    """By method. Raises BadInput where the runtime did not stamp its requests."""
     found = {}
     for side in run.sides:
         known = [profile(record.trajectory) for records in side.records.values() for record in records]
         if kept := [each for each in known if each is not None]:
-            found[side.name] = mean(kept)
+            found[side.name] = Sample(mean(kept), len(kept), len(known))
     if not found:
         raise BadInput(
             f"{run.folder} does not say where its time went: run it on a runtime with enable-metrics, "
@@ -30,22 +40,24 @@ def profiles(run: Run) -> dict[str, Profile]:
     return found
 
 
-def table(methods: Mapping[str, Profile]) -> Table:
+def table(methods: Mapping[str, Sample]) -> Table:
     """Seconds a question, with shares. Decoding is split by the speed of the method that writes alone, if one is."""
-    step = methods["sequential"].step if "sequential" in methods else None
+    means = {name: sample.mean for name, sample in methods.items()}
+    step = means["sequential"].step if "sequential" in means else None
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Seconds a question", title_justify="left")
     shown.add_column("where the time goes")
-    for name in methods:
+    for name in means:
         shown.add_column(name, justify="right", no_wrap=True)
-    for label, seconds in _decoding(methods, step):
-        shown.add_row(label, *(_share(s, p) for s, p in zip(seconds, methods.values(), strict=True)))
+    for label, seconds in _decoding(means, step):
+        shown.add_row(label, *(_share(s, p) for s, p in zip(seconds, means.values(), strict=True)))
     for part in PARTS:
-        shown.add_row(part, *(_share(getattr(p, part), p) for p in methods.values()))
+        shown.add_row(part, *(_share(getattr(p, part), p) for p in means.values()))
     shown.add_section()
-    shown.add_row("all", *(f"{p.seconds:.3f}" for p in methods.values()))
-    shown.add_row("tokens on the path", *(f"{p.tokens:,.0f}" for p in methods.values()))
-    shown.add_row("requests on the path", *(f"{p.calls:.1f}" for p in methods.values()))
-    shown.add_row("milliseconds a token", *(f"{p.step * 1e3:.2f}" for p in methods.values()))
+    shown.add_row("all", *(f"{p.seconds:.3f}" for p in means.values()))
+    shown.add_row("tokens on the path", *(f"{p.tokens:,.0f}" for p in means.values()))
+    shown.add_row("requests on the path", *(f"{p.calls:.1f}" for p in means.values()))
+    shown.add_row("milliseconds a token", *(f"{p.step * 1e3:.2f}" for p in means.values()))
+    shown.add_row("answers with stamps", *(f"{each.stamped} of {each.answers}" for each in methods.values()))
     return shown
 
 
@@ -63,4 +75,4 @@ def _share(seconds: float, of: Profile) -> str:
 
 def show(folder: Path) -> Table:
     """The table of a run's folder. Raises BadInput for one that holds none, or no stamps."""
-    return table(profiles(read_run(folder)))
+    return table(samples(read_run(folder)))
