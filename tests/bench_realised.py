@@ -2,11 +2,13 @@
 
     .venv/bin/python tests/bench_realised.py --questions 12 --rounds 3
     .venv/bin/python tests/bench_realised.py --trajectories ../shared/data/sprint_trajectories_dev.jsonl --scale 0.2
+    .venv/bin/python tests/bench_realised.py --model work/mini/85m --trajectories FILE --scale 0.1 --concurrency 1
 
 Realised: seconds of the sequential program divided by those of SPRINT. Promised: tokens of the sequential program
 divided by SPRINT's sequential tokens. Both programs in turns on one runtime: Countdown with a model for each, then the
 shapes of recorded trajectories (those of the Countdown runs, or of a file), for which both write the same number of
-tokens.
+tokens. `--model` is what replays run on: a larger one, of random weights, shows what there is of the promise where
+weights do not lie in the processor's cache.
 """
 
 from __future__ import annotations
@@ -108,22 +110,24 @@ def main(
     concurrency: str = "1,16",
     trajectories: Path | None = None,
     scale: float = 1.0,
-    countdown: bool = True,
+    model: str | None = None,
 ) -> None:
+    if model and not trajectories:
+        raise typer.BadParameter("--model can only replay: give it --trajectories FILE")
     levels = [int(level) for level in concurrency.split(",")]
     table = Table(title=f"Median of {rounds} rounds (least-most)", title_justify="left")
     for column in ("load", "at a time", "questions", "realised", "promised", "realised / promised"):
         table.add_column(column)
-    with running(DEFAULT_MODEL) as server, connect(server.url) as endpoint:
+    with running(model or DEFAULT_MODEL) as server, connect(server.url) as endpoint:
         asks = [solving(p.question) for p in drawn(3, 5, questions, held_out=True)]
         written: tuple[Trajectory, ...] = ()
-        for level in levels if countdown else ():
+        for level in levels if not model else ():
             both = (DEFAULT_BASELINE, DEFAULT_MODEL)
             written = compare(table, "Countdown, 3 numbers", endpoint, asks, rounds, level, both)
         shapes = shapes_of(trajectories, scale, questions) if trajectories else [Shape.of(each) for each in written]
         replays = [replaying(endpoint, shape, number) for number, shape in enumerate(shapes)]
         for level in levels if replays else ():
-            compare(table, "replay", endpoint, replays, rounds, level, (DEFAULT_MODEL, DEFAULT_MODEL))
+            compare(table, "replay", endpoint, replays, rounds, level, [model or DEFAULT_MODEL] * 2)
     screen().print(table)
 
 
