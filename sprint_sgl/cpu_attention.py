@@ -46,21 +46,27 @@ class Group:
 
 
 def groups(slots: Tensor, lengths: Sequence[int]) -> list[Group]:
-    """The batch by common prefixes; `slots` is [requests, longest], `lengths` counts those of each that are its own."""
+    """The batch by common prefixes; `slots` is [requests, longest], `lengths` counts those of each that are its own.
+
+    A slot holds one token behind one prefix, so that requests with the same one at a place have all before in common.
+    """
+    deep = torch.tensor([min(max(WORTH_SHARING, length // 2), slots.shape[1]) - 1 for length in lengths])
+    alike = (slots[:, deep] == slots.gather(1, deep[:, None]).T).tolist()
     left, found = list(range(len(lengths))), []
     while left:
         first, *others = left
-        common = (slots[others] == slots[first]).cumprod(1).sum(1).tolist() if others else []
-        alike = {
-            row: shared
-            for row, shared in zip(others, common, strict=True)
-            if shared >= max(WORTH_SHARING, lengths[row] // 2)
-        }
-        members = [first, *alike]
-        prefix = min([*alike.values(), *(lengths[row] - 1 for row in members)]) if alike else 0
-        found.append(_group(torch.tensor(members), prefix, slots, lengths))
-        left = [row for row in others if row not in alike]
+        rows = [first, *(row for row in others if alike[first][row] and lengths[row] > WORTH_SHARING)]
+        members = torch.tensor(rows)
+        found.append(_group(members, _common(slots[members], [lengths[row] for row in rows]), slots, lengths))
+        left = [row for row in others if row not in rows]
     return found
+
+
+def _common(slots: Tensor, lengths: Sequence[int]) -> int:
+    """How many of their first slots are the same, of which no request has all; 0 for a request alone."""
+    if len(lengths) == 1:
+        return 0
+    return min(int((slots == slots[0]).all(0).cumprod(0).sum()), min(lengths) - 1)
 
 
 def _group(rows: Tensor, prefix: int, slots: Tensor, lengths: Sequence[int]) -> Group:
