@@ -1,6 +1,8 @@
 # Every target runs from .venv, which the first one builds: about a minute and 10 GB of disk.
 
 BIN := .venv/bin
+# In two processes, which two cores are enough for: a test waits for most of its time until something has started.
+PYTEST := $(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 STAMP := .venv/.installed-$(firstword $(shell cksum < pyproject.toml))
 IS_311 := -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'
 # uv reads no pip settings, so the index that pip is set to, if any, is handed over.
@@ -27,11 +29,11 @@ demo: $(STAMP)
 test: $(STAMP)
 	@status=0; \
 	$(MAKE) --no-print-directory check || status=1; \
-	$(BIN)/pytest || status=1; \
+	$(PYTEST) || status=1; \
 	exit $$status
 
 fast: $(STAMP)
-	@$(BIN)/pytest -m "not runtime and not training"
+	@$(PYTEST) -m "not runtime and not training"
 
 # Ratios, medians and what they lie between; measure on a machine that does nothing else.
 bench: $(STAMP)

@@ -4,9 +4,13 @@ import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
+
+if TYPE_CHECKING:
+    from sprint_sgl.endpoint import Endpoint
 
 # Whoever starts the tests in the background may have had Ctrl-C ignored, which every process below would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -16,8 +20,11 @@ SLOW_LAST = ("training", "runtime")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Fast tests first, then those with a runtime, then those that train."""
+    """Fast tests first, then those with a runtime, which a file's share in one process, then those that train."""
     items.sort(key=lambda item: [item.get_closest_marker(name) is not None for name in SLOW_LAST])
+    for item in items:
+        if item.get_closest_marker("runtime"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="session")
@@ -46,3 +53,30 @@ def page(browser: Browser) -> Iterator[Page]:
     page = browser.new_page()
     yield page
     page.close()
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """A runtime with the shipped SPRINT model."""
+    from sprint_sgl.runtime import running
+
+    with running() as server:
+        yield server.url
+
+
+@pytest.fixture
+def endpoint(url: str) -> Iterator[Endpoint]:
+    from sprint_sgl.runtime import connect
+
+    with connect(url) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def baseline(endpoint: Endpoint) -> Iterator[Endpoint]:
+    """The same runtime with the sequential model's weights."""
+    from sprint_sgl.runtime import DEFAULT_BASELINE, DEFAULT_MODEL, resolve_model
+
+    endpoint.load_weights(resolve_model(DEFAULT_BASELINE))
+    yield endpoint
+    endpoint.load_weights(resolve_model(DEFAULT_MODEL))

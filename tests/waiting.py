@@ -1,7 +1,15 @@
 """Waiting in tests: for what another process or thread is about to do."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from sprint_sgl.errors import RequestFailed
+
+if TYPE_CHECKING:
+    from sprint_sgl.endpoint import Endpoint
 
 
 def wait_for(condition: Callable[[], object], limit: float) -> None:
@@ -10,3 +18,12 @@ def wait_for(condition: Callable[[], object], limit: float) -> None:
     while not condition():
         assert time.monotonic() < deadline, "took too long"
         time.sleep(0.05)
+
+
+def idle(endpoint: Endpoint) -> bool:
+    """A runtime refuses to empty its cache while requests run."""
+    try:
+        endpoint.flush_cache()
+    except RequestFailed:
+        return False
+    return True

@@ -1,0 +1,134 @@
+"""Runtimes of one's own: what is left of them when they, or those that started them, end well or badly."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from commands import COMMAND, START_LIMIT, all_gone, answers, run_command, served, server_processes
+from waiting import wait_for
+
+from programs import sprint_program
+from sprint_sgl.errors import LaunchFailed, ProgramFailed
+from sprint_sgl.runtime import connect, launch, running
+
+pytestmark = pytest.mark.runtime
+ROOT = Path(__file__).parents[1]
+QUESTION = "Use 3, 7, 12 and 25 to make 66"
+EASY = "Use 80, 42 and 46 to make 84"
+LAUNCH = "from sprint_sgl.runtime import *\nwith launch() as e: print('up', flush=True); import time; time.sleep(600)"
+
+
+def test_nothing_is_left_behind_when_the_parent_is_killed() -> None:
+    parent = subprocess.Popen([sys.executable, "-c", LAUNCH], cwd=ROOT, stdout=subprocess.PIPE)
+    assert parent.stdout
+    assert parent.stdout.readline() == b"up\n"
+    processes = server_processes(parent.pid)
+    assert len(processes) >= 3
+    parent.kill()
+    parent.wait()
+    assert all_gone(processes)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_nothing_is_left_behind_when_launch_is_stopped_while_it_loads(number: signal.Signals) -> None:
+    parent = subprocess.Popen([*COMMAND, "launch", "--port", "0"], stderr=subprocess.PIPE)
+    wait_for(lambda: len(server_processes(parent.pid)) >= 2, START_LIMIT)
+    processes = server_processes(parent.pid)
+    os.kill(parent.pid, number)
+    assert parent.wait(30) != 0
+    assert all_gone(processes)
+    assert parent.stderr
+    assert b"Traceback" not in parent.stderr.read()
+
+
+def test_an_exception_inside_the_with_ends_the_runtime_too() -> None:
+    children = "import psutil; print(*(p.pid for p in psutil.Process().children(recursive=True)))"
+    code = LAUNCH.replace("import time; time.sleep(600)", f"{children}; raise KeyError('mine')")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=300, check=False)
+    assert b"KeyError: 'mine'" in done.stderr
+    pids = done.stdout.split()[1:]
+    assert len(pids) >= 3
+    assert all_gone([psutil.Process(int(pid)) for pid in pids if psutil.pid_exists(int(pid))])
+
+
+def test_a_server_that_dies_while_loading_shows_the_end_of_its_log(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": ["NoSuchModel"], "model_type": "qwen2"}))
+    with pytest.raises(LaunchFailed, match="ended while it was loading") as caught, launch(str(tmp_path)):
+        pass
+    assert len(str(caught.value).splitlines()) > 5
+
+
+@pytest.mark.filterwarnings("ignore:Error in stream_executor")
+def test_a_server_that_stops_half_way_is_one_clear_error() -> None:
+    with running() as server, connect(server.url):
+        sprint_program.run(QUESTION)
+        timer = threading.Timer(0.3, server.stop)
+        timer.start()
+        with pytest.raises(ProgramFailed, match=r"(planner, stage|executor) .*(broke|nothing answers)"):
+            sprint_program.run_batch([(QUESTION,)] * 20, num_threads=2)
+        timer.join()
+
+
+def test_solve_in_a_pipe_prints_stages_answer_and_costs_of_both_models() -> None:
+    done = run_command("solve", "--temperature", "0", EASY)
+    assert done.returncode in (0, 3), done.stderr
+    for part in ("[plan 1]", "[execution 1.1]", "[answer]", "SPRINT", "sequential", "cached prefix"):
+        assert part in done.stdout
+    assert "\x1b" not in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_bench_starts_a_runtime_again_that_has_died(tmp_path: Path) -> None:
+    overrides = [
+        f"out={tmp_path}",
+        "task.problems=6",
+        "task.numbers=[3]",
+        "temperature=0",
+        "weights.sprint=countdown-mini-rft",
+    ]
+    bench = subprocess.Popen(
+        [*COMMAND, "bench", *overrides], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    records = tmp_path / "records.jsonl"
+    wait_for(lambda: records.exists() and records.read_text().count("\n") >= 2, START_LIMIT)
+    for process in server_processes(bench.pid):
+        with suppress(psutil.NoSuchProcess):  # ended with the one before, as a zombie or altogether
+            if "sglang" in " ".join(process.cmdline()):
+                process.kill()
+    _, said = bench.communicate(timeout=300)
+    assert bench.returncode == 0, said
+    assert "the runtime is gone: starting it again" in said
+    assert len({json.loads(line)["id"] for line in records.read_text().splitlines()}) == 6
+    assert records.read_text().count("\n") == 6
+
+
+def test_a_served_runtime_of_which_a_part_dies_is_started_again_and_ends_with_its_server() -> None:
+    with served() as (process, address):
+        (part,) = [p for p in server_processes(process.pid) if "detokenizer" in " ".join(p.cmdline())]
+        body = {"messages": [{"role": "user", "content": QUESTION}]}
+        with ThreadPoolExecutor() as pool:
+            asked = [pool.submit(httpx.post, f"{address}/v1/chat/completions", json=body, timeout=60) for _ in range(8)]
+            time.sleep(0.5)
+            part.kill()
+        statuses = [future.result().status_code for future in asked]
+        assert 503 in statuses
+        assert set(statuses) <= {200, 503}
+        wait_for(lambda: httpx.get(f"{address}/health", timeout=10).status_code == 503, 20)
+        refused = httpx.post(f"{address}/v1/chat/completions", json=body, timeout=60)
+        assert (refused.status_code, refused.json()["error"]["type"]) == (503, "server_error")
+        wait_for(lambda: answers(f"{address}/health"), START_LIMIT)
+        assert httpx.post(f"{address}/v1/chat/completions", json=body, timeout=60).status_code == 200
+        processes = server_processes(process.pid)
+        process.terminate()
+        assert process.wait(30) is not None
+        assert all_gone(processes)
