@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from sprint_sgl import tags
 from sprint_sgl.cli import app
 from sprint_sgl.errors import BadInput
-from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
+from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Timing, Trajectory
 from sprint_sgl.viewer.page import Shown, read, view
 from sprint_sgl.viewer.timeline import by_clock, by_tokens
 from sprint_sgl.viewer.writing import marked_up, with_tags_apart
@@ -80,6 +80,18 @@ def test_a_plan_longer_than_its_branches_is_what_is_waited_for() -> None:
     long_plan = Trajectory("q", (Stage(stage.prompts, (short, short), planner_calls=stage.planner_calls),))
     for bars in (by_clock(long_plan), by_tokens(long_plan)):
         assert [bar.name for bar in bars if bar.critical] == ["plan 1"] * 3
+
+
+def test_a_bar_is_pale_until_its_first_token_where_the_runtime_said_when(tmp_path: Path) -> None:
+    timing = Timing(tokenising=0.05, queue=0.1, prefill=0.15, decode=0.2, reply=0.05)
+    answer = replace(RUN.answer_calls[0], timing=timing)  # of 0.6 s, of which 0.05 s are HTTP
+    page = written(tmp_path, replace(RUN, answer_calls=(answer,)))
+    ((x, width),) = re.findall(r'<rect x="([\d.]+)" [^>]* width="([\d.]+)" [^>]*class="waiting"/>', page)
+    assert float(x) == pytest.approx(96 + 904 * answer.start / RUN.seconds, abs=0.01)
+    assert float(width) == pytest.approx(904 * (0.6 - 0.2 - 0.05) / RUN.seconds, abs=0.01)
+    assert "pale" in page
+    assert 'class="waiting"' not in (plain := written(tmp_path, RUN))
+    assert "pale" not in plain
 
 
 def test_nothing_that_a_model_wrote_is_markup(tmp_path: Path) -> None:
