@@ -49,7 +49,7 @@ FAMILIES = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(FAMILIES, st.integers(0, 99))
 def test_a_batch_attends_as_each_of_its_requests_would_alone(families: list[tuple[int, list[int]]], seed: int) -> None:
     keys, values = caches(seed)
@@ -61,7 +61,7 @@ def test_a_batch_attends_as_each_of_its_requests_would_alone(families: list[tupl
         torch.testing.assert_close(attended[row : row + 1], expected)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(FAMILIES, st.integers(0, 99))
 def test_every_request_is_in_one_group(families: list[tuple[int, list[int]]], seed: int) -> None:
     rows = [row for group in groups(*batch(families, seed)) for row in group.rows.tolist()]

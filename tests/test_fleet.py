@@ -28,7 +28,7 @@ def test_a_question_alone_takes_a_step_a_token() -> None:
     assert outcome([ANSWER]).latencies == [pytest.approx(1.0)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(shapes)
 def test_branches_cost_nothing_where_a_step_costs_the_same_for_any_batch(shape: Shape) -> None:
     assert outcome([shape]).latencies == [pytest.approx(shape.sequential * FREE.step)]

@@ -43,7 +43,7 @@ def replay(source: Path, **more: Any) -> Replay:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(shapes, st.sampled_from(["eager", "barrier"]))
 def test_the_program_does_what_the_recording_did(shape: Shape, launch: str) -> None:
     question = ReplayQuestion("1", filler(3, 1), "", "", shape)
@@ -55,7 +55,7 @@ def test_the_program_does_what_the_recording_did(shape: Shape, launch: str) -> N
 
 
 @given(shapes)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_sequential_program_writes_the_same_total(shape: Shape) -> None:
     run = sequential_program.run("q", backend=ReplayBackend(Wordy(), shape))  # type: ignore[arg-type]
     assert run.trajectory.total_tokens == shape.total

@@ -221,7 +221,7 @@ def test_the_ideal_of_each_rule_by_hand() -> None:
     assert shape.cut(StragglerPolicy(budget=20)).sequential == 10 + 20 + 3
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(shapes, st.integers(1, 9))
 def test_a_replay_under_a_budget_is_the_recording_but_for_what_was_cut(shape: Shape, budget: int) -> None:
     policy, backend = StragglerPolicy(budget=budget), ReplayBackend(Wordy(), shape)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sprint_sgl import tags
@@ -17,9 +17,6 @@ from sprint_sgl.parsing import match_executions
 from sprint_sgl.prompts import prompt_style, style_names
 from sprint_sgl.tags import RepairKind, merge_repairs, neutralise, parse, read_execution, read_plan, render, restore
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
-
-settings.register_profile("busy machine", deadline=None)
-settings.load_profile("busy machine")
 
 FRAGMENTS = (
     *"<>/\\_. \n\t1234a\u017f\u212a",
