@@ -48,17 +48,20 @@ class Group:
 def groups(slots: Tensor, lengths: Sequence[int]) -> list[Group]:
     """The batch by common prefixes; `slots` is [requests, longest], `lengths` counts those of each that are its own.
 
-    A slot holds one token behind one prefix, so that requests with the same one at a place have all before in common.
+    A slot holds one token behind one prefix, so that requests whose own slots at a place are the same have all before
+    in common. Behind a request's own its row still has those of earlier ones.
     """
-    deep = torch.tensor([min(max(WORTH_SHARING, length // 2), slots.shape[1]) - 1 for length in lengths])
+    wanted = [max(WORTH_SHARING, length // 2) for length in lengths]
+    deep = torch.tensor([min(tokens, slots.shape[1]) - 1 for tokens in wanted])
     alike = (slots[:, deep] == slots.gather(1, deep[:, None]).T).tolist()
     left, found = list(range(len(lengths))), []
     while left:
         first, *others = left
-        rows = [first, *(row for row in others if alike[first][row] and lengths[row] > WORTH_SHARING)]
-        members = torch.tensor(rows)
-        found.append(_group(members, _common(slots[members], [lengths[row] for row in rows]), slots, lengths))
-        left = [row for row in others if row not in rows]
+        near = [row for row in others if alike[first][row] and wanted[row] <= min(lengths[first], lengths[row])]
+        members = torch.tensor([first, *near])
+        prefix = _common(slots[members], [lengths[row] for row in (first, *near)])
+        found.append(_group(members, prefix, slots, lengths))
+        left = [row for row in others if row not in near]
     return found
 
 

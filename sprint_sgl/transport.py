@@ -34,9 +34,7 @@ class Transport:
     connect_limit  seconds that a connection may take
     """
 
-    def __init__(
-        self, url: str, api_key: str | None, time_limit: float, reconnects: int = 2, connect_limit: float = 5.0
-    ) -> None:
+    def __init__(self, url: str, api_key: str | None, time_limit: float, reconnects: int, connect_limit: float) -> None:
         self.url = url.rstrip("/") if "://" in url else f"http://{url.rstrip('/')}"
         self.time_limit, self.reconnects, self.connect_limit = time_limit, reconnects, connect_limit
         self._in_flight: set[str] = set()
@@ -81,9 +79,10 @@ class Transport:
         """
         begun, limit = time.monotonic(), time_limit or self.time_limit
         response = self._reconnecting(method, path, body, begun, limit, at)
-        while path == GENERATE and time.monotonic() < begun + min(WORKER_LIMIT, limit) and lacks_worker(response):
+        while path == GENERATE and lacks_worker(response):
             attempts = response.extensions["retries"] + 1
-            time.sleep(behind.pause(attempts))
+            if not _waited(attempts, begun + min(WORKER_LIMIT, limit)):
+                break
             response = self._reconnecting(method, path, body, begun, limit, at, attempts)
         return response
 
@@ -110,7 +109,10 @@ class Transport:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def stream(self, body: Meta) -> Iterator[Meta]:
-        """A generation as it grows. Raises as `send` does, and for what the server refuses or says instead."""
+        """A generation as it grows. Raises as `send` does, and for what the server refuses or says instead.
+
+        The limit is looked at with each piece: one that falls silent is given its whole limit again to go on.
+        """
         begun = time.monotonic()
         deadline = begun + self.time_limit
         try:
@@ -124,9 +126,8 @@ class Transport:
                             yield answer
                         return
                     response.read()
-                    if not lacks_worker(response) or time.monotonic() - begun > min(WORKER_LIMIT, self.time_limit):
-                        raise _refusal(response)
-                time.sleep(behind.pause(attempt + 1))
+                if not lacks_worker(response) or not _waited(attempt + 1, begun + min(WORKER_LIMIT, self.time_limit)):
+                    raise _refusal(response)
         except httpx.HTTPError as error:
             raise self._failure(error, self.time_limit) from error
         except RuntimeError as error:
@@ -173,6 +174,15 @@ class Transport:
         if isinstance(error, httpx.TimeoutException):
             return RequestFailed(f"{self.url} did not answer within {limit:g} s")
         return RuntimeUnavailable(f"the connection to {self.url} broke: {type(error).__name__}: {error}")
+
+
+def _waited(attempt: int, deadline: float) -> bool:
+    """Waits for as long as there is to wait before that attempt; False, at once, where that is beyond the deadline."""
+    pause = behind.pause(attempt)
+    if time.monotonic() + pause >= deadline:
+        return False
+    time.sleep(pause)
+    return True
 
 
 def checked(response: httpx.Response) -> httpx.Response:

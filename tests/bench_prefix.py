@@ -42,15 +42,17 @@ class Recorder(Transport):
     """Keeps every generation request with the tokens that the runtime saw."""
 
     def __init__(self, url: str, tokenizer: str) -> None:
-        super().__init__(url, None, time_limit=600.0)
+        super().__init__(url, None, time_limit=600.0, reconnects=0, connect_limit=5.0)
         self.requests: list[Request] = []
-        self._spelt = spelling(tokenizer)
+        spelt = spelling(tokenizer)
+        assert spelt, f"{tokenizer} is not here"
+        self._encode = spelt.encode_first
 
     def request(self, method: str, path: str, body: Any = None, time_limit: float | None = None, **more: Any) -> Any:
         start = time.perf_counter()
         response = super().request(method, path, body, time_limit, **more)
-        if path == GENERATE and "rid" in body and self._spelt:
-            prompt = body["input_ids"] if "input_ids" in body else self._spelt.encode_first(body["text"])
+        if path == GENERATE and "rid" in body:
+            prompt = body["input_ids"] if "input_ids" in body else self._encode(body["text"])
             answer = response.json()
             cached = answer["meta_info"]["cached_tokens"]
             self.requests.append(Request(prompt, answer["output_ids"], start, time.perf_counter(), cached))

@@ -97,6 +97,15 @@ def test_what_an_earlier_request_has_left_in_a_row_is_not_read() -> None:
         torch.testing.assert_close(attended[row : row + 1], expected)
 
 
+def test_a_stranger_in_whose_row_another_familys_slots_are_left_stays_a_stranger() -> None:
+    slots, lengths = batch([(600, [300, 280]), (0, [40])], seed=6)
+    order, stale = [2, 0, 1], slots[0].clone()
+    stale[:40] = slots[2, :40]
+    slots[2] = stale
+    found = groups(slots[order], [lengths[row] for row in order])
+    assert [(group.rows.tolist(), len(group.shared)) for group in found] == [([0], 0), ([1, 2], 600)]
+
+
 def attended(backend: type[TorchNativeAttnBackend], mode: ForwardMode, value_size: int, **special: object) -> Tensor:
     """What a backend makes of three requests of 70, 50 and 90 tokens, two of which have 40 in common."""
     slots, lengths = batch([(40, [30, 10]), (0, [90])], seed=4)

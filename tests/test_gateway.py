@@ -141,9 +141,9 @@ def test_waiting_for_a_worker_counts_as_time_of_the_request(stream: bool) -> Non
         else:
             time.sleep(5)
 
-    with server(reply) as url, connect(url, time_limit=2.0):
+    with server(reply) as url, connect(url) as endpoint:
         with pytest.raises(ProgramFailed, match="did not answer within 2 s"):
-            sprint_program.run("What is 2 + 2?", stream=stream)["answer"]
+            _ = sprint_program.run("What is 2 + 2?", stream=stream, backend=endpoint.session(2.0))["answer"]
         assert time.monotonic() < begun[0] + 3
 
 

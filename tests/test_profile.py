@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+import re
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
 
+import pytest
+from rich.console import Console
+from test_bench_report import record, write_run
+
+from programs.benchmark.profiles import show
+from sprint_sgl.errors import BadInput
 from sprint_sgl.profile import mean, profile
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Timing, Trajectory
 
@@ -61,3 +70,15 @@ def test_a_mean_is_over_questions() -> None:
     profiles = [found for second in (0.5, 0.7) if (found := profile(run(second=second)))]
     assert mean(profiles).decode == pytest.approx(0.1 + 0.12 + 0.6 + 0.05)
     assert mean(profiles).step == pytest.approx(0.87 / 77)
+
+
+def test_a_table_says_how_many_answers_it_is_taken_from(tmp_path: Path) -> None:
+    kept = [replace(record(k, "sprint"), trajectory=run(stamped=k > 0)) for k in range(3)]
+    shown = Console(width=100, file=StringIO())
+    shown.print(show(write_run(tmp_path / "run", kept)))
+    text = shown.file.getvalue()
+    assert re.search(r"answers with stamps +2 of 3", text)
+    assert re.search(rf"all +{run().seconds:.3f}", text)
+    unstamped = write_run(tmp_path / "unstamped", [replace(kept[0], id=str(k)) for k in range(2)])
+    with pytest.raises(BadInput, match="does not say where its time went"):
+        show(unstamped)
