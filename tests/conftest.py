@@ -23,13 +23,9 @@ ROOT = Path(__file__).parents[1]
 SLOW_LAST = ("training", "runtime")
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in a hook of its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Fast tests first, then those with a runtime, a file of them in one process, then those that train."""
+    """Fast tests first, then those with a runtime, then those that train."""
     items.sort(key=lambda item: [item.get_closest_marker(name) is not None for name in SLOW_LAST])
-    for item in items:
-        if item.get_closest_marker("runtime"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="session")
