@@ -81,7 +81,7 @@ class Transport:
         response = self._reconnecting(method, path, body, begun, limit, at)
         while path == GENERATE and lacks_worker(response):
             attempts = response.extensions["retries"] + 1
-            if not _waited(attempts, begun + min(WORKER_LIMIT, limit)):
+            if not _waited(attempts, begun, limit):
                 break
             response = self._reconnecting(method, path, body, begun, limit, at, attempts)
         return response
@@ -126,7 +126,7 @@ class Transport:
                             yield answer
                         return
                     response.read()
-                if not lacks_worker(response) or not _waited(attempt + 1, begun + min(WORKER_LIMIT, self.time_limit)):
+                if not lacks_worker(response) or not _waited(attempt + 1, begun, self.time_limit):
                     raise _refusal(response)
         except httpx.HTTPError as error:
             raise self._failure(error, self.time_limit) from error
@@ -176,10 +176,10 @@ class Transport:
         return RuntimeUnavailable(f"the connection to {self.url} broke: {type(error).__name__}: {error}")
 
 
-def _waited(attempt: int, deadline: float) -> bool:
-    """Waits for as long as there is to wait before that attempt; False, at once, where that is beyond the deadline."""
+def _waited(attempt: int, begun: float, limit: float) -> bool:
+    """Waits for a worker before that attempt of a request; False, at once, where it would begin too late."""
     pause = behind.pause(attempt)
-    if time.monotonic() + pause >= deadline:
+    if time.monotonic() + pause >= begun + min(WORKER_LIMIT, limit):
         return False
     time.sleep(pause)
     return True
