@@ -1,9 +1,8 @@
 # Every target runs from .venv, which the first one builds: about a minute and 10 GB of disk.
 
 BIN := .venv/bin
-# In two processes, which take one test after another. Groups of tests, which would share a runtime, are not seen by
-# pytest-xdist 3.8 under pytest 9.2.
-PYTEST := $(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
+# In two processes, each of which takes one file of tests after another, so that a file starts its runtime once.
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 STAMP := .venv/.installed-$(firstword $(shell cksum < pyproject.toml))
 IS_311 := -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'
 # uv reads no pip settings, so the index that pip is set to, if any, is handed over.

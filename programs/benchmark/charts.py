@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter, ScalarFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
 from programs.benchmark.statistics import Estimate
 
@@ -116,21 +116,25 @@ def sweep_figure(setting: str, curves: Mapping[str, Sequence[tuple[float, Swept]
 
 
 def cost_figure(found: Mapping[str, Sequence[tuple[float, Estimate]]], dollars_an_hour: float) -> Figure:
-    """Seconds of the machine a question, and dollars at that price, over how many run at a time."""
+    """Seconds of the machine per question, and dollars at that price, over how many run at a time."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     for name, points in found.items():
         _curve(axes, name, points)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
-    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.set_xlabel("questions at a time")
-    axes.set_ylabel("seconds of the machine a question")
+    axes.set_ylabel("seconds of the machine per question")
     a_second = dollars_an_hour / 3600
     dollars = axes.secondary_yaxis(
         "right", functions=(partial(np.multiply, a_second), partial(np.multiply, 1 / a_second))
     )
-    dollars.set_ylabel(f"dollars a question, at {dollars_an_hour:g} an hour")
+    dollars.set_ylabel(f"dollars per question, at ${dollars_an_hour:g} an hour")
+    for axis in (axes.yaxis, dollars.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize=8)
     return figure
