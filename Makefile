@@ -35,13 +35,13 @@ test: $(STAMP)
 fast: $(STAMP)
 	@$(PYTEST) -m "not runtime and not training"
 
-# Ratios, medians and what they lie between; measure on a machine that does nothing else.
+# Ratios, medians and what they lie between, in about an hour; measure on a machine that does nothing else.
 bench: $(STAMP)
-	$(BIN)/python tests/bench_realised.py
+	$(BIN)/python tests/bench_realised.py --questions 6
 	$(BIN)/python tests/bench_fork.py
-	$(BIN)/python tests/bench_prefix.py
+	$(BIN)/python tests/bench_prefix.py --questions 4 --rounds 2
 	rm -rf work/throughput
-	$(BIN)/python tests/bench_throughput.py --concurrency 1,4,16 --rounds 3 --questions 12 --max-stages 2 --out work/throughput
+	$(BIN)/python tests/bench_throughput.py --concurrency 1,4,16 --rounds 3 --questions 8 --max-stages 2 --out work/throughput
 	$(BIN)/python tests/bench_throughput.py --concurrency 64 --rounds 2 --max-stages 2 --out work/throughput
 	$(BIN)/python tests/bench_many_questions.py --width 2 --seconds 0.01
 	$(BIN)/python tests/bench_gateway.py --out work/gateway

@@ -9,7 +9,8 @@ Queries have the shape [tokens, heads, head size], caches [slots, key heads, hea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -23,29 +24,69 @@ if TYPE_CHECKING:
     from sglang.srt.model_executor.forward_batch_info import ForwardBatch
 
 WORTH_SHARING = 32  # tokens; a shorter common prefix is read by each request for itself
+CALL = 500  # a call of the attention costs as much as reading so many tokens from the cache,
+READ = 6  # and reading one as much as attending to it once for so many requests
 
 
 @dataclass(frozen=True)
-class Group:
-    """Requests of a batch that have their first tokens in common.
+class Family:
+    """Requests of a batch that have their first tokens in common: their places in the batch, and how many tokens.
 
-    rows     their places in the batch
-    shared   slots of the common prefix
-    own      slots of what follows, one line a request, filled up to the longest
-    hidden   -inf where `own` is filled up, 0 elsewhere; None where it is not
+    Those that share nothing with any other are one, too: they share the cost of a call.
     """
 
-    rows: Tensor
-    shared: Tensor
-    own: Tensor
+    rows: Sequence[int]
+    shared: int
+
+    def calls(self, slots: Tensor, lengths: Sequence[int]) -> Iterator[Call]:
+        """The family's attention, in as few calls as pay."""
+        many = len(self.rows)
+        own = sum(lengths[row] for row in self.rows) / many - self.shared
+        calls = math.ceil(many / worthwhile(self.shared, own))
+        size = math.ceil(many / calls)
+        for first in range(0, many, size):
+            yield Call.of(self.rows[first : first + size], self.shared, slots, lengths)
+
+
+def worthwhile(shared: int, own: float) -> int:
+    """How many requests one call is for.
+
+    More of them share the call and the reading of what they have in common, and each attends in vain to what is the
+    others' own: a request's part of the cost is (CALL + shared) / size + size * own / READ, least at this size.
+    """
+    return max(1, round(math.sqrt(READ * (CALL + shared) / own)))
+
+
+@dataclass(frozen=True)
+class Call:
+    """Requests that attend to one context, each to its part of it.
+
+    rows     their places in the batch
+    slots    of the tokens that they share, then of what is each one's own
+    hidden   [requests, tokens]: -inf for what is another request's own, 0 elsewhere; None for a request alone
+    """
+
+    rows: slice | list[int]
+    slots: Tensor
     hidden: Tensor | None
 
-    def grown(self, slots: Tensor, lengths: Sequence[int]) -> Group:
-        """The same requests some tokens later."""
-        return _group(self.rows, len(self.shared), slots, lengths)
+    @staticmethod
+    def of(rows: Sequence[int], shared: int, slots: Tensor, lengths: Sequence[int]) -> Call:
+        first, *others = rows
+        if not others:
+            return Call(slice(first, first + 1), slots[first, : lengths[first]], None)
+        own = torch.tensor([lengths[row] - shared for row in rows])
+        places = slice(first, first + len(rows)) if rows[-1] - first == len(others) else list(rows)
+        longest = int(own.max())
+        lines = slots[places, shared : shared + longest]
+        context = torch.cat([slots[first, :shared], lines[torch.arange(longest) < own[:, None]]])
+        requests = torch.arange(len(rows))
+        hidden = torch.zeros(len(rows), len(context))
+        hidden[:, shared:].masked_fill_(requests.repeat_interleave(own) != requests[:, None], float("-inf"))
+        return Call(places, context, hidden)
 
 
-def groups(slots: Tensor, lengths: Sequence[int]) -> list[Group]:
+def families(slots: Tensor, lengths: Sequence[int]) -> list[Family]:
     """The batch by common prefixes; `slots` is [requests, longest], `lengths` counts those of each that are its own.
 
     A slot holds one token behind one prefix, so that requests whose own slots at a place are the same have all before
@@ -54,76 +95,39 @@ def groups(slots: Tensor, lengths: Sequence[int]) -> list[Group]:
     wanted = [max(WORTH_SHARING, length // 2) for length in lengths]
     deep = torch.tensor([min(tokens, slots.shape[1]) - 1 for tokens in wanted])
     alike = (slots[:, deep] == slots.gather(1, deep[:, None]).T).tolist()
-    left, found = list(range(len(lengths))), []
+    left, found, strangers = list(range(len(lengths))), [], []
     while left:
         first, *others = left
         near = [row for row in others if alike[first][row] and wanted[row] <= min(lengths[first], lengths[row])]
-        members = torch.tensor([first, *near])
-        prefix = _common(slots[members], [lengths[row] for row in (first, *near)])
-        found.append(_group(members, prefix, slots, lengths))
+        if near:
+            members = [first, *near]
+            found.append(Family(members, _common(slots[members], [lengths[row] for row in members])))
+        else:
+            strangers.append(first)
         left = [row for row in others if row not in near]
-    return found
+    return [*found, Family(strangers, 0)] if strangers else found
 
 
 def _common(slots: Tensor, lengths: Sequence[int]) -> int:
-    """How many of their first slots are the same, of which no request has all; 0 for a request alone."""
-    if len(lengths) == 1:
-        return 0
+    """How many of their first slots are the same, of which no request has all."""
     return min(int((slots == slots[0]).all(0).cumprod(0).sum()), min(lengths) - 1)
 
 
-def _group(rows: Tensor, prefix: int, slots: Tensor, lengths: Sequence[int]) -> Group:
-    own = torch.tensor([lengths[row] - prefix for row in rows.tolist()])
-    longest = int(own.max())
-    padding = torch.arange(longest) >= own[:, None]
-    hidden = torch.zeros(padding.shape).masked_fill(padding, float("-inf"))[:, None, None] if padding.any() else None
-    lines = slots[rows, prefix : prefix + longest]
-    return Group(rows, slots[rows[0], :prefix], lines.masked_fill(padding, 0), hidden)
-
-
-def decode(query: Tensor, keys: Tensor, values: Tensor, batch: Sequence[Group], scaling: float) -> Tensor:
-    """Attention of one new token for each request of the batch, [requests, heads, head size]."""
-    output = torch.empty_like(query)
-    for group in batch:
-        attend = _together if len(group.shared) else _apart
-        output[group.rows] = attend(query[group.rows], keys, values, group, scaling)
-    return output
-
-
-def _apart(query: Tensor, keys: Tensor, values: Tensor, group: Group, scaling: float) -> Tensor:
-    q, k, v = _by_key_head(query, keys), _read(keys, group.own, query.dtype), _read(values, group.own, query.dtype)
-    return scaled_dot_product_attention(q, k, v, attn_mask=group.hidden, scale=scaling).flatten(1, 2)
-
-
-def _together(query: Tensor, keys: Tensor, values: Tensor, group: Group, scaling: float) -> Tensor:
-    """The shared prefix once for all requests, what is each request's own, and the two put together by their sums."""
-    q = _by_key_head(query, keys)
-    requests, heads, width, size = q.shape
-    k, v = _read(keys, group.own, q.dtype), _read(values, group.own, q.dtype)
-    own, own_sum = _attend(q, k, v, attn_mask=group.hidden, scale=scaling)
-    k, v = _read(keys, group.shared[None], q.dtype), _read(values, group.shared[None], q.dtype)
-    before, before_sum = _attend(q.transpose(0, 1).reshape(1, heads, requests * width, size), k, v, scale=scaling)
-    before = before.view(heads, requests, width, size).transpose(0, 1)
-    before_sum = before_sum.view(heads, requests, width).transpose(0, 1)
-    share = torch.sigmoid(before_sum - own_sum.view(requests, heads, width))
-    return torch.lerp(own, before, share.unsqueeze(-1).to(own.dtype)).flatten(1, 2)
-
-
-def _attend(query: Tensor, keys: Tensor, values: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
-    """What `scaled_dot_product_attention` returns, and the logarithm of the sum of each query's weights."""
-    output, log_sum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(query, keys, values, **options)
-    return output, log_sum
-
-
-def _by_key_head(query: Tensor, keys: Tensor) -> Tensor:
-    """[requests, key heads, queries a key head, head size]: grouped queries without copies of keys."""
-    requests, heads, size = query.shape
-    return query.view(requests, keys.shape[1], heads // keys.shape[1], size)
+def decode(query: Tensor, keys: Tensor, values: Tensor, calls: Sequence[Call], scaling: float, output: Tensor) -> None:
+    """Attention of one new token for each request of the batch, into `output`, [requests, heads, head size]."""
+    heads, size = query.shape[1:]
+    key_heads = keys.shape[1]
+    for call in calls:
+        q = query[call.rows].view(-1, key_heads, heads // key_heads, size).transpose(0, 1)
+        k, v = _read(keys, call.slots, q.dtype), _read(values, call.slots, q.dtype)
+        hidden = None if call.hidden is None else call.hidden.to(q.dtype).repeat_interleave(q.shape[2], 0)
+        attended = scaled_dot_product_attention(q.flatten(1, 2)[None], k, v, attn_mask=hidden, scale=scaling)
+        output[call.rows] = attended.view(q.shape).transpose(0, 1).flatten(1, 2)
 
 
 def _read(cache: Tensor, slots: Tensor, dtype: torch.dtype) -> Tensor:
-    """[requests, key heads, tokens, head size] of [requests, tokens] slots."""
-    return cache.index_select(0, slots.flatten()).view(*slots.shape, *cache.shape[1:]).transpose(1, 2).to(dtype)
+    """[1, key heads, tokens, head size]"""
+    return cache.index_select(0, slots).transpose(0, 1)[None].to(dtype)
 
 
 @dataclass(frozen=True)
@@ -148,11 +152,10 @@ class Extension:
 
 def extend(query: Tensor, keys: Tensor, values: Tensor, extension: Extension, scaling: float) -> Tensor:
     """Causal attention of a request's new tokens over all of its tokens."""
-    k, v = (c.index_select(0, extension.slots).transpose(0, 1).unsqueeze(0).to(query.dtype) for c in (keys, values))
     attended = scaled_dot_product_attention(
-        query.transpose(0, 1).unsqueeze(0),
-        k,
-        v,
+        query.transpose(0, 1)[None],
+        _read(keys, extension.slots, query.dtype),
+        _read(values, extension.slots, query.dtype),
         attn_mask=extension.mask,
         is_causal=len(query) == len(extension.slots),
         scale=scaling,
@@ -166,7 +169,8 @@ class TorchPrefixBackend(TorchNativeAttnBackend):  # type: ignore[misc]
 
     def __init__(self, model_runner: Any) -> None:
         super().__init__(model_runner)
-        self._groups: list[Group] = []
+        self._families: list[Family] = []
+        self._calls: list[Call] = []
         self._extensions: list[Extension] = []
         self._known: tuple[list[int], list[int]] | None = None
 
@@ -175,19 +179,18 @@ class TorchPrefixBackend(TorchNativeAttnBackend):  # type: ignore[misc]
         super().init_forward_metadata(forward_batch)
         requests, lengths = forward_batch.req_pool_indices, forward_batch.seq_lens.tolist()
         if forward_batch.forward_mode.is_decode():
-            self._plan_groups(requests, lengths)
+            self._plan_calls(requests, lengths)
         elif forward_batch.extend_seq_lens is not None:
             self._plan_extensions(requests.tolist(), lengths, forward_batch.extend_seq_lens.tolist())
 
-    def _plan_groups(self, requests: Tensor, lengths: list[int]) -> None:
-        """A batch that only grew by a token each since the last step keeps its groups."""
+    def _plan_calls(self, requests: Tensor, lengths: list[int]) -> None:
+        """A batch that only grew by a token each since the last step keeps its families."""
         slots = self.req_to_token_pool.req_to_token[requests, : max(lengths)]
         batch = requests.tolist()
-        if self._known == (batch, [length - 1 for length in lengths]):
-            self._groups = [group.grown(slots, lengths) for group in self._groups]
-        else:
-            self._groups = groups(slots, lengths)
+        if self._known != (batch, [length - 1 for length in lengths]):
+            self._families = families(slots, lengths)
         self._known = batch, lengths
+        self._calls = [call for family in self._families for call in family.calls(slots, lengths)]
 
     def _plan_extensions(self, requests: list[int], lengths: list[int], new: list[int]) -> None:
         starts = accumulate(new, initial=0)
@@ -200,7 +203,7 @@ class TorchPrefixBackend(TorchNativeAttnBackend):  # type: ignore[misc]
             super()._run_sdpa_forward_decode(query, output, *args, **options)
             return output
         keys, values = args[:2]
-        output.copy_(decode(query, keys, values, self._groups, _scaling(options, query)))
+        decode(query, keys, values, self._calls, _scaling(options, query), output)
         return output
 
     def _run_sdpa_forward_extend(self, query: Tensor, output: Tensor, *args: Any, **options: Any) -> Tensor:

@@ -13,7 +13,18 @@ from sglang.srt.model_executor.forward_batch_info import ForwardMode
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from sprint_sgl.cpu_attention import WORTH_SHARING, Extension, TorchPrefixBackend, decode, extend, groups
+from sprint_sgl.cpu_attention import (
+    CALL,
+    READ,
+    WORTH_SHARING,
+    Call,
+    Extension,
+    TorchPrefixBackend,
+    decode,
+    extend,
+    families,
+    worthwhile,
+)
 
 HEADS, KEY_HEADS, SIZE, SLOTS = 4, 2, 8, 4096
 SCALING = SIZE**-0.5
@@ -44,6 +55,16 @@ def batch(families: list[tuple[int, list[int]]], seed: int) -> tuple[Tensor, lis
     return torch.tensor(filled, dtype=torch.int32), [len(line) for line in lines]
 
 
+def planned(slots: Tensor, lengths: list[int]) -> list[Call]:
+    return [call for family in families(slots, lengths) for call in family.calls(slots, lengths)]
+
+
+def together(query: Tensor, keys: Tensor, values: Tensor, slots: Tensor, lengths: list[int]) -> Tensor:
+    output = torch.full_like(query, torch.nan)
+    decode(query, keys, values, planned(slots, lengths), SCALING, output)
+    return output
+
+
 FAMILIES = st.lists(
     st.tuples(st.integers(0, 150), st.lists(st.integers(1, 40), min_size=1, max_size=5)), min_size=1, max_size=4
 )
@@ -51,11 +72,11 @@ FAMILIES = st.lists(
 
 @settings(max_examples=60)
 @given(FAMILIES, st.integers(0, 99))
-def test_a_batch_attends_as_each_of_its_requests_would_alone(families: list[tuple[int, list[int]]], seed: int) -> None:
+def test_a_batch_attends_as_each_of_its_requests_would_alone(asked: list[tuple[int, list[int]]], seed: int) -> None:
     keys, values = caches(seed)
-    slots, lengths = batch(families, seed)
+    slots, lengths = batch(asked, seed)
     query = torch.randn(len(lengths), HEADS, SIZE)
-    attended = decode(query, keys, values, groups(slots, lengths), SCALING)
+    attended = together(query, keys, values, slots, lengths)
     for row, length in enumerate(lengths):
         expected = alone(query[row : row + 1], keys, values, slots[row, :length])
         torch.testing.assert_close(attended[row : row + 1], expected)
@@ -63,27 +84,31 @@ def test_a_batch_attends_as_each_of_its_requests_would_alone(families: list[tupl
 
 @settings(max_examples=60)
 @given(FAMILIES, st.integers(0, 99))
-def test_every_request_is_in_one_group(families: list[tuple[int, list[int]]], seed: int) -> None:
-    rows = [row for group in groups(*batch(families, seed)) for row in group.rows.tolist()]
-    assert sorted(rows) == list(range(sum(len(branches) for _, branches in families)))
+def test_every_request_is_in_one_family(asked: list[tuple[int, list[int]]], seed: int) -> None:
+    rows = [row for family in families(*batch(asked, seed)) for row in family.rows]
+    assert sorted(rows) == list(range(sum(len(branches) for _, branches in asked)))
 
 
-def test_siblings_are_read_together_and_strangers_apart() -> None:
-    found = groups(*batch([(100, [5, 9, 2]), (WORTH_SHARING - 1, [3, 3]), (0, [50])], seed=0))
-    assert [(group.rows.tolist(), len(group.shared)) for group in found] == [
-        ([0, 1, 2], 100),
-        ([3], 0),
-        ([4], 0),
-        ([5], 0),
-    ]
+def test_siblings_are_a_family_and_so_are_all_strangers() -> None:
+    found = families(*batch([(100, [5, 9, 2]), (WORTH_SHARING - 1, [3, 3]), (0, [50])], seed=0))
+    assert [(family.rows, family.shared) for family in found] == [([0, 1, 2], 100), ([3, 4, 5], 0)]
 
 
-def test_a_group_grows_with_its_requests() -> None:
-    slots, lengths = batch([(64, [5, 9])], seed=1)
-    earlier = groups(slots, [length - 1 for length in lengths])
-    (grown,), (fresh,) = [group.grown(slots, lengths) for group in earlier], groups(slots, lengths)
-    assert torch.equal(grown.own, fresh.own)
-    assert torch.equal(grown.shared, fresh.shared)
+def test_siblings_read_what_they_share_once_until_what_is_their_own_outweighs_it() -> None:
+    slots, lengths = batch([(100, [5] * 6)], seed=0)
+    (call,) = planned(slots, lengths)
+    assert len(call.slots) == 100 + 6 * 5
+    slots, lengths = batch([(500, [490] * 6)], seed=0)
+    assert [len(call.slots) for call in planned(slots, lengths)] == [500 + 3 * 490] * 2
+
+
+@given(st.integers(0, 5000), st.integers(1, 5000))
+def test_a_call_is_for_as_many_requests_as_are_cheapest(shared: int, own: int) -> None:
+    def cost(size: int) -> float:
+        return (CALL + shared) / size + size * own / READ
+
+    size = worthwhile(shared, own)
+    assert cost(size) <= 1.07 * min(cost(max(1, size - 1)), cost(size + 1))
 
 
 def test_what_an_earlier_request_has_left_in_a_row_is_not_read() -> None:
@@ -91,7 +116,7 @@ def test_what_an_earlier_request_has_left_in_a_row_is_not_read() -> None:
     slots, lengths = slots.repeat(2, 1), [40, *lengths]  # the first is over after 40; the rest of its row is alike
     keys, values = caches(2)
     query = torch.randn(2, HEADS, SIZE)
-    attended = decode(query, keys, values, groups(slots, lengths), SCALING)
+    attended = together(query, keys, values, slots, lengths)
     for row, length in enumerate(lengths):
         expected = alone(query[row : row + 1], keys, values, slots[row, :length])
         torch.testing.assert_close(attended[row : row + 1], expected)
@@ -102,8 +127,8 @@ def test_a_stranger_in_whose_row_another_familys_slots_are_left_stays_a_stranger
     order, stale = [2, 0, 1], slots[0].clone()
     stale[:40] = slots[2, :40]
     slots[2] = stale
-    found = groups(slots[order], [lengths[row] for row in order])
-    assert [(group.rows.tolist(), len(group.shared)) for group in found] == [([0], 0), ([1, 2], 600)]
+    found = families(slots[order], [lengths[row] for row in order])
+    assert [(family.rows, family.shared) for family in found] == [([1, 2], 600), ([0], 0)]
 
 
 def attended(backend: type[TorchNativeAttnBackend], mode: ForwardMode, value_size: int, **special: object) -> Tensor:
