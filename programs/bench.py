@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -25,15 +26,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from programs.benchmark.judging import VERDICTS, judge, judged
-from programs.benchmark.records import RECORDS, Record, mend, read_records
+from programs.benchmark.records import Record, mend, read_records
 from programs.benchmark.resident import SERVED, resident
 from programs.benchmark.runner import FAILURES, Ask, Failure, Tally, Work, read_failures, run, write_failures
 from programs.benchmark.sweep import write_report
 from programs.benchmark.tables import comparison
 from programs.methods import Method, method_names, method_of, named_method, weights_for
+from programs.program import checked_temperature
 from sprint_sgl.console import say, screen
 from sprint_sgl.errors import BadInput, RequestFailed
-from sprint_sgl.files import alone, whole_file
+from sprint_sgl.files import RECORDS, alone, whole_file
 from sprint_sgl.provenance import commit, hub_revision, versions, weight_digests
 from sprint_sgl.question import checked_question
 from sprint_sgl.runtime import RuntimeConfig, resolve_model
@@ -116,8 +118,10 @@ def check(config: Config) -> None:
     """Refuses what cannot be run before anything starts. Raises BadInput."""
     for name in ("limit", "samples", "concurrency", "block", "max_new_tokens", "time_limit"):
         value = getattr(config, name)
-        if value is not None and value < 1:
+        if value is not None and not 1 <= value < math.inf:
             raise BadInput(f"{name} must be at least 1, got {value}")
+    if config.temperature is not None:
+        checked_temperature(config.temperature)
 
 
 def methods_of(config: Config) -> list[Method]:
@@ -148,8 +152,11 @@ def questions_of(task: Task, limit: int | None) -> list[Question]:
     return found
 
 
-def claim(folder: Path, config: Config, methods: Sequence[Method]) -> None:
-    """Keeps in run.json what the run is made by. Raises BadInput if records there were made in another way."""
+def claim(folder: Path, config: Config, methods: Sequence[Method]) -> set[str]:
+    """Keeps in run.json what the run is made by; returns the names of all its methods.
+
+    Raises BadInput if records there were made in another way.
+    """
     path, settings = folder / "run.json", asdict(config)
     before = made_before(folder)
     if before:
@@ -172,6 +179,7 @@ def claim(folder: Path, config: Config, methods: Sequence[Method]) -> None:
     }
     with whole_file(path) as file:
         json.dump(found, file, indent=2)
+    return set(found["methods"])
 
 
 def made_before(folder: Path) -> dict[str, Any]:
@@ -221,14 +229,14 @@ def bench(config: Config, console: Console) -> list[Record]:
         block=config.block or max(25, 4 * config.concurrency),
     )
     with alone(folder):
-        claim(folder, config, methods)
+        known = claim(folder, config, methods)
         mend(folder / RECORDS)
         records = asked_before(read_records(folder / RECORDS), work, folder)
         total = len(asks) * len(methods)
         with keeping(folder / RECORDS, records, total, console) as keep:
             runtime = resident(config.runtime, config.url, config.time_limit)
             failures = run(work, runtime, {record.key for record in records}, keep)
-        write_failures(folder / FAILURES, [*others_failures(folder, work), *failures])
+        write_failures(folder / FAILURES, [*others_failures(folder, work, known), *failures])
         unjudged: RequestFailed | None = None
         try:
             if grader:
@@ -251,10 +259,11 @@ def bench(config: Config, console: Console) -> list[Record]:
     return records
 
 
-def others_failures(folder: Path, work: Work) -> list[Failure]:
-    """What could not be asked at earlier starts, and was not asked at this one."""
+def others_failures(folder: Path, work: Work, known: Collection[str]) -> list[Failure]:
+    """What the run's methods could not be asked at earlier starts, and were not asked at this one."""
     asked = {(method.name, ask.question.id, ask.sample) for method in work.methods for ask in work.asks}
-    return [failure for failure in read_failures(folder / FAILURES) if failure.key not in asked]
+    failures = read_failures(folder / FAILURES)
+    return [each for each in failures if each.key not in asked and each.method in known]
 
 
 def asked_before(records: Sequence[Record], work: Work, folder: Path) -> list[Record]:

@@ -10,6 +10,7 @@ second command is how the simulation is checked: tests/bench_gateway.py measures
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -110,12 +111,12 @@ def check(config: Config) -> None:
             raise BadInput(f"{name} must be at least 1, got {getattr(config, name)}")
     if config.policy not in POLICIES:
         raise BadInput(f"unknown policy {config.policy!r}; known: {', '.join(POLICIES)}")
-    if config.price < 0:
+    if not 0 <= config.price < math.inf:
         raise BadInput(f"price must be 0 dollars an hour at least, got {config.price}")
     for node, values in (("worker", config.worker), ("limits", config.limits)):
         for key, value in asdict(values).items():
             may_be_none = node == "worker" and key not in WORKS
-            if isinstance(value, int | float) and not (value > 0 or (value == 0 and may_be_none)):
+            if isinstance(value, int | float) and not (0 < value < math.inf or (value == 0 and may_be_none)):
                 raise BadInput(f"{node}.{key} must be {'at least' if may_be_none else 'above'} 0, got {value}")
 
 
@@ -140,7 +141,8 @@ def planned(config: Config, outcome: Outcome, at_once: int) -> Plan:
     rate = config.questions / seconds
     gpu_hours = config.workers * seconds / HOUR
     requests = outcome.requests / sample
-    cuts = statistics.quantiles(outcome.latencies, n=100) if sample > 1 else [outcome.latencies[0]] * 99
+    latencies = outcome.latencies if sample > 1 else outcome.latencies * 2
+    cuts = statistics.quantiles(latencies, n=100, method="inclusive")
     last_began = max(end - latency for end, latency in zip(ends, outcome.latencies, strict=True))
     megabytes = outcome.sent_tokens / sample * config.characters_a_token * rate / 1e6
     limits = config.limits
@@ -187,7 +189,7 @@ def table(config: Config, plan: Plan) -> Table:
     rows = [
         ("wall clock", f"{hours:,.1f} h" if hours >= 1 else f"{plan.seconds:,.1f} s"),
         ("GPU hours", f"{plan.gpu_hours:,.0f}" if plan.gpu_hours >= 10 else f"{plan.gpu_hours:.3f}"),
-        (f"cost at ${config.price:g} a GPU hour", f"${plan.dollars:,.0f}"),
+        (f"cost at ${config.price:g} a GPU hour", f"${_amount(plan.dollars)}"),
         ("cost of 1,000 questions", f"${plan.dollars / config.questions * 1000:,.2f}"),
         ("questions a second", f"{plan.questions_a_second:,.2f}"),
         ("tokens a second and worker", f"{plan.tokens_a_second:,.0f}"),
@@ -210,9 +212,13 @@ def needs_table(plan: Plan) -> Table:
         shown.add_column(heading, justify="left" if heading == "part" else "right")
     for need in plan.needs:
         style = "red" if need.share > 1 else "yellow" if need.share > 0.7 else ""
-        said = [f"{value:,.0f} {need.unit}".strip() for value in (need.need, need.limit)]
+        said = [f"{_amount(value)} {need.unit}".strip() for value in (need.need, need.limit)]
         shown.add_row(need.name, *said, f"{need.share:.0%}", style=style)
     return shown
+
+
+def _amount(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 @entry_point("fleet", Config)

@@ -7,6 +7,7 @@ carries the trajectory.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
@@ -112,9 +113,11 @@ class Program(SglFunction):  # type: ignore[misc]
         Raises ProgramFailed, which names the branch, RuntimeUnavailable where no backend is set, and BadInput.
         """
         backend = _backend(backend)
+        if max_new_tokens is not None and not (isinstance(max_new_tokens, int) and max_new_tokens > 0):
+            raise BadInput(f"max_new_tokens must be a whole number, at least 1, got {max_new_tokens!r}")
         sampling = SglSamplingParams(
             max_new_tokens=max_new_tokens or note(backend, "max_new_tokens") or MAX_NEW_TOKENS,
-            temperature=temperature,
+            temperature=checked_temperature(temperature),
             top_p=top_p,
             top_k=top_k,
             min_p=min_p,
@@ -168,12 +171,16 @@ class Program(SglFunction):  # type: ignore[misc]
         come one by one, each as soon as it and those before it have ended; a failure, or leaving early, ends the rest.
         States that were handed over are not kept then, and rows of an iterator are read as they are needed.
         """
-        if num_threads != "auto" and num_threads < 1:
+        if num_threads != "auto" and not (isinstance(num_threads, int) and num_threads > 0):
             raise BadInput(f"num_threads must be at least 1 or 'auto', got {num_threads!r}")
         threads = 96 if num_threads == "auto" else num_threads
         given = map(self._arguments, batch_kwargs)
         rows = iter(list(given)) if isinstance(batch_kwargs, Sequence) or not generator_style else given
         pool = ThreadPoolExecutor(threads)
+        backend = _backend(options.pop("backend", None))
+        if generator_style and hasattr(backend, "session"):
+            backend = backend.session()  # whose closing ends these runs' requests alone
+        options["backend"] = backend
         try:
             futures = _in_order(rows, lambda row: pool.submit(self.run, **row, **options), AHEAD * threads)
         except BaseException:
@@ -181,12 +188,19 @@ class Program(SglFunction):  # type: ignore[misc]
             raise
         if progress_bar:
             futures = _with_progress(futures, len(batch_kwargs) if isinstance(batch_kwargs, Sized) else None)
-        return _one_by_one(pool, futures) if generator_style else _all(pool, futures)
+        return _one_by_one(pool, futures, backend) if generator_style else _all(pool, futures)
 
 
 def program(function: Callable[..., Any]) -> Program:
     """The decorator: `@program` in the place of `@sgl.function`."""
     return Program(function)
+
+
+def checked_temperature(temperature: object) -> float:
+    """Raises BadInput for what is no number from 0 on."""
+    if isinstance(temperature, int | float) and 0 <= temperature < math.inf:
+        return temperature
+    raise BadInput(f"temperature must be a number, at least 0, got {temperature!r}")
 
 
 def _backend(backend: Any) -> Any:
@@ -210,10 +224,14 @@ def _in_order(
     return taken()
 
 
-def _one_by_one(pool: ThreadPoolExecutor, futures: Iterator[Future[Run]]) -> Iterator[Run]:
+def _one_by_one(pool: ThreadPoolExecutor, futures: Iterator[Future[Run]], backend: Any) -> Iterator[Run]:
     try:
         for future in futures:
             yield future.result()
+    except BaseException:
+        if hasattr(backend, "session"):
+            backend.close()
+        raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 

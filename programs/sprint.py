@@ -29,7 +29,7 @@ from sglang.lang.interpreter import ProgramState, ProgramStateGroup
 from programs.calls import Branch, Clock, Watch, Written, call, collect, pump, style_for, submit
 from programs.forks import branch, end
 from programs.program import program
-from programs.straggler import EVERYONE, StragglerPolicy, wait_for_siblings
+from programs.straggler import StragglerPolicy, checked_policy, wait_for_siblings
 from sprint_sgl import tags
 from sprint_sgl.answers import read_answer
 from sprint_sgl.errors import BadInput, ContextFull, ProgramFailed
@@ -63,13 +63,13 @@ def sprint_program(
     watch          called with (branch, text) as text appears; with stream=True piece by piece
     """
     question = checked_question(question)
-    if (
-        launch not in LAUNCHES
-        or on_failure not in ("raise", "mark")
-        or not (isinstance(max_stages, int) and max_stages > 0)
-    ):
-        raise BadInput(f"unusable option: launch={launch!r}, on_failure={on_failure!r}, max_stages={max_stages!r}")
-    run = _Round(s, Clock(), launch, seed, straggler or EVERYONE, on_failure, watch)
+    if launch not in LAUNCHES:
+        raise BadInput(f"launch must be one of {', '.join(LAUNCHES)}, got {launch!r}")
+    if on_failure not in ("raise", "mark"):
+        raise BadInput(f"on_failure must be raise or mark, got {on_failure!r}")
+    if not (isinstance(max_stages, int) and max_stages > 0):
+        raise BadInput(f"max_stages must be a whole number, at least 1, got {max_stages!r}")
+    run = _Round(s, Clock(), launch, seed, checked_policy(straggler), on_failure, watch)
     s += tags.opening(question, style_for(s, prompt_style))
 
     stages: list[Stage] = []

@@ -78,6 +78,13 @@ class StragglerPolicy:
 EVERYONE = StragglerPolicy()  # waits for all
 
 
+def checked_policy(policy: object) -> StragglerPolicy:
+    """The policy, which waits for all where it is None. Raises BadInput for anything else."""
+    if not isinstance(policy, StragglerPolicy | None):
+        raise BadInput(f"straggler must be a StragglerPolicy(budget=..., patience=..., quorum=...), got {policy!r}")
+    return policy or EVERYONE
+
+
 def _number(value: object, *types: type) -> bool:
     return isinstance(value, types) and not isinstance(value, bool)
 

@@ -30,6 +30,12 @@ def lacks_worker(status: int, answer: Mapping[str, Any]) -> bool:
     return status >= 500 and isinstance(code, str) and NO_WORKER.match(code) is not None
 
 
+def lost_worker(answer: Mapping[str, Any]) -> bool:
+    """Whether a gateway ends a stream so because the worker that wrote it died: what it had written is lost."""
+    error = answer.get("error")
+    return isinstance(error, Mapping) and error.get("type") == "stream_error"
+
+
 def pause(attempt: int) -> float:
     """Seconds before that attempt, from the first on: 0.2 and doubling."""
     return float(min(0.1 * 2**attempt, LONGEST_PAUSE))

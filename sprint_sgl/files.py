@@ -11,11 +11,19 @@ from typing import TextIO
 
 from sprint_sgl.errors import BadInput
 
+RECORDS = "records.jsonl"  # of a benchmark's run, in its folder
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[TextIO]:
-    """Writes a file that appears, complete and on disk, when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes a file that appears, complete and on disk, when the block ends without an error.
+
+    Raises BadInput where its folder cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{path.parent} cannot be a folder: {error.strerror}") from error
     partial = path.with_name(f"{path.name}.partial")
     try:
         with partial.open("w") as file:

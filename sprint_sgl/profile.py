@@ -43,10 +43,10 @@ class Profile:
 
 
 def profile(trajectory: Trajectory) -> Profile | None:
-    """None for a run whose runtime did not say where its time went."""
+    """None for a run whose runtime did not say where its time went, or whose calls have no times."""
     bars = sorted((bar for bar in by_clock(trajectory) if bar.critical), key=lambda bar: bar.start)
     timings = [bar.timing for bar in bars if bar.timing is not None]
-    if not bars or len(timings) < len(bars):
+    if not bars or len(timings) < len(bars) or any(bar.end <= bar.start for bar in bars) or trajectory.seconds <= 0:
         return None
     inside = sum(timing.total - timing.reply for timing in timings)
     called = sum(min(bar.end, after.start) - bar.start for bar, after in pairwise(bars)) + bars[-1].end - bars[-1].start

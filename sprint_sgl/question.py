@@ -9,7 +9,9 @@ MAX_CHARACTERS = 100_000
 
 def checked_question(question: object) -> str:
     """The question without surrounding whitespace. Raises BadInput for an empty or absurdly long one, or no text."""
-    if not isinstance(question, str) or not question.strip():
+    if not isinstance(question, str):
+        raise BadInput(f"the question must be a text, got {question!r}")
+    if not question.strip():
         raise BadInput(f"the question is empty: got {question!r}")
     if len(question) > MAX_CHARACTERS:
         raise BadInput(f"the question has {len(question):,} characters; the limit is {MAX_CHARACTERS:,}")

@@ -132,7 +132,9 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 def check_port(host: str, port: int) -> None:
-    """Raises LaunchFailed where somebody listens already, or this machine cannot."""
+    """Raises LaunchFailed where somebody listens already, or this machine cannot, BadInput for no host."""
+    if not host:
+        raise BadInput("the host is empty: give an address of this machine, or 0.0.0.0 for all of them")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

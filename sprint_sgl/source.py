@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sprint_sgl.errors import BadInput
+from sprint_sgl.files import RECORDS
 
 FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
 
@@ -23,7 +24,7 @@ FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "cs
 class DataSource:
     """What is read.
 
-    path     hub name, or a .jsonl, .json, .parquet or .csv file
+    path     hub name, or a .jsonl, .json, .parquet or .csv file, or the folder of a benchmark's run
     name     configuration of a hub data set
     where    column path -> the value that a row must have there
     limit    rows at most, after `where`
@@ -39,6 +40,8 @@ class DataSource:
     def file(self) -> Path | None:
         """The local file that is read, None for a hub data set."""
         path = Path(self.path)
+        if (run := path / RECORDS).is_file():
+            return run
         return path if path.suffix in FORMATS else None
 
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter, ValidationError
 
 ExecutionStatus = Literal["ok", "truncated", "cancelled", "failed"]
+Count = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(allow_inf_nan=False)]
 _SEPARATOR = re.compile(r"^[ \t]*-----[ \t]*\r?$", re.MULTILINE)
 
 
@@ -31,11 +33,11 @@ class Timing:
     `prefill` until its prompt is computed, `decode` until its last token, `reply` until the answer leaves.
     """
 
-    tokenising: float
-    queue: float
-    prefill: float
-    decode: float
-    reply: float
+    tokenising: Seconds
+    queue: Seconds
+    prefill: Seconds
+    decode: Seconds
+    reply: Seconds
 
     @property
     def total(self) -> float:
@@ -51,11 +53,11 @@ class Call:
     `retries` counts connections that were refused or reset before this one. `timing` is there if the runtime tells it.
     """
 
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    completion_tokens: int = 0
-    start: float = 0.0
-    end: float = 0.0
+    prompt_tokens: Count = 0
+    cached_tokens: Count = 0
+    completion_tokens: Count = 0
+    start: Seconds = 0.0
+    end: Seconds = 0.0
     finish: str = ""
     retries: int = 0
     timing: Timing | None = None
@@ -269,3 +271,11 @@ def _flatten(groups: Iterable[tuple[Call, ...]]) -> Iterator[Call]:
 
 
 _ADAPTER = TypeAdapter(Trajectory)
+
+
+def reason(error: Exception) -> str:
+    """What is wrong with a trajectory that was read, in one line: the field, where there is one."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))
+    return str(error).partition("\n")[0]

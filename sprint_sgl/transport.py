@@ -141,6 +141,8 @@ class Transport:
                 event = parsed(line[5:])
                 if time.monotonic() > deadline:
                     raise RequestFailed(f"{self.url} did not end its answer within {self.time_limit:g} s")
+                if behind.lost_worker(event):
+                    raise RuntimeUnavailable(f"{self.url}: a worker died while it answered")
                 if "error" in event:
                     raise refused(f"{self.url}: {event['error']}")
                 yield generated(event, self.url)

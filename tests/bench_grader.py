@@ -6,9 +6,9 @@ python tests/bench_grader.py ../shared/data/grader_pairs_dev.jsonl
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
+import typer
 from rich.table import Table
 from rich.text import Text
 
@@ -28,4 +28,4 @@ def main(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    typer.run(main)

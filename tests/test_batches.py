@@ -7,6 +7,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import httpx
@@ -17,6 +18,7 @@ from footprint import watched
 from sglang.lang.backend.base_backend import BaseBackend
 from sglang.lang.interpreter import StreamExecutor
 from sglang.lang.ir import SglSamplingParams
+from test_endpoint import final_answer, send, server
 from waiting import wait_for
 
 from programs import sprint_program
@@ -27,6 +29,7 @@ from programs.scripted import cut, replay
 from sprint_sgl.connections import Connections
 from sprint_sgl.errors import BadInput
 from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE
+from sprint_sgl.runtime import connect
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
 
 WIDTH = 3
@@ -105,6 +108,32 @@ def test_a_failure_ends_the_rest_of_a_batch_that_comes_one_by_one() -> None:
     with pytest.raises(BadInput):
         list(sprint_program.run_batch(rows, backend=Brief(), num_threads=2, generator_style=True))
     assert len(taken) <= 4 + AHEAD * 2
+
+
+@pytest.mark.filterwarnings("ignore:Error in stream_executor")
+def test_leaving_a_batch_that_comes_one_by_one_stops_the_requests_under_way() -> None:
+    before, asked, aborted = threading.active_count(), [], threading.Event()
+
+    def reply(handler: BaseHTTPRequestHandler, body: dict) -> None:
+        if handler.path == "/abort_request":
+            aborted.set()
+            send(handler, {})
+            return
+        asked.append(body)
+        if len(asked) > 1:
+            aborted.wait(20)
+        final_answer(handler, body)
+
+    with server(reply) as url, connect(url):
+        states = sprint_program.run_batch(["q"] * 20, num_threads=2, generator_style=True)
+        assert next(states)["answer"] == "4"
+        states.close()
+        assert aborted.is_set()
+        wait_for(lambda: threading.active_count() <= before + 4, 5)
+        there = len(asked)
+        time.sleep(0.3)
+        assert len(asked) == there
+        assert sprint_program.run("q")["answer"] == "4"  # the endpoint itself goes on
 
 
 def ask(client: httpx.Client, url: str) -> str:

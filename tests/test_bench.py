@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from programs.bench import Config, asked_before, claim, methods_of, others_failures, questions_of
+from programs.bench import Config, asked_before, check, claim, methods_of, others_failures, questions_of
 from programs.benchmark.judging import judge, judged
 from programs.benchmark.lines import Against, Line, Side
 from programs.benchmark.records import Record, mend, read_records
@@ -240,7 +241,8 @@ def settings(**options: object) -> Config:
 
 def test_a_folder_holds_records_made_in_one_way(tmp_path: Path) -> None:
     methods = [named_method("sequential")]
-    claim(tmp_path, settings(), methods)
+    claim(tmp_path, settings(), [named_method("sprint")])  # which has left no record
+    assert claim(tmp_path, settings(), methods) == {"sequential"}
     (tmp_path / "records.jsonl").write_text(record("1").to_json() + "\n")
     claim(tmp_path, settings(limit=5, samples=2, task={"problems": 30, "seed": 7}), [*methods, named_method("base")])
     with pytest.raises(BadInput, match=r"records of task.seed=7, not 8: choose another out=FOLDER"):
@@ -273,7 +275,8 @@ def test_what_could_not_be_asked_stays_known_until_it_is_answered(tmp_path: Path
     ours = [Failure("sequential", id, 0, "too long") for id in "12"]
     others = [Failure("base", "1", 0, "gone"), Failure("sequential", "x", 0, "of a longer run")]
     write_failures(tmp_path / "failures.jsonl", [*ours, *others])
-    assert others_failures(tmp_path, work()) == others
+    assert others_failures(tmp_path, work(), {"sequential", "base"}) == others
+    assert others_failures(tmp_path, work(), {"sequential"}) == others[1:]
     assert unanswered(ours, [record("2", "sequential")]) == ours[:1]
 
 
@@ -288,6 +291,15 @@ def test_questions_that_no_program_takes_are_named_before_anything_starts() -> N
     for text in (" ", "x" * 200_000, "\ud800"):
         with pytest.raises(BadInput, match="question 2 of the task, '1': "):
             questions_of(Odd(text), None)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("temperature", math.nan), ("temperature", -1.0), ("time_limit", math.nan), ("time_limit", math.inf)],
+)
+def test_numbers_that_mean_nothing_are_refused(key: str, value: float) -> None:
+    with pytest.raises(BadInput, match=f"{key} must be"):
+        check(settings(**{key: value}))
 
 
 def test_other_programs_may_be_named_without_brackets() -> None:

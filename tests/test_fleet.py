@@ -1,5 +1,6 @@
 """The simulation of many workers: cases worked out by hand, and what a plan says of the rest."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -110,6 +111,11 @@ def test_a_small_plan_is_simulated_to_its_end() -> None:
     assert found.latency == pytest.approx((1.0, 1.0, 1.0))
 
 
+def test_no_latency_is_longer_than_the_run() -> None:
+    found = plan(2)
+    assert max(found.latency) <= found.seconds
+
+
 def test_a_large_plan_goes_on_at_the_samples_rate() -> None:
     assert plan(4_000).seconds == pytest.approx(1000.0, rel=0.01)
 
@@ -140,6 +146,8 @@ def test_as_many_questions_as_shapes_are_these_once_each() -> None:
         ("workers", 0, "workers must be at least 1, got 0"),
         ("policy", "x", "unknown policy 'x'"),
         ("price", -1, "price must be"),
+        ("price", math.nan, "price must be"),
+        ("worker", replace(FREE, step=math.inf), "worker.step must be above 0, got inf"),
         ("worker", replace(FREE, step=0), "worker.step must be above 0, got 0"),
         ("worker", replace(FREE, max_running=0), "worker.max_running must be above 0, got 0"),
         ("worker", replace(FREE, prefill=-1), "worker.prefill must be at least 0, got -1"),

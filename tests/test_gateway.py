@@ -20,6 +20,7 @@ from programs.benchmark.records import Record
 from programs.benchmark.resident import Resident
 from programs.benchmark.runner import Ask, Work, run
 from programs.methods import named_method
+from programs.serving import faults
 from sprint_sgl import behind
 from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import BadInput, LaunchFailed, ProgramFailed, RequestFailed
@@ -48,6 +49,7 @@ from sprint_sgl.runtime import (
 from sprint_sgl.tasks.countdown import Countdown
 
 NO_WORKER = {"error": {"code": "no_available_workers", "message": "All workers are unavailable"}}
+WORKER_DIED = {"error": {"type": "stream_error", "message": "Stream error: error decoding response body"}}  # smg 1.13.0
 GREEDY = {"max_new_tokens": 4000, "ignore_eos": True, "stop": [], "stop_token_ids": [], "stop_regex": []}
 
 
@@ -127,6 +129,20 @@ def test_a_call_waits_for_a_worker_and_counts_how_often_it_asked(stream: bool) -
         run = sprint_program.run("What is 2 + 2?", stream=stream)
         assert run["answer"] == "4"
     assert sum(call.retries for call in run.trajectory.calls) == 2
+
+
+@pytest.mark.filterwarnings("ignore:Error in stream_executor")
+def test_a_stream_whose_worker_dies_has_no_runtime() -> None:
+    def reply(handler: BaseHTTPRequestHandler, body: dict) -> None:
+        handler.send_response(200)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        events = {"text": "<Plan_1>", "meta_info": META | {"finish_reason": None}}, WORKER_DIED
+        handler.wfile.writelines(f"data: {json.dumps(event)}\n\n".encode() for event in events)
+
+    with server(reply) as url, connect(url), pytest.raises(ProgramFailed, match="a worker died") as caught:
+        _ = sprint_program.run("What is 2 + 2?", stream=True)["answer"]
+    assert faults.told(caught.value) == (503, "runtime_unavailable")
 
 
 @pytest.mark.filterwarnings("ignore:Error in stream_executor")

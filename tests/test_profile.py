@@ -63,6 +63,9 @@ def test_what_nobody_waited_for_is_not_counted() -> None:
 
 def test_a_run_without_the_runtimes_stamps_has_no_profile() -> None:
     assert profile(run(stamped=False)) is None
+    assert profile(replace(run(), seconds=0.0)) is None
+    timeless = [replace(call, start=0.0, end=0.0) for call in run().answer_calls]
+    assert profile(replace(run(), answer_calls=tuple(timeless))) is None
     assert profile(Trajectory("q")) is None
 
 

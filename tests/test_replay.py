@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +96,9 @@ def test_questions_are_the_trajectories_that_planned(tmp_path: Path) -> None:
     assert [question.id for question in replay(tmp_path / "records.jsonl").questions()] == ["0"]
     with pytest.raises(BadInput, match=r"no column 'trajectory' or 'text'; the rows have response"):
         list(replay(path, column="text").questions())
-    with pytest.raises(BadInput, match="must be above 0"):
-        replay(path, scale=0)
+    for key, value in (("scale", 0), ("scale", math.nan), ("characters_a_token", math.inf)):
+        with pytest.raises(BadInput, match=f"{key} must be a number above 0, got {value}"):
+            replay(path, **{key: value})
 
 
 def test_a_source_that_holds_no_trajectories_is_one_clear_error(tmp_path: Path) -> None:

@@ -75,6 +75,12 @@ def test_a_line_that_is_no_row_is_named(tmp_path: Path, line: bytes) -> None:
         list(rows(DataSource(str(path))))
 
 
+def test_a_benchmarks_folder_is_its_records(tmp_path: Path) -> None:
+    (tmp_path / "records.jsonl").write_text('{"a": 1}\n')
+    (tmp_path / "chart.png").touch()
+    assert list(rows(DataSource(str(tmp_path)))) == [{"a": 1}]
+
+
 def test_a_cell_of_a_table_is_its_text(tmp_path: Path) -> None:
     path = tmp_path / "some.csv"
     path.write_bytes(b'\xef\xbb\xbfquestion,answer\r\n"a, ""b""\nc",007\r\nNA,12345678901234567890123\r\n\r\n,\r\n')

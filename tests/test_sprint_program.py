@@ -1,6 +1,7 @@
 """The SPRINT program against a scripted model: order, prefixes, joins, limits, malformed output, failures."""
 
 import gc
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -211,11 +212,13 @@ def test_the_collector_asks_no_thread_whether_it_lives(monkeypatch: pytest.Monke
 def test_options_that_a_program_does_not_have_are_named() -> None:
     with pytest.raises(BadInput, match="no argument 'stop'; it has question, max_stages"):
         run(ScriptedBackend(replay(TWO_STAGES)), stop="x")
-    for options in ({"max_stages": "a"}, {"max_stages": 0}, {"launch": "never"}):
-        with pytest.raises(BadInput, match="unusable option"):
-            run(ScriptedBackend(replay(TWO_STAGES)), **options)
-    with pytest.raises(BadInput, match="num_threads"):
-        sprint_program.run_batch(["q"], num_threads=0)
+    for name, value in (("max_stages", "a"), ("max_stages", 0), ("launch", "never"), ("on_failure", None),
+                        ("temperature", math.nan), ("temperature", -1), ("max_new_tokens", 0)):  # fmt: skip
+        with pytest.raises(BadInput, match=f"{name} must be .*got {value!r}"):
+            run(ScriptedBackend(replay(TWO_STAGES)), **{name: value})
+    for threads in (0, "2"):
+        with pytest.raises(BadInput, match="num_threads"):
+            sprint_program.run_batch(["q"], num_threads=threads)
 
 
 def test_a_batch_may_come_one_by_one() -> None:
@@ -412,11 +415,6 @@ def test_an_unusable_question_is_refused_before_any_request(question: str) -> No
     with pytest.raises(BadInput, match="question"):
         sprint_program.run(question, backend=backend)
     assert backend.requests == []
-
-
-def test_an_unknown_launch_mode_is_refused() -> None:
-    with pytest.raises(BadInput, match="launch='later'"):
-        run(ScriptedBackend(replay(TWO_STAGES)), launch="later")
 
 
 def test_without_a_runtime_the_error_says_how_to_get_one() -> None:

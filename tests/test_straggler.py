@@ -167,6 +167,12 @@ def test_the_viewer_says_what_was_cut_off(tmp_path: Path) -> None:
         assert page.count('<p class="note">cancelled</p>') == page.count("<b>1</b><span>cut off</span>") == said
 
 
+@pytest.mark.parametrize("policy", [5, {"budget": 30}, "budget=30"])
+def test_what_is_no_policy_is_refused(policy: Any) -> None:
+    with pytest.raises(BadInput, match="straggler must be a StragglerPolicy"):
+        sprint_program.run("q", straggler=policy, backend=ScriptedBackend(lambda context: ""))
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [

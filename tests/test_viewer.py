@@ -134,6 +134,11 @@ def test_trajectories_transcripts_and_benchmarks_can_be_read(tmp_path: Path) -> 
     record = {"method": "sprint", "correct": True, "trajectory": replace(RUN, final_answer="4\u2028\u00855").to_dict()}
     (tmp_path / "lines.jsonl").write_text(json.dumps(record, ensure_ascii=False) + "\n")
     assert read(tmp_path / "lines.jsonl")[0].trajectory.final_answer == "4\u2028\u00855"
+    with (tmp_path / "lines.jsonl").open("ab") as file:
+        file.write('{"method": "sprint", "question": "é'.encode()[:-1])  # as a run that is killed leaves it
+    assert len(read(tmp_path / "lines.jsonl")) == 1
+    (tmp_path / "one.jsonl").write_text(json.dumps(record))  # whole, without an end of line
+    assert len(read(tmp_path / "one.jsonl")) == 1
     for name, text in (("bad.json", "{}"), ("records.jsonl", '{"method": 1}\n')):
         (tmp_path / name).write_text(text)
         with pytest.raises(BadInput, match=name):

@@ -13,6 +13,10 @@ from programs.benchmark.runs import Run, read_run
 from sprint_sgl.errors import BadInput
 from sprint_sgl.profile import Profile, mean, profile
 
+WORDS = (
+    "prefill: prompts computed at forks and joins; queue: behind other requests; tokenising: until the scheduler has "
+    "it; http: both ways, detokenising, waiting for a gateway's worker; program: Python on our side, between calls"
+)
 PARTS = ("prefill", "queue", "tokenising", "http", "program")
 
 
@@ -44,7 +48,14 @@ def table(methods: Mapping[str, Sample]) -> Table:
     """Seconds a question, with shares. Decoding is split by the speed of the method that writes alone, if one is."""
     means = {name: sample.mean for name, sample in methods.items()}
     step = means["sequential"].step if "sequential" in means else None
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Seconds a question", title_justify="left")
+    shown = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        title="Seconds a question, of what its answer waited for",
+        caption=WORDS,
+        title_justify="left",
+        caption_justify="left",
+    )
     shown.add_column("where the time goes")
     for name in means:
         shown.add_column(name, justify="right", no_wrap=True)

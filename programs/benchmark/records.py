@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from sprint_sgl.errors import BadInput
-from sprint_sgl.trajectory import Trajectory
+from sprint_sgl.trajectory import Trajectory, reason
 
-RECORDS = "records.jsonl"
 Key = tuple[str, str, int]
 
 
@@ -80,8 +79,7 @@ def parsed(path: Path, read: Callable[[str], T], what: str) -> list[T]:
         try:
             found.append(read(line))
         except (ValueError, TypeError, KeyError, IndexError) as error:
-            reason = str(error).partition("\n")[0]
-            raise BadInput(f"{path}, line {number} is no {what} ({reason}): choose another out=FOLDER") from error
+            raise BadInput(f"{path}, line {number} is no {what} ({reason(error)}): mend it or take it out") from error
     return found
 
 

@@ -31,7 +31,7 @@ from sprint_sgl.errors import BadInput
 from sprint_sgl.source import DataSource, chosen_rows
 from sprint_sgl.tasks.task import Grade, Question
 from sprint_sgl.tokenized import Tokenized
-from sprint_sgl.trajectory import Call, Trajectory
+from sprint_sgl.trajectory import Call, Trajectory, reason
 
 _EXECUTOR = re.compile(r"<execution_(\d+)\.(\d+)>\s*$")
 FILLER = (
@@ -164,8 +164,10 @@ class Replay:
     characters_a_token: float
 
     def __post_init__(self) -> None:
-        if self.scale <= 0 or self.characters_a_token <= 0:
-            raise BadInput(f"task.scale and task.characters_a_token must be above 0, got {self.scale}")
+        for name in ("scale", "characters_a_token"):
+            value = getattr(self, name)
+            if not 0 < value < math.inf:
+                raise BadInput(f"{name} must be a number above 0, got {value}")
 
     def questions(self) -> Iterator[ReplayQuestion]:
         planned = False
@@ -187,11 +189,7 @@ class Replay:
             try:
                 return Trajectory.from_dict(found)
             except ValidationError as error:
-                first = error.errors()[0]
-                where = ".".join(map(str, first["loc"]))
-                raise BadInput(
-                    f"{self.source.path}, row {number + 1}: no trajectory: {where}: {first['msg']}"
-                ) from error
+                raise BadInput(f"{self.source.path}, row {number + 1}: no trajectory: {reason(error)}") from error
         if self.column not in row:
             raise BadInput(f"no column 'trajectory' or {self.column!r}; the rows have {', '.join(sorted(row))}")
         return tags.parse(str(row[self.column]))

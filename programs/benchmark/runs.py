@@ -10,9 +10,10 @@ from typing import Any
 
 from programs.benchmark.judging import VERDICTS, judged
 from programs.benchmark.lines import Side
-from programs.benchmark.records import RECORDS, read_records
+from programs.benchmark.records import read_records
 from programs.benchmark.runner import FAILURES, read_failures, unanswered
 from sprint_sgl.errors import BadInput
+from sprint_sgl.files import RECORDS
 from sprint_sgl.settings import flat
 
 NO_LABEL = {"out", "block", "limit", "against", "time_limit"}

@@ -11,10 +11,10 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from programs.benchmark.records import RECORDS
 from programs.benchmark.tables import tables
 from sprint_sgl.console import say, screen
 from sprint_sgl.errors import BadInput
+from sprint_sgl.files import RECORDS
 
 _NUMBER = r"\d+(?:\.\d+)?"
 

@@ -11,16 +11,16 @@ from markupsafe import Markup
 
 from sprint_sgl import tags
 from sprint_sgl.errors import BadInput
+from sprint_sgl.files import RECORDS
 from sprint_sgl.pages import render
 from sprint_sgl.show import critical_path
-from sprint_sgl.trajectory import Stage, Trajectory
+from sprint_sgl.trajectory import Stage, Trajectory, reason
 from sprint_sgl.viewer.dag import Dag
 from sprint_sgl.viewer.timeline import Bar, by_clock, by_tokens
 from sprint_sgl.viewer.writing import marked_up, with_tags_apart
 
 HERE = Path(__file__).parent
 STYLE = (HERE / "page.css").read_text()
-RECORDS = "records.jsonl"
 PACKED = "filter.jsonl"
 
 
@@ -85,11 +85,13 @@ class Shown:
         shape = [("stages", str(len(t.stages))), ("widest stage", str(t.width))]
         if not t.calls:
             return shape
+        given_up = sum(call.completion_tokens for call in t.beside)
         return [
             ("sequential tokens", f"{self.sequential:,}"),
             ("total tokens", f"{t.total_tokens:,}"),
             *shape,
             *([("cut off", str(t.cut_off))] if t.cut_off else []),
+            *([("tokens of the attempt that was given up", f"{given_up:,}")] if given_up else []),
             ("seconds", f"{t.seconds:.2f}"),
             ("cached prefix", f"{t.cached_share:.0%}"),
             ("launch", t.launch),
@@ -121,7 +123,10 @@ def read(source: Path) -> list[Shown]:
     traces. Raises BadInput."""
     path = next((source / name for name in (RECORDS, PACKED) if (source / name).is_file()), source)
     try:
-        text = path.read_text()
+        content = path.read_bytes()
+        if path.suffix == ".jsonl" and not _is_json(content.rpartition(b"\n")[2]):
+            content = content.rpartition(b"\n")[0]  # a run is writing its last line, or was killed
+        text = content.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path} cannot be read: {error}") from error
     if path.suffix == ".jsonl":
@@ -129,6 +134,14 @@ def read(source: Path) -> list[Shown]:
     if path.suffix == ".json":
         return [Shown(_trajectory(text, str(path)))]
     return [Shown(tags.parse(text))]
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 def _row(line: str, place: str) -> Shown:
@@ -139,9 +152,7 @@ def _row(line: str, place: str) -> Shown:
             return Shown(trajectory, dag=Dag.of(row["trace"]["steps"], row["sigma"]))
         return Shown(trajectory, row["method"], row["correct"])
     except (ValueError, KeyError, TypeError) as error:
-        raise BadInput(
-            f"{place} is no record of sprint-sgl bench and no packed trace: {str(error).partition(chr(10))[0]}"
-        ) from error
+        raise BadInput(f"{place} is no record of sprint-sgl bench and no packed trace: {reason(error)}") from error
 
 
 def _trajectory(text: str, place: str) -> Trajectory:
