@@ -112,6 +112,7 @@ def main(
     scale: float = 1.0,
     model: str | None = None,
 ) -> None:
+    """`questions` at least, and one for each of those at a time."""
     if model and not trajectories:
         raise typer.BadParameter("--model can only replay: give it --trajectories FILE")
     levels = [int(level) for level in concurrency.split(",")]
@@ -119,15 +120,19 @@ def main(
     for column in ("load", "at a time", "questions", "realised", "promised", "realised / promised"):
         table.add_column(column)
     with running(model or DEFAULT_MODEL) as server, connect(server.url) as endpoint:
-        asks = [solving(p.question) for p in drawn(3, 5, questions, held_out=True)]
+        most = max(questions, *levels)
+        asks = [solving(p.question) for p in drawn(3, 5, most, held_out=True)]
         written: tuple[Trajectory, ...] = ()
         for level in levels if not model else ():
             both = (DEFAULT_BASELINE, DEFAULT_MODEL)
-            written = compare(table, "Countdown, 3 numbers", endpoint, asks, rounds, level, both)
-        shapes = shapes_of(trajectories, scale, questions) if trajectories else [Shape.of(each) for each in written]
+            written = compare(
+                table, "Countdown, 3 numbers", endpoint, asks[: max(questions, level)], rounds, level, both
+            )
+        shapes = shapes_of(trajectories, scale, most) if trajectories else [Shape.of(each) for each in written]
         replays = [replaying(endpoint, shape, number) for number, shape in enumerate(shapes)]
         for level in levels if replays else ():
-            compare(table, "replay", endpoint, replays, rounds, level, [model or DEFAULT_MODEL] * 2)
+            some = replays[: max(questions, level)]
+            compare(table, "replay", endpoint, some, rounds, level, [model or DEFAULT_MODEL] * 2)
     screen().print(table)
 
 
