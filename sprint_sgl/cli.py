@@ -163,7 +163,8 @@ def launch_runtime(
                 running = runtimes.running(name, runtime=config, host=host, port=port, api_key=api_key)
                 server = stack.enter_context(running)
             took = time.monotonic() - begun
-            say(f"{name} serves at {server.url} after {took:.1f} s; Ctrl-C stops it")
+            crew = f" on {config.workers} workers" if config and config.workers else ""
+            say(f"{name} serves at {server.url}{crew} after {took:.1f} s; Ctrl-C stops it")
             code = server.keeper.wait()
             raise LaunchFailed(f"the runtime ended (exit {code}); its log ends:\n{server.log_tail()}")
 

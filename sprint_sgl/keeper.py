@@ -17,6 +17,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 GRACE = 5.0
@@ -52,15 +53,20 @@ def stop(process: subprocess.Popen[bytes]) -> None:
             return
 
 
-def end_with_parent() -> None:
-    """Asks Linux to kill this process when its parent ends."""
+def end_with_parent(parent: int) -> None:
+    """Asks Linux to kill this process when its parent ends; one that has ended by then is too late to tell."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
 
 
 def main() -> int:
     process = subprocess.Popen(
-        sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=end_with_parent
+        sys.argv[1:],
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=partial(end_with_parent, os.getpid()),
     )
 
     def end(*_: object) -> None:

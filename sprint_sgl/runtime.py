@@ -231,7 +231,7 @@ def running(
     several = given.workers is not None
     config = given if given.args or given.url or several else runtime_config(default_runtime())
     if config.url:
-        raise BadInput(f"runtime {runtime!r} is a server that runs already: use connect({config.url!r}) or --url")
+        raise BadInput(f"the runtime runs already, at {config.url}: use connect({config.url!r}) or --url {config.url}")
     overrides = {key.replace("_", "-"): value for key, value in args.items()}
     if api_key:
         overrides["api-key"] = api_key
