@@ -178,9 +178,8 @@ class Program(SglFunction):  # type: ignore[misc]
         rows = iter(list(given)) if isinstance(batch_kwargs, Sequence) or not generator_style else given
         pool = ThreadPoolExecutor(threads)
         backend = _backend(options.pop("backend", None))
-        if generator_style and hasattr(backend, "session"):
-            backend = backend.session()  # whose closing ends these runs' requests alone
-        options["backend"] = backend
+        session = backend.session() if generator_style and hasattr(backend, "session") else None
+        options["backend"] = session or backend
         try:
             futures = _in_order(rows, lambda row: pool.submit(self.run, **row, **options), AHEAD * threads)
         except BaseException:
@@ -188,7 +187,7 @@ class Program(SglFunction):  # type: ignore[misc]
             raise
         if progress_bar:
             futures = _with_progress(futures, len(batch_kwargs) if isinstance(batch_kwargs, Sized) else None)
-        return _one_by_one(pool, futures, backend) if generator_style else _all(pool, futures)
+        return _one_by_one(pool, futures, session) if generator_style else _all(pool, futures)
 
 
 def program(function: Callable[..., Any]) -> Program:
@@ -224,13 +223,14 @@ def _in_order(
     return taken()
 
 
-def _one_by_one(pool: ThreadPoolExecutor, futures: Iterator[Future[Run]], backend: Any) -> Iterator[Run]:
+def _one_by_one(pool: ThreadPoolExecutor, futures: Iterator[Future[Run]], session: Any) -> Iterator[Run]:
+    """The runs in order; where they are left early, closing the session, if there is one, ends their requests alone."""
     try:
         for future in futures:
             yield future.result()
     except BaseException:
-        if hasattr(backend, "session"):
-            backend.close()
+        if session:
+            session.close()
         raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

@@ -20,10 +20,7 @@ def whole_file(path: Path) -> Iterator[TextIO]:
 
     Raises BadInput where its folder cannot be made.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"{path.parent} cannot be a folder: {error.strerror}") from error
+    _make(path.parent)
     partial = path.with_name(f"{path.name}.partial")
     try:
         with partial.open("w") as file:
@@ -35,15 +32,20 @@ def whole_file(path: Path) -> Iterator[TextIO]:
         partial.unlink(missing_ok=True)
 
 
+def _make(folder: Path, setting: str = "") -> None:
+    """Raises BadInput where there can be no such folder, with the setting that names it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{setting}{folder} cannot be a folder: {error.strerror}") from error
+
+
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """One run at a time in a folder, else BadInput; a run that was killed leaves no lock behind."""
     from filelock import FileLock, Timeout
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"out={folder} cannot be a folder: {error.strerror}") from error
+    _make(folder, "out=")
     try:
         with FileLock(folder / ".lock", timeout=0):
             yield

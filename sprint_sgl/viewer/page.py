@@ -159,5 +159,4 @@ def _trajectory(text: str, place: str) -> Trajectory:
     try:
         return Trajectory.from_json(text)
     except ValueError as error:
-        said = str(error).partition("\n")[0]
-        raise BadInput(f"{place} is no trajectory: {said}; sprint-sgl solve --json prints one") from error
+        raise BadInput(f"{place} is no trajectory: {reason(error)}; sprint-sgl solve --json prints one") from error
