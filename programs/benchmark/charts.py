@@ -132,7 +132,7 @@ def cost_figure(found: Mapping[str, Sequence[tuple[float, Estimate]]], dollars_a
     )
     dollars.set_ylabel(f"dollars per question, at ${dollars_an_hour:g} an hour")
     for axis in (axes.yaxis, dollars.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.3)
