@@ -120,13 +120,14 @@ def test_leaving_a_batch_that_comes_one_by_one_stops_the_requests_under_way() ->
             send(handler, {})
             return
         asked.append(body)
-        if len(asked) > 1:
+        if "slow" in body["text"]:
             aborted.wait(20)
         final_answer(handler, body)
 
     with server(reply) as url, connect(url):
-        states = sprint_program.run_batch(["q"] * 20, num_threads=2, generator_style=True)
+        states = sprint_program.run_batch(["quick", *["slow"] * 19], num_threads=2, generator_style=True)
         assert next(states)["answer"] == "4"
+        wait_for(lambda: len(asked) > 1, 5)
         states.close()
         assert aborted.is_set()
         wait_for(lambda: threading.active_count() <= before + 4, 5)
