@@ -183,7 +183,7 @@ class Program(SglFunction):  # type: ignore[misc]
         try:
             futures = _in_order(rows, lambda row: pool.submit(self.run, **row, **options), AHEAD * threads)
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            _end(pool, session)
             raise
         if progress_bar:
             futures = _with_progress(futures, len(batch_kwargs) if isinstance(batch_kwargs, Sized) else None)
@@ -229,11 +229,16 @@ def _one_by_one(pool: ThreadPoolExecutor, futures: Iterator[Future[Run]], sessio
         for future in futures:
             yield future.result()
     except BaseException:
-        if session:
-            session.close()
+        _end(pool, session)
         raise
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    pool.shutdown()
+
+
+def _end(pool: ThreadPoolExecutor, session: Any) -> None:
+    """Begins no more runs and stops the requests of those under way, where they have a session to close."""
+    pool.shutdown(wait=False, cancel_futures=True)
+    if session:
+        session.close()
 
 
 def _all(pool: ThreadPoolExecutor, futures: Iterator[Future[Run]]) -> list[Run]:

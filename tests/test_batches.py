@@ -110,31 +110,53 @@ def test_a_failure_ends_the_rest_of_a_batch_that_comes_one_by_one() -> None:
     assert len(taken) <= 4 + AHEAD * 2
 
 
-@pytest.mark.filterwarnings("ignore:Error in stream_executor")
-def test_leaving_a_batch_that_comes_one_by_one_stops_the_requests_under_way() -> None:
-    before, asked, aborted = threading.active_count(), [], threading.Event()
+class Slow:
+    """A server's replies, of which those to questions with "slow" come once one of them is aborted."""
 
-    def reply(handler: BaseHTTPRequestHandler, body: dict) -> None:
+    def __init__(self) -> None:
+        self.asked: list[dict] = []
+        self.aborted = threading.Event()
+
+    def __call__(self, handler: BaseHTTPRequestHandler, body: dict) -> None:
         if handler.path == "/abort_request":
-            aborted.set()
+            self.aborted.set()
             send(handler, {})
             return
-        asked.append(body)
+        self.asked.append(body)
         if "slow" in body["text"]:
-            aborted.wait(20)
+            self.aborted.wait(20)
         final_answer(handler, body)
 
-    with server(reply) as url, connect(url):
+
+@pytest.mark.filterwarnings("ignore:Error in stream_executor")
+def test_leaving_a_batch_that_comes_one_by_one_stops_the_requests_under_way() -> None:
+    before, replies = threading.active_count(), Slow()
+    with server(replies) as url, connect(url):
         states = sprint_program.run_batch(["quick", *["slow"] * 19], num_threads=2, generator_style=True)
         assert next(states)["answer"] == "4"
-        wait_for(lambda: len(asked) > 1, 5)
+        wait_for(lambda: len(replies.asked) > 1, 5)
         states.close()
-        assert aborted.is_set()
+        assert replies.aborted.is_set()
         wait_for(lambda: threading.active_count() <= before + 4, 5)
-        there = len(asked)
+        there = len(replies.asked)
         time.sleep(0.3)
-        assert len(asked) == there
+        assert len(replies.asked) == there
         assert sprint_program.run("q")["answer"] == "4"  # the endpoint itself goes on
+
+
+@pytest.mark.filterwarnings("ignore:Error in stream_executor")
+def test_a_malformed_row_stops_the_requests_of_those_before_it() -> None:
+    replies = Slow()
+
+    def rows() -> Iterator[str | list[str]]:
+        yield "slow"
+        wait_for(lambda: replies.asked, 5)
+        yield ["x"] * 99
+
+    with server(replies) as url, connect(url):
+        with pytest.raises(BadInput, match="a row of the batch has 99"):
+            sprint_program.run_batch(rows(), num_threads=2, generator_style=True)
+        assert replies.aborted.is_set()
 
 
 def ask(client: httpx.Client, url: str) -> str:
