@@ -1,7 +1,7 @@
 """The estimate of `sprint-sgl train cost` beside what real trainings take: .venv/bin/python tests/bench_cost.py
 
 Four trainings of a shipped mini model (activations) and one of 57 M parameters under ZeRO-3 (weights, gradients and
-optimiser), of three steps each, in processes of their own. About four minutes on two cores.
+optimiser), of two steps each, in processes of their own. About four minutes on two cores.
 """
 
 from __future__ import annotations
@@ -68,10 +68,10 @@ def write_rows(path: Path, count: int, length: int) -> None:
 def run(case: Case, folder: Path) -> tuple[Estimate, dict[str, float]]:
     """What was estimated for the case, and what its training took in bytes."""
     recipe = yaml.safe_load((ROOT / "conf/recipe/countdown_mini.yaml").read_text())
-    args = recipe["args"] | case.args | {"per_device_train_batch_size": case.rows, "max_length": 4096, "max_steps": 3}
+    args = recipe["args"] | case.args | {"per_device_train_batch_size": case.rows, "max_length": 4096, "max_steps": 2}
     args |= {"eval_strategy": "no", "save_strategy": "no", "group_by_length": False}
     data, found = folder / "rows", folder / "found.json"
-    write_rows(data, 3 * case.rows, case.length)
+    write_rows(data, 2 * case.rows, case.length)
     config = Config(str(case.model), str(data), recipe=Recipe(args), device=Device(16, 1, overhead=0))
     machines = Machines(port=free_port())
     command = compose(TrainConfig(config.model, str(data), str(folder / "out"), config.recipe, machines))

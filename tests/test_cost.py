@@ -146,6 +146,6 @@ def test_what_cannot_be_estimated_is_one_clear_error(tmp_path: Path) -> None:
 
 @pytest.mark.training
 def test_a_real_training_takes_the_memory_that_was_estimated(tmp_path: Path) -> None:
-    case = Case("", MINI, 8, 1024, {"gradient_checkpointing": False})
+    case = Case("", MINI, 4, 768, {"gradient_checkpointing": False})
     (found,) = compare(case, tmp_path)
     assert found.estimated == pytest.approx(found.measured, rel=0.2)
