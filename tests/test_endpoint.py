@@ -166,13 +166,13 @@ def test_connections_are_kept_alive() -> None:
 @pytest.mark.filterwarnings("ignore:Error in stream_executor")
 def test_a_request_has_a_time_limit() -> None:
     def reply(handler: BaseHTTPRequestHandler, body: dict) -> None:
-        time.sleep(3)
+        time.sleep(10)
 
     with server(reply) as url, connect(url, time_limit=0.3):
         begun = time.monotonic()
         with pytest.raises(ProgramFailed, match=r"planner, stage 1: .* did not answer within 0.3 s"):
             sprint_program.run("q")
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 8
 
 
 @pytest.mark.filterwarnings("ignore:Error in stream_executor")

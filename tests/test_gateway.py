@@ -152,15 +152,15 @@ def test_waiting_for_a_worker_counts_as_time_of_the_request(stream: bool) -> Non
 
     def reply(handler: BaseHTTPRequestHandler, body: dict) -> None:
         begun.append(time.monotonic())
-        if time.monotonic() < begun[0] + 1:
+        if time.monotonic() < begun[0] + 3:
             send(handler, NO_WORKER, 503)
         else:
-            time.sleep(5)
+            time.sleep(10)
 
     with server(reply) as url, connect(url) as endpoint:
-        with pytest.raises(ProgramFailed, match="did not answer within 2 s"):
-            _ = sprint_program.run("What is 2 + 2?", stream=stream, backend=endpoint.session(2.0))["answer"]
-        assert time.monotonic() < begun[0] + 3
+        with pytest.raises(ProgramFailed, match="did not answer within 4 s"):
+            _ = sprint_program.run("What is 2 + 2?", stream=stream, backend=endpoint.session(4.0))["answer"]
+        assert time.monotonic() < begun[0] + 6
 
 
 def test_a_server_that_refuses_is_not_asked_again() -> None:
@@ -301,10 +301,9 @@ def test_closing_a_connection_to_a_gateway_stops_its_requests_on_the_workers(cre
     waiting = threading.Thread(target=generate)
     waiting.start()
     time.sleep(1.0)
-    begun = time.monotonic()
     other.close()
-    waiting.join(8.0)
-    assert time.monotonic() - begun < 2.0  # all 4,000 tokens take half a minute
+    waiting.join(8.0)  # all 4,000 tokens take half a minute
+    assert not waiting.is_alive()
 
 
 @pytest.mark.runtime

@@ -58,10 +58,10 @@ def model(context: str) -> str:
 
 
 def run(policy: StragglerPolicy, seconds: float = 0.0, **options: Any) -> Trajectory:
-    """The executor of prompt 1.2 takes so long, the others hardly any time."""
+    """The executor of prompt 1.2 takes so long, the others a fifth of a second."""
 
     def slow(context: str) -> float:
-        return seconds if context.endswith("<execution_1.2>\n") else 0.02 if context.endswith(">\n") else 0.0
+        return seconds if context.endswith("<execution_1.2>\n") else 0.2 if context.endswith(">\n") else 0.0
 
     backend = ScriptedBackend(model, pause=slow)
     return sprint_program.run("How much is it?", backend=backend, straggler=policy, **options).trajectory
@@ -90,9 +90,9 @@ def test_a_budget_above_the_limit_of_a_call_changes_nothing() -> None:
 @pytest.mark.parametrize("policy", [StragglerPolicy(patience=3), StragglerPolicy(quorum=0.75)])
 @pytest.mark.parametrize("launch", ["eager", "barrier"])
 def test_rules_that_compare_siblings_cut_off_the_slow_one(policy: StragglerPolicy, launch: str) -> None:
-    trajectory = run(policy, seconds=5.0, launch=launch)
+    trajectory = run(policy, seconds=10.0, launch=launch)
     assert statuses(trajectory) == ["ok", "cancelled", "ok", "ok"]
-    assert trajectory.seconds < 1.0
+    assert trajectory.seconds < 8.0
     assert trajectory.cut_off == 1
 
 
@@ -132,10 +132,10 @@ def test_an_abort_that_came_too_early_is_sent_again() -> None:
             if self.heard > 1:
                 super().abort(request_id)
 
-    backend = Deaf(model, pause=lambda context: 5.0 if context.endswith("<execution_1.2>\n") else 0.0)
+    backend = Deaf(model, pause=lambda context: 10.0 if context.endswith("<execution_1.2>\n") else 0.0)
     begun = time.monotonic()
     sprint_program.run("How much is it?", backend=backend, straggler=StragglerPolicy(quorum=0.75))
-    assert time.monotonic() - begun < 2.0
+    assert time.monotonic() - begun < 8.0
 
 
 def test_what_was_cut_enters_the_context_as_it_stands_or_with_the_mark() -> None:
