@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,12 +21,13 @@ settings.register_profile("busy machine", deadline=None, suppress_health_check=[
 settings.load_profile("busy machine")
 
 ROOT = Path(__file__).parents[1]
-SLOW_LAST = ("training", "runtime")
+SLOW = ("training", "runtime")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Fast tests first, then those with a runtime, then those that train."""
-    items.sort(key=lambda item: [item.get_closest_marker(name) is not None for name in SLOW_LAST])
+    """Files with many slow tests first: the quick ones then fill up whichever process is done with its share."""
+    slow = Counter(item.path for item in items if any(map(item.get_closest_marker, SLOW)))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope="session")
