@@ -122,6 +122,8 @@ def check(config: Config) -> None:
             raise BadInput(f"{name} must be at least 1, got {value}")
     if config.temperature is not None:
         checked_temperature(config.temperature)
+    if config.url and config.runtime != RuntimeConfig():
+        raise BadInput(f"{config.url} runs already: leave either url=... or runtime=... out")
 
 
 def methods_of(config: Config) -> list[Method]:

@@ -51,6 +51,7 @@ def run_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
         ),
         (["experiment", "out=work/nothing"], "no experiment is chosen: experiment=countdown_mini or formats"),
         (["bench", "task.problems=0"], "task.problems must be at least 1, got 0"),
+        (["bench", "url=http://127.0.0.1:9", "runtime=gateway"], "leave either url=... or runtime=... out"),
         (["bench", "task=nope"], "Could not find 'task/nope'. Available options in 'task': aime2024, "),
         (["bench", "program.max_stage=4"], "'max_stage' is none of _target_, launch, max_stages, "),
         (["bench", "against=[tree]"], "unknown program 'tree'; known: base, best_of_n, "),
