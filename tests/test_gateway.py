@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler
 from types import SimpleNamespace
 
@@ -13,7 +13,7 @@ import psutil
 import pytest
 from sglang.lang.ir import SglSamplingParams
 from test_endpoint import META, final_answer, send, server
-from waiting import wait_for
+from waiting import idle, wait_for
 
 from programs import sprint_program
 from programs.benchmark.records import Record
@@ -267,25 +267,27 @@ def servers() -> list[psutil.Process]:
     return [each for each in found if each.cmdline()[1:3] == ["-m", "sglang.launch_server"]]
 
 
-def busiest() -> psutil.Process:
-    """The one of them that computes most in half a second: cache-aware routing may leave the other without requests."""
+def server_at_work(gateway: Endpoint) -> psutil.Process:
+    """One of them that has requests now: cache-aware routing may leave the other without."""
+    busy: list[str] = []
 
-    def spent() -> dict[psutil.Process, float]:
-        return {each: sum(part.cpu_times().user for part in each.children(recursive=True)) for each in servers()}
+    def found() -> bool:
+        for worker in gateway.workers():
+            with closing(Endpoint(worker.url)) as endpoint:
+                if not idle(endpoint):
+                    busy.append(worker.url.rpartition(":")[2])
+        return bool(busy)
 
-    before = spent()
-    time.sleep(0.5)
-    after = spent()
-    return max(before, key=lambda each: after[each] - before[each])
+    wait_for(found, 20.0)
+    return next(each for each in servers() if busy[0] in each.cmdline())
 
 
 def served(gateway: Endpoint) -> list[str]:
     """The model of each worker."""
     names = []
     for worker in gateway.workers():
-        endpoint = Endpoint(worker.url)
-        names.append(endpoint.get_model_name())
-        endpoint.close()
+        with closing(Endpoint(worker.url)) as endpoint:
+            names.append(endpoint.get_model_name())
     return names
 
 
@@ -318,12 +320,12 @@ def test_a_worker_that_is_killed_under_load_loses_no_question_and_comes_back(cre
     task = Countdown(problems=16, numbers=[3], seed=11, split="held_out", wording="Use {numbers} to make {target}")
     asks = [Ask(question) for question in task.questions()]
     work = Work(task, [named_method("sprint")], lambda _: DEFAULT_MODEL, asks, temperature=0.0, concurrency=8, block=16)
-    records: list[Record] = []
+    gateway, records = crew.load(DEFAULT_MODEL), list[Record]()
 
     def keep(record: Record) -> None:
         records.append(record)
         if len(records) == 2:
-            busiest().send_signal(signal.SIGKILL)
+            server_at_work(gateway).send_signal(signal.SIGKILL)
 
     failures = run(work, crew, set(), keep)
     assert failures == []
