@@ -272,23 +272,23 @@ def server_at_work(gateway: Endpoint) -> psutil.Process:
     busy: list[str] = []
 
     def found() -> bool:
-        for worker in gateway.workers():
-            with closing(Endpoint(worker.url)) as endpoint:
-                if not idle(endpoint):
-                    busy.append(worker.url.rpartition(":")[2])
+        busy.extend(worker.url for worker in workers_of(gateway) if not idle(worker))
         return bool(busy)
 
     wait_for(found, 20.0)
-    return next(each for each in servers() if busy[0] in each.cmdline())
+    port = busy[0].rpartition(":")[2]
+    return next(each for each in servers() if port in each.cmdline())
 
 
 def served(gateway: Endpoint) -> list[str]:
     """The model of each worker."""
-    names = []
+    return [worker.get_model_name() for worker in workers_of(gateway)]
+
+
+def workers_of(gateway: Endpoint) -> Iterator[Endpoint]:
     for worker in gateway.workers():
         with closing(Endpoint(worker.url)) as endpoint:
-            names.append(endpoint.get_model_name())
-    return names
+            yield endpoint
 
 
 @pytest.mark.runtime

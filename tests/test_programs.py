@@ -98,7 +98,7 @@ def skeleton(context: str) -> str:
 
 
 def test_points_of_a_skeleton_are_worked_out_side_by_side() -> None:
-    backend = ScriptedBackend(skeleton, pause=lambda context: 0.2 if "Work out" in context else 0.0)
+    backend = ScriptedBackend(skeleton, pause=lambda context: 1.0 if "Work out" in context else 0.0)
     run = skeleton_of_thought_program.run(QUESTION, max_points=3, backend=backend)
     assert run["answer"] == "1"
     stage = run.trajectory.stages[0]
@@ -108,6 +108,7 @@ def test_points_of_a_skeleton_are_worked_out_side_by_side() -> None:
     assert asked.context.endswith("1.")
     assert max(point.start for point in points) < min(point.end for point in points)
     assert run.trajectory.sequential_tokens == stage.plan_tokens + max(e.tokens for e in stage.executions)
+    assert run.trajectory.seconds < 2.5  # one after the other they take three
 
 
 def test_a_skeleton_after_a_thought_is_read_and_one_that_is_no_list_is_the_solution() -> None:
