@@ -1,13 +1,19 @@
-"""SGLang programs, one method a file."""
+"""SGLang programs, one method a file. They are imported when they are asked for, since SGLang takes a second."""
 
-from programs.best_of_n import best_of_n_program
-from programs.graph_of_thoughts import graph_of_thoughts_program
-from programs.hedged import hedged_program
-from programs.self_consistency import self_consistency_program
-from programs.sequential import sequential_program
-from programs.skeleton_of_thought import skeleton_of_thought_program
-from programs.sprint import sprint_program
-from programs.tree_of_thoughts import tree_of_thoughts_program
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from programs.best_of_n import best_of_n_program
+    from programs.graph_of_thoughts import graph_of_thoughts_program
+    from programs.hedged import hedged_program
+    from programs.self_consistency import self_consistency_program
+    from programs.sequential import sequential_program
+    from programs.skeleton_of_thought import skeleton_of_thought_program
+    from programs.sprint import sprint_program
+    from programs.tree_of_thoughts import tree_of_thoughts_program
 
 __all__ = [
     "best_of_n_program",
@@ -19,3 +25,10 @@ __all__ = [
     "sprint_program",
     "tree_of_thoughts_program",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the method's file: `from programs import sprint_program` is in programs/sprint.py."""
+    if name not in __all__:
+        raise AttributeError(f"module 'programs' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"programs.{name.removesuffix('_program')}"), name)

@@ -11,12 +11,10 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-import sglang as sgl
-from sglang.lang.interpreter import ProgramState, StreamExecutor
-
 from sprint_sgl import tags
 from sprint_sgl.checkpoints import model_notes
 from sprint_sgl.errors import ContextFull, ProgramFailed, RequestFailed
+from sprint_sgl.frontend import ProgramState, StreamExecutor, sgl
 from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE, PromptStyle
 from sprint_sgl.prompts import prompt_style as load_style
 from sprint_sgl.trajectory import Call, Timing

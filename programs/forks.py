@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sglang.lang.interpreter import ProgramState, ProgramStateGroup
-
 from programs.calls import Branch, Clock, Watch, Written, check_room, collect, finish, pump, submit
 from programs.straggler import abort, finished
+from sprint_sgl.frontend import ProgramState, ProgramStateGroup
 from sprint_sgl.tokenized import Tokenized
 from sprint_sgl.trajectory import Execution, Prompt, Stage
 

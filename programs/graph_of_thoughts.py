@@ -7,8 +7,6 @@ What sets it apart from a tree is the merge: a thought with several parents.
 
 from __future__ import annotations
 
-from sglang.lang.interpreter import ProgramState
-
 from programs.calls import Branch, Clock, Watch, call, chat, opening_for, prompt
 from programs.forks import barrier_stage, cut_off, fan_out
 from programs.program import program
@@ -17,6 +15,7 @@ from programs.sequential import after_thought, thought_limit
 from sprint_sgl import tags
 from sprint_sgl.answers import read_answer
 from sprint_sgl.errors import BadInput
+from sprint_sgl.frontend import ProgramState
 from sprint_sgl.question import checked_question
 from sprint_sgl.trajectory import Trajectory
 

@@ -21,10 +21,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
-from sglang.lang.backend.base_backend import BaseBackend
-from sglang.lang.interpreter import ProgramState, ProgramStateGroup, StreamExecutor
-from sglang.lang.ir import SglSamplingParams
-
 from programs.calls import Branch, Clock, Watch, Written, account, collect, style_for, submit
 from programs.forks import branch, end
 from programs.program import program
@@ -33,6 +29,7 @@ from programs.sprint import MAX_STAGES, sprint_program
 from programs.straggler import ASK_AGAIN, StragglerPolicy, abort
 from sprint_sgl import tags
 from sprint_sgl.errors import BadInput, ProgramFailed, SprintError
+from sprint_sgl.frontend import BaseBackend, ProgramState, ProgramStateGroup, SglSamplingParams, StreamExecutor
 from sprint_sgl.question import checked_question
 from sprint_sgl.trajectory import Call, Trajectory
 

@@ -15,13 +15,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Any, Literal, overload
 
-from sglang.lang.chat_template import get_chat_template
-from sglang.lang.global_config import global_config
-from sglang.lang.interpreter import ProgramState, StreamExecutor
-from sglang.lang.ir import SglFunction, SglSamplingParams
-
 from programs.calls import finish, note
 from sprint_sgl.errors import BadInput, ProgramFailed, RuntimeUnavailable, SprintError
+from sprint_sgl.frontend import (
+    ProgramState,
+    SglFunction,
+    SglSamplingParams,
+    StreamExecutor,
+    get_chat_template,
+    global_config,
+)
 from sprint_sgl.trajectory import Trajectory
 
 TEMPERATURE = 0.6

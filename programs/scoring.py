@@ -6,11 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sglang.lang.interpreter import ProgramState
-
 from programs.calls import Clock, Watch, chat, prompt
 from programs.forks import barrier_stage, cut_off, fan_out
 from programs.sequential import after_thought
+from sprint_sgl.frontend import ProgramState
 from sprint_sgl.tags import Repairs
 from sprint_sgl.trajectory import Stage
 

@@ -14,11 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sglang.lang.backend.base_backend import BaseBackend
-from sglang.lang.interpreter import StreamExecutor
-from sglang.lang.ir import SglSamplingParams
-
 from sprint_sgl import tags
+from sprint_sgl.frontend import BaseBackend, SglSamplingParams, StreamExecutor
 from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE
 from sprint_sgl.trajectory import Trajectory
 

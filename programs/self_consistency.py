@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from sglang.lang.interpreter import ProgramState
-
 from programs.calls import Clock, Watch, Written, opening_for
 from programs.forks import barrier_stage, cut_off, fan_out
 from programs.program import program
 from programs.sequential import read_thought, thought_limit
 from sprint_sgl.answers import same_answer
 from sprint_sgl.errors import BadInput
+from sprint_sgl.frontend import ProgramState
 from sprint_sgl.question import checked_question
 from sprint_sgl.tasks.gpqa import letter_of
 from sprint_sgl.tasks.math import LONGEST_ANSWER

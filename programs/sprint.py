@@ -24,8 +24,6 @@ from itertools import accumulate, count
 from threading import Thread
 from typing import Literal
 
-from sglang.lang.interpreter import ProgramState, ProgramStateGroup
-
 from programs.calls import Branch, Clock, Watch, Written, call, collect, pump, style_for, submit
 from programs.forks import branch, end
 from programs.program import program
@@ -33,6 +31,7 @@ from programs.straggler import StragglerPolicy, checked_policy, wait_for_sibling
 from sprint_sgl import tags
 from sprint_sgl.answers import read_answer
 from sprint_sgl.errors import BadInput, ContextFull, ProgramFailed
+from sprint_sgl.frontend import ProgramState, ProgramStateGroup
 from sprint_sgl.question import checked_question
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
 

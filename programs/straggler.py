@@ -22,9 +22,8 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 
-from sglang.lang.interpreter import ProgramStateGroup
-
 from sprint_sgl.errors import BadInput, SprintError
+from sprint_sgl.frontend import ProgramStateGroup
 
 ASK_AGAIN = 0.1  # seconds: an abort may overtake the request that it is for
 

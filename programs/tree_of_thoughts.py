@@ -6,8 +6,6 @@ search is fixed in advance, which is what the paper's Table 1 calls not adaptive
 
 from __future__ import annotations
 
-from sglang.lang.interpreter import ProgramState
-
 from programs.calls import Branch, Clock, Watch, call, chat, prompt
 from programs.forks import barrier_stage, cut_off, fan_out
 from programs.program import program
@@ -16,6 +14,7 @@ from programs.sequential import after_thought
 from sprint_sgl import tags
 from sprint_sgl.answers import read_answer
 from sprint_sgl.errors import BadInput
+from sprint_sgl.frontend import ProgramState
 from sprint_sgl.question import checked_question
 from sprint_sgl.trajectory import Stage, Trajectory
 

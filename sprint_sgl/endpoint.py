@@ -13,17 +13,20 @@ from copy import copy
 from pathlib import Path
 
 import httpx
-from sglang.lang.backend.base_backend import BaseBackend
-from sglang.lang.chat_template import ChatTemplate, get_chat_template_by_model_path
-from sglang.lang.interpreter import StreamExecutor
-from sglang.lang.ir import SglSamplingParams
 
 from sprint_sgl import behind
 from sprint_sgl.checkpoints import model_notes
 from sprint_sgl.errors import BadInput, RequestFailed, RuntimeUnavailable
+from sprint_sgl.frontend import (
+    BaseBackend,
+    ChatTemplate,
+    SglSamplingParams,
+    StreamExecutor,
+    get_chat_template_by_model_path,
+)
 from sprint_sgl.messages import GENERATE, Meta, generated, held_back, json_object, request_body
 from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE
-from sprint_sgl.spelling import Spelling, spelling
+from sprint_sgl.spelling import Spelling, file_spelling, spelling
 from sprint_sgl.tokenized import Tokenized, replied, tokenized
 from sprint_sgl.transport import Transport, checked
 
@@ -225,16 +228,18 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         """The server's tokenizer; None where it is not here, or where that of the same name spells differently."""
         name = str(self.model_info.get("tokenizer_path") or self.get_model_name())
         if name not in self._spellings:
-            found = spelling(name)
-            self._spellings[name] = found if found and self._spells_like(found) else None
+            self._spellings[name] = self._found_spelling(name)
         return self._spellings[name]
 
-    def _spells_like(self, ours: Spelling) -> bool:
-        """Whether tokens join to contexts, and are the server's own; one that cannot be asked is taken at its word."""
-        if not ours.joins(SPELLING_TEST):
-            return False
+    def _found_spelling(self, name: str) -> Spelling | None:
+        """Its tokenizer.json where that spells as the server does, else what transformers makes of it, if anything.
+
+        A server that cannot be asked, such as a gateway, is taken to spell as transformers does.
+        """
         theirs = json_object(self._transport.send("POST", "/tokenize", {"prompt": SPELLING_TEST})).get("tokens")
-        return theirs is None or theirs == ours.encode_first(SPELLING_TEST)
+        if theirs and _spells(ours := file_spelling(name), theirs):
+            return ours
+        return ours if _spells(ours := spelling(name), theirs) else None
 
     def _read_model_info(self) -> Meta:
         for path in ("/model_info", "/get_model_info"):
@@ -257,3 +262,10 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         self.prompt_style = self.trained_style or DEFAULT_PROMPT_STYLE
         self.max_new_tokens: int | None = notes.get("max_new_tokens")
         self.max_sequential_tokens: int | None = notes.get("max_sequential_tokens")
+
+
+def _spells(ours: Spelling | None, theirs: list[int] | None) -> bool:
+    """Whether our tokens join to contexts and are the server's own, as far as it can be asked."""
+    if ours is None or not ours.joins(SPELLING_TEST):
+        return False
+    return theirs is None or theirs == ours.encode_first(SPELLING_TEST)

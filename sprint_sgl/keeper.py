@@ -15,10 +15,11 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 GRACE = 5.0
 PR_SET_PDEATHSIG = 1
@@ -41,7 +42,37 @@ def kept(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[by
         keeper.wait()
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
+class Kept(Protocol):
+    """A process that a keeper watches; it leads a process group of its own."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+
+class Forked:
+    """A forked child of ours, waited for as `subprocess.Popen` does."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._code: int | None = None
+        self._waiting = threading.Lock()
+
+    def wait(self, timeout: float | None = None) -> int:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while self._code is None:
+            with self._waiting:
+                if self._code is None:
+                    ended, status = os.waitpid(self.pid, os.WNOHANG)
+                    self._code = os.waitstatus_to_exitcode(status) if ended else None
+            if self._code is None and deadline is not None and time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(["a forked process"], timeout or 0.0)
+            time.sleep(0.05)
+        return self._code
+
+
+def stop(process: Kept) -> None:
     """Asks the command's process group to end, then makes it."""
     for number, wait in ((signal.SIGTERM, GRACE), (signal.SIGKILL, 1.0)):
         try:
@@ -61,20 +92,15 @@ def end_with_parent(parent: int) -> None:
             os._exit(1)
 
 
-def main() -> int:
-    process = subprocess.Popen(
-        sys.argv[1:],
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-        preexec_fn=partial(end_with_parent, os.getpid()),
-    )
+def watch(process: Kept, lifeline: int) -> int:
+    """Wait for the process and return its exit code; end its group if the lifeline closes or a signal asks us to."""
 
     def end(*_: object) -> None:
         stop(process)
         os._exit(1)
 
     def watch_parent() -> None:
-        while os.read(0, 4096):
+        while os.read(lifeline, 4096):
             pass
         end()
 
@@ -84,6 +110,16 @@ def main() -> int:
     code = process.wait()
     stop(process)
     return code if code >= 0 else 128 - code  # as a shell says which signal ended it
+
+
+def main() -> int:
+    process = subprocess.Popen(
+        sys.argv[1:],
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=partial(end_with_parent, os.getpid()),
+    )
+    return watch(process, lifeline=0)
 
 
 if __name__ == "__main__":

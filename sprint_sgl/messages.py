@@ -8,11 +8,10 @@ import uuid
 from typing import Any
 
 import httpx
-from sglang.lang.interpreter import StreamExecutor
-from sglang.lang.ir import SglSamplingParams
 
 from sprint_sgl import behind
 from sprint_sgl.errors import ContextFull, RequestFailed, SprintError
+from sprint_sgl.frontend import SglSamplingParams, StreamExecutor
 from sprint_sgl.tokenized import Tokenized
 
 GENERATE = "/generate"

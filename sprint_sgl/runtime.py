@@ -25,6 +25,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sprint_sgl import preloaded
 from sprint_sgl.checkpoints import may_be_on_hub, refuse_adapters, weights
 from sprint_sgl.errors import BadInput, LaunchFailed
 from sprint_sgl.keeper import keep
@@ -47,10 +48,12 @@ class RuntimeConfig:
 
     With `workers` it is as many copies of the runtime `base` behind a gateway that routes by `policy`
     (sprint_sgl/gateway.py). Without any of these it is this machine's own: the GPU's if there is one, else the CPU's.
+    A `preloaded` runtime, on CPU cores only, is forked from a process that has imported SGLang (cpu_server.py).
     """
 
     args: dict[str, Any] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
+    preloaded: bool = False
     url: str | None = None
     workers: int | None = None
     base: str | None = None
@@ -115,14 +118,14 @@ def baseline_for(model: str | None, baseline: str | None) -> str | None:
     return resolve_model(DEFAULT_BASELINE) if model in (None, DEFAULT_MODEL) else None
 
 
-def server_command(config: RuntimeConfig, model: str, host: str, port: int) -> list[str]:
-    """The command that starts an SGLang server with that configuration."""
+def server_arguments(config: RuntimeConfig, model: str, host: str, port: int) -> list[str]:
+    """Return the command-line arguments of an SGLang server with that configuration."""
     args = {"model-path": resolve_model(model), "host": host, "port": port, "log-level": "warning", **config.args}
     flags: list[str] = []
     for key, value in args.items():
         if value is not False:
             flags += [f"--{key}"] if value is True else [f"--{key}", str(value)]
-    return [sys.executable, "-m", "sglang.launch_server", *flags]
+    return flags
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -151,7 +154,7 @@ class Server:
 
     url: str
     log: Path
-    keeper: subprocess.Popen[bytes]
+    keeper: subprocess.Popen[bytes] | preloaded.PreloadedServer
 
     def log_tail(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
@@ -165,6 +168,8 @@ class Server:
             self.keeper.wait(15)
         except subprocess.TimeoutExpired:
             self.keeper.kill()
+        if isinstance(self.keeper, preloaded.PreloadedServer):
+            preloaded.release(self.keeper)
         shutil.rmtree(self.log.parent, ignore_errors=True)
 
 
@@ -179,21 +184,38 @@ def start_server(
     if port:
         check_port(host, port)
     port = port or free_port(host)
-    return start(server_command(config, model, host, port), f"http://{host}:{port}", config.env)
+    arguments, url = server_arguments(config, model, host, port), f"http://{host}:{port}"
+    if not config.preloaded:
+        return start([sys.executable, "-m", "sglang.launch_server", *arguments], url, config.env)
+    if config.args.get("device") != "cpu":
+        raise BadInput("preloaded=true is for runtimes with device=cpu")
+    log = new_log()
+    return Server(url, log, preloaded.start(arguments, environment(config.env), log))
 
 
 def start(command: Sequence[str], url: str, env: Mapping[str, str]) -> Server:
     """Starts a server's command under a keeper, with that beside our own environment."""
-    log = Path(tempfile.mkdtemp(prefix="sprint-sgl-")) / "server.log"
-    inherited = {key: value for key, value in os.environ.items() if key != "SGLANG_USE_CPU_ENGINE"}
+    log = new_log()
     with log.open("wb") as file:
-        env = {**AT_ONCE, **inherited, **env}
-        keeper = keep(command, stdout=file, stderr=subprocess.STDOUT, env=env, start_new_session=True)
-    return Server(url, log, keeper)
+        output = {"stdout": file, "stderr": subprocess.STDOUT}
+        return Server(url, log, keep(command, env=environment(env), start_new_session=True, **output))
 
 
-def wait_until_ready(server: Server, limit: float, path: str = "/health") -> None:
-    """Returns once the server answers. Raises LaunchFailed, with the end of its log, if it dies or takes too long."""
+def new_log() -> Path:
+    return Path(tempfile.mkdtemp(prefix="sprint-sgl-")) / "server.log"
+
+
+def environment(env: Mapping[str, str]) -> dict[str, str]:
+    """Return our own environment with those variables, as a server is to have it."""
+    inherited = {key: value for key, value in os.environ.items() if key != "SGLANG_USE_CPU_ENGINE"}
+    return {**AT_ONCE, **inherited, **env}
+
+
+def wait_until_ready(server: Server, limit: float, path: str = "/model_info") -> None:
+    """Return once the server answers, be it that it wants a key.
+
+    Raises LaunchFailed, with the end of its log, if it dies or takes too long.
+    """
     import httpx
 
     deadline = time.monotonic() + limit
@@ -203,11 +225,11 @@ def wait_until_ready(server: Server, limit: float, path: str = "/health") -> Non
                 f"the runtime ended while it was loading (exit {code}); its log ends:\n{server.log_tail()}"
             )
         try:
-            if httpx.get(f"{server.url}{path}", timeout=2.0).status_code == 200:
+            if httpx.get(f"{server.url}{path}", timeout=2.0).status_code in (200, 401):
                 return
         except httpx.HTTPError:
             pass
-        time.sleep(0.1)
+        time.sleep(0.05)
     raise LaunchFailed(f"the runtime did not answer within {limit:g} s; its log ends:\n{server.log_tail()}")
 
 
@@ -290,9 +312,8 @@ def connect(url: str, api_key: str | None = None, **options: Any) -> Iterator[En
 
     Raises RuntimeUnavailable where no SGLang server answers.
     """
-    from sglang.lang.global_config import global_config
-
     from sprint_sgl.endpoint import Endpoint
+    from sprint_sgl.frontend import global_config
 
     endpoint = Endpoint(url, api_key, **options)
     previous, global_config.default_backend = global_config.default_backend, endpoint

@@ -5,23 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
+from typing import Protocol
 
+from sprint_sgl.checkpoints import may_be_on_hub
 from sprint_sgl.errors import BadInput
 
 PIECE = 9  # characters
 
 
+class Tokenizer(Protocol):
+    """What a spelling needs of a tokenizer."""
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> Sequence[int]: ...
+
+    def decode(self, ids: Sequence[int]) -> str: ...
+
+
 @dataclass(frozen=True)
 class Spelling:
-    tokenizer: Any
+    """A tokenizer that may be asked for the tokens of a piece of a context."""
+
+    tokenizer: Tokenizer
 
     def encode(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False))
 
     def encode_first(self, text: str) -> list[int]:
         """With what the model expects before any text, such as Llama's first token."""
-        return list(self.tokenizer.encode(text))
+        return list(self.tokenizer.encode(text, add_special_tokens=True))
 
     def joins(self, text: str) -> bool:
         """Whether tokens of its pieces spell it when put together: some tokenizers begin every text with a blank."""
@@ -29,15 +41,58 @@ class Spelling:
         return self.decode([*self.encode_first(first), *(id for piece in rest for id in self.encode(piece))]) == text
 
     def decode(self, ids: Sequence[int]) -> str:
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True, spaces_between_special_tokens=False))
+        return self.tokenizer.decode(ids)
+
+
+class TokenizerFile:
+    """A tokenizer.json, read without transformers, whose import takes ten seconds."""
+
+    def __init__(self, path: str) -> None:
+        import tokenizers
+
+        self._tokenizer = tokenizers.Tokenizer.from_file(path)
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> Sequence[int]:
+        return list(self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return str(self._tokenizer.decode(ids, skip_special_tokens=True))
+
+
+class TransformersTokenizer:
+    """The tokenizer as transformers sets it up, which for some models is not quite what tokenizer.json says."""
+
+    def __init__(self, name: str) -> None:
+        from sprint_sgl.checkpoints import load_tokenizer
+
+        self._tokenizer = load_tokenizer(name, here=True)
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> Sequence[int]:
+        return list(self._tokenizer.encode(text, add_special_tokens=add_special_tokens))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return str(self._tokenizer.decode(ids, skip_special_tokens=True, spaces_between_special_tokens=False))
 
 
 @lru_cache(maxsize=8)
-def spelling(tokenizer: str) -> Spelling | None:
-    """That of a folder, or of a hub id that has been downloaded; None where it is not on this machine."""
-    from sprint_sgl.checkpoints import load_tokenizer
+def file_spelling(name: str) -> Spelling | None:
+    """Return the spelling of a folder's tokenizer.json, or of a downloaded hub id's; None where there is none here."""
+    from huggingface_hub import try_to_load_from_cache
 
+    file = Path(name, "tokenizer.json")
+    found = str(file) if file.is_file() else try_to_load_from_cache(name, file.name) if may_be_on_hub(name) else None
     try:
-        return Spelling(load_tokenizer(tokenizer, here=True))
+        return Spelling(TokenizerFile(found)) if isinstance(found, str) else None
+    except Exception:  # what the Rust library raises for a file that it cannot read
+        return None
+
+
+@lru_cache(maxsize=8)
+def spelling(name: str) -> Spelling | None:
+    """Return the spelling that transformers has for a folder or a downloaded hub id; None where it is not here."""
+    try:
+        return Spelling(TransformersTokenizer(name))
     except (BadInput, ImportError):  # or one that needs a package which is not here
         return None

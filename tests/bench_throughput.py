@@ -25,8 +25,6 @@ from typing import Any
 import aiohttp
 import typer
 from footprint import Footprint, watched
-from sglang.lang.interpreter import StreamExecutor
-from sglang.lang.ir import SglSamplingParams
 from steady import emptied
 
 from programs import sprint_program
@@ -35,6 +33,7 @@ from programs.benchmark.statistics import Estimate
 from sprint_sgl.console import screen
 from sprint_sgl.countdown import drawn
 from sprint_sgl.endpoint import Endpoint
+from sprint_sgl.frontend import SglSamplingParams, StreamExecutor
 from sprint_sgl.messages import request_body
 from sprint_sgl.runtime import running
 

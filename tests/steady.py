@@ -9,11 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sglang.lang.backend.base_backend import BaseBackend
-from sglang.lang.interpreter import StreamExecutor
-from sglang.lang.ir import SglSamplingParams
-
 from sprint_sgl.errors import RequestFailed
+from sprint_sgl.frontend import BaseBackend, SglSamplingParams, StreamExecutor
 from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE
 from sprint_sgl.runtime import DEFAULT_MODEL, connect, resolve_model, running
 

@@ -15,9 +15,6 @@ import pytest
 from bench_throughput import Sent, planned
 from fake_endpoint import FakeEndpoint
 from footprint import watched
-from sglang.lang.backend.base_backend import BaseBackend
-from sglang.lang.interpreter import StreamExecutor
-from sglang.lang.ir import SglSamplingParams
 from test_endpoint import final_answer, send, server
 from waiting import wait_for
 
@@ -28,6 +25,7 @@ from programs.program import AHEAD
 from programs.scripted import cut, replay
 from sprint_sgl.connections import Connections
 from sprint_sgl.errors import BadInput
+from sprint_sgl.frontend import BaseBackend, SglSamplingParams, StreamExecutor
 from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE
 from sprint_sgl.runtime import connect
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory

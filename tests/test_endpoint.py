@@ -10,12 +10,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-import sglang as sgl
 
 from programs import sprint_program
 from sprint_sgl import tags
 from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import ContextFull, ProgramFailed, RequestFailed, RuntimeUnavailable
+from sprint_sgl.frontend import sgl
 from sprint_sgl.messages import held_back
 from sprint_sgl.prompts import prompt_style
 from sprint_sgl.runtime import connect, free_port

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
-from sglang.lang.ir import SglSamplingParams
 from test_endpoint import META, final_answer, send, server
 from waiting import idle, wait_for
 
@@ -24,6 +23,7 @@ from programs.serving import faults
 from sprint_sgl import behind
 from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import BadInput, LaunchFailed, ProgramFailed, RequestFailed
+from sprint_sgl.frontend import SglSamplingParams
 from sprint_sgl.gateway import (
     POLICIES,
     RESTARTS,

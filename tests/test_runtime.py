@@ -7,7 +7,6 @@ from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
-from sglang.lang.ir import SglSamplingParams
 from waiting import idle, wait_for
 
 from programs import sequential_program, sprint_program
@@ -19,6 +18,7 @@ from sprint_sgl.answers import check_countdown
 from sprint_sgl.countdown import drawn
 from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import RequestFailed
+from sprint_sgl.frontend import SglSamplingParams
 from sprint_sgl.prompts import prompt_style
 
 pytestmark = pytest.mark.runtime

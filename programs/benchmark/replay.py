@@ -19,15 +19,13 @@ from itertools import accumulate
 from typing import Any
 
 from pydantic import ValidationError
-from sglang.lang.backend.base_backend import BaseBackend
-from sglang.lang.interpreter import StreamExecutor
-from sglang.lang.ir import SglSamplingParams
 
 from programs.straggler import StragglerPolicy, shortened
 from sprint_sgl import tags
 from sprint_sgl.checkpoints import load_tokenizer
 from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import BadInput
+from sprint_sgl.frontend import BaseBackend, SglSamplingParams, StreamExecutor
 from sprint_sgl.source import DataSource, chosen_rows
 from sprint_sgl.tasks.task import Grade, Question
 from sprint_sgl.tokenized import Tokenized

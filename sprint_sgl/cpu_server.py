@@ -1,0 +1,188 @@
+"""SGLang's server on CPU cores, started by forking a process that has imported it once.
+
+    python -m sprint_sgl.cpu_server      # sprint_sgl/preloaded.py starts it and speaks to it
+
+SGLang starts its scheduler and its detokenizer as new interpreters, each of which imports all of SGLang again: three
+times ten seconds of a core and a gigabyte. On a CPU, where no GPU context forbids it, they can be forked. This process
+imports what a server needs, without what only GPUs need, and then forks a server for every request that comes
+over its standard input, a socket. A server is a keeper (sprint_sgl/keeper.py) and SGLang's three processes.
+
+Nothing outlives this process: Linux ends the keepers with it, and each keeper ends its server.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import importlib
+import importlib.metadata
+import json
+import multiprocessing
+import os
+import re
+import signal
+import socket
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+from sprint_sgl.keeper import Forked, end_with_parent, watch
+from sprint_sgl.trimmed_imports import compile_nothing, leave_out
+
+MADV_DONTNEED = 4
+MESSAGE_LIMIT = 1 << 16  # bytes of a request to start a server
+# Imported by SGLang and its dependencies where installed: kernels and compilers for GPUs, sound, video, tables.
+ABSENT = (
+    *("flashinfer", "cutlass", "cuda", "tilelang", "torchao", "triton_kernels", "deepspeed", "peft", "accelerate"),
+    *("sklearn", "scipy", "pandas", "boto3", "mistral_common", "chardet", "torchaudio", "torchcodec"),
+)
+# Imported in any case and unused by a server on a CPU: pictures, speech, sharded tensors, SGLang's notebook output.
+PLACEHOLDERS = (
+    *("IPython", "torchvision", "sglang.srt.entrypoints.openai.transcription_adapters.qwen3_asr"),
+    *("torch.distributed.tensor", "torch.distributed.fsdp", "torch.distributed._composable", "torch.nn.attention"),
+)
+# What SGLang's processes import once they run, so that they share it.
+LATER = (
+    *("sglang.srt.managers.scheduler", "sglang.srt.managers.detokenizer_manager", "sglang.srt.managers.tp_worker"),
+    *("sglang.srt.model_executor.model_runner", "sglang.srt.models.registry", "sglang.srt.arg_groups.resolution_hooks"),
+    *("sglang.srt.constrained.xgrammar_backend", "sglang.srt.entrypoints.openai.serving_responses"),
+    *("numpy.random", "uvicorn.protocols.http.auto", "sprint_sgl.cpu_attention"),
+)
+
+
+def import_server() -> Any:
+    """Import SGLang's server without what it does not need here. Returns its module `launch_server`."""
+    gc.disable()  # collections while thousands of modules load cost a fifth of the time
+    importlib.import_module("torch")
+    compile_nothing()
+    leave_out(absent=(*ABSENT, "torchvision"))
+    os.environ["SGLANG_EXTERNAL_MODEL_PACKAGE"] = "sprint_sgl.cpu_models"  # in the place of all of SGLang's models
+    listed, importlib.metadata.packages_distributions = importlib.metadata.packages_distributions, dict
+    importlib.import_module("transformers")  # would read the metadata of every installed package
+    importlib.metadata.packages_distributions = listed
+    del sys.modules["torchvision"]  # which transformers does without, and SGLang does not
+    leave_out(placeholders=PLACEHOLDERS)
+    server = importlib.import_module("sglang.launch_server")
+    importlib.import_module("sglang.srt.entrypoints.http_server")
+    for name in LATER:
+        importlib.import_module(name)
+    server.load_plugins()
+    gc.enable()
+    gc.freeze()  # no collection shall write to what the processes share
+    unmap_clean_pages()
+    return server
+
+
+def unmap_clean_pages() -> None:
+    """Unmap pages of libraries that were read while these loaded: 300 MB, most of CUDA's. Those in use come back.
+
+    Only mappings without a page of our own are touched, so that nothing is lost.
+    """
+    advise = ctypes.CDLL(None).madvise
+    advise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    for start, end in clean_mappings(Path("/proc/self/smaps").read_text()):
+        advise(start, end - start, MADV_DONTNEED)
+
+
+def clean_mappings(smaps: str) -> Iterator[tuple[int, int]]:
+    """Yield the addresses of private read-only mappings of files that hold no modified page."""
+    for block in re.split(r"\n(?=[0-9a-f]+-[0-9a-f]+ )", smaps):
+        mapping = re.match(r"([0-9a-f]+)-([0-9a-f]+) r-[x-]p \S+ \S+ \S+ +/", block)
+        if mapping and re.search(r"^Anonymous: +0 kB$", block, re.MULTILINE):
+            yield int(mapping[1], 16), int(mapping[2], 16)
+
+
+def fork_from_now_on() -> None:
+    """Make multiprocessing fork in this process, although SGLang asks for `spawn`."""
+    multiprocessing.set_start_method("fork", force=True)
+    for module in (multiprocessing, importlib.import_module("torch.multiprocessing")):
+        module.set_start_method = lambda *args, **kwargs: None  # type: ignore[attr-defined]
+
+
+def serve_forks(requests: socket.socket) -> None:
+    """Fork a server for each request until the other side closes the socket; then wait for their keepers to end."""
+    server = import_server()
+    fork_from_now_on()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the keepers one by one
+    while True:
+        message, files, _, _ = socket.recv_fds(requests, MESSAGE_LIMIT, 3)
+        if not message:
+            break
+        parent = os.getpid()
+        if os.fork() == 0:
+            end_with_parent(parent)
+            requests.close()
+            keep_server(server, json.loads(message), *files)
+        for file in files:
+            os.close(file)
+    with suppress(ChildProcessError):
+        while True:
+            os.wait()
+
+
+def keep_server(server: Any, arguments: list[str], lifeline: int, status: int, log: int) -> NoReturn:
+    """In a fork: run a server with those arguments until it ends or the lifeline closes; report on `status`.
+
+    The report is our process id, and at the end the exit code, a line each.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.setsid()
+    os.write(status, b"%d\n" % os.getpid())
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    os.close(log)
+    keeper = os.getpid()
+    child = os.fork()
+    if child == 0:
+        os.close(lifeline)
+        os.close(status)
+        end_with_parent(keeper)
+        run_server(server, arguments)
+    code = watch(Forked(child), lifeline)
+    os.write(status, b"%d\n" % code)
+    os._exit(code)
+
+
+def run_server(server: Any, arguments: list[str]) -> NoReturn:
+    """In a fork of its own: run SGLang's server until it ends."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    code = 1
+    try:
+        retitle(f"sglang.launch_server {' '.join(arguments)}")
+        server.run_server(server.prepare_server_args(arguments))
+        code = 0
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else 1
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        with suppress(Exception):
+            server.kill_process_tree(os.getpid(), include_parent=False)
+        os._exit(code)
+
+
+def retitle(title: str) -> None:
+    """Show what this process does in the list of processes."""
+    import setproctitle
+
+    setproctitle.setproctitle(title)
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    assert threading.active_count() == 1, "a process with threads must not fork"
+    with socket.socket(fileno=os.dup(0)) as requests, open(os.devnull) as nothing:
+        os.dup2(nothing.fileno(), 0)
+        serve_forks(requests)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""Imports of large packages without the parts of them that are not used here.
+
+SGLang's server imports 8,800 modules, of which a runtime on CPU cores needs half. What it imports only where it is
+installed is hidden; what it insists on and never uses on a CPU is replaced by placeholders.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+
+class _PlaceholderType(type):
+    """Attributes of a placeholder class are placeholders, too: annotations and decorators read them at import time."""
+
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return placeholder(f"{cls.__module__}.{cls.__qualname__}", name)
+
+
+class _Placeholder(metaclass=_PlaceholderType):
+    """An object that can be made at import time. Using it raises an ImportError that names what is missing."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        kind = type(self)
+        raise ImportError(f"{kind.__module__}.{kind.__qualname__} was left out of this process to start faster")
+
+
+def placeholder(module: str, name: str) -> type:
+    """Return a class that can be named, subclassed, instantiated and asked for in isinstance, and does nothing."""
+    return _PlaceholderType(name, (_Placeholder,), {"__module__": module})
+
+
+class _PlaceholderModule(ModuleType):
+    """A module that has every name that is asked of it."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        value = placeholder(self.__name__, name)
+        setattr(self, name, value)
+        return value
+
+
+class _Placeholders(MetaPathFinder, Loader):
+    """Finds a placeholder for each of the named modules and for every module below them."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = tuple(names)
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if any(fullname == name or fullname.startswith(f"{name}.") for name in self._names):
+            return ModuleSpec(fullname, self, is_package=True)
+        return None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return _PlaceholderModule(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        pass
+
+
+def leave_out(absent: Sequence[str] = (), placeholders: Sequence[str] = ()) -> None:
+    """From now on this process does not find the `absent` packages, and has placeholders for the other modules.
+
+    What has been imported before stays as it is.
+    """
+    for name in absent:
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # Python's own sign for "not there"
+    sys.meta_path.insert(0, _Placeholders(placeholders))
+
+
+@contextmanager
+def leaving_out(placeholders: Sequence[str]) -> Iterator[None]:
+    """The same for the time of the `with`: later imports find the real modules."""
+    finder = _Placeholders(placeholders)
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        for name, module in list(sys.modules.items()):
+            if isinstance(module, _PlaceholderModule) and module.__loader__ is finder:
+                del sys.modules[name]
+                package, _, own = name.rpartition(".")
+                vars(sys.modules.get(package, module)).pop(own, None)
+
+
+class _NoCompiler(ModuleType):
+    """Stands in for torch._dynamo: functions that it is asked to decorate stay as they are."""
+
+    def __init__(self) -> None:
+        super().__init__("torch._dynamo")
+        self.__path__: list[str] = []
+        self.__spec__ = ModuleSpec(self.__name__, None, is_package=True)
+        self.config = SimpleNamespace()
+        self.trace_rules = SimpleNamespace(clear_lru_cache=lambda: None)  # torch.distributed calls it
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith(("__", "is_")):
+            raise AttributeError(name)
+        return undecorated
+
+
+def undecorated(function: Any = None, *args: Any, **kwargs: Any) -> Any:
+    """Return the function itself or, called without one, a decorator that does: torch.compile is used in both ways."""
+    return function if function is not None else lambda decorated: decorated
+
+
+def compile_nothing() -> None:
+    """Make torch.compile and torch's other compiler decorators do nothing in this process, without loading them."""
+    import torch
+
+    torch.compile = undecorated  # type: ignore[assignment]
+    torch._dynamo = sys.modules.setdefault("torch._dynamo", _NoCompiler())
+    leave_out(placeholders=["torch._dynamo"])  # of which these are the submodules
