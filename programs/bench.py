@@ -25,10 +25,11 @@ from omegaconf import MISSING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from programs.benchmark.failures import FAILURES, Failure, read_failures, write_failures
 from programs.benchmark.judging import VERDICTS, judge, judged
 from programs.benchmark.records import Record, mend, read_records
 from programs.benchmark.resident import SERVED, resident
-from programs.benchmark.runner import FAILURES, Ask, Failure, Tally, Work, read_failures, run, write_failures
+from programs.benchmark.runner import Ask, Tally, Work, run
 from programs.benchmark.sweep import write_report
 from programs.benchmark.tables import comparison
 from programs.methods import Method, method_names, method_of, named_method, weights_for

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from programs.program import Program
 from sprint_sgl.errors import BadInput
-from sprint_sgl.settings import CONF, made
+from sprint_sgl.settings import made
+from sprint_sgl.shipped import CONF, conf_names
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Method:
 
 
 def method_names() -> list[str]:
-    return sorted(path.stem for path in Path(CONF, "program").glob("*.yaml"))
+    return conf_names("program")
 
 
 def method_of(settings: Mapping[str, Any]) -> Method:
@@ -38,7 +38,7 @@ def named_method(name: str) -> Method:
     """As its file has it. Raises BadInput with the names that there are."""
     if name not in method_names():
         raise BadInput(f"unknown program {name!r}; known: {', '.join(method_names())}")
-    return method_of(yaml.safe_load(Path(CONF, "program", f"{name}.yaml").read_text()))
+    return method_of(yaml.safe_load((CONF / "program" / f"{name}.yaml").read_text()))
 
 
 def weights_for(model: str, method: str) -> str:
@@ -46,7 +46,7 @@ def weights_for(model: str, method: str) -> str:
 
     Raises BadInput where a family has none for the method.
     """
-    family = Path(CONF, "models", f"{model}.yaml")
+    family = CONF / "models" / f"{model}.yaml"
     if not family.is_file():
         return model
     named = yaml.safe_load(family.read_text())

@@ -21,9 +21,12 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sprint_sgl.errors import BadInput, SprintError
-from sprint_sgl.frontend import ProgramStateGroup
+
+if TYPE_CHECKING:
+    from sprint_sgl.frontend import ProgramStateGroup
 
 ASK_AGAIN = 0.1  # seconds: an abort may overtake the request that it is for
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sprint_sgl.errors import BadInput
+from sprint_sgl.shipped import MODELS, model_names
 
 MODEL_NOTES = "sprint.json"
 ADAPTER = "adapter_config.json"
@@ -27,8 +28,8 @@ def best_checkpoint(run: Path) -> Path | None:
 
 
 def weights(model: str) -> Path:
-    """The folder with the weights: the model itself, or of a run's folder its checkpoint to use."""
-    folder = Path(model).expanduser()
+    """Return the folder with the weights: of a shipped model by its name, the model itself, or a run's checkpoint."""
+    folder = MODELS / model if model in model_names() else Path(model).expanduser()
     return folder if _is_model(folder) else best_checkpoint(folder) or folder
 
 
@@ -70,12 +71,16 @@ def model_config(folder: Path) -> dict[str, Any]:
 
 
 def load_tokenizer(model: str, *, here: bool = False) -> Any:
-    """The transformers tokenizer of a folder or hub id; `here` downloads none. Raises BadInput where there is none."""
+    """Return the transformers tokenizer of a model as `weights` knows it, or of a hub id; `here` downloads none.
+
+    Raises BadInput where there is none.
+    """
     from transformers import AutoTokenizer
 
-    check_tokenizer(Path(model))
+    folder = weights(model)
+    check_tokenizer(folder)
     try:
-        return AutoTokenizer.from_pretrained(model, local_files_only=here)
+        return AutoTokenizer.from_pretrained(str(folder), local_files_only=here)
     except (OSError, ValueError) as error:
         raise BadInput(f"{model!r} is no folder with a tokenizer, and no tokenizer on the hub: {error}") from error
 

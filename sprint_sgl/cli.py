@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -22,7 +23,7 @@ from sprint_sgl.show import costs
 if TYPE_CHECKING:
     from sprint_sgl.endpoint import Endpoint
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
 EXPERIMENT = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 WRONG_ANSWER = 3
 
@@ -39,6 +40,35 @@ MaxStages = Annotated[int, typer.Option(min=1)]
 MaxNewTokens = Annotated[int | None, typer.Option(min=1, help="limit for each call")]
 Seed = Annotated[int | None, typer.Option(help="for runtimes with deterministic inference")]
 RequestLimit = Annotated[float, typer.Option(min=0.1, help="seconds that one request may take")]
+
+
+def show_version(asked: bool) -> None:
+    """Print the version that is installed and end."""
+    if asked:
+        print(f"sprint-sgl {metadata.version('sprint-sgl')}")
+        raise typer.Exit
+
+
+@app.callback()
+def begin(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """SPRINT: a reasoning model plans subtasks and runs them at the same time, on SGLang."""
+
+
+@app.command("list")
+def list_names(
+    group: Annotated[str | None, typer.Argument(help="one group, such as runtime or recipe; by default all")] = None,
+) -> None:
+    """Show what can be named: runtimes, models, programs, tasks, recipes, teachers and more.
+
+    [dim]sprint-sgl list[/dim]
+    [dim]sprint-sgl list recipe[/dim]
+    """
+    with one_line_errors():
+        screen().print(importlib.import_module("sprint_sgl.catalogue").listed(group))
 
 
 @app.command()
@@ -309,7 +339,7 @@ def train(context: typer.Context) -> None:
     """Fine-tune with ms-swift (Hydra overrides). Before: look at rows (train check), ask what it needs (train cost).
 
     [dim]sprint-sgl train model=work/mini/base dataset=work/countdown/sprint out=work/mini/sprint[/dim]
-    [dim]sprint-sgl train check work/countdown/sprint.train.jsonl --model models/countdown-mini-sprint[/dim]
+    [dim]sprint-sgl train check work/countdown/sprint.train.jsonl --model countdown-mini-sprint[/dim]
     [dim]sprint-sgl train cost recipe=paper machines.processes=8 device=a100_40gb[/dim]
     """
     if context.args[:1] == ["check"]:

@@ -23,7 +23,8 @@ from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput
 from sprint_sgl.files import alone, whole_file
 from sprint_sgl.keeper import kept
-from sprint_sgl.settings import CONF, changed, entry_point
+from sprint_sgl.settings import changed, entry_point
+from sprint_sgl.shipped import conf_names
 
 LOG_TAIL = 2000
 ENTRY_POINTS = ("programs.", "curation.", "training.")
@@ -79,7 +80,7 @@ class Record:
 def run(config: Config) -> None:
     """Runs what is not done. Raises BadInput for no steps, and where a command fails, with the end of its log."""
     if not config.experiment.steps:
-        names = sorted(path.stem for path in Path(CONF, "experiment").glob("*.yaml"))
+        names = conf_names("experiment")
         raise BadInput(f"no experiment is chosen: experiment={' or '.join(names)}")
     if any(letter.isspace() for letter in config.out):
         raise BadInput(f"out={config.out!r}: commands are split at spaces, so that the folder's name can have none")

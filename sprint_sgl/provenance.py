@@ -8,8 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from sprint_sgl.files import file_digest
+from sprint_sgl.shipped import CHECKOUT
 
-ROOT = Path(__file__).parents[1]
 HUB_LIMIT = 10.0  # seconds
 
 
@@ -27,8 +27,10 @@ def _version(name: str) -> str | None:
 
 def commit() -> str | None:
     """The checkout's commit, with a + where files differ from it; None where this is no checkout."""
+    if CHECKOUT is None:
+        return None
     try:
-        words = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
+        words = ["git", "-C", str(CHECKOUT), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
         return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -29,12 +29,11 @@ from sprint_sgl import preloaded
 from sprint_sgl.checkpoints import may_be_on_hub, refuse_adapters, weights
 from sprint_sgl.errors import BadInput, LaunchFailed
 from sprint_sgl.keeper import keep
+from sprint_sgl.shipped import CONF, conf_names, model_names
 
 if TYPE_CHECKING:
     from sprint_sgl.endpoint import Endpoint
 
-ROOT = Path(__file__).parents[1]
-SHIPPED_MODELS = ROOT / "models"
 DEFAULT_MODEL = "countdown-mini-sprint"
 DEFAULT_BASELINE = "countdown-mini-rft"
 LOG_LINES = 25
@@ -60,17 +59,13 @@ class RuntimeConfig:
     policy: str = "cache_aware"
 
 
-def runtime_names() -> list[str]:
-    return sorted(path.stem for path in (ROOT / "conf" / "runtime").glob("*.yaml"))
-
-
 def runtime_config(name: str) -> RuntimeConfig:
     """The runtime that conf/runtime names so. Raises BadInput with the names that there are."""
     import yaml
 
-    if name not in runtime_names():
-        raise BadInput(f"unknown runtime {name!r}; known: {', '.join(runtime_names())}")
-    return RuntimeConfig(**yaml.safe_load((ROOT / "conf" / "runtime" / f"{name}.yaml").read_text()))
+    if name not in (names := conf_names("runtime")):
+        raise BadInput(f"unknown runtime {name!r}; known: {', '.join(names)}")
+    return RuntimeConfig(**yaml.safe_load((CONF / "runtime" / f"{name}.yaml").read_text()))
 
 
 def with_crew(name: str | None, **given: Any) -> RuntimeConfig | None:
@@ -88,17 +83,11 @@ def default_runtime() -> str:
     return "gpu" if shutil.which("nvidia-smi") and Path("/dev/nvidia0").exists() else "cpu"
 
 
-def model_names() -> list[str]:
-    return sorted(path.name for path in SHIPPED_MODELS.glob("*") if (path / "config.json").is_file())
-
-
 def resolve_model(model: str) -> str:
     """A shipped model's name, a folder, a run's folder for its best checkpoint, or a hub id, as sglang's model path.
 
     Raises BadInput for a folder that is not there.
     """
-    if model in model_names():
-        return str(SHIPPED_MODELS / model)
     folder = weights(model)
     refuse_adapters(folder)
     if (folder / "config.json").is_file():

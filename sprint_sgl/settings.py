@@ -6,7 +6,6 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 import hydra
@@ -18,8 +17,8 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from sprint_sgl.console import one_line_errors
 from sprint_sgl.errors import BadInput
+from sprint_sgl.shipped import CONF
 
-CONF = str(Path(__file__).parents[1] / "conf")
 T = TypeVar("T")
 
 
@@ -43,7 +42,7 @@ def entry_point(name: str, schema: type[T]) -> Callable[[Callable[[T], None]], C
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what it would print, and we print it
             with one_line_errors():
                 try:
-                    hydra.main(version_base="1.3", config_path=CONF, config_name=name)(job)()
+                    hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
                 except (HydraException, OmegaConfBaseException) as error:
                     raise BadInput(said_by_hydra(error)) from error
                 except RuntimeError as error:

@@ -26,7 +26,8 @@ from scipy.stats import spearmanr
 from steady import emptied, runtime
 
 from programs import hedged_program, sequential_program, sprint_program
-from programs.benchmark.replay import ReplayBackend, Shape, StageShape, filler
+from programs.benchmark.replay import Shape, StageShape, filler
+from programs.benchmark.replay_backend import ReplayBackend
 from programs.benchmark.statistics import Estimate, ratio_of_means
 from sprint_sgl import tags
 from sprint_sgl.console import screen

@@ -25,7 +25,8 @@ from rich.table import Table
 from steady import emptied
 
 from programs import sprint_program
-from programs.benchmark.replay import ReplayBackend, Shape, filler
+from programs.benchmark.replay import Shape, filler
+from programs.benchmark.replay_backend import ReplayBackend
 from sprint_sgl.console import screen
 from sprint_sgl.countdown import drawn
 from sprint_sgl.endpoint import Endpoint

@@ -25,7 +25,8 @@ from rich.table import Table
 from steady import emptied
 
 from programs import sequential_program, sprint_program
-from programs.benchmark.replay import Replay, ReplayBackend, Shape, filler
+from programs.benchmark.replay import Replay, Shape, filler
+from programs.benchmark.replay_backend import ReplayBackend
 from programs.program import Program
 from sprint_sgl.console import say, screen
 from sprint_sgl.countdown import drawn

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from programs.bench import Config, asked_before, check, claim, methods_of, others_failures, questions_of
+from programs.benchmark.failures import Failure, unanswered, write_failures
 from programs.benchmark.judging import judge, judged
 from programs.benchmark.lines import Against, Line, Side
 from programs.benchmark.records import Record, mend, read_records
-from programs.benchmark.runner import Ask, Failure, Work, run, sample_seed, unanswered, write_failures
+from programs.benchmark.runner import Ask, Work, run, sample_seed
 from programs.benchmark.statistics import mcnemar, mean, paired_p, ratio_of_means, share
 from programs.benchmark.tables import comparison
 from programs.methods import Method, method_names, named_method

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from programs.benchmark.failures import Failure
 from programs.benchmark.findings import bins, cause_of, causes, parallel_share, stages_by_group
 from programs.benchmark.lines import Line, Side
 from programs.benchmark.records import Record, mend
 from programs.benchmark.report import report
-from programs.benchmark.runner import Failure
 from programs.benchmark.runs import read_run
 from programs.benchmark.tables import comparison
 from sprint_sgl.errors import BadInput

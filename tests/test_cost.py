@@ -12,7 +12,8 @@ from hydra import compose, initialize_config_dir
 from curation.countdown_rows import Config as RowsConfig
 from curation.countdown_rows import Problems, make
 from sprint_sgl.errors import BadInput
-from sprint_sgl.settings import CONF, settings
+from sprint_sgl.settings import settings
+from sprint_sgl.shipped import CONF
 from training.cost import GIB, Config, Estimate, time_line, verdict
 
 SEVEN_BILLION = 7_615_616_512
@@ -39,7 +40,7 @@ def seven(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @cache
 def estimate(*overrides: str) -> Estimate:
-    with initialize_config_dir(CONF, version_base="1.3"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         return Estimate(settings(compose("cost", list(overrides)), Config))
 
 

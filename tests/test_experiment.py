@@ -15,7 +15,8 @@ from waiting import wait_for
 
 from sprint_sgl.errors import BadInput
 from sprint_sgl.experiment import Config, Experiment, run, words
-from sprint_sgl.settings import CONF, settings
+from sprint_sgl.settings import settings
+from sprint_sgl.shipped import CONF
 
 ROWS = "curation.countdown_rows problems.three=3 problems.four=0 validation=1"
 
@@ -91,7 +92,7 @@ def with_word(word: bytes) -> list[Path]:
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in Path(CONF, "experiment").glob("*.yaml")))
 def test_every_command_of_every_shipped_experiment_is_one_that_its_entry_point_takes(name: str, tmp_path: Path) -> None:
-    with initialize_config_dir(CONF, version_base="1.3"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         config = settings(compose("experiment", [f"experiment={name}", f"out={tmp_path}"]), Config)
         for commands in config.experiment.steps.values():
             for command in commands:

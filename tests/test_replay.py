@@ -12,17 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from programs import sequential_program, sprint_program
-from programs.benchmark.replay import Replay, ReplayBackend, ReplayQuestion, Shape, StageShape, filler, unreadable
+from programs.benchmark.replay import Replay, ReplayQuestion, Shape, StageShape, filler
+from programs.benchmark.replay_backend import ReplayBackend, unreadable
 from programs.benchmark.runner import Drives
 from programs.scripted import ScriptedBackend
 from sprint_sgl import tags
 from sprint_sgl.checkpoints import load_tokenizer
 from sprint_sgl.errors import BadInput
-from sprint_sgl.runtime import SHIPPED_MODELS
+from sprint_sgl.shipped import MODELS
 from sprint_sgl.source import DataSource
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
 
-MINI = str(SHIPPED_MODELS / "countdown-mini-sprint")
+MINI = str(MODELS / "countdown-mini-sprint")
 lengths = st.integers(1, 9)
 stage_shapes = st.lists(st.tuples(lengths, lengths), max_size=4).flatmap(
     lambda pairs: lengths.map(lambda tail: StageShape(tuple(p for p, _ in pairs), tail, tuple(e for _, e in pairs)))

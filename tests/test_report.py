@@ -32,7 +32,7 @@ from curation.shape import Example, Measure, Shape, shape_of
 from curation.stages import Funnel, Record, Stage, plain, read_jsonl, to_line
 from curation.teacher import Teacher
 from curation.trace import Step, Trace
-from sprint_sgl.settings import CONF
+from sprint_sgl.shipped import CONF
 
 LONG = "one {0}\ntwo {0}\nthree {0}"
 ATTACK = "<script>alert(1)</script> ![x](https://example.org/x.png)"
@@ -222,7 +222,7 @@ def test_the_cards_front_matter_names_the_files_that_have_rows(tmp_path: Path) -
 
 
 def settings_by(*overrides: str) -> dict[str, Any]:
-    with hydra.initialize_config_dir(CONF, version_base="1.3"):
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config: Config = OmegaConf.to_object(hydra.compose("curate", overrides=list(overrides)))  # type: ignore[assignment]
     stages = make_stages(replace(config, stages=[]), Teacher(config.teacher))  # reads no benchmark
     return stated({name: plain(stage.settings) for name, stage in stages.items()}, config.rows)

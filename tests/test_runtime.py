@@ -10,7 +10,8 @@ import pytest
 from waiting import idle, wait_for
 
 from programs import sequential_program, sprint_program
-from programs.benchmark.replay import ReplayBackend, Shape, StageShape
+from programs.benchmark.replay import Shape, StageShape
+from programs.benchmark.replay_backend import ReplayBackend
 from programs.methods import method_names, named_method
 from programs.straggler import StragglerPolicy
 from sprint_sgl import tags

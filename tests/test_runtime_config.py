@@ -13,13 +13,14 @@ import pytest
 
 from sprint_sgl.errors import BadInput, LaunchFailed
 from sprint_sgl.keeper import keep
-from sprint_sgl.runtime import RuntimeConfig, launch, resolve_model, runtime_config, runtime_names, server_command
+from sprint_sgl.runtime import RuntimeConfig, launch, resolve_model, runtime_config, server_arguments
+from sprint_sgl.shipped import conf_names
 
 HUB_ID = "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"
 
 
 @pytest.mark.runtime
-@pytest.mark.parametrize("name", [name for name in runtime_names() if name != "endpoint"])
+@pytest.mark.parametrize("name", [name for name in conf_names("runtime") if name != "endpoint"])
 def test_sglangs_own_parser_accepts_every_composed_command(name: str) -> None:
     from sglang.srt.plugins import load_plugins
     from sglang.srt.server_args import ServerArgs
@@ -27,23 +28,23 @@ def test_sglangs_own_parser_accepts_every_composed_command(name: str) -> None:
     load_plugins()  # as a server does first: ours adds an attention backend
     parser = argparse.ArgumentParser()
     ServerArgs.add_cli_args(parser)
-    command = server_command(runtime_config(name), HUB_ID, "127.0.0.1", 30000)
-    parsed = parser.parse_args(command[3:])
+    command = server_arguments(runtime_config(name), HUB_ID, "127.0.0.1", 30000)
+    parsed = parser.parse_args(command)
     assert parsed.model_path == HUB_ID
     assert parsed.port == 30000
 
 
 def test_the_named_runtimes_are_there() -> None:
-    assert {"cpu", "gpu", "a100", "a100x8", "endpoint"} <= set(runtime_names())
+    assert {"cpu", "gpu", "a100", "a100x8", "endpoint"} <= set(conf_names("runtime"))
 
 
 def test_eight_a100s_are_data_parallel() -> None:
-    command = server_command(runtime_config("a100x8"), HUB_ID, "127.0.0.1", 30000)
+    command = server_arguments(runtime_config("a100x8"), HUB_ID, "127.0.0.1", 30000)
     assert command[command.index("--data-parallel-size") + 1] == "8"
 
 
 def test_switches_are_flags_and_false_leaves_them_out() -> None:
-    command = server_command(RuntimeConfig({"on": True, "off": False, "size": 3}), HUB_ID, "h", 1)
+    command = server_arguments(RuntimeConfig({"on": True, "off": False, "size": 3}), HUB_ID, "h", 1)
     assert "--on" in command
     assert "--off" not in command
     assert command[command.index("--size") + 1] == "3"

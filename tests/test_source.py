@@ -13,7 +13,8 @@ from curation.curate import Config
 from curation.load import Columns, Source, thoughts
 from curation.stages import Record, Rejection
 from sprint_sgl.errors import BadInput
-from sprint_sgl.settings import CONF, settings
+from sprint_sgl.settings import settings
+from sprint_sgl.shipped import CONF
 from sprint_sgl.source import DataSource, rows
 
 THOUGHT = "<think>\nTwo and two.\n</think>\n\nIt is \\boxed{4}."
@@ -43,7 +44,7 @@ ON_THE_HUB: dict[str, list[dict[str, Any]]] = {
 def test_the_shipped_columns_fit_the_hubs_data_sets(
     name: str, kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with initialize_config_dir(CONF, version_base="1.3"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         source = settings(compose("curate", [f"source={name}"]), Config).source
     monkeypatch.chdir(tmp_path)  # `datasets` takes a folder of that name for the data set itself
     Dataset.from_list(ON_THE_HUB[name]).to_parquet(str(Path(source.path) / "data" / "train-00000-of-00001.parquet"))

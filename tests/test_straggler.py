@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from test_replay import Wordy, shapes
 
 from programs import sprint_program
-from programs.benchmark.replay import Replay, ReplayBackend, ReplayQuestion, Shape, StageShape, filler
+from programs.benchmark.replay import Replay, ReplayQuestion, Shape, StageShape, filler
+from programs.benchmark.replay_backend import ReplayBackend
 from programs.methods import method_of, named_method
 from programs.scripted import ScriptedBackend, replay
 from programs.straggler import EVERYONE, StragglerPolicy, shortened

@@ -17,14 +17,14 @@ from hydra.utils import instantiate
 from sprint_sgl.answers import extract_answer
 from sprint_sgl.countdown import combine
 from sprint_sgl.errors import BadInput
-from sprint_sgl.settings import CONF
+from sprint_sgl.shipped import CONF
 from sprint_sgl.tasks.countdown import Countdown
 from sprint_sgl.tasks.gpqa import letter_of
 from sprint_sgl.tasks.task import Question, Task
 
 
 def task(name: str, *overrides: str) -> Task:
-    with initialize_config_dir(CONF, version_base="1.3"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         made: Task = instantiate(compose(f"task/{name}", overrides=list(overrides)).task, _convert_="object")
     return made
 

@@ -25,8 +25,8 @@ from sprint_sgl.checkpoints import best_checkpoint, last_checkpoint, model_notes
 from sprint_sgl.errors import BadInput
 from sprint_sgl.files import alone
 from sprint_sgl.runtime import free_port, resolve_model
-from sprint_sgl.settings import CONF as CONF_FOLDER
 from sprint_sgl.settings import settings
+from sprint_sgl.shipped import CONF
 from sprint_sgl.tags import EXECUTOR_STOPS, PLANNER_STOPS
 from training.card import write_card
 from training.check import Encoder
@@ -36,8 +36,6 @@ from training.mini import Shape, init_weights, row_texts, train_tokenizer
 from training.preflight import check, row_lengths
 from training.record import draw, history, record
 from training.train import Config, Recipe, claim, compose, finished, keep, rows_of, shell_line, train
-
-CONF = Path(CONF_FOLDER)
 
 CPU = {"use_cpu": True}
 TINY = Shape(hidden_size=32, layers=2, heads=2, kv_heads=1, intermediate_size=64, context=4096)
@@ -68,7 +66,7 @@ def recipe(**changes: object) -> Recipe:
 
 def composed(*overrides: str) -> Config:
     """What the entry point makes of these overrides."""
-    with initialize_config_dir(CONF_FOLDER, version_base="1.3"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         return settings(compose_config("train", list(overrides)), Config)
 
 

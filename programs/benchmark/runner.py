@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from programs.benchmark.records import Key, Record, parsed
+from programs.benchmark.failures import Failure
+from programs.benchmark.records import Key, Record
 from programs.benchmark.resident import Resident
 from programs.methods import Method
 from sprint_sgl.endpoint import Endpoint
@@ -20,27 +19,11 @@ from sprint_sgl.errors import BadInput, ContextFull, SprintError
 from sprint_sgl.tasks.task import Grade, Question, Task
 from sprint_sgl.trajectory import Trajectory
 
-FAILURES = "failures.jsonl"
-
 
 @dataclass(frozen=True)
 class Ask:
     question: Question
     sample: int = 0
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A question that a method could not be asked, and why."""
-
-    method: str
-    id: str
-    sample: int
-    error: str
-
-    @property
-    def key(self) -> Key:
-        return self.method, self.id, self.sample
 
 
 @dataclass(frozen=True)
@@ -182,21 +165,3 @@ class Tally:
         rate = self._tokens / max(time.monotonic() - self._begun, 1e-9)
         shares = [f"{name} {self._right[name] / asked:.0%}" for name, asked in self._asked.items()]
         return f"{'  '.join(shares)}  {rate:,.0f} tokens/s"
-
-
-def read_failures(path: Path) -> list[Failure]:
-    """Raises BadInput for a line that is none."""
-    return parsed(path, lambda line: Failure(**json.loads(line)), "failure")
-
-
-def unanswered(failures: Sequence[Failure], records: Sequence[Record]) -> list[Failure]:
-    """Without those that a later start has answered: a kill may have come before their file was written again."""
-    done = {record.key for record in records}
-    return [failure for failure in failures if failure.key not in done]
-
-
-def write_failures(path: Path, failures: Sequence[Failure]) -> None:
-    """None leaves no file."""
-    path.unlink(missing_ok=True)
-    if failures:
-        path.write_text("".join(json.dumps(vars(failure)) + "\n" for failure in failures))

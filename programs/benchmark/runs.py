@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from programs.benchmark.failures import FAILURES, read_failures, unanswered
 from programs.benchmark.judging import VERDICTS, judged
 from programs.benchmark.lines import Side
 from programs.benchmark.records import read_records
-from programs.benchmark.runner import FAILURES, read_failures, unanswered
 from sprint_sgl.errors import BadInput
 from sprint_sgl.files import RECORDS
 from sprint_sgl.settings import flat

@@ -1,4 +1,7 @@
-"""Figures with their uncertainty: questions are resampled, and two methods are compared on the same ones."""
+"""Figures with their uncertainty: questions are resampled, and two methods are compared on the same ones.
+
+scipy is imported where it is used: it takes a second.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 DRAWS = 10_000
 LEVEL = 0.95
@@ -33,6 +35,8 @@ def share(values: Sequence[float], seed: int = 0) -> Estimate:
     """The mean of shares, one a question. Where all are 0 or all 1 resampling shows no spread: the exact binomial
     interval (Clopper and Pearson) in its place."""
     if set(values) in ({0.0}, {1.0}):
+        from scipy import stats
+
         exact = stats.binomtest(round(sum(values)), len(values)).proportion_ci(LEVEL)
         return Estimate(float(values[0]), float(exact.low), float(exact.high))
     return mean(values, seed)
@@ -53,6 +57,8 @@ def mcnemar(one: Sequence[bool], other: Sequence[bool]) -> float:
     only_other = sum(b and not a for a, b in zip(one, other, strict=True))
     if only_one + only_other == 0:
         return 1.0
+    from scipy import stats
+
     return float(stats.binomtest(only_one, only_one + only_other).pvalue)
 
 
@@ -61,6 +67,8 @@ def paired_p(one: Sequence[float], other: Sequence[float], seed: int = 0) -> flo
     was asked once, else by random swaps of the two within questions."""
     if set(one) | set(other) <= {0.0, 1.0}:
         return mcnemar([value == 1 for value in one], [value == 1 for value in other])
+    from scipy import stats
+
     differences = np.asarray(one, float) - np.asarray(other, float)
     found = stats.permutation_test(
         (differences,), np.mean, permutation_type="samples", vectorized=True, n_resamples=DRAWS, rng=seed, batch=500
@@ -72,6 +80,8 @@ def _bootstrap(data: tuple[Values, ...], statistic: Callable[..., Any], seed: in
     value = float(statistic(*data, axis=-1))
     if len(data[0]) < 2:
         return Estimate(value, value, value)
+    from scipy import stats
+
     found = stats.bootstrap(
         data,
         statistic,

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from rich import box
 from rich.table import Table
 
+from programs.benchmark.failures import Failure
 from programs.benchmark.lines import Against, Line, Side
 from programs.benchmark.records import Record
-from programs.benchmark.runner import Failure
 from programs.benchmark.statistics import Estimate
 
 FIGURES = ("", "method", "n", "correct, %", "sequential\ntokens", "total\ntokens", "cached", "seconds", "repaired")

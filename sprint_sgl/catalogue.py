@@ -1,0 +1,61 @@
+"""What can be named on the command line: the files of conf/ by group, and the models that ship."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from sprint_sgl.errors import BadInput
+from sprint_sgl.shipped import CONF, MODELS, conf_names, model_names
+
+# The folders of conf/ that a person chooses from, and where their names are given.
+GROUPS = {
+    "runtime": "--runtime NAME, runtime=NAME",
+    "models": "--model NAME (serve), model=NAME (bench)",
+    "program": "program=NAME, against=[NAME,...]",
+    "task": "task=NAME",
+    "recipe": "recipe=NAME",
+    "teacher": "teacher=NAME",
+    "source": "source=NAME",
+    "judge": "judge=NAME",
+    "experiment": "experiment=NAME",
+    "device": "device=NAME",
+    "worker": "worker=NAME",
+}
+SHIPPED = "shipped"
+
+
+def first_sentence(file: Path) -> str:
+    """Return the first sentence of the comment that opens a YAML file, empty where there is none."""
+    lines: list[str] = []
+    for line in file.read_text().splitlines():
+        if not line.startswith("#"):
+            break
+        if not line.startswith("# @"):
+            lines.append(line.lstrip("# "))
+    sentence, stop, _ = " ".join(lines).partition(". ")
+    return sentence + stop.strip()
+
+
+def listed(group: str | None) -> Table:
+    """Return a table of the names in one group, or in all of them. Raises BadInput for a group that is not there."""
+    groups = (*GROUPS, SHIPPED)
+    if group is not None and group not in groups:
+        raise BadInput(f"unknown group {group!r}; known: {', '.join(groups)}")
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for name, given in {**GROUPS, SHIPPED: "--model NAME, model=NAME"}.items():
+        if group in (None, name):
+            table.add_row(name, Text(given, style="dim"))
+            for entry, what in _entries(name):
+                table.add_row(f"  {entry}", Text(what))
+    return table
+
+
+def _entries(group: str) -> list[tuple[str, str]]:
+    if group == SHIPPED:
+        return [(name, str(MODELS / name)) for name in model_names()]
+    return [(name, first_sentence(CONF / group / f"{name}.yaml")) for name in conf_names(group)]

@@ -1,0 +1,21 @@
+"""The files that ship beside the code: in the checkout's own folders, or inside this package where a wheel put them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+CHECKOUT = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else None
+HOME = CHECKOUT or PACKAGE
+CONF = HOME / "conf"
+MODELS = HOME / "models"
+
+
+def conf_names(group: str) -> list[str]:
+    """Return the names in a group of conf/, such as `runtime`, in alphabetical order."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def model_names() -> list[str]:
+    """Return the names of the models that ship."""
+    return sorted(path.name for path in MODELS.glob("*") if (path / "config.json").is_file())
