@@ -12,15 +12,16 @@ PIP_INDEX = $(BIN)/python -m pip config list | sed -n "s/^[^=]*\.index-url='\(.*
 # Some images switch compiled Python files off; each start of a runtime would then compile thousands of them again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test fast check bench
+.PHONY: help setup demo test test-all fast check bench
 
 help:
-	@echo "make demo    a question solved by a trained planner and its executors, on this machine's CPU"
-	@echo "make test    the checks and every test"
-	@echo "make fast    the tests that start no runtime and train nothing"
-	@echo "make check   formatting, lint and types"
-	@echo "make bench   what speed-ups and overheads are here, as ratios, on a quiet machine"
-	@echo "make setup   only the set-up, which the others do by themselves"
+	@echo "make demo      a question solved by a trained planner and its executors, on this machine's CPU"
+	@echo "make test      the checks and every test"
+	@echo "make test-all  also the tests that repeat at length what others show, before a release"
+	@echo "make fast      the tests that start no runtime and train nothing"
+	@echo "make check     formatting, lint and types"
+	@echo "make bench     what speed-ups and overheads are here, as ratios, on a quiet machine"
+	@echo "make setup     only the set-up, which the others do by themselves"
 
 setup: $(STAMP)
 
@@ -30,23 +31,27 @@ demo: $(STAMP)
 test: $(STAMP)
 	@status=0; \
 	$(MAKE) --no-print-directory check || status=1; \
-	$(PYTEST) || status=1; \
+	$(PYTEST) -m "not release" || status=1; \
 	exit $$status
 
+test-all: $(STAMP)
+	@$(MAKE) --no-print-directory check
+	@$(PYTEST)
+
 fast: $(STAMP)
-	@$(PYTEST) -m "not runtime and not training"
+	@$(PYTEST) -m "not runtime and not training and not release"
 
 # Ratios, medians and what they lie between, in about an hour; measure on a machine that does nothing else.
 bench: $(STAMP)
-	$(BIN)/python tests/bench_realised.py --questions 6
-	$(BIN)/python tests/bench_fork.py
-	$(BIN)/python tests/bench_prefix.py --questions 4 --rounds 2
+	$(BIN)/python benchmarks/bench_realised.py --questions 6
+	$(BIN)/python benchmarks/bench_fork.py
+	$(BIN)/python benchmarks/bench_prefix.py --questions 4 --rounds 2
 	rm -rf work/throughput
-	$(BIN)/python tests/bench_throughput.py --concurrency 1,4,16 --rounds 3 --questions 8 --max-stages 2 --out work/throughput
-	$(BIN)/python tests/bench_throughput.py --concurrency 64 --rounds 2 --max-stages 2 --out work/throughput
-	$(BIN)/python tests/bench_many_questions.py --width 2 --seconds 0.01
-	$(BIN)/python tests/bench_gateway.py --out work/gateway
-	$(BIN)/python tests/bench_serving.py
+	$(BIN)/python benchmarks/bench_throughput.py --concurrency 1,4,16 --rounds 3 --questions 8 --max-stages 2 --out work/throughput
+	$(BIN)/python benchmarks/bench_throughput.py --concurrency 64 --rounds 2 --max-stages 2 --out work/throughput
+	$(BIN)/python benchmarks/bench_many_questions.py --width 2 --seconds 0.01
+	$(BIN)/python benchmarks/bench_gateway.py --out work/gateway
+	$(BIN)/python benchmarks/bench_serving.py
 
 check: $(STAMP)
 	$(BIN)/ruff check

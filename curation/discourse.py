@@ -2,7 +2,7 @@
 
 R1 says what it is about to do: "Wait, let me check", "Alternatively", "Case 2:". A table of such openings cuts a
 trace into moves; the kind of a move says which phases its lines are and on what it can depend. Rules see words and
-no meaning: what agreement with an LLM's annotation this reaches, `python -m curation.agreement` measures.
+no meaning: what agreement with an LLM's annotation this reaches, `python -m benchmarks.agreement` measures.
 """
 
 from __future__ import annotations

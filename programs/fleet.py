@@ -5,7 +5,7 @@
 
 Questions are drawn from recorded trajectories, by their lengths alone; workers are what conf/worker says of them. A
 sample is simulated event by event (programs/simulated.py), and the rest goes on at the rate of its middle. The
-second command is how the simulation is checked: tests/bench_gateway.py measures the same thing.
+second command is how the simulation is checked: benchmarks/bench_gateway.py measures the same thing.
 """
 
 from __future__ import annotations

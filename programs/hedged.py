@@ -5,10 +5,10 @@
 
 On short questions the prompts, the tags and the checks of a planner cost more than they save (paper, section 4.2 and
 figure 6). Nothing that is known before, neither the question nor the first plan, tells these questions from others
-(`tests/bench_easy.py`), but the thought itself does: it has ended. So both begin at once, on one runtime, and the one
-that ends first stops the other. A thought that has not ended after `thought_tokens` is given up, which bounds what it
-can cost; what was written for nothing counts in `total_tokens`. Its weights are the planner's: they have to know both
-formats, as weights do that were fine-tuned from a reasoning model.
+(`benchmarks/bench_easy.py`), but the thought itself does: it has ended. So both begin at once, on one runtime, and the
+one that ends first stops the other. A thought that has not ended after `thought_tokens` is given up, which bounds what
+it can cost; what was written for nothing counts in `total_tokens`. Its weights are the planner's: they have to know
+both formats, as weights do that were fine-tuned from a reasoning model.
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ from typing import Any, NoReturn
 from sprint_sgl.keeper import Forked, end_with_parent, watch
 from sprint_sgl.trimmed_imports import compile_nothing, leave_out
 
+SERVER = "-m sglang.launch_server"
 MADV_DONTNEED = 4
 MESSAGE_LIMIT = 1 << 16  # bytes of a request to start a server
 # Imported by SGLang and its dependencies where installed: kernels and compilers for GPUs, sound, video, tables.
@@ -131,6 +132,7 @@ def keep_server(server: Any, arguments: list[str], lifeline: int, status: int, l
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()
+    retitle("keeper.py", SERVER, *arguments)
     os.write(status, b"%d\n" % os.getpid())
     for stream in (1, 2):
         os.dup2(log, stream)
@@ -153,7 +155,7 @@ def run_server(server: Any, arguments: list[str]) -> NoReturn:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     code = 1
     try:
-        retitle(f"sglang.launch_server {' '.join(arguments)}")
+        retitle(SERVER, *arguments)
         server.run_server(server.prepare_server_args(arguments))
         code = 0
     except SystemExit as ended:
@@ -168,11 +170,11 @@ def run_server(server: Any, arguments: list[str]) -> NoReturn:
         os._exit(code)
 
 
-def retitle(title: str) -> None:
-    """Show what this process does in the list of processes."""
+def retitle(*words: str) -> None:
+    """Show in the list of processes what this one does, as the command that SGLang itself is started by."""
     import setproctitle
 
-    setproctitle.setproctitle(title)
+    setproctitle.setproctitle(" ".join((sys.executable, *words)))
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from sprint_sgl.frontend import (
 )
 from sprint_sgl.messages import GENERATE, Meta, generated, held_back, json_object, request_body
 from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE
-from sprint_sgl.spelling import Spelling, file_spelling, spelling
+from sprint_sgl.spelling import Spelling, file_spelling, is_here, spelling
 from sprint_sgl.tokenized import Tokenized, replied, tokenized
 from sprint_sgl.transport import Transport, checked
 
@@ -236,9 +236,12 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
 
         A server that cannot be asked, such as a gateway, is taken to spell as transformers does.
         """
+        from_file = file_spelling(name)
+        if from_file is None and not is_here(name):
+            return None
         theirs = json_object(self._transport.send("POST", "/tokenize", {"prompt": SPELLING_TEST})).get("tokens")
-        if theirs and _spells(ours := file_spelling(name), theirs):
-            return ours
+        if theirs and _spells(from_file, theirs):
+            return from_file
         return ours if _spells(ours := spelling(name), theirs) else None
 
     def _read_model_info(self) -> Meta:

@@ -15,8 +15,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 LOST = 137  # exit code of a keeper that could not report its own: it was killed
@@ -93,6 +93,7 @@ class Preloader:
             where = {"stdin": theirs, "stdout": log, "stderr": subprocess.STDOUT}
             self.process = subprocess.Popen(command, env=dict(env), start_new_session=True, **where)  # type: ignore[call-overload]
         self.servers: list[PreloadedServer] = []
+        self.holders = 0
 
     @property
     def alive(self) -> bool:
@@ -122,19 +123,43 @@ _PRELOADERS: dict[tuple[tuple[str, str], ...], Preloader] = {}
 def start(arguments: Sequence[str], env: Mapping[str, str], log: Path) -> PreloadedServer:
     """Start an SGLang server for CPU cores with those arguments and that environment; its output goes to `log`."""
     with log.open("ab") as file, _LOCK:
-        key = tuple(sorted(env.items()))
-        if (preloader := _PRELOADERS.get(key)) is None or not preloader.alive:
-            preloader = _PRELOADERS[key] = Preloader(env, file.fileno())
-        return preloader.fork(arguments, file.fileno())
+        return _preloader(env, file.fileno()).fork(arguments, file.fileno())
 
 
 def release(server: PreloadedServer) -> None:
     """Give back a server that has ended; the process that it was forked from ends with its last one."""
     server.close()
     with _LOCK:
-        for key, preloader in list(_PRELOADERS.items()):
+        for preloader in list(_PRELOADERS.values()):
             if server in preloader.servers:
                 preloader.servers.remove(server)
-                if not preloader.servers:
-                    del _PRELOADERS[key]
-                    preloader.close()
+                _close_unused(preloader)
+
+
+@contextmanager
+def held(env: Mapping[str, str], log: Path) -> Iterator[None]:
+    """Keep the process that has imported SGLang for the time of the `with`, also while no runtime is up."""
+    with log.open("ab") as file, _LOCK:
+        preloader = _preloader(env, file.fileno())
+        preloader.holders += 1
+    try:
+        yield
+    finally:
+        with _LOCK:
+            preloader.holders -= 1
+            _close_unused(preloader)
+
+
+def _preloader(env: Mapping[str, str], log: int) -> Preloader:
+    key = tuple(sorted(env.items()))
+    if key not in _PRELOADERS or not _PRELOADERS[key].alive:
+        _PRELOADERS[key] = Preloader(env, log)
+    return _PRELOADERS[key]
+
+
+def _close_unused(preloader: Preloader) -> None:
+    if preloader.servers or preloader.holders:
+        return
+    for key in [key for key, each in _PRELOADERS.items() if each is preloader]:
+        del _PRELOADERS[key]
+    preloader.close()

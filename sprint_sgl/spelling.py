@@ -76,15 +76,26 @@ class TransformersTokenizer:
         return str(self._tokenizer.decode(ids, skip_special_tokens=True, spaces_between_special_tokens=False))
 
 
-@lru_cache(maxsize=8)
-def file_spelling(name: str) -> Spelling | None:
-    """Return the spelling of a folder's tokenizer.json, or of a downloaded hub id's; None where there is none here."""
+def cached_file(name: str, file: str) -> str | None:
+    """Return the path of a file in a folder, or of a downloaded hub id; None where it is not on this machine."""
     from huggingface_hub import try_to_load_from_cache
 
-    file = Path(name, "tokenizer.json")
-    found = str(file) if file.is_file() else try_to_load_from_cache(name, file.name) if may_be_on_hub(name) else None
+    if (here := Path(name, file)).is_file():
+        return str(here)
+    found = try_to_load_from_cache(name, file) if may_be_on_hub(name) else None
+    return found if isinstance(found, str) else None
+
+
+def is_here(name: str) -> bool:
+    """Whether a tokenizer of that name is on this machine, so that it is worth to import transformers for it."""
+    return any(cached_file(name, file) for file in ("tokenizer.json", "tokenizer_config.json"))
+
+
+@lru_cache(maxsize=8)
+def file_spelling(name: str) -> Spelling | None:
+    """Return the spelling of a model's tokenizer.json; None where there is none on this machine."""
     try:
-        return Spelling(TokenizerFile(found)) if isinstance(found, str) else None
+        return Spelling(TokenizerFile(found)) if (found := cached_file(name, "tokenizer.json")) else None
     except Exception:  # what the Rust library raises for a file that it cannot read
         return None
 
@@ -93,6 +104,6 @@ def file_spelling(name: str) -> Spelling | None:
 def spelling(name: str) -> Spelling | None:
     """Return the spelling that transformers has for a folder or a downloaded hub id; None where it is not here."""
     try:
-        return Spelling(TransformersTokenizer(name))
+        return Spelling(TransformersTokenizer(name)) if is_here(name) else None
     except (BadInput, ImportError):  # or one that needs a package which is not here
         return None

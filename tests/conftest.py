@@ -58,8 +58,18 @@ def page(browser: Browser) -> Iterator[Page]:
     page.close()
 
 
+@pytest.fixture(scope="session")
+def sglang_imported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The process that CPU runtimes are forked from, kept for all tests of this process: each starts in seconds."""
+    from sprint_sgl.preloaded import held
+    from sprint_sgl.runtime import environment, runtime_config
+
+    with held(environment(runtime_config("cpu").env), tmp_path_factory.mktemp("sglang") / "imports.log"):
+        yield
+
+
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
+def url(sglang_imported: None) -> Iterator[str]:
     """A runtime with the shipped SPRINT model."""
     from sprint_sgl.runtime import running
 

@@ -12,12 +12,9 @@ from typing import Any
 
 import httpx
 import pytest
-from bench_throughput import Sent, planned
-from fake_endpoint import FakeEndpoint
-from footprint import watched
-from test_endpoint import final_answer, send, server
-from waiting import wait_for
 
+from benchmarks.bench_throughput import Sent, planned
+from benchmarks.footprint import watched
 from programs import sprint_program
 from programs.benchmark.charts import cost_figure
 from programs.benchmark.statistics import Estimate
@@ -29,6 +26,9 @@ from sprint_sgl.frontend import BaseBackend, SglSamplingParams, StreamExecutor
 from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE
 from sprint_sgl.runtime import connect
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
+from tests.fakes.fake_endpoint import FakeEndpoint
+from tests.fakes.http_server import final_answer, send, server
+from tests.fakes.waiting import wait_for
 
 WIDTH = 3
 PROMPTS = tuple(Prompt(f"task {j}") for j in range(WIDTH))

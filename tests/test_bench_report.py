@@ -6,7 +6,6 @@ import csv
 import io
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
@@ -14,50 +13,12 @@ from rich.console import Console
 from programs.benchmark.failures import Failure
 from programs.benchmark.findings import bins, cause_of, causes, parallel_share, stages_by_group
 from programs.benchmark.lines import Line, Side
-from programs.benchmark.records import Record, mend
+from programs.benchmark.records import mend
 from programs.benchmark.report import report
 from programs.benchmark.runs import read_run
 from programs.benchmark.tables import comparison
 from sprint_sgl.errors import BadInput
-from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
-
-
-def stage(width: int, tokens: int) -> Stage:
-    call = Call(completion_tokens=tokens)
-    return Stage(
-        tuple(Prompt(f"p{j}") for j in range(width)), tuple(Execution("<b>e</b>", call=call) for _ in range(width))
-    )
-
-
-def record(
-    id: int,
-    method: str,
-    correct: bool = True,
-    tokens: int = 10,
-    widths: tuple[int, ...] = (),
-    prefix: str = "",
-    **more: Any,
-) -> Record:
-    stages = tuple(stage(width, tokens) for width in widths)
-    calls = () if stages else (Call(completion_tokens=tokens),)
-    launch = "eager" if stages else "sequential"
-    trajectory = Trajectory(f"q{id}", stages, "done", answer_calls=calls, seconds=tokens / 10, launch=launch)
-    fields = {
-        "gold": "1",
-        "answer": "1",
-        "reason": "" if correct else "is 7, not 9; leaves 3 unused",
-        "read": True,
-    } | more
-    name, group, question = f"{prefix}{id}", f"level {id % 2}", f"q{id}"
-    return Record(method, name, 0, group, question, correct=correct, trajectory=trajectory, **fields)
-
-
-def write_run(folder: Path, records: list[Record], task: str = "countdown", **settings: Any) -> Path:
-    folder.mkdir(parents=True)
-    made_by = {"task": task, "settings": {"out": str(folder), "temperature": None} | settings}
-    (folder / "run.json").write_text(json.dumps(made_by))
-    (folder / "records.jsonl").write_text("".join(each.to_json() + "\n" for each in records))
-    return folder
+from tests.fakes.runs import record, write_run
 
 
 def lines_of(folders: list[Path], out: Path, baseline: str | None = None) -> tuple[Line, ...]:

@@ -10,13 +10,13 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
-from commands import COMMAND, START_LIMIT, run_command, served
-from waiting import idle, wait_for
 
 from sprint_sgl import tags
 from sprint_sgl.countdown import drawn
 from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.trajectory import Trajectory
+from tests.fakes.commands import COMMAND, START_LIMIT, run_command, served
+from tests.fakes.waiting import idle, wait_for
 
 pytestmark = pytest.mark.runtime
 QUESTION = "Use 3, 7, 12 and 25 to make 66"

@@ -6,9 +6,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from bench_cost import MINI, Case, compare
 from hydra import compose, initialize_config_dir
 
+from benchmarks.bench_cost import MINI, Case, compare
 from curation.countdown_rows import Config as RowsConfig
 from curation.countdown_rows import Problems, make
 from sprint_sgl.errors import BadInput
@@ -146,6 +146,7 @@ def test_what_cannot_be_estimated_is_one_clear_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.training
+@pytest.mark.release
 def test_a_real_training_takes_the_memory_that_was_estimated(tmp_path: Path) -> None:
     case = Case("", MINI, 4, 768, {"gradient_checkpointing": False})
     (found,) = compare(case, tmp_path)

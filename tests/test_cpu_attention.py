@@ -3,31 +3,45 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sglang.srt.layers.attention.torch_native_backend import TorchNativeAttnBackend
-from sglang.srt.model_executor.forward_batch_info import ForwardMode
-from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 
-from sprint_sgl.cpu_attention import (
-    CALL,
-    READ,
-    WORTH_SHARING,
-    Call,
-    Extension,
-    TorchPrefixBackend,
-    decode,
-    extend,
-    families,
-    worthwhile,
-)
+if TYPE_CHECKING:
+    import torch
+    from sglang.srt.layers.attention.torch_native_backend import TorchNativeAttnBackend
+    from sglang.srt.model_executor.forward_batch_info import ForwardMode
+    from torch import Tensor
+
+    from sprint_sgl.cpu_attention import (
+        CALL,
+        READ,
+        WORTH_SHARING,
+        Call,
+        Extension,
+        TorchPrefixBackend,
+        decode,
+        extend,
+        families,
+        worthwhile,
+    )
 
 HEADS, KEY_HEADS, SIZE, SLOTS = 4, 2, 8, 4096
 SCALING = SIZE**-0.5
+
+
+def setup_module() -> None:
+    """SGLang's attention takes ten seconds to import: that is for the process that runs these tests, and no other."""
+    import torch
+    from sglang.srt.layers.attention.torch_native_backend import TorchNativeAttnBackend
+    from sglang.srt.model_executor.forward_batch_info import ForwardMode
+
+    from sprint_sgl import cpu_attention
+
+    globals().update(vars(cpu_attention))
+    globals().update(torch=torch, TorchNativeAttnBackend=TorchNativeAttnBackend, ForwardMode=ForwardMode)
 
 
 def caches(seed: int) -> tuple[Tensor, Tensor]:
@@ -40,7 +54,9 @@ def alone(query: Tensor, keys: Tensor, values: Tensor, slots: Tensor) -> Tensor:
     new, total = len(query), len(slots)
     k, v = (cache[slots].repeat_interleave(HEADS // KEY_HEADS, 1).transpose(0, 1) for cache in (keys, values))
     mask = torch.ones(new, total, dtype=torch.bool).tril(total - new)
-    return scaled_dot_product_attention(query.transpose(0, 1), k, v, attn_mask=mask, scale=SCALING).transpose(0, 1)
+    return torch.nn.functional.scaled_dot_product_attention(
+        query.transpose(0, 1), k, v, attn_mask=mask, scale=SCALING
+    ).transpose(0, 1)
 
 
 def batch(families: list[tuple[int, list[int]]], seed: int) -> tuple[Tensor, list[int]]:
@@ -131,7 +147,7 @@ def test_a_stranger_in_whose_row_another_familys_slots_are_left_stays_a_stranger
     assert [(family.rows, family.shared) for family in found] == [([1, 2], 600), ([0], 0)]
 
 
-def attended(backend: type[TorchNativeAttnBackend], mode: ForwardMode, value_size: int, **special: object) -> Tensor:
+def attended(backend: type[TorchNativeAttnBackend], mode: ForwardMode, value_size: int, **special: Any) -> Tensor:
     """What a backend makes of three requests of 70, 50 and 90 tokens, two of which have 40 in common."""
     slots, lengths = batch([(40, [30, 10]), (0, [90])], seed=4)
     pool = SimpleNamespace(req_to_token=slots.flip(0))
@@ -155,15 +171,17 @@ def attended(backend: type[TorchNativeAttnBackend], mode: ForwardMode, value_siz
     return output
 
 
-@pytest.mark.parametrize("mode", [ForwardMode.DECODE, ForwardMode.EXTEND], ids=str)
+@pytest.mark.parametrize("mode", ["DECODE", "EXTEND"])
 @pytest.mark.parametrize(
     ("value_size", "special"),
-    [(SIZE, {}), (SIZE, {"sliding_window_size": 20}), (SIZE, {"encoder_lens": torch.tensor([3, 0, 0])}), (4, {})],
+    [(SIZE, {}), (SIZE, {"sliding_window_size": 20}), (SIZE, {"encoder_lens": [3, 0, 0]}), (4, {})],
     ids=["plain", "window", "encoder", "small values"],
 )
-def test_our_backend_gives_what_sglangs_gives(mode: ForwardMode, value_size: int, special: dict[str, object]) -> None:
+def test_our_backend_gives_what_sglangs_gives(mode: str, value_size: int, special: dict[str, Any]) -> None:
+    special = {key: torch.tensor(value) if isinstance(value, list) else value for key, value in special.items()}
     ours, theirs = (
-        attended(each, mode, value_size, **special) for each in (TorchPrefixBackend, TorchNativeAttnBackend)
+        attended(each, ForwardMode[mode], value_size, **special)
+        for each in (TorchPrefixBackend, TorchNativeAttnBackend)
     )
     torch.testing.assert_close(ours, theirs)
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from commands import COMMAND, START_LIMIT, all_gone, answers, run_command, served, server_processes
-from waiting import wait_for
 
 from programs import sprint_program
 from sprint_sgl.errors import LaunchFailed, ProgramFailed
 from sprint_sgl.runtime import connect, launch, running
+from tests.fakes.commands import COMMAND, START_LIMIT, all_gone, answers, run_command, served, server_processes
+from tests.fakes.waiting import wait_for
 
 pytestmark = pytest.mark.runtime
 ROOT = Path(__file__).parents[1]
@@ -28,15 +28,22 @@ EASY = "Use 80, 42 and 46 to make 84"
 LAUNCH = "from sprint_sgl.runtime import *\nwith launch() as e: print('up', flush=True); import time; time.sleep(600)"
 
 
-def test_nothing_is_left_behind_when_the_parent_is_killed() -> None:
-    parent = subprocess.Popen([sys.executable, "-c", LAUNCH], cwd=ROOT, stdout=subprocess.PIPE)
-    assert parent.stdout
-    assert parent.stdout.readline() == b"up\n"
-    processes = server_processes(parent.pid)
+@pytest.mark.parametrize("killed", ["the command", "the process that has imported SGLang", "the keeper"])
+def test_nothing_is_left_behind_when_a_parent_of_the_runtime_is_killed(killed: str) -> None:
+    command = subprocess.Popen([sys.executable, "-c", LAUNCH], cwd=ROOT, stdout=subprocess.PIPE)
+    assert command.stdout
+    assert command.stdout.readline() == b"up\n"
+    ours = psutil.Process(command.pid)
+    (imported,) = ours.children()
+    (keeper,) = imported.children()
+    processes = keeper.children(recursive=True)
     assert len(processes) >= 3
-    parent.kill()
-    parent.wait()
-    assert all_gone(processes)
+    victim = {"the command": ours, "the keeper": keeper}.get(killed, imported)
+    victim.kill()
+    assert all_gone([keeper, *processes])
+    command.kill()
+    command.wait()
+    assert all_gone([imported])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -51,6 +58,7 @@ def test_nothing_is_left_behind_when_launch_is_stopped_while_it_loads(number: si
     assert b"Traceback" not in parent.stderr.read()
 
 
+@pytest.mark.release
 def test_an_exception_inside_the_with_ends_the_runtime_too() -> None:
     children = "import psutil; print(*(p.pid for p in psutil.Process().children(recursive=True)))"
     code = LAUNCH.replace("import time; time.sleep(600)", f"{children}; raise KeyError('mine')")
@@ -61,15 +69,15 @@ def test_an_exception_inside_the_with_ends_the_runtime_too() -> None:
     assert all_gone([psutil.Process(int(pid)) for pid in pids if psutil.pid_exists(int(pid))])
 
 
-def test_a_server_that_dies_while_loading_shows_the_end_of_its_log(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps({"architectures": ["NoSuchModel"], "model_type": "qwen2"}))
+def test_a_server_that_dies_while_loading_shows_the_end_of_its_log(sglang_imported: None, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": ["NoSuchModel"], "model_type": "no_such_model"}))
     with pytest.raises(LaunchFailed, match="ended while it was loading") as caught, launch(str(tmp_path)):
         pass
     assert len(str(caught.value).splitlines()) > 5
 
 
 @pytest.mark.filterwarnings("ignore:Error in stream_executor")
-def test_a_server_that_stops_half_way_is_one_clear_error() -> None:
+def test_a_server_that_stops_half_way_is_one_clear_error(sglang_imported: None) -> None:
     with running() as server, connect(server.url):
         sprint_program.run(QUESTION)
         timer = threading.Timer(0.3, server.stop)

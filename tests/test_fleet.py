@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 from hypothesis import given, settings
-from test_replay import shapes
 
 from programs.benchmark.replay import Shape, StageShape
 from programs.fleet import Config, Limits, Plan, check, simulate, steady_rate
 from programs.simulated import TAGS, Figures, Fleet, Outcome, drawn
 from sprint_sgl.errors import BadInput
+from tests.fakes.shapes import shapes
 
 ROOT = Path(__file__).parents[1]
 FREE = Figures(0.01, 0.0, 0.0, 0.0, 0.0, 0.0, kv_tokens=10_000, max_running=64)

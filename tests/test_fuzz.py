@@ -1,10 +1,11 @@
-"""A slice of the fuzz (tests/fuzz.py) that is the same every time."""
+"""A slice of the fuzz (benchmarks/fuzz.py) that is the same every time."""
 
 from __future__ import annotations
 
 import pytest
-from fuzz import TARGETS
-from fuzzing.cases import Target, drawn, run
+
+from benchmarks.fuzz import TARGETS
+from benchmarks.fuzzing.cases import Target, drawn, run
 
 CASES = {"page": 25, "screen": 25, "view FILE": 50}
 

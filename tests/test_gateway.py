@@ -11,8 +11,6 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
-from test_endpoint import META, final_answer, send, server
-from waiting import idle, wait_for
 
 from programs import sprint_program
 from programs.benchmark.records import Record
@@ -47,6 +45,8 @@ from sprint_sgl.runtime import (
     with_crew,
 )
 from sprint_sgl.tasks.countdown import Countdown
+from tests.fakes.http_server import META, final_answer, send, server
+from tests.fakes.waiting import idle, wait_for
 
 NO_WORKER = {"error": {"code": "no_available_workers", "message": "All workers are unavailable"}}
 WORKER_DIED = {"error": {"type": "stream_error", "message": "Stream error: error decoding response body"}}  # smg 1.13.0
@@ -255,7 +255,7 @@ def test_a_gateway_takes_the_key_and_its_workers_get_what_it_has_no_path_for() -
 
 
 @pytest.fixture(scope="module")
-def crew() -> Iterator[Resident]:
+def crew(sglang_imported: None) -> Iterator[Resident]:
     resident = Resident(RuntimeConfig(workers=2), None, 600.0)
     yield resident
     resident.close()

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 
 import pytest
-from test_straggler import UNEVEN, model
 
 from programs import hedged_program
 from programs.program import Run
@@ -15,6 +14,7 @@ from programs.scripted import ScriptedBackend
 from sprint_sgl.errors import BadInput, ProgramFailed
 from sprint_sgl.prompts import prompt_style
 from sprint_sgl.trajectory import Trajectory
+from tests.fakes.uneven import UNEVEN, model
 
 pytestmark = pytest.mark.filterwarnings("ignore:Error in stream_executor")
 SEQUENTIAL = prompt_style("sprint").sequential

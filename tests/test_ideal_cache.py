@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ideal_cache import PrefixTree, Request, ideal_uncached
+from benchmarks.ideal_cache import PrefixTree, Request, ideal_uncached
 
 
 def request(prompt: list[int], reply: list[int], start: float, end: float) -> Request:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from fake_endpoint import Answer, FakeEndpoint
 
 from sprint_sgl.errors import BadInput, RequestFailed
 from sprint_sgl.judge import Judge
 from sprint_sgl.tasks.task import Question
+from tests.fakes.fake_endpoint import Answer, FakeEndpoint
 
 QUESTION = Question("1", "How much is a half and a half?", "1")
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 from playwright.sync_api import Page, expect
-from test_serving import PLAYED, QUESTION, Scripted, serving
-from waiting import wait_for
 
 from sprint_sgl.trajectory import Execution
+from tests.fakes.served import PLAYED, QUESTION, Scripted, serving
+from tests.fakes.waiting import wait_for
 
 EVIL = "<script>document.title='broken'</script><img src=x onerror=\"document.title='broken'\">"
 

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_curate import curate, fates, ids, trace
 
 from curation.calls import ReplyCache
 from curation.extract import PROMPT
 from curation.stages import read_jsonl
 from sprint_sgl.runtime import Server, running
+from tests.fakes.curation import curate, fates, ids, trace
 from training.mini import Shape, init_weights, train_tokenizer
 
 pytestmark = pytest.mark.runtime
@@ -19,7 +19,7 @@ TRACES = 3
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(sglang_imported: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     model = tmp_path_factory.mktemp("model")
     texts = [PROMPT.template, *(trace(number)["response"] for number in range(9))]
     init_weights(model, train_tokenizer(texts, 600, model), SHAPE, seed=1)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen2Config
 
 from curation.countdown import write
 from curation.pack import Packed, pack
@@ -41,6 +40,8 @@ def qwen_style(folder: Path, begin: str | None) -> None:
         place = (begin, tokenizer.token_to_id(begin))
         tokenizer.post_processor = processors.TemplateProcessing(single=f"{begin} $A", special_tokens=[place])
     end = {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}
+    from transformers import PreTrainedTokenizerFast, Qwen2Config
+
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=begin, **end)
     fast.save_pretrained(folder)
     Qwen2Config(vocab_size=len(fast), hidden_size=32, num_hidden_layers=1).save_pretrained(folder)
@@ -62,6 +63,8 @@ def encoder(model: str) -> Encoder:
 
 def inference_ids(model: str, text: str) -> list[int]:
     """As the runtime takes a prompt in: its tokenizer, special tokens and all."""
+    from transformers import AutoTokenizer
+
     ids: list[int] = AutoTokenizer.from_pretrained(model)(text)["input_ids"]
     return ids
 
@@ -77,6 +80,8 @@ def test_context_is_masked_and_the_response_and_its_end_are_trained(
 ) -> None:
     rows = [row for trace in TRACES for row in sprint_rows(pack(trace).trajectory, prompt_style(style), row_format)]
     rows += [rft_row(trace, prompt_style(style)) for trace in TRACES]
+    from transformers import AutoTokenizer
+
     end = AutoTokenizer.from_pretrained(model).eos_token_id
     for row in rows:
         context, response = (message["content"] for message in row["messages"])

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from test_bench_report import record, write_run
 
 from programs.benchmark.profiles import show
 from sprint_sgl.errors import BadInput
 from sprint_sgl.profile import mean, profile
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Timing, Trajectory
+from tests.fakes.runs import record, write_run
 
 HTTP = 0.01
 

@@ -15,28 +15,12 @@ from programs import sequential_program, sprint_program
 from programs.benchmark.replay import Replay, ReplayQuestion, Shape, StageShape, filler
 from programs.benchmark.replay_backend import ReplayBackend, unreadable
 from programs.benchmark.runner import Drives
-from programs.scripted import ScriptedBackend
 from sprint_sgl import tags
 from sprint_sgl.checkpoints import load_tokenizer
 from sprint_sgl.errors import BadInput
-from sprint_sgl.shipped import MODELS
 from sprint_sgl.source import DataSource
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
-
-MINI = str(MODELS / "countdown-mini-sprint")
-lengths = st.integers(1, 9)
-stage_shapes = st.lists(st.tuples(lengths, lengths), max_size=4).flatmap(
-    lambda pairs: lengths.map(lambda tail: StageShape(tuple(p for p, _ in pairs), tail, tuple(e for _, e in pairs)))
-)
-shapes = st.builds(Shape, st.just(3), st.lists(stage_shapes, max_size=4).map(tuple), lengths)
-
-
-class Wordy(ScriptedBackend):
-    """A model that writes words for ever; a word is a token."""
-
-    def __init__(self) -> None:
-        super().__init__(lambda context: " word" * 10_000)
-        self.model_info: dict[str, Any] = {"tokenizer_path": MINI}
+from tests.fakes.shapes import MINI, Wordy, shapes
 
 
 def replay(source: Path, **more: Any) -> Replay:

@@ -7,7 +7,6 @@ from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
-from waiting import idle, wait_for
 
 from programs import sequential_program, sprint_program
 from programs.benchmark.replay import Shape, StageShape
@@ -21,6 +20,7 @@ from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import RequestFailed
 from sprint_sgl.frontend import SglSamplingParams
 from sprint_sgl.prompts import prompt_style
+from tests.fakes.waiting import idle, wait_for
 
 pytestmark = pytest.mark.runtime
 QUESTION = "Use 3, 7, 12 and 25 to make 66"

@@ -2,102 +2,25 @@
 
 import asyncio
 import json
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 import httpx
 import openai
 import pytest
-from waiting import wait_for
 
 from programs.methods import named_method
-from programs.scripted import ScriptedBackend, replay
-from programs.serving.app import Api
 from programs.serving.gate import Gate
 from programs.serving.keys import allowed, check_address, read_keys
-from programs.serving.metrics import Metrics
-from programs.serving.server import Server
 from programs.serving.service import Service, Stopping
 from programs.serving.stream import BranchText, Content, Reasoning, Sorter, reasoning
 from programs.serving.wire import ChatAsked, Message
 from sprint_sgl import tags
-from sprint_sgl.errors import BadInput, RuntimeUnavailable
-from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
-
-QUESTION = "What is 2 + 3 + 4?"
-PLAYED = Trajectory(
-    QUESTION,
-    (
-        Stage(
-            (Prompt("Add 2 and 3", "Split it."), Prompt("Name 4")),
-            (Execution("2+3=5"), Execution("It is 4, says <\\Plan_1>.")),
-            "Then add.",
-        ),
-        Stage((Prompt("Add 5 and 4"),), (Execution("5+4=9"),)),
-    ),
-    final_answer="The sum is \\boxed{9}. Done.",
-)
-SEQUENTIAL = "2+3=5, 5+4=9.</think>The sum is \\boxed{9}."
-
-
-class Interruptible(ScriptedBackend):
-    """A scripted runtime whose requests all end when their run's session is closed."""
-
-    closed: threading.Event
-    hangs: bool
-
-    def close(self) -> None:
-        self.closed.set()
-
-    def get_server_info(self) -> dict:
-        return {}
-
-    def _wait(self, seconds: float, request_id: str | None) -> bool:
-        return threading.Event().wait(seconds) if self.hangs else self.closed.wait(seconds)
-
-
-@dataclass
-class Scripted:
-    """A backend of the server that plays the trajectory, each call in `pause` seconds."""
-
-    pause: float = 0.0
-    down: bool = False
-    said: str = "the runtime is being started"
-    hangs: bool = False
-    room: int = 10**9
-    sessions: list[Interruptible] = field(default_factory=list)
-
-    def session(self, time_limit: float) -> Interruptible:
-        if self.down:
-            raise RuntimeUnavailable(self.said)
-        play = replay(PLAYED)
-        script = lambda context: play(context) if "parallel" in context or "Plan_" in context else SEQUENTIAL  # noqa: E731
-        session = Interruptible(script, pause=lambda context: self.pause, room=self.room)
-        session.closed, session.hangs = threading.Event(), self.hangs
-        self.sessions.append(session)
-        return session
-
-
-@contextmanager
-def serving(backend: Scripted, places: int = 4, queue: int = 4, **settings: object) -> Iterator[str]:
-    gate = Gate(places, queue)
-    names = ("sprint", "sequential", "self_consistency")
-    service = Service({f"mini:{name}": (named_method(name), backend) for name in names}, gate)
-    app = Api(service, Metrics(gate), **{"time_limit": 600.0, **settings}).app()
-    server = Server(app, service, "127.0.0.1", 0, shutdown_limit=1.0)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
+from sprint_sgl.errors import BadInput
+from sprint_sgl.trajectory import Trajectory
+from tests.fakes.served import PLAYED, QUESTION, Scripted, serving
+from tests.fakes.waiting import wait_for
 
 
 @pytest.fixture(scope="module")

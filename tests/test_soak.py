@@ -1,4 +1,4 @@
-"""What the soak (tests/soak.py) claims of its samples and outcomes."""
+"""What the soak (benchmarks/soak.py) claims of its samples and outcomes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import asyncio
 import random
 
 import pytest
-from soaking.claims import claims, growth, lives, rested
-from soaking.load import CHAT, KEY, KINDS, Load, Outcome
-from soaking.load import GOOD as QUESTIONS
-from soaking.machine import Kill, Sample
-from test_serving import Scripted, serving
+
+from benchmarks.soaking.claims import claims, growth, lives, rested
+from benchmarks.soaking.load import CHAT, KEY, KINDS, Load, Outcome
+from benchmarks.soaking.load import GOOD as QUESTIONS
+from benchmarks.soaking.machine import Kill, Sample
+from tests.fakes.served import Scripted, serving
 
 METRICS = """
 sprint_answers_total{path="/v1/chat/completions",status="200"} 3.0

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from datasets import Dataset
 from hydra import compose, initialize_config_dir
 
 from curation.curate import Config
@@ -47,6 +46,8 @@ def test_the_shipped_columns_fit_the_hubs_data_sets(
     with initialize_config_dir(str(CONF), version_base="1.3"):
         source = settings(compose("curate", [f"source={name}"]), Config).source
     monkeypatch.chdir(tmp_path)  # `datasets` takes a folder of that name for the data set itself
+    from datasets import Dataset
+
     Dataset.from_list(ON_THE_HUB[name]).to_parquet(str(Path(source.path) / "data" / "train-00000-of-00001.parquet"))
     found = list(thoughts(source))
     records: list[Record] = [each for each in found if not isinstance(each, Rejection)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,50 +11,26 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_replay import Wordy, shapes
 
 from programs import sprint_program
 from programs.benchmark.replay import Replay, ReplayQuestion, Shape, StageShape, filler
 from programs.benchmark.replay_backend import ReplayBackend
 from programs.methods import method_of, named_method
-from programs.scripted import ScriptedBackend, replay
+from programs.scripted import ScriptedBackend
 from programs.straggler import EVERYONE, StragglerPolicy, shortened
-from sprint_sgl import tags
 from sprint_sgl.errors import BadInput
 from sprint_sgl.source import DataSource
-from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
+from sprint_sgl.trajectory import Trajectory
 from sprint_sgl.viewer.page import Shown, view
+from tests.fakes.shapes import Wordy, shapes
+from tests.fakes.uneven import UNEVEN, model
 
-LONG = " ".join(["word"] * 30)
-UNEVEN = Trajectory(
-    "How much is it?",
-    (
-        Stage(
-            (Prompt("add them"), Prompt("multiply them"), Prompt("halve it"), Prompt("guess")),
-            (Execution("it is 3"), Execution(LONG), Execution("it is 1"), Execution("two")),
-        ),
-        Stage((Prompt("check it"),), (Execution("yes"),)),
-    ),
-    final_answer="It is \\boxed{2}.",
-)
 policies = st.builds(
     StragglerPolicy,
     st.none() | st.integers(1, 20),
     st.none() | st.floats(1, 4),
     st.none() | st.floats(0.01, 1),
 )
-
-
-def model(context: str) -> str:
-    """Writes UNEVEN, whatever its executions have become in the context."""
-    if context.splitlines()[-1].startswith("<execution_"):
-        return replay(UNEVEN)(context)
-    *stages, written = re.split(r"</Execution_\d>\n\n", context.partition("<think>\n")[2])
-    done = len(stages)
-    if done == len(UNEVEN.stages):
-        return tags.render_final_answer(UNEVEN.final_answer)
-    stage = UNEVEN.stages[done]
-    return tags.render_plan(done + 1, stage.prompts, stage.tail).removeprefix(written)
 
 
 def run(policy: StragglerPolicy, seconds: float = 0.0, **options: Any) -> Trajectory:

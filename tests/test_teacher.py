@@ -10,7 +10,6 @@ from threading import Timer
 from typing import Any
 
 import pytest
-from fake_endpoint import Answer, FakeEndpoint, answer
 from omegaconf import OmegaConf
 from openai import AsyncOpenAI
 from openai.resources.batches import AsyncBatches
@@ -26,6 +25,7 @@ from curation.replies import ComponentsReply, read_components, read_parents
 from curation.spool import Spool
 from curation.teacher import STATE, CallFailed, Deferred, EndpointFailed, Teacher, TeacherConfig
 from sprint_sgl.errors import BadInput
+from tests.fakes.fake_endpoint import Answer, FakeEndpoint, answer
 
 USAGE = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
 KEY = "sk-very-secret-123"

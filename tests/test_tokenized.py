@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
 
 from sprint_sgl.endpoint import SPELLING_TEST
 from sprint_sgl.runtime import DEFAULT_MODEL, resolve_model
@@ -90,6 +89,8 @@ def test_a_tokenizer_that_begins_every_text_with_a_blank_cannot_put_contexts_tog
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")  # as Llama 2 and Mistral
     tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
     tokenizer.train_from_iterator([SPELLING_TEST], trainers.BpeTrainer(show_progress=False))
+    from transformers import PreTrainedTokenizerFast
+
     spelt = Spelling(PreTrainedTokenizerFast(tokenizer_object=tokenizer))
     assert spelt.decode(spelt.encode_first(SPELLING_TEST)) == SPELLING_TEST
     assert not spelt.joins(SPELLING_TEST)

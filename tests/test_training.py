@@ -8,8 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -17,7 +17,6 @@ import psutil
 import pytest
 from hydra import compose as compose_config
 from hydra import initialize_config_dir
-from safetensors.torch import load_file
 
 from curation.countdown_rows import Config as RowsConfig
 from curation.countdown_rows import Problems, make
@@ -28,6 +27,7 @@ from sprint_sgl.runtime import free_port, resolve_model
 from sprint_sgl.settings import settings
 from sprint_sgl.shipped import CONF
 from sprint_sgl.tags import EXECUTOR_STOPS, PLANNER_STOPS
+from tests.fakes.waiting import wait_for
 from training.card import write_card
 from training.check import Encoder
 from training.export import export
@@ -432,6 +432,16 @@ def losses(run: Path) -> dict[int, float]:
 
 
 @pytest.mark.training
+def test_a_run_with_zero_3_trains(rows: Path, base: Path, tmp_path: Path) -> None:
+    shipped = recipe(max_steps=2, logging_steps=1, eval_strategy="no", bf16=False, deepspeed="zero3")
+    zero = replace(shipped, env=shipped.env | {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"})
+    assert train(Config(str(base), str(rows / "rft"), str(tmp_path / "run"), zero)) == 0
+    assert sorted(losses(tmp_path / "run")) == [1, 2]
+    assert last_checkpoint(tmp_path / "run") is not None
+
+
+@pytest.mark.training
+@pytest.mark.release
 def test_two_processes_with_zero_3_learn_as_one_does(rows: Path, base: Path, tmp_path: Path) -> None:
     """Two rows a step, by one process or by two, each of which holds half of everything."""
     settings = {"max_steps": 6, "logging_steps": 1, "eval_strategy": "no", "save_steps": 6, "bf16": False}
@@ -454,7 +464,13 @@ def test_two_processes_with_zero_3_learn_as_one_does(rows: Path, base: Path, tmp
     assert one[6] < one[1]
 
 
+def reaches(checkpoint: Path, process: subprocess.Popen[bytes]) -> bool:
+    """Whether the run's last checkpoint is this one, or its process has ended."""
+    return process.poll() is not None or last_checkpoint(checkpoint.parent) == checkpoint
+
+
 @pytest.mark.training
+@pytest.mark.release
 def test_a_run_killed_twice_goes_on_as_if_it_had_not_been(rows: Path, base: Path, tmp_path: Path) -> None:
     settings = recipe(max_steps=12, logging_steps=1, eval_strategy="no", save_steps=3, per_device_train_batch_size=1)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -464,9 +480,9 @@ def test_a_run_killed_twice_goes_on_as_if_it_had_not_been(rows: Path, base: Path
         killed.mkdir(exist_ok=True)
         keep(killed, config, record(asdict(config), base, rows_of(config)), "as the command does before it starts")
         process = subprocess.Popen(compose(config), env=os.environ | settings.env, start_new_session=True)
-        while last_checkpoint(killed) != killed / f"checkpoint-{step}":
-            assert process.poll() is None
-            time.sleep(0.01)
+        reached = partial(reaches, killed / f"checkpoint-{step}", process)
+        wait_for(reached, limit=300, every=0.01)
+        assert process.poll() is None
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     assert train(config) == 0
@@ -480,6 +496,8 @@ def test_runs_can_be_averaged_and_others_cannot(base: Path, tmp_path: Path) -> N
     for folder, shape, seed in ((other, TINY, 2), (larger, replace(TINY, layers=TINY.layers + 1), 1)):
         init_weights(folder, vocabulary, shape, seed)
     export(base, tmp_path / "mean", [other])
+    from safetensors.torch import load_file
+
     first, second, both = (load_file(path / "model.safetensors") for path in (base, other, tmp_path / "mean"))
     name = "model.layers.0.mlp.up_proj.weight"
     expected = (first[name].float() + second[name].float()) / 2
@@ -514,19 +532,16 @@ def test_ms_swift_trains_stops_resumes_and_its_model_exports(rows: Path, base: P
 
 
 @pytest.mark.training
+@pytest.mark.release
 def test_nothing_trains_on_when_the_command_has_been_killed(rows: Path, base: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     words = [sys.executable, "-m", "training.train", f"model={base}", f"dataset={rows}/rft", f"out={out}"]
     words += ["+recipe.args.max_steps=5000", "recipe.args.save_steps=1", "recipe.args.eval_strategy=no"]
     command = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not last_checkpoint(out):
-        assert command.poll() is None
-        time.sleep(0.1)
+    wait_for(lambda: command.poll() is not None or last_checkpoint(out) is not None, limit=300)
+    assert command.poll() is None
     command.kill()
-    deadline = time.monotonic() + 20
-    while running_with(str(out)):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_for(lambda: not running_with(str(out)), limit=60)
 
 
 def running_with(word: str) -> bool:
@@ -535,6 +550,7 @@ def running_with(word: str) -> bool:
 
 
 @pytest.mark.training
+@pytest.mark.release
 def test_adapters_are_put_into_their_model_before_it_is_served(rows: Path, base: Path, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM
 
@@ -554,6 +570,7 @@ def test_adapters_are_put_into_their_model_before_it_is_served(rows: Path, base:
 
 
 @pytest.mark.training
+@pytest.mark.release
 def test_submitit_runs_a_training_for_each_value(rows: Path, base: Path, tmp_path: Path) -> None:
     """On this machine; on a cluster the launcher is submitit_slurm."""
     words = [sys.executable, "-m", "sprint_sgl.cli", "train", "--multirun", "hydra/launcher=submitit_local"]

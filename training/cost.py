@@ -4,7 +4,7 @@
 
 It takes the overrides of `sprint-sgl train`. Activations come from a simulated step on the longest row that the
 recipe admits (training/simulate.py), weights, gradients and optimiser from what ZeRO leaves on a device.
-tests/bench_cost.py compares both with measured peaks.
+benchmarks/bench_cost.py compares both with measured peaks.
 """
 
 from __future__ import annotations

@@ -1,0 +1,202 @@
+"""Where SPRINT costs more than a sequential thought, whether anything tells these questions beforehand, and a hedge.
+
+    SPRINT=../shared/data/sprint_trajectories_dev.jsonl RFT=../shared/data/rft_responses_dev.jsonl
+    .venv/bin/python benchmarks/bench_easy.py lengths $SPRINT $RFT
+    .venv/bin/python benchmarks/bench_easy.py clock $SPRINT $RFT --scale 0.2
+    .venv/bin/python benchmarks/bench_easy.py clock $SPRINT $RFT --scale 0.2 --step 0.01
+
+Both read released responses to the same problems, a token for four characters. `lengths` needs no runtime; `clock`
+replays them, one question at a time: SPRINT, the sequential thought, and `sprint_hedged`, in turns on one runtime; with
+`--step` the runtime is one on paper, on which each token takes so many seconds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich import box
+from rich.table import Table
+from scipy.stats import spearmanr
+
+from benchmarks.steady import emptied, runtime
+from programs import hedged_program, sequential_program, sprint_program
+from programs.benchmark.replay import Shape, StageShape, filler
+from programs.benchmark.replay_backend import ReplayBackend
+from programs.benchmark.statistics import Estimate, ratio_of_means
+from sprint_sgl import tags
+from sprint_sgl.console import screen
+from sprint_sgl.show import critical_path
+from sprint_sgl.trajectory import Trajectory
+
+CHARACTERS_A_TOKEN = 4
+LIMITS = (500, 1000, 1500, 2000, 3000, 10_000)
+app = typer.Typer(add_completion=False)
+T = TypeVar("T")
+Sprint = Annotated[Path, typer.Argument(help="rows with `problem` and `response`: SPRINT's trajectories")]
+Rft = Annotated[Path, typer.Argument(help="rows with `problem` and `response`: sequential thoughts")]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One problem answered by both, in tokens."""
+
+    problem: str
+    shape: Shape
+    thought: int
+
+    @property
+    def first(self) -> StageShape:
+        return self.shape.stages[0]
+
+    def scaled(self, scale: float) -> Pair:
+        def times(tokens: int) -> int:
+            return max(1, round(tokens * scale))
+
+        stages = tuple(
+            StageShape(tuple(map(times, s.prompts)), times(s.tail), tuple(map(times, s.executions)))
+            for s in self.shape.stages
+        )
+        shape = Shape(times(self.shape.question), stages, times(self.shape.answer))
+        return replace(self, shape=shape, thought=times(self.thought))
+
+    def hedged(self, limit: int) -> int:
+        """Tokens on the path where a thought of at most so many runs beside."""
+        return min(self.thought, self.shape.sequential) if self.thought <= limit else self.shape.sequential
+
+    def hedged_total(self, limit: int) -> int:
+        """Tokens of both until one ends, those of SPRINT in proportion."""
+        share = self.hedged(limit) / self.shape.sequential
+        return round(self.shape.total * share) + min(self.thought, limit, self.hedged(limit))
+
+
+def pairs_of(sprint: Path, rft: Path) -> list[Pair]:
+    """From short thoughts to long ones."""
+
+    def rows(path: Path) -> Iterator[tuple[str, str]]:
+        for line in path.read_text().splitlines():
+            row = json.loads(line)
+            yield row["problem"].strip(), row["response"]
+
+    planned = {problem: Shape.of(tags.parse(response), CHARACTERS_A_TOKEN) for problem, response in rows(sprint)}
+    found = [
+        Pair(problem, shape, len(response) // CHARACTERS_A_TOKEN)
+        for problem, response in rows(rft)
+        if (shape := planned.get(problem)) and shape.stages
+    ]
+    return sorted(found, key=lambda pair: pair.thought)
+
+
+def parts(ordered: Sequence[T], count: int = 3) -> list[Sequence[T]]:
+    """Equal parts in order, and all of them."""
+    edges = [k * len(ordered) // count for k in range(count + 1)]
+    return [*(ordered[a:b] for a, b in pairwise(edges)), ordered]
+
+
+def shown(found: Estimate) -> str:
+    return f"{found.value:.2f} ({found.low:.2f}-{found.high:.2f})"
+
+
+def table(*columns: str) -> Table:
+    made = Table(*columns, box=box.SIMPLE_HEAD)
+    for column in made.columns:
+        column.justify = "right"
+    return made
+
+
+def inline(stage: StageShape) -> int:
+    """Tokens on the path where the planner itself carries out a stage of one prompt, without a fork."""
+    if len(stage.executions) != 1:
+        return Shape(0, (stage,), 0).sequential
+    return sum(stage.prompts) + stage.tail + stage.executions[0]
+
+
+@app.command()
+def lengths(sprint: Sprint, rft: Rft) -> None:
+    """Ratios of sequential tokens by length, signals known beforehand, limits of the thought, stages of one prompt."""
+    pairs = pairs_of(sprint, rft)
+    by_length = table("sequential thought", "n", "SPRINT / thought", *(f"hedged {n:,}" for n in LIMITS))
+    for part in parts(pairs):
+        thoughts = [pair.thought for pair in part]
+        ratios = [ratio_of_means([pair.shape.sequential for pair in part], thoughts)]
+        ratios += [ratio_of_means([pair.hedged(n) for pair in part], thoughts) for n in LIMITS]
+        by_length.add_row(f"{thoughts[0]:,}-{thoughts[-1]:,}", str(len(part)), *map(shown, ratios))
+    costs = [ratio_of_means([p.hedged_total(n) for p in pairs], [p.shape.total for p in pairs]).value for n in LIMITS]
+    by_length.add_row("total / SPRINT's", "", "1.00", *(f"{cost:.2f}" for cost in costs))
+    screen().print(by_length)
+
+    signals = table("known beforehand", "Spearman's rho with SPRINT / thought", "p")
+    for name, values in {
+        "characters of the question": [len(pair.problem) for pair in pairs],
+        "prompts of the first plan": [len(pair.first.prompts) for pair in pairs],
+        "tokens of the first plan": [sum(pair.first.prompts) + pair.first.tail for pair in pairs],
+    }.items():
+        found = spearmanr(values, [pair.shape.sequential / pair.thought for pair in pairs])
+        signals.add_row(name, f"{found.statistic:+.2f}", f"{found.pvalue:.2f}")
+    screen().print(signals)
+
+    every = [tags.parse(json.loads(line)["response"]) for line in sprint.read_text().splitlines()]
+    stages = [stage for trajectory in every for stage in Shape.of(trajectory, CHARACTERS_A_TOKEN).stages]
+    alone = sum(len(stage.prompts) == 1 for stage in stages)
+    longer = sum(map(inline, stages)) / sum(Shape(0, (stage,), 0).sequential for stage in stages)
+    screen().print(
+        f"{alone} of {len(stages)} stages have one prompt; without their fork the path is {longer:.3f} as long"
+    )
+
+
+@dataclass(frozen=True)
+class Timed:
+    """The three runs of a pair."""
+
+    pair: Pair
+    sprint: Trajectory
+    thought: Trajectory
+    hedged: Trajectory
+
+
+def timed(pair: Pair, endpoint: Any, limit: int, number: int) -> Timed:
+    """One question at a time, in another order for each question."""
+    question = filler(pair.shape.question, seed=number)
+    runs: dict[str, Trajectory] = {}
+    programs = {"sprint": sprint_program, "thought": sequential_program, "hedged": hedged_program}
+    names = list(programs)
+    for name in names[number % 3 :] + names[: number % 3]:
+        emptied(endpoint)
+        options = {"thought_tokens": limit} if name == "hedged" else {}
+        backend = ReplayBackend(endpoint, pair.shape, pair.thought)
+        runs[name] = programs[name].run(question, backend=backend, **options).trajectory
+    return Timed(pair, runs["sprint"], runs["thought"], runs["hedged"])
+
+
+@app.command()
+def clock(sprint: Sprint, rft: Rft, scale: float = 0.2, limit: int = 2000, step: float | None = None) -> None:
+    """Seconds and tokens of SPRINT and of the hedge over those of the sequential thought, by length."""
+    pairs = [pair.scaled(scale) for pair in pairs_of(sprint, rft)]
+    with runtime(step) as endpoint:
+        timed(pairs[0], endpoint, 1, 0)
+        found = [timed(pair, endpoint, round(limit * scale), k) for k, pair in enumerate(pairs)]
+    shown_by = table(
+        "thought", "n", "SPRINT, tokens", "seconds", "hedged, tokens", "seconds", "total / SPRINT's", "won"
+    )
+    for part in parts(found):
+        tokens, seconds = [critical_path(each.thought) for each in part], [each.thought.seconds for each in part]
+        shown_by.add_row(
+            f"{tokens[0]:,}-{tokens[-1]:,}",
+            str(len(part)),
+            shown(ratio_of_means([critical_path(each.sprint) for each in part], tokens)),
+            shown(ratio_of_means([each.sprint.seconds for each in part], seconds)),
+            shown(ratio_of_means([critical_path(each.hedged) for each in part], tokens)),
+            shown(ratio_of_means([each.hedged.seconds for each in part], seconds)),
+            f"{sum(e.hedged.total_tokens for e in part) / sum(e.sprint.total_tokens for e in part):.2f}",
+            f"{sum(each.hedged.launch == 'sequential' for each in part)}",
+        )
+    screen().print(shown_by)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,190 @@
+"""What a gateway's policy is worth: two CPU runtimes, the same questions through each policy, and through one runtime.
+
+    .venv/bin/python benchmarks/bench_gateway.py --questions 24 --concurrency 6 --rounds 3 --out work/gateway
+
+All sides in turns on the same two runtimes, whose caches are emptied before each. Prints medians with their range, and
+what programs/fleet.py needs of a worker (`--no-figures` leaves that out). --out keeps the records of the first policy's
+rounds, which `sprint-sgl fleet path=OUT/records.jsonl worker=cpu_mini workers=2 questions=24 concurrency=3` simulates.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import psutil
+import typer
+from rich.table import Table
+
+from benchmarks.measuring import AtLeastOne, spread
+from benchmarks.steady import emptied
+from programs import sprint_program
+from programs.benchmark.records import Record
+from sprint_sgl.console import screen
+from sprint_sgl.countdown import drawn
+from sprint_sgl.endpoint import Endpoint
+from sprint_sgl.gateway import started_gateway
+from sprint_sgl.runtime import RuntimeConfig, Server, free_port, runtime_config, start_server, wait_until_ready
+from sprint_sgl.trajectory import Trajectory
+
+ONE = "one runtime, no gateway"
+CLIENT = httpx.Client(timeout=600.0)  # one for all: a client of its own costs a request more than the runtime does
+
+
+@dataclass(frozen=True)
+class Round:
+    """One pass over the questions: seconds, and tokens of all calls and of the executors' alone."""
+
+    seconds: float
+    cached: float
+    cached_forks: float
+    uncached: float  # tokens a question
+    client: float  # processor seconds of our own, a call
+    gateway: float  # and of the gateway's
+
+
+def spent_by(server: Server) -> float:
+    """Processor seconds of everything under its keeper."""
+    times = [each.cpu_times() for each in psutil.Process(server.keeper.pid).children(recursive=True)]
+    return sum(each.user + each.system for each in times)
+
+
+def pass_over(
+    questions: Sequence[str], concurrency: int, endpoint: Endpoint, server: Server
+) -> tuple[Round, list[Trajectory]]:
+    begun, spent, before = time.monotonic(), time.process_time(), spent_by(server)
+    rows = [(question,) for question in questions]
+    states = sprint_program.run_batch(rows, temperature=0, num_threads=concurrency, backend=endpoint)
+    runs = [state.trajectory for state in states]
+    seconds, spent = time.monotonic() - begun, time.process_time() - spent
+    calls = [call for run in runs for call in run.calls]
+    forks = [e.call for run in runs for stage in run.stages for e in stage.executions if e.call]
+    uncached = sum(call.uncached_prefill_tokens for call in calls) / len(runs)
+    shares = [sum(c.cached_tokens for c in some) / sum(c.prompt_tokens for c in some) for some in (calls, forks)]
+    gateway = (spent_by(server) - before) / len(calls)
+    return Round(seconds, shares[0], shares[1], uncached, spent / len(calls), gateway), runs
+
+
+def table(rounds: dict[str, list[Round]]) -> Table:
+    found = Table(title="median (range) of the rounds")
+    for heading in ("", "cached", "cached, forks", "uncached a question", "seconds", "seconds against one runtime"):
+        found.add_column(heading, justify="left" if not heading else "right")
+    for name, each in rounds.items():
+        against = [a.seconds / b.seconds for a, b in zip(each, rounds[ONE], strict=True)]
+        found.add_row(
+            name,
+            spread([r.cached for r in each], "{:.1%}".format),
+            spread([r.cached_forks for r in each], "{:.1%}".format),
+            spread([r.uncached for r in each], "{:.0f}".format),
+            spread([r.seconds for r in each], "{:.1f}".format),
+            spread(against, "{:.2f}".format),
+        )
+    return found
+
+
+def generate(url: str, prompt: list[int], tokens: int) -> float:
+    params = {"max_new_tokens": tokens, "ignore_eos": True, "temperature": 0}
+    begun = time.monotonic()
+    body = {"input_ids": prompt, "sampling_params": params}
+    CLIENT.post(f"{url}/generate", json=body).raise_for_status()
+    return time.monotonic() - begun
+
+
+def side_by_side(calls: Sequence[Callable[[], float]]) -> float:
+    begun = time.monotonic()
+    with ThreadPoolExecutor(len(calls)) as pool:
+        for done in [pool.submit(call) for call in calls]:
+            done.result()
+    return time.monotonic() - begun
+
+
+def figures(workers: Sequence[Server], tokens: int = 200) -> dict[str, float]:
+    """Of each worker while the other does the same, by conf/worker's names: both share this machine."""
+
+    def decode(batch: int, start: int, context: int = 8) -> float:
+        prompts = [[5 + (start + k) % 60, *(5 + j % 60 for j in range(context))] for k in range(batch)]
+        for _ in range(2):  # the first time fills the cache
+            took = side_by_side([lambda w=w, p=p: generate(w.url, p, tokens) for w in workers for p in prompts])
+        return took / tokens
+
+    def prefill(length: int, start: int) -> float:
+        prompt = [5 + (start * 7 + k * k) % 60 for k in range(length)]
+        return side_by_side([lambda w=w: generate(w.url, prompt, 1) for w in workers])
+
+    one, many, long = decode(1, 0), decode(8, 10), decode(8, 30, 1500)
+    fills = [(prefill(200, k), prefill(2200, k)) for k in range(1, 6)]
+    alone = statistics.median(generate(workers[0].url, [5, 6, 7], 1) for _ in range(20))
+    crowd = side_by_side([lambda w=w: generate(w.url, [5, 6, 7], 1) for w in workers for _ in range(60)]) / 60
+    return {
+        "step": one - (many - one) / 7,
+        "step_per_request": (many - one) / 7,
+        "step_per_token": (long - many) / (8 * 1500),
+        "prefill": statistics.median((b - a) / 2000 for a, b in fills),
+        "admission": crowd,
+        "request": max(alone - crowd, 0.0),
+    }
+
+
+def main(
+    questions: AtLeastOne = 24,
+    concurrency: AtLeastOne = 6,
+    rounds: AtLeastOne = 3,
+    numbers: int = 3,
+    policies: Annotated[str, typer.Option(help="of the gateway, with commas")] = "cache_aware,round_robin",
+    measure: Annotated[bool, typer.Option("--figures/--no-figures")] = True,
+    out: Path | None = None,
+) -> None:
+    asked = [problem.question for problem in drawn(numbers, 5, questions, held_out=True)]
+    with ExitStack() as stack:
+        workers = [start_server(runtime_config("cpu")) for _ in range(2)]
+        for worker in workers:
+            stack.callback(worker.stop)
+        for worker in workers:
+            wait_until_ready(worker, 300.0)
+        sides = {ONE: workers[0]}
+        for policy in policies.split(","):
+            config = RuntimeConfig(workers=2, policy=policy)
+            gateway = started_gateway([w.url for w in workers], config, "127.0.0.1", free_port())
+            stack.callback(gateway.stop)
+            wait_until_ready(gateway, 60.0, "/readiness")
+            sides[policy] = gateway
+        endpoints = {name: Endpoint(server.url) for name, server in sides.items()}
+        apart = [Endpoint(worker.url) for worker in workers]
+        for worker, endpoint in zip(workers, apart, strict=True):
+            pass_over(asked[:2], 2, endpoint, worker)
+        if measure:
+            screen().print({name: float(f"{value:.3g}") for name, value in figures(workers).items()})
+        found: dict[str, list[Round]] = {name: [] for name in sides}
+        for number in range(rounds):
+            for name, endpoint in endpoints.items():
+                for each in apart:
+                    emptied(each)
+                measured, runs = pass_over(asked, concurrency, endpoint, sides[name])
+                found[name].append(measured)
+                screen().print(f"{name}: {measured.seconds:.1f} s, forks {measured.cached_forks:.1%}", style="dim")
+                if out and number == 0 and name == policies.partition(",")[0]:
+                    keep(out, runs)
+        screen().print(table(found))
+        clients = [r.client for each in found.values() for r in each]
+        gateways = [r.gateway for name, each in found.items() if name != ONE for r in each]
+        screen().print(f"our own processor time a call: {spread([c * 1000 for c in clients], '{:.1f}'.format)} ms")
+        screen().print(f"the gateway's:                 {spread([c * 1000 for c in gateways], '{:.2f}'.format)} ms")
+
+
+def keep(out: Path, runs: Sequence[Trajectory]) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "records.jsonl").open("w") as file:
+        for number, run in enumerate(runs):
+            record = Record("sprint", str(number), 0, "", run.question, "", run.final_answer, True, "", True, run)
+            file.write(record.to_json() + "\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,143 @@
+"""Whether memory, threads and file handles stay bounded however many questions there are.
+
+    .venv/bin/python benchmarks/bench_many_questions.py --questions 1000,10000 --concurrency 64
+
+Against the scripted server of tests/fakes/scripted_runtime.py in a process of its own, through the real endpoint, each
+way in a process of its own: `list` and `generator` are the two styles of `run_batch`, `bench` is the benchmark's runner
+with its records in a file and in memory.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx
+import psutil
+import typer
+from rich.console import Console
+
+from benchmarks.footprint import watched
+from programs import sprint_program
+from programs.bench import keeping
+from programs.benchmark.resident import SERVED, Resident
+from programs.benchmark.runner import Ask, Work, run
+from programs.methods import named_method
+from sprint_sgl.console import screen
+from sprint_sgl.endpoint import Endpoint
+from sprint_sgl.runtime import RuntimeConfig, free_port
+from sprint_sgl.tasks.task import Grade, Question
+from tests.fakes import scripted_runtime
+from tests.fakes.waiting import wait_for
+
+FORK = multiprocessing.get_context("fork")  # sglang is imported once
+
+
+class Task:
+    """Questions that are all right."""
+
+    def questions(self) -> Iterator[Question]:
+        raise NotImplementedError
+
+    def grade(self, question: Question, answer: str) -> Grade:
+        return Grade(answer == "12", "")
+
+
+def by_run_batch(url: str, questions: int, concurrency: int, generator_style: bool) -> None:
+    endpoint = Endpoint(url)
+    rows = [f"Question {number}" for number in range(questions)]
+    states = sprint_program.run_batch(
+        rows, backend=endpoint, num_threads=concurrency, generator_style=generator_style, temperature=0
+    )
+    assert sum(state["answer"] == "12" for state in states) == questions
+    endpoint.close()
+
+
+def by_runner(url: str, questions: int, concurrency: int) -> None:
+    asks = [Ask(Question(str(number), f"Question {number}", "12")) for number in range(questions)]
+    sprint, block, quiet = named_method("sprint"), 4 * concurrency, Console(quiet=True)
+    work = Work(Task(), [sprint], lambda method: SERVED, asks, concurrency=concurrency, block=block)
+    with TemporaryDirectory() as folder, keeping(Path(folder, "records.jsonl"), [], questions, quiet) as keep:
+        runtime = Resident(RuntimeConfig(), url, time_limit=600.0)
+        failures = run(work, runtime, set(), keep)
+        runtime.close()
+    assert not failures
+
+
+WAYS = {
+    "list": lambda *given: by_run_batch(*given, generator_style=False),
+    "generator": lambda *given: by_run_batch(*given, generator_style=True),
+    "bench": by_runner,
+}
+
+
+def measured(say: Connection, way: str, url: str, questions: int, concurrency: int) -> None:
+    """One way, in a process of its own; says what it took."""
+    before, files = threading.active_count(), psutil.Process().num_fds()
+    WAYS[way](url, 2 * concurrency, concurrency)  # what is set up once is there before
+    begun = time.perf_counter()
+    with watched() as found:
+        WAYS[way](url, questions, concurrency)
+    seconds = time.perf_counter() - begun
+    settle(before)
+    say.send((found, threading.active_count() - before, psutil.Process().num_fds() - files, seconds))
+
+
+def settle(threads: int) -> None:
+    """Threads that have been told to end need a moment."""
+    deadline = time.monotonic() + 5
+    while threading.active_count() > threads and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+@contextmanager
+def scripted(width: int, seconds: float) -> Iterator[str]:
+    port = free_port()
+    serving = {"port": port, "width": width, "seconds": seconds}
+    server = FORK.Process(target=scripted_runtime.main, kwargs=serving, daemon=True)
+    server.start()
+    url = f"http://127.0.0.1:{port}"
+    wait_for(lambda: answers(url), 30)
+    try:
+        yield url
+    finally:
+        server.terminate()
+        server.join()
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/model_info").status_code == 200
+    except httpx.ConnectError:
+        return False
+
+
+def main(
+    questions: str = "1000,10000",
+    concurrency: int = 64,
+    width: int = 3,
+    seconds: float = 0.02,
+    ways: str = "list,generator,bench",
+) -> None:
+    with scripted(width, seconds) as url:
+        for way in ways.split(","):
+            for many in map(int, questions.split(",")):
+                hear, say = FORK.Pipe(duplex=False)
+                FORK.Process(target=measured, args=(say, way, url, many, concurrency), daemon=True).start()
+                say.close()  # the other process's end stays open: one that fails is heard
+                found, left, files, took = hear.recv()
+                screen().print(
+                    f"{way:9} {many:6,d} questions: {found.grown / 2**20:5.0f} MiB more at most, "
+                    f"{found.threads:4d} threads at most, {left} left, "
+                    f"{found.files:4d} file handles at most, {files} left, {took:.0f} s"
+                )
+
+
+if __name__ == "__main__":
+    typer.run(main)

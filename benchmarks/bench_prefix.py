@@ -1,0 +1,123 @@
+"""How near the prefix cache comes to one without a limit, for contexts sent as token ids and as text.
+
+    .venv/bin/python benchmarks/bench_prefix.py --questions 6
+
+Countdown on the shipped model, then the same shapes on a model of random weights whose tokenizer is a byte-level BPE
+like Qwen's: what it writes is tokenised otherwise when it is read again. Last, a KV pool that is too small.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import typer
+from rich.table import Table
+
+from benchmarks.ideal_cache import Request, ideal_uncached
+from benchmarks.measuring import AtLeastOne, spread
+from benchmarks.odd_speller import make_odd_speller
+from benchmarks.steady import emptied
+from programs import sprint_program
+from programs.benchmark.replay import Shape, filler
+from programs.benchmark.replay_backend import ReplayBackend
+from sprint_sgl.console import screen
+from sprint_sgl.countdown import drawn
+from sprint_sgl.endpoint import Endpoint
+from sprint_sgl.messages import GENERATE
+from sprint_sgl.runtime import DEFAULT_MODEL, running
+from sprint_sgl.spelling import spelling
+from sprint_sgl.trajectory import Trajectory
+from sprint_sgl.transport import Transport
+
+Ask = Callable[[Endpoint], Trajectory]
+
+
+class Recorder(Transport):
+    """Keeps every generation request with the tokens that the runtime saw."""
+
+    def __init__(self, url: str, tokenizer: str) -> None:
+        super().__init__(url, None, time_limit=600.0, reconnects=0, connect_limit=5.0)
+        self.requests: list[Request] = []
+        spelt = spelling(tokenizer)
+        assert spelt, f"{tokenizer} is not here"
+        self._encode = spelt.encode_first
+
+    def request(self, method: str, path: str, body: Any = None, time_limit: float | None = None, **more: Any) -> Any:
+        start = time.perf_counter()
+        response = super().request(method, path, body, time_limit, **more)
+        if path == GENERATE and "rid" in body:
+            prompt = body["input_ids"] if "input_ids" in body else self._encode(body["text"])
+            answer = response.json()
+            cached = answer["meta_info"]["cached_tokens"]
+            self.requests.append(Request(prompt, answer["output_ids"], start, time.perf_counter(), cached))
+        return response
+
+
+def measured(
+    url: str, token_prompts: bool, asks: list[Ask], concurrency: int
+) -> tuple[list[Request], list[Trajectory]]:
+    endpoint = Endpoint(url, token_prompts=token_prompts)
+    recorder = endpoint._transport = Recorder(url, endpoint.model_info["tokenizer_path"])
+    with closing(endpoint), ThreadPoolExecutor(concurrency) as pool:
+        emptied(endpoint)
+        return recorder.requests, list(pool.map(lambda ask: ask(endpoint), asks))
+
+
+def solving(question: str, seed: int) -> Ask:
+    return lambda endpoint: sprint_program.run(question, temperature=0.6, seed=seed, backend=endpoint).trajectory
+
+
+def replaying(shape: Shape, number: int) -> Ask:
+    def ask(endpoint: Endpoint) -> Trajectory:
+        text = filler(shape.question, seed=number)
+        return sprint_program.run(text, temperature=1.0, backend=ReplayBackend(endpoint, shape)).trajectory
+
+    return ask
+
+
+def add(table: Table, name: str, url: str, asks: list[Ask], concurrency: int, rounds: int) -> list[Trajectory]:
+    """Rows for both ways of sending contexts, in turns; what the last of them wrote."""
+    ratios: dict[bool, list[float]] = {True: [], False: []}
+    uncached: dict[bool, list[float]] = {True: [], False: []}
+    for _ in range(rounds):
+        for token_prompts in (True, False):
+            requests, trajectories = measured(url, token_prompts, asks, concurrency)
+            uncached[token_prompts].append(sum(r.uncached for r in requests) / len(asks))
+            if token_prompts:
+                ideal = ideal_uncached(requests) / len(asks)
+            ratios[token_prompts].append(uncached[token_prompts][-1] / ideal)
+    for token_prompts, label in ((True, "token ids"), (False, "text")):
+        computed, ratio = statistics.median(uncached[token_prompts]), spread(ratios[token_prompts])
+        table.add_row(name, label, f"{computed:,.0f}", ratio)
+    return trajectories
+
+
+def main(
+    questions: AtLeastOne = 6, concurrency: AtLeastOne = 2, rounds: AtLeastOne = 3, pressed_pool: AtLeastOne = 4096
+) -> None:
+    table = Table(title=f"Prompt tokens computed a question, {rounds} rounds", title_justify="left")
+    for column in ("model", "contexts as", "computed", "against the ideal of token ids"):
+        table.add_column(column)
+    asks = [solving(p.question, k) for k, p in enumerate(drawn(3, 5, questions, held_out=True))]
+    with running(DEFAULT_MODEL) as server:
+        written = add(table, "Countdown, shipped model", server.url, asks, concurrency, rounds)
+    shapes = [Shape.of(trajectory) for trajectory in written]
+    replays = [replaying(shape, number) for number, shape in enumerate(shapes)]
+    with TemporaryDirectory() as folder:
+        model = make_odd_speller(Path(folder))
+        with running(str(model)) as server:
+            add(table, "the same shapes, BPE", server.url, replays, concurrency, rounds)
+        with running(str(model), max_total_tokens=pressed_pool) as server:
+            add(table, f"the same, {pressed_pool:,} tokens of KV", server.url, replays, 4 * concurrency, 1)
+    screen().print(table)
+
+
+if __name__ == "__main__":
+    typer.run(main)

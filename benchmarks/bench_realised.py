@@ -1,0 +1,141 @@
+"""How much of the speed-up that the token counts promise is there on the clock.
+
+    .venv/bin/python benchmarks/bench_realised.py --questions 12 --rounds 3
+    .venv/bin/python benchmarks/bench_realised.py --trajectories FILE --scale 0.2
+    .venv/bin/python benchmarks/bench_realised.py --model work/mini/85m --trajectories FILE --scale 0.1 --concurrency 1
+
+Realised: seconds of the sequential program divided by those of SPRINT. Promised: tokens of the sequential program
+divided by SPRINT's sequential tokens. Both programs in turns on one runtime: Countdown with a model for each, then the
+shapes of recorded trajectories (those of the Countdown runs, or of a file), for which both write the same number of
+tokens. `--model` is what replays run on: a larger one, of random weights, shows what there is of the promise where
+weights do not lie in the processor's cache.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+from rich.table import Table
+
+from benchmarks.measuring import AtLeastOne, spread
+from benchmarks.steady import emptied
+from programs import sequential_program, sprint_program
+from programs.benchmark.replay import Replay, Shape, filler
+from programs.benchmark.replay_backend import ReplayBackend
+from programs.program import Program
+from sprint_sgl.console import say, screen
+from sprint_sgl.countdown import drawn
+from sprint_sgl.endpoint import Endpoint
+from sprint_sgl.runtime import DEFAULT_BASELINE, DEFAULT_MODEL, connect, resolve_model, running
+from sprint_sgl.source import DataSource
+from sprint_sgl.trajectory import Trajectory
+
+Ask = Callable[[Program], Trajectory]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """All questions once: seconds of the whole, and tokens on the paths that were waited for, in all."""
+
+    seconds: float
+    tokens: int
+    trajectories: tuple[Trajectory, ...]
+
+
+def one_pass(endpoint: Endpoint, program: Program, asks: Sequence[Ask], concurrency: int) -> Pass:
+    emptied(endpoint)
+    begun = time.perf_counter()
+    with ThreadPoolExecutor(concurrency) as pool:
+        trajectories = tuple(pool.map(lambda ask: ask(program), asks))
+    seconds = time.perf_counter() - begun
+    return Pass(seconds, sum(each.sequential_tokens for each in trajectories), trajectories)
+
+
+def solving(question: str) -> Ask:
+    return lambda program: program.run(question, temperature=0.0).trajectory
+
+
+def replaying(endpoint: Endpoint, shape: Shape, number: int) -> Ask:
+    text = filler(shape.question, seed=number)
+    limits = {"max_stages": len(shape.stages) + 2}
+    return lambda program: (
+        program.run(
+            text,
+            temperature=0.6,
+            backend=ReplayBackend(endpoint, shape),
+            **(limits if program is sprint_program else {}),
+        ).trajectory
+    )
+
+
+def compare(
+    table: Table,
+    name: str,
+    endpoint: Endpoint,
+    asks: Sequence[Ask],
+    rounds: int,
+    concurrency: int,
+    models: Sequence[str],
+) -> tuple[Trajectory, ...]:
+    """A row of the table; SPRINT's trajectories of the last round."""
+    realised, promised = [], []
+    for _ in range(rounds):
+        found = []
+        for model, program in zip(models, (sequential_program, sprint_program), strict=True):
+            if resolve_model(model) != endpoint.get_model_name():
+                endpoint.load_weights(resolve_model(model))
+            endpoint.warm_up()
+            found.append(one_pass(endpoint, program, asks, concurrency))
+        alone, sprint = found
+        realised.append(alone.seconds / sprint.seconds)
+        promised.append(alone.tokens / sprint.tokens)
+        say(f"{name}, {concurrency} at a time: {realised[-1]:.3f} of {promised[-1]:.3f}")
+    shares = [a / b for a, b in zip(realised, promised, strict=True)]
+    table.add_row(name, str(concurrency), str(len(asks)), *map(spread, (realised, promised, shares)))
+    return sprint.trajectories
+
+
+def shapes_of(path: Path, scale: float, most: int) -> list[Shape]:
+    task = Replay(DataSource(path=str(path)), column="response", scale=scale, characters_a_token=4.0)
+    return [question.shape for question, _ in zip(task.questions(), range(most), strict=False)]
+
+
+def main(
+    questions: AtLeastOne = 12,
+    rounds: AtLeastOne = 3,
+    concurrency: str = "1,16",
+    trajectories: Path | None = None,
+    scale: float = 1.0,
+    model: str | None = None,
+) -> None:
+    """`questions` at least, and one for each of those at a time."""
+    if model and not trajectories:
+        raise typer.BadParameter("--model can only replay: give it --trajectories FILE")
+    levels = [int(level) for level in concurrency.split(",")]
+    table = Table(title=f"Median of {rounds} rounds (least-most)", title_justify="left")
+    for column in ("load", "at a time", "questions", "realised", "promised", "realised / promised"):
+        table.add_column(column)
+    with running(model or DEFAULT_MODEL) as server, connect(server.url) as endpoint:
+        most = max(questions, *levels)
+        asks = [solving(p.question) for p in drawn(3, 5, most, held_out=True)]
+        written: tuple[Trajectory, ...] = ()
+        for level in levels if not model else ():
+            both = (DEFAULT_BASELINE, DEFAULT_MODEL)
+            written = compare(
+                table, "Countdown, 3 numbers", endpoint, asks[: max(questions, level)], rounds, level, both
+            )
+        shapes = shapes_of(trajectories, scale, most) if trajectories else [Shape.of(each) for each in written]
+        replays = [replaying(endpoint, shape, number) for number, shape in enumerate(shapes)]
+        for level in levels if replays else ():
+            some = replays[: max(questions, level)]
+            compare(table, "replay", endpoint, some, rounds, level, [model or DEFAULT_MODEL] * 2)
+    screen().print(table)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,155 @@
+"""Whatever stands in a file: records, trajectories, rows to replay. It is read, or refused in one clear line."""
+
+from __future__ import annotations
+
+import json
+import random
+import tempfile
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from benchmarks.fuzzing.bodies import value
+from benchmarks.fuzzing.cases import Target, says
+from benchmarks.fuzzing.texts import damaged, short, trajectory, without_surrogates
+from sprint_sgl import tags
+from sprint_sgl.errors import BadInput
+from sprint_sgl.source import DataSource, rows
+from sprint_sgl.trajectory import Trajectory
+from sprint_sgl.viewer.page import read as read_page
+
+KEYS = ("method", "id", "sample", "group", "question", "gold", "answer", "correct", "reason", "read", "judged", "sigma")
+
+
+@cache
+def folder() -> Path:
+    """A folder of this process's own, in memory where there is such a disk."""
+    memory = Path("/dev/shm")
+    made = tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None)
+    _KEPT.append(made)
+    return Path(made.name)
+
+
+_KEPT: list[tempfile.TemporaryDirectory[str]] = []
+
+
+def whole(rng: random.Random) -> Trajectory:
+    return trajectory(rng, lambda rng: without_surrogates(short(rng)))
+
+
+def check_json(run: Trajectory) -> None:
+    assert Trajectory.from_json(run.to_json()) == run
+    assert Trajectory.from_dict(json.loads(json.dumps(run.to_dict()))) == run
+
+
+def row(rng: random.Random) -> dict[str, Any]:
+    """A record of a benchmark, at times with a field that is odd or not there."""
+    texts = {name: without_surrogates(short(rng)) for name in ("method", "id", "group", "question", "gold", "answer")}
+    made = {**texts, "sample": 0, "correct": True, "reason": "", "read": True, "trajectory": whole(rng).to_dict()}
+    if rng.random() < 0.3:
+        at: Any = made
+        while isinstance(at, dict | list) and at:
+            key = rng.choice(list(at)) if isinstance(at, dict) else rng.randrange(len(at))
+            if rng.random() < 0.4 or not isinstance(at[key], dict | list):
+                at[key] = value(rng)
+                break
+            at = at[key]
+    if rng.random() < 0.1:
+        made.pop(rng.choice(list(made)))
+    if rng.random() < 0.1:
+        made[rng.choice(KEYS)] = value(rng)
+    return made
+
+
+def lines(rng: random.Random) -> bytes:
+    """A file of records, damaged at times."""
+    text = "".join(json.dumps(row(rng), ensure_ascii=rng.random() < 0.5) + "\n" for _ in range(rng.randrange(3)))
+    kind = rng.randrange(8)
+    if kind < 3 and text:
+        text = damaged(rng, text)
+    data = text.encode("utf-8", "surrogatepass")
+    if kind == 3:
+        data = bytes(rng.randrange(256) if rng.random() < 0.01 else byte for byte in data)
+    return data[: rng.randrange(len(data) + 1)] if kind == 4 else data
+
+
+def bench() -> None:
+    import programs.benchmark.records
+    import programs.benchmark.replay  # noqa: F401
+
+
+def check_records(data: bytes) -> None:
+    """What can be read is written as it was read."""
+    from programs.benchmark.records import Record, read_records
+
+    path = folder() / "records.jsonl"
+    path.write_bytes(data)
+    try:
+        found = read_records(path)
+    except BadInput as error:
+        says(error, str(path))
+        return
+    for record in found:
+        assert Record.from_json(record.to_json()) == replace(record, judged=None)  # verdicts have a file of their own
+
+
+def check_replay(data: bytes) -> None:
+    from programs.benchmark.replay import Replay
+
+    path = folder() / "replay.jsonl"
+    path.write_bytes(data)
+    try:
+        for question in Replay(DataSource(path=str(path)), "text", 1.0, 4.0).questions():
+            assert question.shape.total >= question.shape.sequential > 0
+    except BadInput as error:
+        says(error, str(path), "no column")
+
+
+def table_case(rng: random.Random) -> tuple[str, bytes]:
+    if rng.random() < 0.4:
+        return ".jsonl", lines(rng)
+    cells = [",".join(short(rng, 3) for _ in range(3)) for _ in range(rng.randrange(5))]
+    return ".csv", "\n".join(["a,b,c", *cells]).encode("utf-8", "surrogatepass")
+
+
+def check_table(case: tuple[str, bytes]) -> None:
+    suffix, data = case
+    path = folder() / f"table{suffix}"
+    path.write_bytes(data)
+    try:
+        assert all(isinstance(found, dict) for found in rows(DataSource(path=str(path))))
+    except BadInput as error:
+        says(error, str(path))
+
+
+def page_case(rng: random.Random) -> tuple[str, bytes]:
+    if rng.random() < 0.4:
+        return ".jsonl", lines(rng)
+    if rng.random() < 0.5:
+        return ".json", whole(rng).to_json().encode() if rng.random() < 0.3 else lines(rng)
+    return ".txt", damaged(rng, tags.render(whole(rng))).encode("utf-8", "surrogatepass")
+
+
+def check_page(case: tuple[str, bytes]) -> None:
+    """What the viewer can read it can put on a page."""
+    from fuzzing.shown import check_page as check_shown
+
+    suffix, data = case
+    path = folder() / f"page{suffix}"
+    path.write_bytes(data)
+    try:
+        found = read_page(path)
+    except BadInput as error:
+        says(error, str(path))
+    else:
+        check_shown((found, "a page"))
+
+
+TARGETS = (
+    Target("trajectory.json", 0.01, whole, check_json),
+    Target("records.jsonl", 0.01, lines, check_records, ready=bench),
+    Target("replay rows", 0.01, lines, check_replay, ready=bench),
+    Target("tables", 0.01, table_case, check_table),
+    Target("view FILE", 0.01, page_case, check_page),
+)

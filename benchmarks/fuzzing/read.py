@@ -1,0 +1,142 @@
+"""Whatever a model writes is read: the tag parser, plans, executions, answers, and the stream that sorts them."""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+from typing import Any
+
+from benchmarks.fuzzing.cases import Target
+from benchmarks.fuzzing.texts import ENDS, any_text, filled, plain, short
+from sprint_sgl import tags
+from sprint_sgl.answers import check_countdown, countdown_problem, extract_answer, read_answer
+from sprint_sgl.markup import find_tags
+from sprint_sgl.tags import RepairKind, merge_repairs, neutralise, parse, read_execution, read_plan, render, restore
+from sprint_sgl.trajectory import Trajectory
+
+
+def check_parse(text: str) -> None:
+    """What is read is well-formed: written down and read again it is the same, with nothing to repair."""
+    read = parse(text)
+    again = parse(render(read))
+    assert [texts(stage) for stage in again.stages] == [texts(stage) for stage in read.stages]
+    assert (again.question, again.thought, again.final_answer) == (read.question, read.thought, read.final_answer)
+    assert again.repairs == ((("missing_answer", 1),) if read.thought and not read.final_answer else ())
+    assert {kind for kind, _ in read.repairs} <= set(RepairKind)
+
+
+def texts(stage: Any) -> tuple[Any, ...]:
+    pairs = zip(stage.prompts, stage.executions, strict=True)
+    return stage.tail, [(prompt.lead, prompt.text, execution.text) for prompt, execution in pairs]
+
+
+def check_inverse(trajectory: Trajectory) -> None:
+    assert parse(render(trajectory)) == trajectory
+
+
+def sequential(rng: random.Random) -> Trajectory:
+    return Trajectory(short(rng), thought=filled(rng), final_answer=filled(rng))
+
+
+def inverse_case(rng: random.Random) -> Trajectory:
+    return sequential(rng) if rng.random() < 0.1 else plain(rng)
+
+
+def check_neutral(text: str) -> None:
+    neutral = neutralise(text)
+    assert restore(neutral) == text
+    assert not find_tags(neutral)
+    assert not any(stop in neutral for stop in tags.STOPS)
+    assert find_tags(restore(neutral)) == find_tags(text)
+
+
+def plan_case(rng: random.Random) -> tuple[str, int, int, str]:
+    return any_text(rng), rng.randint(1, 3), rng.randint(1, 3), rng.choice(ENDS)
+
+
+def check_plan(case: tuple[str, int, int, str]) -> None:
+    """What stands in the context afterwards reads as that plan again."""
+    read = read_plan(*case)
+    assert all(prompt.text for prompt in read.prompts)
+    assert merge_repairs(read.repairs) == read.repairs
+    written = tags.render_plan(case[1], read.prompts, read.tail)
+    again = read_plan(written, case[1], 1, "")
+    assert [(p.lead, p.text) for p in again.prompts] == [(p.lead, p.text) for p in read.prompts]
+    assert again.tail == read.tail
+
+
+def check_execution(text: str) -> None:
+    read, repairs = read_execution(text)
+    assert restore(text).strip().endswith(read)
+    assert dict(repairs).get("nested", 0) == len(find_tags(text))
+    assert not find_tags(neutralise(read))
+
+
+def cut_case(rng: random.Random) -> tuple[Trajectory, float]:
+    return plain(rng), rng.random()
+
+
+def check_cut(case: tuple[Trajectory, float]) -> None:
+    """Where a text is cut off, its complete stages are what they were."""
+    trajectory, place = case
+    whole = render(trajectory)
+    text = whole[: round(place * len(whole))]
+    complete = sum(f"</Execution_{i}>" in text for i in range(1, len(trajectory.stages) + 1))
+    assert parse(text).stages[:complete] == trajectory.stages[:complete]
+
+
+def check_answer(text: str) -> None:
+    found = extract_answer(text)
+    assert found is None or (found and found in text)
+    assert read_answer(text) == (found or text.strip())
+    for expression in (found or text, text):
+        assert check_countdown(expression, (3, 7, 12, 25), 66).reason
+    if problem := countdown_problem(text):
+        assert len(problem.numbers) > 1
+
+
+@cache
+def program_named(name: str) -> Any:
+    from programs.methods import named_method
+
+    return named_method(name).program
+
+
+def stream_case(rng: random.Random) -> tuple[str, list[str], list[int], str]:
+    """A run's planner text in pieces, with executors between them, the stop strings, and the program."""
+    trajectory = plain(rng)
+    text = render(trajectory).partition("<think>\n")[2] if rng.random() < 0.5 else any_text(rng)[:5000]
+    stops = [short(rng, 3) for _ in range(rng.randrange(3))]
+    sizes = [rng.randint(1, 40) for _ in range(1 + len(text) // 20)]
+    return text, [stop for stop in stops if stop], sizes, rng.choice(("sprint", "sequential", "self_consistency"))
+
+
+def check_stream(case: tuple[str, list[str], list[int], str]) -> None:
+    """Every piece of a branch goes out as it was written, and of the answer nothing that is past a stop string."""
+    from programs.calls import Branch
+    from programs.serving.stream import BranchText, Content, Sorter, shortened
+
+    text, stops, sizes, program = case
+    sorter, pieces, at = Sorter(program_named(program), stops), [], 0
+    for turn, size in enumerate(sizes):
+        branch = Branch(1 + turn // 5, turn % 3 or None)
+        pieces += sorter.feed(branch, text[at : at + size])
+        at += size
+    answer = shortened(read_answer(parse(text).final_answer), stops).strip()
+    pieces += sorter.finish(answer)
+    fed = text[: sum(sizes)]
+    assert "".join(piece.text for piece in pieces if isinstance(piece, BranchText)) == fed
+    content = "".join(piece.text for piece in pieces if isinstance(piece, Content))
+    assert not any(stop in content for stop in stops)
+
+
+TARGETS = (
+    Target("parse", 0.18, any_text, check_parse),
+    Target("parse of render", 0.10, inverse_case, check_inverse),
+    Target("neutralise", 0.22, any_text, check_neutral),
+    Target("read_plan", 0.08, plan_case, check_plan),
+    Target("read_execution", 0.10, any_text, check_execution),
+    Target("cut off", 0.04, cut_case, check_cut),
+    Target("answers", 0.05, any_text, check_answer),
+    Target("stream", 0.02, stream_case, check_stream, ready=lambda: program_named("sprint")),
+)

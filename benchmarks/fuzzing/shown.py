@@ -1,0 +1,169 @@
+"""Whatever is shown to a person: nothing of a model's text is markup in a page, or a command to a terminal."""
+
+from __future__ import annotations
+
+import io
+import random
+import re
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from benchmarks.fuzzing.cases import Target
+from benchmarks.fuzzing.texts import MARKUP, any_text, short, trajectory, without_surrogates
+from sprint_sgl import console as consoles
+from sprint_sgl import pages
+from sprint_sgl.console import say
+from sprint_sgl.show import LiveView, View, costs
+from sprint_sgl.trajectory import Trajectory
+from sprint_sgl.viewer import page
+from sprint_sgl.viewer.page import Shown
+from sprint_sgl.viewer.timeline import by_clock, by_tokens
+from sprint_sgl.viewer.writing import marked_up, with_tags_apart
+
+# What MathML and our own template are made of; anything else in a page has come out of a text.
+_MATHML = """math menclose mfrac mi mmultiscripts mn mo mover mpadded mphantom mprescripts mroot mrow ms mspace msqrt
+    mstyle msub msubsup msup mtable mtd mtext mtr munder munderover none"""
+MATHML = frozenset(_MATHML.split())
+_TEMPLATE = """html head meta title style body a header h1 h2 h3 h4 nav table tr th td main article div ul li b span
+    section input label svg text line rect path g circle p details summary pre"""
+TEMPLATE = frozenset(_TEMPLATE.split())
+HARMFUL = re.compile(r"on|src$|formaction$|srcdoc$|xlink")
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+FRAMES = re.compile("[\\s\u2500-\u257f]+")
+STYLES = re.compile("\x1b\\[[0-9;]*m")  # what rich itself writes on a terminal
+
+
+class Elements(HTMLParser):
+    """Fails on an element, an attribute or a link that is none of the template's."""
+
+    def __init__(self, names: frozenset[str]) -> None:
+        super().__init__()
+        self.known = names
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag in self.known, f"<{tag}> has come out of a text"
+        for name, value in attrs:
+            assert not HARMFUL.match(name), f'{name}="{value}" has come out of a text'
+            assert name != "href" or (value or "").startswith("#"), f"a link to {value}"
+            assert name != "style" or tag == "svg", f"a style of {tag}"
+
+    def handle_comment(self, data: str) -> None:
+        raise AssertionError(f"a comment: {data[:50]!r}")
+
+    def handle_decl(self, decl: str) -> None:
+        assert decl == "doctype html"
+
+    def handle_pi(self, data: str) -> None:
+        raise AssertionError(f"a processing instruction: {data[:50]!r}")
+
+    def unknown_decl(self, data: str) -> None:
+        raise AssertionError(f"a declaration: {data[:50]!r}")
+
+
+def checked(html: str, names: frozenset[str]) -> None:
+    parser = Elements(names)
+    parser.feed(html)
+    parser.close()
+    assert "<script" not in html.lower()
+
+
+def rich_text(rng: random.Random) -> str:
+    """Formulas and markup mixed more thickly than elsewhere."""
+    return any_text(rng) if rng.random() < 0.5 else "".join(rng.choice(MARKUP) + short(rng, 8) for _ in range(4))
+
+
+def check_markup(text: str) -> None:
+    checked(marked_up(text), MATHML | {"span"})
+    checked(with_tags_apart(text), frozenset({"b"}))
+
+
+def page_case(rng: random.Random) -> tuple[list[Shown], str]:
+    """Runs to be shown and a title; half a pair of surrogates is no text that a file can hold."""
+    texts = lambda rng: without_surrogates(short(rng, 8))  # noqa: E731
+    runs = [
+        Shown(trajectory(rng, texts), texts(rng), rng.choice((None, True, False))) for _ in range(rng.choice((1, 2)))
+    ]
+    return runs, texts(rng)
+
+
+@cache
+def template() -> Any:
+    """The page's template, compiled once."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    folder = Path(page.__file__).parent
+    made = Environment(loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined)
+    return made.get_template("page.html.j2")
+
+
+def check_page(case: tuple[list[Shown], str]) -> None:
+    runs, title = case
+    html = template().render(style=pages.STYLE, views=runs, title=title, own_style=page.STYLE, left_out=0)
+    html.encode()
+    checked(html, TEMPLATE | MATHML)
+
+
+def run_case(rng: random.Random) -> Trajectory:
+    return trajectory(rng)
+
+
+def check_timeline(run: Trajectory) -> None:
+    """Bars end where the run's own counts say, and none ends before it begins."""
+    tokens = by_tokens(run)
+    assert all(bar.start <= bar.end for bar in [*tokens, *by_clock(run)])
+    path = run.sequential_tokens_barrier if run.launch == "barrier" else run.sequential_tokens
+    assert max((bar.end for bar in tokens), default=0) == path
+
+
+def screen_case(rng: random.Random) -> tuple[bool, list[tuple[int, int | None, str]]]:
+    """What planner and executors write on a pipe, or on a terminal."""
+    writers = [(rng.randint(1, 3), rng.choice((None, None, 1, 2))) for _ in range(rng.randint(1, 6))]
+    return rng.random() < 0.2, [(*writer, any_text(rng)[:2000]) for writer in sorted(writers, key=str)]
+
+
+def check_screen(case: tuple[bool, list[tuple[int, int | None, str]]]) -> None:
+    """The terminal gets no control characters but rich's own, and words in brackets stay what they are."""
+    terminal, written = case
+    file = io.StringIO()
+    console = Console(file=file, width=90, force_terminal=terminal, legacy_windows=False)
+    shown: View = LiveView(console) if terminal else View(console)
+    if isinstance(shown, LiveView):
+        shown._live.auto_refresh = False
+    for stage, prompt, text in written:
+        View.write(shown, stage, prompt, text)
+    View.__exit__(shown)
+    console.print(costs([("SPRINT", written[0][2], Trajectory("q"))], 90))
+    printed(file.getvalue(), [text for _, prompt, text in written if prompt is None])
+
+
+def printed(shown: str, texts: list[str]) -> None:
+    shown.encode()
+    left = STYLES.sub("", shown)
+    assert not CONTROL.search(left), f"{CONTROL.search(left)} in what is shown"
+    unwrapped = FRAMES.sub("", left)
+    for word in ("[bold]", "[red]planted", "[/]", ":smile:"):
+        assert word in unwrapped or not any(word in text for text in texts), f"{word} is gone"
+
+
+def check_line(text: str) -> None:
+    """A line on stderr is as it stands."""
+    file = io.StringIO()
+    kept, consoles.notes = consoles.notes, Console(file=file, width=90)
+    try:
+        say(text, style="red")
+    finally:
+        consoles.notes = kept
+    printed(file.getvalue(), [text])
+
+
+TARGETS = (
+    Target("markup", 0.03, rich_text, check_markup),
+    Target("page", 0.01, page_case, check_page),
+    Target("timeline", 0.02, run_case, check_timeline),
+    Target("screen", 0.01, screen_case, check_screen),
+    Target("stderr", 0.01, any_text, check_line),
+)

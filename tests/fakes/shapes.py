@@ -1,0 +1,32 @@
+"""Shapes of trajectories for property tests, and a model that writes for ever."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from programs.benchmark.replay import Shape, StageShape
+from programs.scripted import ScriptedBackend
+from sprint_sgl.shipped import MODELS
+
+MINI = str(MODELS / "countdown-mini-sprint")
+
+
+lengths = st.integers(1, 9)
+
+
+stage_shapes = st.lists(st.tuples(lengths, lengths), max_size=4).flatmap(
+    lambda pairs: lengths.map(lambda tail: StageShape(tuple(p for p, _ in pairs), tail, tuple(e for _, e in pairs)))
+)
+
+
+shapes = st.builds(Shape, st.just(3), st.lists(stage_shapes, max_size=4).map(tuple), lengths)
+
+
+class Wordy(ScriptedBackend):
+    """A model that writes words for ever; a word is a token."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda context: " word" * 10_000)
+        self.model_info: dict[str, Any] = {"tokenizer_path": MINI}

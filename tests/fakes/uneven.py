@@ -1,0 +1,36 @@
+"""A trajectory of which one executor writes much more than its siblings, and the model that writes it."""
+
+from __future__ import annotations
+
+import re
+
+from programs.scripted import replay
+from sprint_sgl import tags
+from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
+
+LONG = " ".join(["word"] * 30)
+
+
+UNEVEN = Trajectory(
+    "How much is it?",
+    (
+        Stage(
+            (Prompt("add them"), Prompt("multiply them"), Prompt("halve it"), Prompt("guess")),
+            (Execution("it is 3"), Execution(LONG), Execution("it is 1"), Execution("two")),
+        ),
+        Stage((Prompt("check it"),), (Execution("yes"),)),
+    ),
+    final_answer="It is \\boxed{2}.",
+)
+
+
+def model(context: str) -> str:
+    """Writes UNEVEN, whatever its executions have become in the context."""
+    if context.splitlines()[-1].startswith("<execution_"):
+        return replay(UNEVEN)(context)
+    *stages, written = re.split(r"</Execution_\d>\n\n", context.partition("<think>\n")[2])
+    done = len(stages)
+    if done == len(UNEVEN.stages):
+        return tags.render_final_answer(UNEVEN.final_answer)
+    stage = UNEVEN.stages[done]
+    return tags.render_plan(done + 1, stage.prompts, stage.tail).removeprefix(written)

@@ -1,4 +1,0 @@
-"""An hour of mixed load on a served model whose runtime is killed again and again; `tests/soak.py` runs it.
-
-`load` is what clients do, `machine` the processes, their kills and their samples, `claims` what must hold of both.
-"""
