@@ -6,15 +6,15 @@
 FROM lmsysorg/sglang:v0.5.23
 
 WORKDIR /opt/sprint-sgl
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY sprint_sgl sprint_sgl
 COPY programs programs
 COPY curation curation
 COPY training training
 COPY conf conf
 COPY models models
-# Editable, because conf/ and models/ lie beside the packages. sglang and torch are there in the versions that we pin.
-RUN python3 -m pip install --no-cache-dir --editable ".[serve]"
+# sglang and torch are there in the versions that we pin.
+RUN python3 -m pip install --no-cache-dir ".[serve]"
 
 EXPOSE 8000
 HEALTHCHECK --start-period=10m --interval=30s --timeout=10s \

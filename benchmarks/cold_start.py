@@ -1,116 +1,173 @@
-"""From nothing to the first streamed token: how long a person waits for `sprint-sgl solve`, and for what.
+"""From nothing to the first streamed text of `sprint-sgl solve`, and the memory of runtimes with all their processes.
 
-    python -m benchmarks.cold_start runs=5
+    .venv/bin/python benchmarks/cold_start.py --runs 5
+    .venv/bin/python benchmarks/cold_start.py --runs 3 --cold      # with none of the environment's files in memory
+    .venv/bin/python benchmarks/cold_start.py --sglang             # beside SGLang's own start
 
-Every run starts a server of its own. The imports are timed in processes of their own: the server's go on before
-it listens, the command's before the server is started.
+The command runs on a terminal of its own, as for a person. Memory is the proportional share (PSS): what several
+processes have in common counts once. Of a runtime it is taken after requests, of `serve` with its two models.
 """
 
 from __future__ import annotations
 
+import os
+import pty
+import re
+import select
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
 
+import httpx
+import psutil
+import typer
 from rich.table import Table
 
-from programs.sprint import sprint_program
+from benchmarks.measuring import AtLeastOne
 from sprint_sgl.console import screen
-from sprint_sgl.endpoint import Endpoint
-from sprint_sgl.errors import BadInput
-from sprint_sgl.runtime import DEFAULT_MODEL, RuntimeConfig, connect, running
-from sprint_sgl.settings import entry_point
+from sprint_sgl.runtime import RuntimeConfig, free_port, running, runtime_config
 
-COMMAND_IMPORTS = "import sprint_sgl.cli"
-SERVER_IMPORTS = "import sglang.launch_server, sglang.srt.entrypoints.http_server"
+SPRINT = str(Path(sys.executable).with_name("sprint-sgl"))
+QUESTION = "Use 3, 7, 12 and 25 to make 66"
+GOAL_WARM, GOAL_COLD = 8.0, 20.0  # seconds
+LIMIT = 300.0  # seconds
+MARKS = {
+    "the command: Python and its imports": rb"starting an SGLang runtime",
+    "the runtime: imports, processes, model": rb"is up after",
+    "the first text: connection, first request, plan": rb"plan 1",
+}
 
 
-@dataclass
-class Config:
-    runs: int = 5
-    model: str = DEFAULT_MODEL
-    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
-    question: str = "Use 3, 7, 12 and 25 to make 66"
+def marks_of(command: Sequence[str]) -> list[float]:
+    """Return the seconds from the start of a command on a terminal until each of the marks is on its screen."""
+    start = time.monotonic()
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(command[0], list(command))
+    seen, found = b"", list[float]()
+    wanted = list(MARKS.values())
+    try:
+        while wanted:
+            if time.monotonic() - start > LIMIT or not select.select([terminal], [], [], LIMIT)[0]:
+                raise SystemExit(f"{' '.join(command)} showed no {wanted[0].decode()!r} within {LIMIT:g} s")
+            seen += os.read(terminal, 1 << 16)
+            while wanted and re.search(wanted[0], seen):
+                found.append(time.monotonic() - start)
+                wanted.pop(0)
+        return found
+    finally:
+        with suppress(OSError):
+            os.kill(pid, 15)
+            os.close(terminal)
+        os.waitpid(pid, 0)
+
+
+def forget_files() -> None:
+    """Drop the files of this environment from the system's memory, as after a restart of the machine."""
+    for folder in (Path(sys.prefix), Path(sys.base_prefix)):
+        for file in folder.rglob("*"):
+            if file.is_file() and not file.is_symlink():
+                with suppress(OSError), file.open("rb") as opened:
+                    os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 @dataclass(frozen=True)
-class Start:
-    """Seconds of one cold start; `ready` runs from the start of the server's process until it answers."""
+class Memory:
+    """Proportional memory of a process and all below it, in GiB."""
 
-    command: float
-    server_imports: float
-    ready: float
-    warm_up: float
-    first_token: float
-
-    @property
-    def total(self) -> float:
-        return self.command + self.ready + self.warm_up + self.first_token
-
-    @property
-    def parts(self) -> dict[str, float]:
-        return {
-            "the command: Python and its imports": self.command,
-            "the server: Python and sglang's imports": self.server_imports,
-            "the server: its processes, the model, until it answers": self.ready - self.server_imports,
-            "the first request, which warms it up": self.warm_up,
-            "the first token of the plan": self.first_token,
-            "all": self.total,
-        }
+    what: str
+    gib: float
 
 
-def seconds(action: Callable[[], object]) -> float:
-    start = time.monotonic()
-    action()
-    return time.monotonic() - start
+def proportional(processes: Sequence[psutil.Process]) -> float:
+    """Return their proportional share of memory in GiB."""
+    return float(sum(process.memory_full_info().pss for process in processes)) / 2**30
 
 
-def importing(statement: str) -> float:
-    """Seconds of a fresh interpreter that imports something."""
-    return seconds(lambda: subprocess.run([sys.executable, "-c", statement], check=True, capture_output=True))
+def memory_of_a_runtime(config: RuntimeConfig) -> Memory:
+    """Measure one runtime after eight requests at a time, without this process, its client."""
+    with running(runtime=config) as server:
+        body = {"text": [QUESTION] * 8, "sampling_params": {"max_new_tokens": 100, "ignore_eos": True}}
+        httpx.post(f"{server.url}/generate", json=body, timeout=LIMIT).raise_for_status()
+        return Memory("one embedded runtime", proportional(psutil.Process().children(recursive=True)))
 
 
-def first_token(endpoint: Endpoint, question: str) -> float:
-    """Seconds until the first piece of the plan is here; the run goes on to its end."""
-    start = time.monotonic()
-    pieces: list[float] = []
-    run = sprint_program.run(
-        question, backend=endpoint, stream=True, watch=lambda branch, text: pieces.append(time.monotonic())
-    )
-    _ = run.trajectory
-    return pieces[0] - start
+@contextmanager
+def served() -> Iterator[psutil.Process]:
+    """`sprint-sgl serve` with both shipped models, once it listens and has answered a question with each."""
+    port = free_port()
+    process = subprocess.Popen([SPRINT, "serve", "--port", str(port)], stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + LIMIT
+        while True:
+            with suppress(httpx.HTTPError):
+                if httpx.get(f"http://127.0.0.1:{port}/health", timeout=5).status_code == 200:
+                    break
+            assert process.poll() is None, "serve has ended"
+            assert time.monotonic() < deadline, "serve does not listen"
+            time.sleep(0.2)
+        for program in ("sprint", "sequential"):
+            body = {"model": f"countdown-mini:{program}", "messages": [{"role": "user", "content": QUESTION}]}
+            httpx.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=body, timeout=LIMIT).raise_for_status()
+        yield psutil.Process(process.pid)
+    finally:
+        process.terminate()
+        process.wait()
 
 
-def cold_start(config: Config) -> Start:
-    """One start from nothing. Raises LaunchFailed."""
-    command, imports = importing(COMMAND_IMPORTS), importing(SERVER_IMPORTS)
-    start = time.monotonic()
-    with running(config.model, runtime=config.runtime) as server:
-        ready = time.monotonic() - start
-        with connect(server.url) as endpoint:
-            return Start(command, imports, ready, seconds(endpoint.warm_up), first_token(endpoint, config.question))
+def memory_of_serve() -> Memory:
+    """Measure `serve` with its own process and both runtimes."""
+    with served() as process:
+        return Memory("serve with two models", proportional([process, *process.children(recursive=True)]))
 
 
-def table(starts: list[Start]) -> Table:
-    shown = Table(title=f"Cold start, median of {len(starts)}", title_justify="left")
+def table(title: str, rows: dict[str, Sequence[float]], unit: str) -> Table:
+    """Return medians with what they lie between."""
+    shown = Table(title=title, title_justify="left")
     shown.add_column("what")
-    for name in ("seconds", "least", "most"):
+    for name in (unit, "least", "most"):
         shown.add_column(name, justify="right")
-    for part in starts[0].parts:
-        values = [start.parts[part] for start in starts]
-        shown.add_row(part, *(f"{value:.1f}" for value in (statistics.median(values), min(values), max(values))))
+    for what, values in rows.items():
+        shown.add_row(what, *(f"{value:.2f}" for value in (statistics.median(values), min(values), max(values))))
     return shown
 
 
-@entry_point("cold_start", Config)
-def main(config: Config) -> None:
-    if config.runs < 1:
-        raise BadInput(f"runs must be at least 1, got {config.runs}")
-    screen().print(table([cold_start(config) for _ in range(config.runs)]))
+def main(
+    runs: AtLeastOne = 5,
+    cold: Annotated[bool, typer.Option("--cold", help="drop the environment's files from memory before each")] = False,
+    sglang: Annotated[bool, typer.Option("--sglang", help="measure SGLang's own start beside it")] = False,
+    memory: Annotated[bool, typer.Option(help="measure memory, too")] = True,
+) -> None:
+    config = runtime_config("cpu")
+    starts = []
+    for _ in range(runs):
+        if cold:
+            forget_files()
+        starts.append(marks_of([SPRINT, "solve", "--temperature", "0", QUESTION]))
+    parts = {name: [run[k] - (run[k - 1] if k else 0.0) for run in starts] for k, name in enumerate(MARKS)}
+    parts["all"] = [run[-1] for run in starts]
+    goal = GOAL_COLD if cold else GOAL_WARM
+    title = f"sprint-sgl solve to its first text, {'cold' if cold else 'warm'} files, {runs} runs (goal {goal:g} s)"
+    screen().print(table(title, parts, "seconds"))
+    if sglang:
+        own = []
+        for _ in range(runs):
+            begun = time.monotonic()
+            with running(runtime=replace(config, preloaded=False)):
+                own.append(time.monotonic() - begun)
+        screen().print(table("SGLang's own start, until it answers", {"spawned": own}, "seconds"))
+    if memory:
+        found = [memory_of_a_runtime(config), memory_of_serve()]
+        if sglang:
+            found.append(replace(memory_of_a_runtime(replace(config, preloaded=False)), what="SGLang's own start"))
+        screen().print(table("Memory (PSS)", {each.what: [each.gib] for each in found}, "GiB"))
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -156,6 +156,7 @@ def _as_text(value: object) -> str:
 
 # Nine digits at most: a model that repeats itself can write thousands, which are no number of a line.
 _THOUGHT = re.compile(r"\A\s*(?:<think>)?(?:(?!</?think>).)*</think>", re.S)  # of a teacher that reasons
+_OBJECT = re.compile(r'\{\s*["}]')  # how one begins: a refusal of json's counts all lines before it
 _FLAT = re.compile(r"\{[^{}]*\}")
 _NESTED = re.compile(r"\{(?:[^{}]|\{[^{}]*\})*\}")
 _COMPONENT_NUMBER = re.compile(r"\s*(?:component|step)?\s*#?\s*(\d{1,9})\s*", re.I)
@@ -246,18 +247,17 @@ class ParentsReply(BaseModel, extra="forbid"):
 
 def json_objects(reply: str) -> Iterator[dict[str, Any]]:
     """The JSON objects in a reply, outermost ones, whatever prose or fence stands around them."""
-    start = reply.find("{")
-    while start >= 0:
-        end = start + 1
+    end = 0
+    while begun := _OBJECT.search(reply, end):
+        end = begun.start() + 1
         try:
-            value, end = json.JSONDecoder().raw_decode(reply, start)
+            value, end = json.JSONDecoder().raw_decode(reply, begun.start())
         except RecursionError:  # what is nested that deep is no reply
             return
         except ValueError:
             pass
         else:
             yield value
-        start = reply.find("{", end)
 
 
 def _from_json(reply: str) -> list[tuple[int, dict[str, Any]]] | None:

@@ -178,9 +178,9 @@ def retitle(*words: str) -> None:
 
 
 def main() -> None:
+    assert threading.active_count() == 1, "a process with threads must not fork"
     warnings.simplefilter("ignore")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    assert threading.active_count() == 1, "a process with threads must not fork"
     with socket.socket(fileno=os.dup(0)) as requests, open(os.devnull) as nothing:
         os.dup2(nothing.fileno(), 0)
         serve_forks(requests)

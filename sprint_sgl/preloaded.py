@@ -152,7 +152,9 @@ def held(env: Mapping[str, str], log: Path) -> Iterator[None]:
 
 def _preloader(env: Mapping[str, str], log: int) -> Preloader:
     key = tuple(sorted(env.items()))
-    if key not in _PRELOADERS or not _PRELOADERS[key].alive:
+    if key in _PRELOADERS and not _PRELOADERS[key].alive:
+        _PRELOADERS.pop(key).close()
+    if key not in _PRELOADERS:
         _PRELOADERS[key] = Preloader(env, log)
     return _PRELOADERS[key]
 

@@ -47,7 +47,8 @@ class RuntimeConfig:
 
     With `workers` it is as many copies of the runtime `base` behind a gateway that routes by `policy`
     (sprint_sgl/gateway.py). Without any of these it is this machine's own: the GPU's if there is one, else the CPU's.
-    A `preloaded` runtime, on CPU cores only, is forked from a process that has imported SGLang (cpu_server.py).
+    A `preloaded` runtime, on CPU cores and Linux only, is forked from a process that has imported SGLang
+    (cpu_server.py); elsewhere it starts as SGLang starts it.
     """
 
     args: dict[str, Any] = field(default_factory=dict)
@@ -174,7 +175,7 @@ def start_server(
         check_port(host, port)
     port = port or free_port(host)
     arguments, url = server_arguments(config, model, host, port), f"http://{host}:{port}"
-    if not config.preloaded:
+    if not config.preloaded or sys.platform != "linux":
         return start([sys.executable, "-m", "sglang.launch_server", *arguments], url, config.env)
     if config.args.get("device") != "cpu":
         raise BadInput("preloaded=true is for runtimes with device=cpu")

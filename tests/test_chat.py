@@ -21,7 +21,7 @@ class Scripted(ScriptedBackend):
 
     def __init__(self, pause: float = 0.0) -> None:
         super().__init__(self.answer, pause=lambda context: pause)
-        self.closed = threading.Event()
+        self.asked, self.closed = threading.Event(), threading.Event()
 
     def answer(self, context: str) -> str:
         if "FAIL" in context.rpartition("Now answer this")[2]:
@@ -38,6 +38,7 @@ class Scripted(ScriptedBackend):
         self.closed.set()
 
     def _wait(self, seconds: float, request_id: str | None) -> bool:
+        self.asked.set()
         return self.closed.wait(seconds)
 
 
@@ -90,7 +91,12 @@ def test_a_failure_costs_its_own_question_only(monkeypatch: pytest.MonkeyPatch) 
 def test_ctrl_c_stops_an_answer_and_its_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = Scripted(pause=60)
     chat = chat_with(backend)
-    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    def interrupt() -> None:
+        backend.asked.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
     hold(chat, monkeypatch, "first?")
     assert backend.closed.is_set()
     assert chat.turns == []

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -99,7 +98,7 @@ def test_solve_in_a_pipe_prints_stages_answer_and_costs_of_both_models() -> None
 def test_bench_starts_a_runtime_again_that_has_died(tmp_path: Path) -> None:
     overrides = [
         f"out={tmp_path}",
-        "task.problems=4",
+        "task.problems=3",
         "task.numbers=[3]",
         "temperature=0",
         "program=sequential",  # whose weights are not those that the runtime is started with
@@ -116,8 +115,8 @@ def test_bench_starts_a_runtime_again_that_has_died(tmp_path: Path) -> None:
     _, said = bench.communicate(timeout=300)
     assert bench.returncode == 0, said
     assert "the runtime is gone: starting it again" in said
-    assert len({json.loads(line)["id"] for line in records.read_text().splitlines()}) == 4
-    assert records.read_text().count("\n") == 4
+    assert len({json.loads(line)["id"] for line in records.read_text().splitlines()}) == 3
+    assert records.read_text().count("\n") == 3
 
 
 def test_a_served_runtime_of_which_a_part_dies_is_started_again_and_ends_with_its_server() -> None:
@@ -126,7 +125,7 @@ def test_a_served_runtime_of_which_a_part_dies_is_started_again_and_ends_with_it
         body = {"messages": [{"role": "user", "content": QUESTION}]}
         with ThreadPoolExecutor() as pool:
             asked = [pool.submit(httpx.post, f"{address}/v1/chat/completions", json=body, timeout=60) for _ in range(8)]
-            time.sleep(0.5)
+            wait_for(lambda: "sprint_running 8.0" in httpx.get(f"{address}/metrics", timeout=10).text, 60)
             part.kill()
         statuses = [future.result().status_code for future in asked]
         assert 503 in statuses

@@ -108,7 +108,7 @@ def test_points_of_a_skeleton_are_worked_out_side_by_side() -> None:
     assert asked.context.endswith("1.")
     assert max(point.start for point in points) < min(point.end for point in points)
     assert run.trajectory.sequential_tokens == stage.plan_tokens + max(e.tokens for e in stage.executions)
-    assert run.trajectory.seconds < 2.5  # one after the other they take three
+    assert run.trajectory.seconds < sum(point.end - point.start for point in points)  # as one after the other
 
 
 def test_a_skeleton_after_a_thought_is_read_and_one_that_is_no_list_is_the_solution() -> None:

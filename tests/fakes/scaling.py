@@ -1,0 +1,23 @@
+"""How the time of a computation grows with its input, whatever the machine does beside it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+GROWTH = 4  # how much larger the second input is: a quadratic computation takes sixteen times as long
+ALLOWED = 9
+SHORT = 0.05  # seconds of a processor, too few to tell growth from noise
+
+
+def takes_linear_time(compute: Callable[[str], object], text_of: Callable[[int], str], size: int) -> bool:
+    """Whether the text of `size` takes at most nine times the processor time of the one of a quarter of that size."""
+    small, large = text_of(size // GROWTH), text_of(size)
+    taken = min(_seconds(compute, large) for _ in range(2))
+    return taken < SHORT or taken < ALLOWED * max(_seconds(compute, small) for _ in range(2))
+
+
+def _seconds(compute: Callable[[str], object], text: str) -> float:
+    begun = time.process_time()
+    compute(text)
+    return time.process_time() - begun
