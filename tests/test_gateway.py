@@ -294,18 +294,22 @@ def workers_of(gateway: Endpoint) -> Iterator[Endpoint]:
 @pytest.mark.runtime
 def test_closing_a_connection_to_a_gateway_stops_its_requests_on_the_workers(crew: Resident) -> None:
     endpoint = crew.load(DEFAULT_MODEL)
-    other = Endpoint(endpoint.url)
+    other, tokens = Endpoint(endpoint.url), list[int]()
 
     def generate() -> None:
         with suppress(RequestFailed):
-            other.generate(SimpleNamespace(text_="1 2 3"), SglSamplingParams(**GREEDY))
+            tokens.append(
+                other.generate(SimpleNamespace(text_="1 2 3"), SglSamplingParams(**GREEDY))[1]["completion_tokens"]
+            )
 
     waiting = threading.Thread(target=generate)
     waiting.start()
     wait_for(lambda: not all(idle(worker) for worker in workers_of(endpoint)), 30.0)
     other.close()
-    waiting.join(8.0)  # all 4,000 tokens take half a minute
+    waiting.join(300.0)
     assert not waiting.is_alive()
+    assert sum(tokens) < 4000
+    wait_for(lambda: all(idle(worker) for worker in workers_of(endpoint)), 60.0)
 
 
 @pytest.mark.runtime

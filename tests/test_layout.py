@@ -64,9 +64,19 @@ def test_a_light_module_loads_neither_torch_nor_sglang(module: str) -> None:
     assert json.loads(done.stdout) == []
 
 
+TESTS = sorted((ROOT / "tests").glob("test_*.py"))
+
+
+@pytest.mark.parametrize("test", TESTS, ids=lambda path: path.stem)
+def test_a_test_file_imports_no_other(test: Path) -> None:
+    nodes = [node for node in ast.walk(ast.parse(test.read_text())) if isinstance(node, ast.ImportFrom)]
+    assert not {(node.module or "").rpartition(".")[2] for node in nodes} & {path.stem for path in TESTS}
+
+
 def test_every_primary_config_belongs_to_an_entry_point_and_every_entry_point_has_one() -> None:
     primary = {path.stem for path in (ROOT / "conf").glob("*.yaml")}
-    assert {name for source in SOURCES for name in config_names(source)} == primary
+    measuring = [path.relative_to(ROOT) for path in (ROOT / "benchmarks").glob("*.py")]
+    assert {name for source in (*SOURCES, *measuring) for name in config_names(source)} == primary
 
 
 def test_the_version_is_the_newest_in_the_changelog() -> None:

@@ -133,7 +133,7 @@ def page_case(rng: random.Random) -> tuple[str, bytes]:
 
 def check_page(case: tuple[str, bytes]) -> None:
     """What the viewer can read it can put on a page."""
-    from fuzzing.shown import check_page as check_shown
+    from benchmarks.fuzzing.shown import check_page as check_shown
 
     suffix, data = case
     path = folder() / f"page{suffix}"

@@ -22,6 +22,7 @@ from sprint_sgl.runtime import free_port
 EVERY = 2.0  # seconds between two samples
 PARTS = {"scheduler": "sglang::scheduler", "detokenizer": "sglang::detokenizer", "server": "-m sglang.launch_server"}
 KEEPER = "keeper.py"
+PARENTS = {"keeper": KEEPER, "importer": "-m sprint_sgl.cpu_server"}  # with either of them the runtime has to end
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ async def kill_now_and_then(
         await asyncio.sleep(every * rng.uniform(0.5, 1.5))
         if time.monotonic() - zero > until_second:
             return
-        part = rng.choice((*PARTS, "keeper", "all"))
+        part = rng.choice((*PARTS, *PARENTS, "all"))
         kills.append(kill := Kill(time.monotonic() - zero, part, loading=False))
         strike(server, part)
         kill.noticed = await until(url, up=False)
@@ -169,10 +170,10 @@ async def kill_now_and_then(
 
 
 def strike(server: psutil.Process, part: str) -> None:
-    """SIGKILL for that part, for the keeper that is to end them, or for all parts that there are."""
+    """SIGKILL for that part, for a parent of theirs, or for all parts that there are."""
     struck = [process for name, process in runtime(server).items() if part in (name, "all")]
-    if part == "keeper":
-        struck = [process for process in server.children() if any(KEEPER in word for word in process.cmdline())]
+    if part in PARENTS:
+        struck = [each for each in family(server) if PARENTS[part] in " ".join(each.cmdline())]
     for process in struck:
         with suppress(psutil.NoSuchProcess):
             process.kill()
