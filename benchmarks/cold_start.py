@@ -14,6 +14,7 @@ import os
 import pty
 import re
 import select
+import signal
 import statistics
 import subprocess
 import sys
@@ -52,20 +53,30 @@ def marks_of(command: Sequence[str]) -> list[float]:
         os.execv(command[0], list(command))
     seen, found = b"", list[float]()
     wanted = list(MARKS.values())
-    try:
-        while wanted:
-            if time.monotonic() - start > LIMIT or not select.select([terminal], [], [], LIMIT)[0]:
-                raise SystemExit(f"{' '.join(command)} showed no {wanted[0].decode()!r} within {LIMIT:g} s")
-            seen += os.read(terminal, 1 << 16)
-            while wanted and re.search(wanted[0], seen):
-                found.append(time.monotonic() - start)
-                wanted.pop(0)
-        return found
-    finally:
-        with suppress(OSError):
-            os.kill(pid, 15)
-            os.close(terminal)
-        os.waitpid(pid, 0)
+    while wanted and time.monotonic() - start < LIMIT:
+        if not (piece := shown(terminal, LIMIT)):
+            break
+        seen += piece
+        while wanted and re.search(wanted[0], seen):
+            found.append(time.monotonic() - start)
+            wanted.pop(0)
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    while shown(terminal, LIMIT):
+        pass  # until it has ended with all that it started
+    os.waitpid(pid, 0)
+    os.close(terminal)
+    if wanted:
+        raise SystemExit(f"{' '.join(command)} showed no {wanted[0].decode()!r}:\n{seen.decode(errors='replace')}")
+    return found
+
+
+def shown(terminal: int, limit: float) -> bytes:
+    """Return what comes next on a terminal; nothing where its command has ended or is silent for that long."""
+    with suppress(OSError):  # EIO: the command has ended
+        if select.select([terminal], [], [], limit)[0]:
+            return os.read(terminal, 1 << 16)
+    return b""
 
 
 def forget_files() -> None:

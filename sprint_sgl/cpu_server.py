@@ -2,12 +2,13 @@
 
     python -m sprint_sgl.cpu_server      # sprint_sgl/preloaded.py starts it and speaks to it
 
-SGLang starts its scheduler and its detokenizer as new interpreters, each of which imports all of SGLang again: three
-times ten seconds of a core and a gigabyte. On a CPU, where no GPU context forbids it, they can be forked. This process
-imports what a server needs, without what only GPUs need, and then forks a server for every request that comes
-over its standard input, a socket. A server is a keeper (sprint_sgl/keeper.py) and SGLang's three processes.
+SGLang starts its scheduler and its detokenizer as new interpreters, each of which imports all of SGLang again: with the
+server itself three times ten core-seconds and a gigabyte. On a CPU, where no GPU context forbids it, they can be
+forked. This process imports what a server needs, without what only GPUs need, and then forks a server for every request
+that comes over its standard input, a socket. A server is a keeper (sprint_sgl/keeper.py) and SGLang's three processes.
 
-Nothing outlives this process: Linux ends the keepers with it, and each keeper ends its server.
+Nothing outlives this process: Linux ends the keepers with it, and each keeper ends its server. So runtimes that share
+it end together if it is killed; `preloaded: false` in the runtime's settings is SGLang's own start.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ import signal
 import socket
 import sys
 import threading
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -35,7 +38,7 @@ from sprint_sgl.trimmed_imports import compile_nothing, leave_out
 
 SERVER = "-m sglang.launch_server"
 MADV_DONTNEED = 4
-MESSAGE_LIMIT = 1 << 16  # bytes of a request to start a server
+MESSAGE_LIMIT = 1 << 20  # bytes of a request to start a server
 # Imported by SGLang and its dependencies where installed: kernels and compilers for GPUs, sound, video, tables.
 ABSENT = (
     *("flashinfer", "cutlass", "cuda", "tilelang", "torchao", "triton_kernels", "deepspeed", "peft", "accelerate"),
@@ -57,11 +60,18 @@ LATER = (
 
 def import_server() -> Any:
     """Import SGLang's server without what it does not need here. Returns its module `launch_server`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _import_server()
+
+
+def _import_server() -> Any:
     gc.disable()  # collections while thousands of modules load cost a fifth of the time
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # SGLang would take GPUs, of whose packages some are left out
     importlib.import_module("torch")
     compile_nothing()
     leave_out(absent=(*ABSENT, "torchvision"))
-    os.environ["SGLANG_EXTERNAL_MODEL_PACKAGE"] = "sprint_sgl.cpu_models"  # in the place of all of SGLang's models
+    os.environ.setdefault("SGLANG_EXTERNAL_MODEL_PACKAGE", "sprint_sgl.cpu_models")  # not all of SGLang's models
     listed, importlib.metadata.packages_distributions = importlib.metadata.packages_distributions, dict
     importlib.import_module("transformers")  # would read the metadata of every installed package
     importlib.metadata.packages_distributions = listed
@@ -104,48 +114,96 @@ def fork_from_now_on() -> None:
         module.set_start_method = lambda *args, **kwargs: None  # type: ignore[attr-defined]
 
 
+@dataclass(frozen=True)
+class Request:
+    """A server that is asked for: its arguments and environment, and the files of whoever asks.
+
+    lifeline  the server ends when it closes
+    status    takes the keeper's process id, then its exit code, a line each
+    log       takes what the server prints
+    """
+
+    arguments: list[str]
+    env: dict[str, str]
+    lifeline: int
+    status: int
+    log: int
+
+    @staticmethod
+    def read(requests: socket.socket) -> Request | None:
+        """Return the next request; None once the other side has closed the socket."""
+        message, files, _, _ = socket.recv_fds(requests, MESSAGE_LIMIT, 3)
+        return Request(*json.loads(message), *files) if message else None
+
+    def close(self) -> None:
+        for file in (self.lifeline, self.status, self.log):
+            os.close(file)
+
+
 def serve_forks(requests: socket.socket) -> None:
-    """Fork a server for each request until the other side closes the socket; then wait for their keepers to end."""
-    server = import_server()
+    """Fork a server for each request until the other side closes the socket; then wait for their keepers to end.
+
+    Raises what the import raises, with its traceback in the log of every runtime that waits for it.
+    """
+    before = dict(os.environ)
+    try:
+        server = import_server()
+        if threading.active_count() > 1:
+            raise RuntimeError("something that was imported has started a thread, with which no process may fork")
+    except BaseException:
+        explain(requests, traceback.format_exc())
+        raise
+    imported = {name: value for name, value in os.environ.items() if before.get(name) != value}
     fork_from_now_on()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the keepers one by one
-    while True:
-        message, files, _, _ = socket.recv_fds(requests, MESSAGE_LIMIT, 3)
-        if not message:
-            break
+    while request := Request.read(requests):
         parent = os.getpid()
-        if os.fork() == 0:
+        try:
+            child = os.fork()
+        except OSError as error:  # the other runtimes go on
+            os.write(request.log, f"no process could be forked: {error}\n".encode())
+            child = -1
+        if child == 0:
             end_with_parent(parent)
             requests.close()
-            keep_server(server, json.loads(message), *files)
-        for file in files:
-            os.close(file)
+            keep_server(server, request, imported)
+        request.close()
     with suppress(ChildProcessError):
         while True:
             os.wait()
 
 
-def keep_server(server: Any, arguments: list[str], lifeline: int, status: int, log: int) -> NoReturn:
-    """In a fork: run a server with those arguments until it ends or the lifeline closes; report on `status`.
+def explain(requests: socket.socket, reason: str) -> None:
+    """Write the reason into the log of every request that waits."""
+    requests.setblocking(False)
+    with suppress(BlockingIOError):
+        while request := Request.read(requests):
+            os.write(request.log, reason.encode())
+            request.close()
 
-    The report is our process id, and at the end the exit code, a line each.
+
+def keep_server(server: Any, request: Request, imported: dict[str, str]) -> NoReturn:
+    """In a fork: run a server until it ends or its lifeline closes, and report on it.
+
+    `imported` are variables that the import has set, such as folders of caches.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()
-    retitle("keeper.py", SERVER, *arguments)
-    os.write(status, b"%d\n" % os.getpid())
+    retitle("keeper.py", SERVER, *request.arguments)
+    os.environ.clear()
+    os.environ.update(request.env | imported)
+    os.write(request.status, b"%d\n" % os.getpid())
     for stream in (1, 2):
-        os.dup2(log, stream)
-    os.close(log)
+        os.dup2(request.log, stream)
+    os.close(request.log)
     keeper = os.getpid()
     child = os.fork()
     if child == 0:
-        os.close(lifeline)
-        os.close(status)
+        os.close(request.lifeline)
+        os.close(request.status)
         end_with_parent(keeper)
-        run_server(server, arguments)
-    code = watch(Forked(child), lifeline)
-    os.write(status, b"%d\n" % code)
+        run_server(server, request.arguments)
+    code = watch(Forked(child), request.lifeline, lambda code: os.write(request.status, b"%d\n" % code))
     os._exit(code)
 
 
@@ -159,7 +217,9 @@ def run_server(server: Any, arguments: list[str]) -> NoReturn:
         server.run_server(server.prepare_server_args(arguments))
         code = 0
     except SystemExit as ended:
-        code = ended.code if isinstance(ended.code, int) else 1
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        if isinstance(ended.code, str):
+            print(ended.code, file=sys.stderr)
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
@@ -178,8 +238,6 @@ def retitle(*words: str) -> None:
 
 
 def main() -> None:
-    assert threading.active_count() == 1, "a process with threads must not fork"
-    warnings.simplefilter("ignore")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(fileno=os.dup(0)) as requests, open(os.devnull) as nothing:
         os.dup2(nothing.fileno(), 0)

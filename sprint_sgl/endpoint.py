@@ -26,13 +26,17 @@ from sprint_sgl.frontend import (
 )
 from sprint_sgl.messages import GENERATE, Meta, generated, held_back, json_object, request_body
 from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE
-from sprint_sgl.spelling import Spelling, file_spelling, is_here, spelling
+from sprint_sgl.spelling import Spelling, file_spelling, special_tokens, spelling
 from sprint_sgl.tokenized import Tokenized, replied, tokenized
 from sprint_sgl.transport import Transport, checked
 
 ABORT_LIMIT = 5.0  # seconds
 IDLE_LIMIT = 30.0  # seconds
-SPELLING_TEST = "<prompt_1.1> Try 12 * 34 = 408 first.\n</prompt_1.1>\n\nBased on execution_1.1: ünïcode  \tand 字"
+JOINING_TEST = "<prompt_1.1> Try 12 * 34 = 408 first.\n</prompt_1.1>\n\nBased on execution_1.1: ünïcode  \tand 字"
+SPELLING_TEST = (
+    f"{JOINING_TEST}, 12345678, don't DON'T,    \n\n\n  \\frac{{a}}{{b}}, e\u0301, \U0001f642, "
+    "\u0928\u092e\u0938\u094d\u0924\u0947\r\n"
+)
 CREW_LIMIT = 120.0  # seconds that other weights wait for all workers of a gateway
 
 
@@ -237,12 +241,18 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         A server that cannot be asked, such as a gateway, is taken to spell as transformers does.
         """
         from_file = file_spelling(name)
-        if from_file is None and not is_here(name):
-            return None
-        theirs = json_object(self._transport.send("POST", "/tokenize", {"prompt": SPELLING_TEST})).get("tokens")
-        if theirs and _spells(from_file, theirs):
+        text = SPELLING_TEST + "".join(special_tokens(name))
+        theirs = self._tokens_of(text) if from_file else None
+        if from_file and theirs == from_file.encode_first(text) and from_file.joins(JOINING_TEST):
             return from_file
-        return ours if _spells(ours := spelling(name), theirs) else None
+        if (ours := spelling(name)) is None or not ours.joins(JOINING_TEST):
+            return None
+        theirs = theirs or self._tokens_of(text)
+        return ours if theirs in (None, ours.encode_first(text)) else None
+
+    def _tokens_of(self, text: str) -> list[int] | None:
+        """The server's tokens of a text, where it can be asked."""
+        return json_object(self._transport.send("POST", "/tokenize", {"prompt": text})).get("tokens")
 
     def _read_model_info(self) -> Meta:
         for path in ("/model_info", "/get_model_info"):
@@ -265,10 +275,3 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         self.prompt_style = self.trained_style or DEFAULT_PROMPT_STYLE
         self.max_new_tokens: int | None = notes.get("max_new_tokens")
         self.max_sequential_tokens: int | None = notes.get("max_sequential_tokens")
-
-
-def _spells(ours: Spelling | None, theirs: list[int] | None) -> bool:
-    """Whether our tokens join to contexts and are the server's own, as far as it can be asked."""
-    if ours is None or not ours.joins(SPELLING_TEST):
-        return False
-    return theirs is None or theirs == ours.encode_first(SPELLING_TEST)

@@ -1,7 +1,7 @@
-"""SGLang's frontend language: all of it that this project stands on, imported in one second in the place of ten.
+"""SGLang's frontend language: the parts that this project uses, imported in one second instead of ten.
 
-`import sglang` imports transformers and torch, in order to mend transformers where the server needs it. A client needs
-neither, so they are left out here; they are mended when this process imports SGLang's server after all.
+`import sglang` imports torch and transformers, in order to patch transformers for the server. A client needs neither,
+so they are left out here. The patches are applied once this process imports SGLang's server after all.
 """
 
 from __future__ import annotations
@@ -13,23 +13,25 @@ from typing import Any
 
 from sprint_sgl.trimmed_imports import leaving_out
 
-MENDING = "sglang.srt.utils.hf_transformers_patches"
-SERVER = "sglang.srt.server_args"  # whatever runs a server imports it
+PATCHES = "sglang.srt.utils.hf_transformers_patches"
+NEED_PATCHES = ("sglang.srt.server_args", "sglang.srt.utils.hf_transformers")  # of every server, and of its tokenizers
 
 
-class _MendOnDemand(MetaPathFinder):
-    """Applies SGLang's patches of transformers once its server is imported."""
+class _PatchOnDemand(MetaPathFinder):
+    """Applies SGLang's patches of transformers once something is imported that needs them."""
+
+    applied = False
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
-        if fullname == SERVER:
-            sys.meta_path.remove(self)
-            importlib.import_module(MENDING).apply_all()
+        if fullname in NEED_PATCHES and not self.applied:
+            self.applied = True
+            importlib.import_module(PATCHES).apply_all()
 
 
 if "sglang" not in sys.modules:
     with leaving_out(["sglang.srt.utils", "IPython"]):
         importlib.import_module("sglang.lang.backend.runtime_endpoint")
-    sys.meta_path.insert(0, _MendOnDemand())
+    sys.meta_path.insert(0, _PatchOnDemand())
 
 import sglang as sgl  # noqa: E402
 from sglang.lang.backend.base_backend import BaseBackend  # noqa: E402

@@ -30,6 +30,7 @@ from sprint_sgl.runtime import (
     check_port,
     default_runtime,
     free_port,
+    ready_path,
     runtime_config,
     start,
     start_server,
@@ -197,7 +198,7 @@ def behind_gateway(
         if meanwhile:
             meanwhile()
         for worker in crew.workers:
-            wait_until_ready(worker.server, startup_limit)
+            wait_until_ready(worker.server, startup_limit, ready_path(worker.config))
         front = started_gateway([worker.server.url for worker in crew.workers], config, host, port or free_port(host))
         crew.watch(front)
         wait_until_ready(front, startup_limit, "/readiness")

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
@@ -52,24 +52,19 @@ class Kept(Protocol):
 
 
 class Forked:
-    """A forked child of ours, waited for as `subprocess.Popen` does."""
+    """A forked child of ours, waited for as `subprocess.Popen` does, by any number of threads and signal handlers."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self._code: int | None = None
-        self._waiting = threading.Lock()
 
     def wait(self, timeout: float | None = None) -> int:
         deadline = None if timeout is None else time.monotonic() + timeout
-        while self._code is None:
-            with self._waiting:
-                if self._code is None:
-                    ended, status = os.waitpid(self.pid, os.WNOHANG)
-                    self._code = os.waitstatus_to_exitcode(status) if ended else None
-            if self._code is None and deadline is not None and time.monotonic() > deadline:
+        # The child is left to be waited for again; it goes with its parent.
+        while (ended := os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is None:
+            if deadline is not None and time.monotonic() > deadline:
                 raise subprocess.TimeoutExpired(["a forked process"], timeout or 0.0)
             time.sleep(0.05)
-        return self._code
+        return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
 
 def stop(process: Kept) -> None:
@@ -85,18 +80,22 @@ def stop(process: Kept) -> None:
 
 
 def end_with_parent(parent: int) -> None:
-    """Asks Linux to kill this process when its parent ends; one that has ended by then is too late to tell."""
+    """Ask Linux to kill this process when its parent ends; exit at once if it has ended already."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
 
 
-def watch(process: Kept, lifeline: int) -> int:
-    """Wait for the process and return its exit code; end its group if the lifeline closes or a signal asks us to."""
+def watch(process: Kept, lifeline: int, report: Callable[[int], object] = lambda code: None) -> int:
+    """Wait for the process and return its exit code; end its group if the lifeline closes or a signal asks us to.
+
+    In both cases `report` is called with the exit code: with 1, before this process ends, where it was asked to.
+    """
 
     def end(*_: object) -> None:
         stop(process)
+        report(1)
         os._exit(1)
 
     def watch_parent() -> None:
@@ -109,7 +108,9 @@ def watch(process: Kept, lifeline: int) -> int:
     threading.Thread(target=watch_parent, daemon=True).start()
     code = process.wait()
     stop(process)
-    return code if code >= 0 else 128 - code  # as a shell says which signal ended it
+    code = code if code >= 0 else 128 - code  # as a shell says which signal ended it
+    report(code)
+    return code
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
 """Runtimes on CPU cores that share what they import: the client's side of sprint_sgl/cpu_server.py.
 
-One process imports SGLang's server. Every runtime that we start with the same environment is a fork of it: the first is
-up after the imports, the next ones in two seconds, and all of them share its memory.
+One process imports SGLang's server. Every runtime that we start with the same settings of its libraries is a fork of
+it: the first is up after the imports, the next ones in two seconds, and all of them share its memory.
 """
 
 from __future__ import annotations
@@ -19,28 +19,35 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-LOST = 137  # exit code of a keeper that could not report its own: it was killed
+from sprint_sgl.errors import LaunchFailed
+
+LOST = 70  # exit code of a server of which nothing was heard: its import failed, or its keeper was killed
+# Variables that are read while SGLang and its libraries are imported. Another value needs another importing process;
+# all other variables are set anew in each fork.
+READ_AT_IMPORT = (
+    *("OMP_", "MKL_", "KMP_", "OPENBLAS_", "SGLANG_", "TORCH_", "PYTORCH_", "HF_", "TRANSFORMERS_"),
+    *("PYTHON", "LD_", "MALLOC_", "PATH"),
+)
 
 
 class PreloadedServer:
     """A forked server under its keeper, with the methods that `subprocess.Popen` has for it.
 
-    The server ends when `stdin` closes. `pid` is the keeper's.
+    The server ends when `stdin` closes.
     """
 
     def __init__(self, lifeline: int, status: int) -> None:
+        os.set_blocking(status, False)
         self.stdin = os.fdopen(lifeline, "wb")
         self._status = os.fdopen(status, "rb", buffering=0)
-        self._told = b""
+        self._report = b""
         self._ended = False
         self._reading = threading.Lock()
 
-    @property
-    def pid(self) -> int:
-        """Wait until the server has been forked and return its keeper's process id; -1 where it never was."""
-        while b"\n" not in self._told and not self._ended:
-            self._read(0.1)
-        return int(self._told.split()[0]) if self._told else -1
+    def keeper_pid(self) -> int | None:
+        """Return the keeper's process id; None where the server has not been forked, or never will be."""
+        self._read(0.0)
+        return int(self._report.split()[0]) if b"\n" in self._report else None
 
     def poll(self) -> int | None:
         """Return the exit code, or None while the server runs."""
@@ -50,6 +57,7 @@ class PreloadedServer:
     def wait(self, timeout: float | None = None) -> int:
         """Return the exit code. Raises subprocess.TimeoutExpired after that many seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
+        self._read(0.0)
         while (code := self._code()) is None:
             left = 1.0 if deadline is None else deadline - time.monotonic()
             if left <= 0:
@@ -59,32 +67,45 @@ class PreloadedServer:
 
     def kill(self) -> None:
         """Kill the keeper, with which Linux ends the server."""
-        if self.poll() is None and (pid := self.pid) > 0:
+        if self.poll() is None and (pid := self.keeper_pid()):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
-    def close(self) -> None:
-        """Give back the pipes; the server ends."""
+    def stop(self, limit: float) -> None:
+        """End the server and wait for it, `limit` seconds until it is killed; not for one that was never forked."""
         self.stdin.close()
-        self._status.close()
+        if self.keeper_pid() is not None:
+            try:
+                self.wait(limit)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                self.wait()
+        _release(self)
 
     def _code(self) -> int | None:
         if not self._ended:
             return None
-        lines = self._told.split()
+        lines = self._report.split()
         return int(lines[1]) if len(lines) > 1 else LOST
 
     def _read(self, limit: float) -> None:
+        """Read what the keeper has reported, waiting for it `limit` seconds at most."""
+        if self._ended:
+            return
+        try:
+            select.select([self._status], [], [], limit)
+        except ValueError:  # another thread has seen the end and closed the pipe
+            return
         with self._reading:
-            if self._ended or not select.select([self._status], [], [], limit)[0]:
-                return
-            piece = self._status.read(64)
-            self._told += piece
-            self._ended = not piece
+            if not self._ended and (piece := self._status.read(64)) is not None:
+                self._report += piece
+                if not piece:
+                    self._ended = True
+                    self._status.close()
 
 
 class Preloader:
-    """The process that has imported SGLang's server, or is about to, and the servers that it has forked."""
+    """The importing process and the servers forked from it."""
 
     def __init__(self, env: Mapping[str, str], log: int) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -99,20 +120,28 @@ class Preloader:
     def alive(self) -> bool:
         return self.process.poll() is None
 
-    def fork(self, arguments: Sequence[str], log: int) -> PreloadedServer:
-        """Start a server with those arguments; it begins once the imports are done."""
+    def fork(self, arguments: Sequence[str], env: Mapping[str, str], log: int) -> PreloadedServer:
+        """Start a server with those arguments; it begins once the imports are done. Raises LaunchFailed."""
         lifeline, ours = os.pipe()
         reports, status = os.pipe()
-        socket.send_fds(self._socket, [json.dumps(list(arguments)).encode()], [lifeline, status, log])
-        os.close(lifeline)
-        os.close(status)
+        message = json.dumps([list(arguments), dict(env)]).encode()
+        try:
+            socket.send_fds(self._socket, [message], [lifeline, status, log])
+        except OSError as error:
+            os.close(ours)
+            os.close(reports)
+            raise LaunchFailed(f"the process that imports SGLang takes no request: {error}") from error
+        finally:
+            os.close(lifeline)
+            os.close(status)
         server = PreloadedServer(ours, reports)
         self.servers.append(server)
         return server
 
     def close(self) -> None:
-        """End the process once its servers have ended."""
+        """End the process, which has no servers any more."""
         self._socket.close()
+        self.process.kill()
         self.process.wait()
 
 
@@ -121,24 +150,17 @@ _PRELOADERS: dict[tuple[tuple[str, str], ...], Preloader] = {}
 
 
 def start(arguments: Sequence[str], env: Mapping[str, str], log: Path) -> PreloadedServer:
-    """Start an SGLang server for CPU cores with those arguments and that environment; its output goes to `log`."""
+    """Start an SGLang server for CPU cores with those arguments and that environment; its output goes to `log`.
+
+    Raises LaunchFailed where the importing process does not take it.
+    """
     with log.open("ab") as file, _LOCK:
-        return _preloader(env, file.fileno()).fork(arguments, file.fileno())
-
-
-def release(server: PreloadedServer) -> None:
-    """Give back a server that has ended; the process that it was forked from ends with its last one."""
-    server.close()
-    with _LOCK:
-        for preloader in list(_PRELOADERS.values()):
-            if server in preloader.servers:
-                preloader.servers.remove(server)
-                _close_unused(preloader)
+        return _preloader(env, file.fileno()).fork(arguments, env, file.fileno())
 
 
 @contextmanager
 def held(env: Mapping[str, str], log: Path) -> Iterator[None]:
-    """Keep the process that has imported SGLang for the time of the `with`, also while no runtime is up."""
+    """Keep the importing process for the time of the `with`, also while no runtime is up."""
     with log.open("ab") as file, _LOCK:
         preloader = _preloader(env, file.fileno())
         preloader.holders += 1
@@ -150,8 +172,17 @@ def held(env: Mapping[str, str], log: Path) -> Iterator[None]:
             _close_unused(preloader)
 
 
+def _release(server: PreloadedServer) -> None:
+    """Forget a server that has ended; the importing process ends with its last one."""
+    with _LOCK:
+        for preloader in list(_PRELOADERS.values()):
+            if server in preloader.servers:
+                preloader.servers.remove(server)
+                _close_unused(preloader)
+
+
 def _preloader(env: Mapping[str, str], log: int) -> Preloader:
-    key = tuple(sorted(env.items()))
+    key = tuple(sorted((name, value) for name, value in env.items() if name.startswith(READ_AT_IMPORT)))
     if key in _PRELOADERS and not _PRELOADERS[key].alive:
         _PRELOADERS.pop(key).close()
     if key not in _PRELOADERS:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "countdown-mini-sprint"
 DEFAULT_BASELINE = "countdown-mini-rft"
 LOG_LINES = 25
+STOP_LIMIT = 15.0  # seconds until a server that was told to end is killed
 # One dead process ends all of a runtime; SGLang would first sleep for 65 s, on a CPU too, in case of GPU dumps.
 AT_ONCE = dict.fromkeys(("SGLANG_PYSPY_DUMP_BEFORE_CRASH", "SGLANG_CUDA_COREDUMP_BEFORE_CRASH"), "0")
 
@@ -152,14 +153,15 @@ class Server:
 
     def stop(self) -> None:
         """Ends the server and everything that it started; waits until that is so."""
-        if self.keeper.stdin:
-            self.keeper.stdin.close()
-        try:
-            self.keeper.wait(15)
-        except subprocess.TimeoutExpired:
-            self.keeper.kill()
         if isinstance(self.keeper, preloaded.PreloadedServer):
-            preloaded.release(self.keeper)
+            self.keeper.stop(STOP_LIMIT)
+        else:
+            if self.keeper.stdin:
+                self.keeper.stdin.close()
+            try:
+                self.keeper.wait(STOP_LIMIT)
+            except subprocess.TimeoutExpired:
+                self.keeper.kill()
         shutil.rmtree(self.log.parent, ignore_errors=True)
 
 
@@ -177,8 +179,10 @@ def start_server(
     arguments, url = server_arguments(config, model, host, port), f"http://{host}:{port}"
     if not config.preloaded or sys.platform != "linux":
         return start([sys.executable, "-m", "sglang.launch_server", *arguments], url, config.env)
-    if config.args.get("device") != "cpu":
-        raise BadInput("preloaded=true is for runtimes with device=cpu")
+    if (device := config.args.get("device")) != "cpu":
+        raise BadInput(f"preloaded=true needs device=cpu, got {device!r}; set preloaded=false")
+    if config.args.get("enable-torch-compile"):
+        raise BadInput("enable-torch-compile needs preloaded=false: a preloaded runtime has no compiler")
     log = new_log()
     return Server(url, log, preloaded.start(arguments, environment(config.env), log))
 
@@ -201,8 +205,8 @@ def environment(env: Mapping[str, str]) -> dict[str, str]:
     return {**AT_ONCE, **inherited, **env}
 
 
-def wait_until_ready(server: Server, limit: float, path: str = "/model_info") -> None:
-    """Return once the server answers, be it that it wants a key.
+def wait_until_ready(server: Server, limit: float, path: str = "/health") -> None:
+    """Return once the server answers at that path; 401, a request for a key, counts.
 
     Raises LaunchFailed, with the end of its log, if it dies or takes too long.
     """
@@ -221,6 +225,11 @@ def wait_until_ready(server: Server, limit: float, path: str = "/model_info") ->
             pass
         time.sleep(0.05)
     raise LaunchFailed(f"the runtime did not answer within {limit:g} s; its log ends:\n{server.log_tail()}")
+
+
+def ready_path(config: RuntimeConfig) -> str:
+    """Return where a server says that it is up: /health generates a token first, which takes a second."""
+    return "/model_info" if config.args.get("skip-server-warmup") else "/health"
 
 
 @contextmanager
@@ -258,7 +267,7 @@ def running(
     try:
         if meanwhile:
             meanwhile()
-        wait_until_ready(server, startup_limit)
+        wait_until_ready(server, startup_limit, ready_path(config))
         yield server
     finally:
         server.stop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
-CHECKOUT = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else None
+CHECKOUT = None if (PACKAGE / "conf").is_dir() else PACKAGE.parent
 HOME = CHECKOUT or PACKAGE
 CONF = HOME / "conf"
 MODELS = HOME / "models"

@@ -7,6 +7,7 @@ installed is hidden; what it insists on and never uses on a CPU is replaced by p
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
@@ -25,7 +26,7 @@ class _PlaceholderType(type):
 
 
 class _Placeholder(metaclass=_PlaceholderType):
-    """An object that can be made at import time. Using it raises an ImportError that names what is missing."""
+    """An object that can be made, as decorators do at import time; what is read of it raises an ImportError."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
@@ -34,7 +35,10 @@ class _Placeholder(metaclass=_PlaceholderType):
         if name.startswith("__"):
             raise AttributeError(name)
         kind = type(self)
-        raise ImportError(f"{kind.__module__}.{kind.__qualname__} was left out of this process to start faster")
+        raise ImportError(
+            f"{kind.__module__}.{kind.__qualname__} was left out of this process to start faster; "
+            "a runtime with preloaded=false has it"
+        )
 
 
 def placeholder(module: str, name: str) -> type:
@@ -54,12 +58,18 @@ class _PlaceholderModule(ModuleType):
 
 
 class _Placeholders(MetaPathFinder, Loader):
-    """Finds a placeholder for each of the named modules and for every module below them."""
+    """Finds a placeholder for each of the named modules and for every module below them.
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self._names = tuple(names)
+    It is switched off rather than taken out of the list, which other threads may be going through. If it is made for
+    one thread, by its identifier, no other gets placeholders.
+    """
+
+    def __init__(self, names: Sequence[str], thread: int | None = None) -> None:
+        self._names, self._thread, self.on = tuple(names), thread, True
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if not self.on or self._thread not in (None, threading.get_ident()):
+            return None
         if any(fullname == name or fullname.startswith(f"{name}.") for name in self._names):
             return ModuleSpec(fullname, self, is_package=True)
         return None
@@ -78,18 +88,19 @@ def leave_out(absent: Sequence[str] = (), placeholders: Sequence[str] = ()) -> N
     """
     for name in absent:
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # Python's own sign for "not there"
-    sys.meta_path.insert(0, _Placeholders(placeholders))
+    if placeholders:
+        sys.meta_path.insert(0, _Placeholders(placeholders))
 
 
 @contextmanager
 def leaving_out(placeholders: Sequence[str]) -> Iterator[None]:
-    """The same for the time of the `with`: later imports find the real modules."""
-    finder = _Placeholders(placeholders)
+    """Use placeholders for these modules inside the `with`, in this thread; later imports find the real modules."""
+    finder = _Placeholders(placeholders, threading.get_ident())
     sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
-        sys.meta_path.remove(finder)
+        finder.on = False
         for name, module in list(sys.modules.items()):
             if isinstance(module, _PlaceholderModule) and module.__loader__ is finder:
                 del sys.modules[name]

@@ -19,8 +19,7 @@ from tests.fakes.commands import COMMAND, START_LIMIT, run_command, served
 from tests.fakes.waiting import idle, wait_for
 
 pytestmark = pytest.mark.runtime
-QUESTION = "Use 3, 7, 12 and 25 to make 66"
-EASY = "Use 80, 42 and 46 to make 84"
+QUESTION = "Use 80, 42 and 46 to make 84"  # three numbers: a thousand tokens
 
 
 def test_solve_prints_the_trajectory_as_json(url: str) -> None:
@@ -31,7 +30,7 @@ def test_solve_prints_the_trajectory_as_json(url: str) -> None:
 
 def test_a_conversation_in_a_pipe_is_answered_line_by_line(url: str) -> None:
     options = ("--prompt-style", "mini", "--temperature", "0")
-    done = run_command("chat", "--url", url, *options, input=f"{EASY}\n/new\n{EASY}\n")
+    done = run_command("chat", "--url", url, *options, input=f"{QUESTION}\n/new\n{QUESTION}\n")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("[answer]") == done.stdout.count("sequential of") == 2
     assert "forgotten" in done.stderr
@@ -45,7 +44,7 @@ def test_a_running_server_answers_with_the_prompt_style_that_is_asked_for(url: s
 
 
 def test_bench_goes_on_where_it_was_killed(url: str, tmp_path: Path) -> None:
-    overrides = [f"url={url}", f"out={tmp_path}", "task.problems=3", "task.numbers=[3]", "block=2", "temperature=0"]
+    overrides = [f"url={url}", f"out={tmp_path}", "task.problems=2", "task.numbers=[3]", "block=1", "temperature=0"]
     overrides.append("against=[sequential]")
     first = subprocess.Popen([*COMMAND, "bench", *overrides], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     records = tmp_path / "records.jsonl"
@@ -56,14 +55,14 @@ def test_bench_goes_on_where_it_was_killed(url: str, tmp_path: Path) -> None:
     second = run_command("bench", *overrides)
     assert second.returncode == 0, second.stderr
     rows = [json.loads(line) for line in records.read_text().splitlines()]
-    assert done < len(rows) == 6
-    assert len({(row["method"], row["id"]) for row in rows}) == 6
+    assert done < len(rows) == 4
+    assert len({(row["method"], row["id"]) for row in rows}) == 4
     assert "against" in second.stdout  # the two methods are compared
 
 
 def test_a_sweep_keeps_each_job_in_a_folder_named_by_its_values(url: str, tmp_path: Path) -> None:
     words = ["--multirun", f"url={url}", f"out={tmp_path}", "task.problems=2", "task.numbers=[3]", "limit=1"]
-    sweep = [*words, "program.max_stages=1,3", "temperature=0.0,0.6"]
+    sweep = [*words, "program.max_stages=1,2", "temperature=0.0,0.6"]
     done = run_command("bench", *sweep)
     assert done.returncode == 0, done.stderr
     folders = sorted(path.parent.name for path in tmp_path.glob("*/records.jsonl"))
@@ -108,7 +107,7 @@ def test_a_served_question_is_answered_and_one_whose_client_leaves_stops_on_the_
 ) -> None:
     with served("--url", url, "--name", "mini") as (_, address):
         client = openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
-        asked = {"model": "mini:sprint", "messages": [{"role": "user", "content": EASY}]}
+        asked = {"model": "mini:sprint", "messages": [{"role": "user", "content": QUESTION}]}
         reply = client.chat.completions.create(**asked, temperature=0)
         stages = tags.parse(reply.choices[0].message.reasoning_content).stages
         assert len(stages) == reply.sprint["stages"] >= 1

@@ -64,6 +64,7 @@ def test_the_longest_row_that_fits_is_the_longest_that_fits(seven: Path) -> None
     assert one.fits() == 0
 
 
+@pytest.mark.release
 def test_lora_trains_little_and_four_bits_hold_the_rest(seven: Path) -> None:
     lora, qlora = (estimate(f"recipe={name}", "device=a100_40gb", f"model={seven}") for name in ("lora", "qlora"))
     assert lora.sizes.trained < 0.03 * lora.sizes.total
@@ -95,6 +96,7 @@ def test_attention_makes_the_work_of_a_row_grow_faster_than_the_row(seven: Path)
     assert 12 <= square / (28 * 3584) <= 20
 
 
+@pytest.mark.release
 def test_lora_with_a_fused_loss_and_adapters_in_full_precision(seven: Path) -> None:
     fused = estimate("recipe=lora", "device=a100_40gb", f"model={seven}", "+recipe.args.use_liger_kernel=true")
     assert fused.memory(512).activations > 0

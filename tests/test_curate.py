@@ -157,7 +157,7 @@ def test_a_budget_in_batches_gets_further_with_every_start(
     assert (line["stage"], line["calls"] > 10) == ("extract", True)
 
 
-@pytest.mark.parametrize("launcher", ["joblib", "ray"])
+@pytest.mark.parametrize("launcher", ["joblib", pytest.param("ray", marks=pytest.mark.release)])
 def test_two_shards_side_by_side_merge_into_the_rows_of_one_run(source: Path, tmp_path: Path, launcher: str) -> None:
     one, parts = tmp_path / "one", tmp_path / "parts"
     curate(source, one)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from sprint_sgl.endpoint import SPELLING_TEST
+from sprint_sgl.endpoint import JOINING_TEST, SPELLING_TEST
 from sprint_sgl.runtime import DEFAULT_MODEL, resolve_model
-from sprint_sgl.spelling import Spelling, spelling
+from sprint_sgl.spelling import Spelling, TransformersSpelling, file_spelling, special_tokens, spelling
 from sprint_sgl.tokenized import Tokenized, replied, tokenized
 
 TEXTS = st.lists(st.text("ab <\n/é字", max_size=12), min_size=1, max_size=6)
@@ -88,17 +90,38 @@ def test_a_tokenizer_that_begins_every_text_with_a_blank_cannot_put_contexts_tog
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")  # as Llama 2 and Mistral
     tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
-    tokenizer.train_from_iterator([SPELLING_TEST], trainers.BpeTrainer(show_progress=False))
+    tokenizer.train_from_iterator([JOINING_TEST], trainers.BpeTrainer(show_progress=False))
     from transformers import PreTrainedTokenizerFast
 
-    spelt = Spelling(PreTrainedTokenizerFast(tokenizer_object=tokenizer))
-    assert spelt.decode(spelt.encode_first(SPELLING_TEST)) == SPELLING_TEST
-    assert not spelt.joins(SPELLING_TEST)
+    spelt = TransformersSpelling(PreTrainedTokenizerFast(tokenizer_object=tokenizer))
+    assert spelt.decode(spelt.encode_first(JOINING_TEST)) == JOINING_TEST
+    assert not spelt.joins(JOINING_TEST)
     shipped = spelling(resolve_model(DEFAULT_MODEL))
     assert shipped
-    assert shipped.joins(SPELLING_TEST)
+    assert shipped.joins(JOINING_TEST)
 
 
 def test_a_tokenizer_that_is_not_on_this_machine_is_none() -> None:
     assert spelling("nobody/such-model") is None
     assert isinstance(spelling(resolve_model(DEFAULT_MODEL)), Spelling)
+
+
+def test_the_shipped_tokenizer_spells_the_same_with_and_without_transformers() -> None:
+    name = resolve_model(DEFAULT_MODEL)
+    light, whole = file_spelling(name), spelling(name)
+    assert light
+    assert whole
+    text = SPELLING_TEST + "".join(special_tokens(name))
+    assert light.encode_first(text) == whole.encode_first(text)
+    assert light.decode(light.encode(text)) == whole.decode(whole.encode(text))
+
+
+def test_tokens_that_only_the_configuration_names_are_part_of_what_a_server_is_asked_for(tmp_path: Path) -> None:
+    config = {
+        "added_tokens_decoder": {"7": {"content": "<|im_start|>", "special": True}},
+        "eos_token": {"content": "<|end|>"},
+        "bos_token": None,
+        "additional_special_tokens": ["<|tool|>"],
+    }
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    assert special_tokens(str(tmp_path)) == ["<|end|>", "<|im_start|>", "<|tool|>"]
