@@ -8,7 +8,10 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import httpx
 import pytest
+
+from tests.fakes.commands import served
 
 pytestmark = pytest.mark.runtime
 ROOT = Path(__file__).parents[1]
@@ -26,7 +29,7 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("installed")
     environment = folder / "environment"
     for words in (
-        ["build", "--wheel", "--quiet", "--out-dir", str(folder), str(ROOT)],
+        ["build", "--quiet", "--out-dir", str(folder), str(ROOT)],  # the wheel from the source distribution
         ["venv", "--quiet", "--python", sys.executable, str(environment)],
     ):
         subprocess.run([UV, *words], check=True)
@@ -73,6 +76,14 @@ def test_an_installed_wheel_says_its_version_and_what_can_be_named(command: str,
 def test_an_installed_wheel_solves_a_question_with_the_models_in_it(command: str, empty: Path) -> None:
     done = ran(command, "solve", "--json", "--temperature", "0", "Use 80, 42 and 46 to make 84")
     assert json.loads(done.stdout)["stages"]
+
+
+def test_an_installed_wheel_serves(command: str, empty: Path) -> None:
+    asked = {"messages": [{"role": "user", "content": "Use 80, 42 and 46 to make 84"}], "temperature": 0}
+    with served(command=[command]) as (_, address):
+        answer = httpx.post(f"{address}/v1/chat/completions", json=asked, timeout=300)
+    assert answer.status_code == 200
+    assert answer.json()["sprint"]["stages"] >= 1
 
 
 def test_an_installed_wheel_benchmarks_curates_and_composes_a_training(command: str, empty: Path) -> None:

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,10 +21,10 @@ def run_command(*arguments: str, **options: object) -> subprocess.CompletedProce
 
 
 @contextmanager
-def served(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def served(*options: str, command: Sequence[str] = COMMAND) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`sprint-sgl serve` in a process of its own, and its address, once it listens."""
     port = free_port()
-    words = [*COMMAND, "serve", "--port", str(port), "--program", "sprint", "--shutdown-limit", "2", *options]
+    words = [*command, "serve", "--port", str(port), "--program", "sprint", "--shutdown-limit", "2", *options]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     try:
         wait_for(lambda: process.poll() is not None or answers(f"http://127.0.0.1:{port}/health"), START_LIMIT)
