@@ -1,9 +1,10 @@
 # Every target runs from .venv, which the first one builds: about a minute and 10 GB of disk.
 
 BIN := .venv/bin
-# In two processes, each of which takes one file of tests after another, so that a file starts its runtime once. They and
-# what they start share the cores and do not know it: with more threads they would wait for one another.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+# In three processes, each of which takes one file of tests after another, so that a file starts its runtime once: on two
+# cores one of them waits for something most of the time. They and what they start share the cores and do not know it:
+# with more threads they would wait for one another.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 STAMP := .venv/.installed-$(firstword $(shell cksum < pyproject.toml))
 IS_311 := -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'
 # uv reads no pip settings, so the index that pip is set to, if any, is handed over.

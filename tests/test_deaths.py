@@ -122,7 +122,7 @@ def test_a_served_runtime_of_which_a_part_dies_is_started_again_and_ends_with_it
     with served() as (process, address):
         (part,) = [p for p in server_processes(process.pid) if "detokenizer" in " ".join(p.cmdline())]
         body = {"messages": [{"role": "user", "content": QUESTION}]}
-        with ThreadPoolExecutor() as pool:
+        with ThreadPoolExecutor(8) as pool:
             asked = [pool.submit(httpx.post, f"{address}/v1/chat/completions", json=body, timeout=60) for _ in range(8)]
             wait_for(lambda: "sprint_running 8.0" in httpx.get(f"{address}/metrics", timeout=10).text, 60)
             part.kill()

@@ -46,7 +46,8 @@ def log(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """`python -m sprint_sgl.cpu_server` runs the stub."""
+    """`python -m sprint_sgl.cpu_server` runs the stub, and no process of other tests is there."""
+    monkeypatch.setattr(preloaded, "_PRELOADERS", {})
     script = tmp_path / "stub.py"
     script.write_text(STUB)
     python = tmp_path / "python"
