@@ -196,7 +196,7 @@ def launch_runtime(
             crew = f" on {config.workers} workers" if config and config.workers else ""
             say(f"{name} serves at {server.url}{crew} after {took:.1f} s; Ctrl-C stops it")
             code = server.keeper.wait()
-            raise LaunchFailed(f"the runtime ended (exit {code}); its log ends:\n{server.log_tail()}")
+            raise LaunchFailed(f"the runtime ended {server.last_words(code)}")
 
 
 @app.command()

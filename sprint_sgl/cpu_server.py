@@ -78,7 +78,9 @@ def _import_server() -> Any:
     del sys.modules["torchvision"]  # which transformers does without, and SGLang does not
     leave_out(placeholders=PLACEHOLDERS)
     server = importlib.import_module("sglang.launch_server")
-    importlib.import_module("sglang.srt.entrypoints.http_server")
+    http_server = importlib.import_module("sglang.srt.entrypoints.http_server")
+    # SGLang freezes by a request to itself, which without a warm-up comes before it listens and fills the log.
+    http_server._freeze_gc_after_server_warmup = lambda server_args: None  # type: ignore[attr-defined]
     for name in LATER:
         importlib.import_module(name)
     server.load_plugins()

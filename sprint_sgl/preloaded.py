@@ -92,10 +92,12 @@ class PreloadedServer:
         """Read what the keeper has reported, waiting for it `limit` seconds at most."""
         if self._ended:
             return
+        waiting = select.poll()  # select refuses files above 1,023
         try:
-            select.select([self._status], [], [], limit)
+            waiting.register(self._status, select.POLLIN)
         except ValueError:  # another thread has seen the end and closed the pipe
             return
+        waiting.poll(1000 * limit)
         with self._reading:
             if not self._ended and (piece := self._status.read(64)) is not None:
                 self._report += piece

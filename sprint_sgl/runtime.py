@@ -147,6 +147,12 @@ class Server:
     log: Path
     keeper: subprocess.Popen[bytes] | preloaded.PreloadedServer
 
+    def last_words(self, code: int) -> str:
+        """Say how the server ended, with the end of its log."""
+        lost = f"exit {code}: the process it was forked from ended, or its keeper was killed"
+        how = lost if code == preloaded.LOST else f"exit {code}"
+        return f"({how}); its log ends:\n{self.log_tail()}"
+
     def log_tail(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         return "\n".join(lines[-LOG_LINES:])
@@ -215,9 +221,7 @@ def wait_until_ready(server: Server, limit: float, path: str = "/health") -> Non
     deadline = time.monotonic() + limit
     while time.monotonic() < deadline:
         if (code := server.keeper.poll()) is not None:
-            raise LaunchFailed(
-                f"the runtime ended while it was loading (exit {code}); its log ends:\n{server.log_tail()}"
-            )
+            raise LaunchFailed(f"the runtime ended while it was loading {server.last_words(code)}")
         try:
             if httpx.get(f"{server.url}{path}", timeout=2.0).status_code in (200, 401):
                 return

@@ -42,14 +42,15 @@ class View:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.stages: dict[int, StageText] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # Ctrl-C may come while this thread prints
         self._printed = 0
 
     def __enter__(self) -> View:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._print_before(max(self.stages, default=0) + 1)
+        with self._lock:
+            self._print_before(max(self.stages, default=0) + 1)
 
     def write(self, stage: int, prompt: int | None, text: str) -> None:
         """Adds to what the planner of that stage has written, or to one of its executors."""
@@ -64,9 +65,9 @@ class View:
 
     def _print_before(self, stage: int) -> None:
         for number in range(self._printed + 1, stage):
+            self._printed = number
             if number in self.stages:
                 self._print(number, self.stages[number])
-        self._printed = max(self._printed, stage - 1)
 
     def _print(self, number: int, stage: StageText) -> None:
         _print_plain(self.console, "answer" if is_answer(stage.plan) else f"plan {number}", readable(stage.plan))

@@ -214,3 +214,12 @@ def test_variables_that_no_import_reads_are_each_servers_own(log: Path) -> None:
     assert len(preloaded._PRELOADERS) == 1
     assert [ended(server) for server in servers] == [0, 0]
     assert ["runs one" in logs[0].read_text(), "runs two" in logs[1].read_text()] == [True, True]
+
+
+def test_an_end_is_noticed_with_a_thousand_files_open(log: Path) -> None:
+    opened = [open(os.devnull) for _ in range(1100)]  # noqa: SIM115
+    try:
+        assert ended(started(log, "7")) == 7
+    finally:
+        for file in opened:
+            file.close()
