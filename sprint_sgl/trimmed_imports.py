@@ -66,6 +66,7 @@ class _Placeholders(MetaPathFinder, Loader):
 
     def __init__(self, names: Sequence[str], thread: int | None = None) -> None:
         self._names, self._thread, self.on = tuple(names), thread, True
+        self.made: dict[str, ModuleType] = {}
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         if not self.on or self._thread not in (None, threading.get_ident()):
@@ -75,7 +76,7 @@ class _Placeholders(MetaPathFinder, Loader):
         return None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        return _PlaceholderModule(spec.name)
+        return self.made.setdefault(spec.name, _PlaceholderModule(spec.name))
 
     def exec_module(self, module: ModuleType) -> None:
         pass
@@ -101,11 +102,13 @@ def leaving_out(placeholders: Sequence[str]) -> Iterator[None]:
         yield
     finally:
         finder.on = False
-        for name, module in list(sys.modules.items()):
-            if isinstance(module, _PlaceholderModule) and module.__loader__ is finder:
+        for name, module in finder.made.items():
+            if sys.modules.get(name) is module:
                 del sys.modules[name]
-                package, _, own = name.rpartition(".")
-                vars(sys.modules.get(package, module)).pop(own, None)
+            package, _, own = name.rpartition(".")
+            parent = vars(sys.modules.get(package, module))
+            if parent.get(own) is module:
+                del parent[own]
 
 
 class _NoCompiler(ModuleType):

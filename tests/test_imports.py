@@ -73,7 +73,7 @@ from sglang import RuntimeEndpoint, function, gen  # the frontend is whole
 
 
 @pytest.mark.runtime
-def test_transformers_is_mended_as_sglang_wants_it_once_its_server_is_imported_after_all() -> None:
+def test_transformers_is_patched_as_sglang_wants_it_once_its_server_is_imported_after_all() -> None:
     code = """
 import sys
 import sprint_sgl.frontend
