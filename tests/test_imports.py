@@ -53,9 +53,13 @@ def test_reading_results_loads_no_heavy_package(run_folder: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "module", ["programs", "programs.benchmark.lines", "programs.benchmark.profiles", "programs.simulated"]
+    "module",
+    [
+        *("sprint_sgl.trajectory", "sprint_sgl.tags", "sprint_sgl.cli", "programs", "programs.simulated"),
+        *("programs.benchmark.lines", "programs.benchmark.profiles"),
+    ],
 )
-def test_modules_that_only_compute_load_no_heavy_package(module: str) -> None:
+def test_a_light_module_loads_no_heavy_package(module: str) -> None:
     code = f"import json, sys, {module}; print(json.dumps([n for n in {HEAVY!r} if n in sys.modules]))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
