@@ -13,7 +13,8 @@ COPY curation curation
 COPY training training
 COPY conf conf
 COPY models models
-# sglang and torch are there in the versions that we pin.
+# sglang and torch are there in the versions that we pin; this package itself has no version to pin.
+# hadolint ignore=DL3013
 RUN python3 -m pip install --no-cache-dir ".[serve]"
 
 EXPOSE 8000
