@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from programs.bench import Config, asked_before, check, claim, methods_of, others_failures, questions_of
 from programs.benchmark.failures import Failure, unanswered, write_failures
@@ -345,6 +347,32 @@ def test_a_share_of_none_or_all_has_an_interval_too() -> None:
     assert (none.value, none.low, none.high) == pytest.approx((0, 0, 1 - 0.025 ** (1 / 500)))
     assert (all_right.value, all_right.low, all_right.high) == pytest.approx((1, 0.025 ** (1 / 20), 1))
     assert share([0.0, 0.5, 1.0]) == mean([0.0, 0.5, 1.0])
+
+
+def test_intervals_and_p_values_are_those_of_scipy() -> None:
+    rng = random.Random(0)
+    values = [rng.random() for _ in range(40)]
+    others = [value + rng.random() for value in values]
+    ours = stats.bootstrap((values,), np.mean, n_resamples=10_000, batch=500, method="percentile", rng=3)
+    assert (mean(values, 3).low, mean(values, 3).high) == pytest.approx(tuple(ours.confidence_interval))
+    paired = stats.bootstrap(
+        (others, values),
+        lambda a, b, axis: np.mean(a, axis=axis) / np.mean(b, axis=axis),
+        paired=True,
+        n_resamples=10_000,
+        batch=500,
+        method="percentile",
+        rng=3,
+    )
+    ratio = ratio_of_means(others, values, 3)
+    assert (ratio.low, ratio.high) == pytest.approx(tuple(paired.confidence_interval))
+    for right in (0, 12):
+        exact = stats.binomtest(right, 12).proportion_ci(0.95)
+        found = share([float(right > 0)] * 12)
+        assert (found.low, found.high) == pytest.approx((exact.low, exact.high))
+    for more, fewer in [(5, 2), (0, 4), (3, 3), (9, 1)]:
+        one, other = [True] * more + [False] * fewer, [False] * more + [True] * fewer
+        assert mcnemar(one, other) == pytest.approx(stats.binomtest(more, more + fewer).pvalue)
 
 
 def test_a_ratio_of_means_is_taken_over_pairs() -> None:

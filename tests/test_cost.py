@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from sprint_sgl.errors import BadInput
 from sprint_sgl.settings import settings
 from sprint_sgl.shipped import CONF
 from training.cost import GIB, Config, Estimate, time_line, verdict
+from training.step_costs import StepCosts
 
 SEVEN_BILLION = 7_615_616_512
 
@@ -77,7 +79,7 @@ def test_offloading_leaves_no_states_and_sequence_parallel_shares_a_row(seven: P
     long = estimate("recipe=long", "machines.processes=8", "device=a100_40gb", f"model={seven}")
     memory = long.memory(32768)
     assert memory.states == 0
-    assert memory.activations == long.simulation.activations(1, 4096)
+    assert memory.activations == long.step_costs.activations(1, 4096)
 
 
 def test_fused_loss_and_checkpointing_take_less() -> None:
@@ -90,8 +92,8 @@ def test_fused_loss_and_checkpointing_take_less() -> None:
 
 def test_attention_makes_the_work_of_a_row_grow_faster_than_the_row(seven: Path) -> None:
     """Forward and backward, 14 operations for each layer, hidden number, and pair of tokens: torch counts all."""
-    simulation = estimate("recipe=paper", "device=a100_40gb", f"model={seven}").simulation
-    short, long = simulation.flops(2048), simulation.flops(4096)
+    step_costs = estimate("recipe=paper", "device=a100_40gb", f"model={seven}").step_costs
+    short, long = step_costs.flops(2048), step_costs.flops(4096)
     square = (long - 2 * short) / (2 * 2048**2)
     assert 12 <= square / (28 * 3584) <= 20
 
@@ -114,6 +116,52 @@ def test_stage_2_holds_a_whole_partition_of_gradients_in_full_precision(seven: P
         "recipe.args.deepspeed=zero2",
     )
     assert estimate(*words).memory(64).step == pytest.approx(SEVEN_BILLION * 4 / 4)
+
+
+@pytest.mark.parametrize("tuner", ["full", "lora"])
+@pytest.mark.parametrize("again", [True, False])
+def test_layers_that_are_alike_count_as_all_of_them_run(
+    tuner: str, again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training import simulate
+
+    found = simulate.Simulation(str(MINI), {"tuner_type": tuner, "gradient_checkpointing": again})
+    from_few = found.activations(2, 100), found.flops(100)
+    monkeypatch.setattr(simulate, "alike", lambda *_: False)
+    assert (found.activations(2, 100), found.flops(100)) == from_few
+
+
+def test_layers_that_differ_are_all_run() -> None:
+    from torch.nn import Linear, ModuleList
+    from transformers import Qwen2Config
+
+    from training.simulate import alike
+
+    layers, config = ModuleList([Linear(8, 8), Linear(8, 8)]), Qwen2Config(num_hidden_layers=2)
+    assert alike(layers, config)
+    assert not alike(ModuleList([Linear(8, 8), Linear(8, 9)]), config)
+    mixed = Qwen2Config(
+        num_hidden_layers=2, layer_types=["full_attention", "sliding_attention"], use_sliding_window=True
+    )
+    assert not alike(layers, mixed)
+
+
+def test_what_was_simulated_is_not_simulated_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    args = {"tuner_type": "full", "torch_dtype": "float32", "gradient_checkpointing": False}
+    first = StepCosts(MINI, args, tmp_path)
+    found = (first.sizes, first.context, first.activations(1, 64), first.flops(64))
+    monkeypatch.setitem(sys.modules, "training.simulate", None)  # cannot be imported any more
+    again = StepCosts(MINI, args | {"learning_rate": 1e-3}, tmp_path)
+    assert (again.sizes, again.context, again.activations(1, 64), again.flops(64)) == found
+    with pytest.raises(ImportError):
+        again.flops(65)
+    with pytest.raises(ImportError):
+        _ = StepCosts(MINI, args | {"torch_dtype": "bfloat16"}, tmp_path).sizes
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert StepCosts(MINI, {"tuner_type": "full"}, tmp_path / "file" / "folder").sizes.total > 10**6
 
 
 def test_time_grows_with_epochs_and_shrinks_with_devices(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from curation.countdown_rows import Config as RowsConfig
+from curation.countdown_rows import Problems, make
 from sprint_sgl.cpu_server import clean_mappings
 from sprint_sgl.trimmed_imports import leaving_out, placeholder, undecorated
 from tests.fakes.runs import record, write_run
@@ -50,6 +52,19 @@ def test_reading_results_loads_no_heavy_package(run_folder: Path, tmp_path: Path
     assert loaded_by("report", str(run_folder), "--out", str(tmp_path / "report")) == []
     assert loaded_by("view", str(run_folder), "--out", str(tmp_path / "page.html"), "--no-open") == []
     assert loaded_by("fleet", f"path={records}", "workers=2", "questions=4", f"hydra.run.dir={tmp_path}") == []
+
+
+def test_an_estimate_of_a_training_loads_no_heavy_package_once_a_step_was_simulated(tmp_path: Path) -> None:
+    make(RowsConfig(out=str(tmp_path / "rows"), problems=Problems(three=4, four=0), validation=1))
+    words = (
+        "train",
+        "cost",
+        "model=countdown-mini-sprint",
+        f"dataset={tmp_path}/rows/rft",
+        f"hydra.run.dir={tmp_path}",
+    )
+    assert "torch" in loaded_by(*words)
+    assert loaded_by(*words) == []
 
 
 @pytest.mark.parametrize(

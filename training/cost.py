@@ -3,7 +3,7 @@
     sprint-sgl train cost recipe=paper machines.processes=8 device=a100_40gb dataset=work/curation/sprint
 
 It takes the overrides of `sprint-sgl train`. Activations come from a simulated step on the longest row that the
-recipe admits (training/simulate.py), weights, gradients and optimiser from what ZeRO leaves on a device.
+recipe admits (training/step_costs.py), weights, gradients and optimiser from what ZeRO leaves on a device.
 benchmarks/bench_cost.py compares both with measured peaks.
 """
 
@@ -24,6 +24,7 @@ from sprint_sgl.settings import entry_point
 from training.machines import Machines
 from training.preflight import model_folder, row_lengths
 from training.rows import read_rows, row_text
+from training.step_costs import StepCosts
 from training.train import Recipe
 
 GIB = 2**30
@@ -120,8 +121,6 @@ class Estimate:
     """Raises BadInput for a model without a config, or a recipe that cannot be."""
 
     def __init__(self, config: Config) -> None:
-        from training.simulate import Simulation
-
         self.config, self.args = config, config.recipe.args
         config.machines.check(self.args)
         if int(self.args.get("per_device_train_batch_size", 1)) < 1:
@@ -129,18 +128,18 @@ class Estimate:
         if not 0 < config.device.utilisation <= 1:
             raise BadInput(f"device.utilisation={config.device.utilisation} is no share above 0")
         self.folder = model_folder(config.model)
-        self.simulation = Simulation(str(self.folder), self.args)
-        self.sizes = self.simulation.sizes
+        self.step_costs = StepCosts(self.folder, self.args)
+        self.sizes = self.step_costs.sizes
         self.devices = config.machines.devices
         self.sequence_parallel = int(self.args.get("sequence_parallel_size", 1))
-        if self.limit > self.simulation.context:
+        if self.limit > self.step_costs.context:
             raise BadInput(
-                f"max_length={self.limit} is more than the model's context, {self.simulation.context} tokens"
+                f"max_length={self.limit} is more than the model's context, {self.step_costs.context} tokens"
             )
 
     @property
     def limit(self) -> int:
-        return int(self.args.get("max_length") or self.simulation.context)
+        return int(self.args.get("max_length") or self.step_costs.context)
 
     @cached_property
     def lengths(self) -> list[int]:
@@ -170,7 +169,7 @@ class Estimate:
             gradients=0 if zero.offload_optimizer else sizes.trained_bytes / gradients,
             optimizer=0 if zero.offload_optimizer else moments / optimizer,
             gathered=min(sizes.total, zero.live) * width if gathers else 0,
-            activations=self.simulation.activations(rows, math.ceil(length / self.sequence_parallel)),
+            activations=self.step_costs.activations(rows, math.ceil(length / self.sequence_parallel)),
             step=0 if zero.offload_optimizer or not zero.stage else 4 * min(sizes.trained / optimizer, zero.group),
             overhead=self.config.device.overhead * GIB,
         )
@@ -184,11 +183,11 @@ class Estimate:
             return 0
         a_token = (high.activations - low.activations) / (many - few)
         more = math.floor((room - low.overhead - low.states - low.gathered - low.activations) / a_token)
-        return max(0, min(few + more, self.simulation.context))
+        return max(0, min(few + more, self.step_costs.context))
 
     def work(self) -> Work:
         """Of an epoch. The work of a row grows with its length and, in attention, with its square."""
-        short, long = (self.simulation.flops(length) for length in (512, 1024))
+        short, long = (self.step_costs.flops(length) for length in (512, 1024))
         square = (long - 2 * short) / (2 * 512**2)
         line = short / 512 - square * 512
         lengths = self.lengths

@@ -22,6 +22,7 @@ from sprint_sgl.checkpoints import (
     weights,
 )
 from sprint_sgl.errors import BadInput
+from sprint_sgl.spelling import file_spelling
 from training.rows import read_rows, row_text
 
 # A checkpoint in bf16 holds two bytes a weight, and twelve of the optimiser: a copy in full precision and two moments.
@@ -149,6 +150,8 @@ def check_rows(path: Path, folder: Path, limit: int | None, args: Mapping[str, A
 
 def row_lengths(texts: Sequence[str], model: str) -> list[int]:
     """Tokens of each row, with the end token. Raises BadInput where the model has no tokenizer."""
+    if (light := file_spelling(model)) is not None:
+        return [len(light.encode_first(text)) + 1 for text in texts]
     return [len(ids) + 1 for ids in load_tokenizer(model)(list(texts))["input_ids"]]
 
 

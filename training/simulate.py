@@ -1,15 +1,16 @@
 """One training step on tensors without storage (torch's FakeTensorMode): the memory and the work of the model itself.
 
 No formula for activations: the architecture's own code runs forward and backward, and each tensor counts
-from its making until it is freed. A 7B model takes seconds on a laptop and no memory.
+from its making until it is freed. Of layers that are alike two and then three run, since each further one adds the
+same. A 7B model takes seconds on a laptop and no memory. training/step_costs.py keeps
+the answers.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,10 +23,12 @@ from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM
 from transformers.masking_utils import AttentionMaskInterface
 
 from sprint_sgl.errors import BadInput
+from training.step_costs import Sizes
 
 ATTENTION = "unmasked_sdpa"
 TUNERS = ("full", "lora")
 HALF = ("bfloat16", "float16")
+FEW, MANY = 2, 3  # layers that run where all are alike
 
 
 def _attend(
@@ -88,18 +91,6 @@ class LiveMemory(TorchDispatchMode):
         self.now -= self._sizes.pop(key)
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """Numbers of parameters: all, those that are trained, and those that lie in matrices that 4 bits can hold; the
-    bytes that all and that the trained ones take."""
-
-    total: int
-    trained: int
-    linear: int
-    total_bytes: int
-    trained_bytes: int
-
-
 class Simulation:
     """The model of a folder or hub id under ms-swift's arguments. Raises BadInput where there is no config."""
 
@@ -159,16 +150,38 @@ class Simulation:
 
     def activations(self, rows: int, length: int) -> int:
         """Bytes that a step of so many rows of that length has alive at most, above weights and gradients."""
-        with self._fake, _no_gradients_kept(self._model), LiveMemory(self._model.parameters()) as memory:
-            self._step(rows, length, fused=bool(self._args.get("use_liger_kernel")))
-        return int(memory.peak)
+
+        def peak() -> int:
+            with self._fake, _no_gradients_kept(self._model), LiveMemory(self._model.parameters()) as memory:
+                self._step(rows, length, fused=bool(self._args.get("use_liger_kernel")))
+            return int(memory.peak)
+
+        return self._of_all_layers(peak)
 
     def flops(self, length: int) -> int:
         """Floating-point operations of a row: forward, backward, and what checkpointing does twice."""
-        with self._fake, FlopCounterMode(display=False, custom_mapping=ATTENTION_FLOPS) as counter:
-            self._step(1, length, fused=False)
-        self._model.zero_grad()
-        return int(counter.get_total_flops())
+
+        def work() -> int:
+            with self._fake, FlopCounterMode(display=False, custom_mapping=ATTENTION_FLOPS) as counter:
+                self._step(1, length, fused=False)
+            self._model.zero_grad()
+            return int(counter.get_total_flops())
+
+        return self._of_all_layers(work)
+
+    def _of_all_layers(self, ask: Callable[[], int]) -> int:
+        """What `ask` finds for the whole model; where its layers are alike, from what it finds for few of them."""
+        decoder = self._model.get_decoder()
+        layers = decoder.layers
+        if len(layers) <= MANY or not alike(layers, self._model.config):
+            return ask()
+        try:
+            decoder.layers = layers[:FEW]
+            few = ask()
+            decoder.layers = layers[:MANY]
+            return few + (len(layers) - FEW) * (ask() - few) // (MANY - FEW)
+        finally:
+            decoder.layers = layers
 
     def _step(self, rows: int, length: int, fused: bool) -> None:
         ids = torch.zeros(rows, length, dtype=torch.long)
@@ -185,6 +198,12 @@ class Simulation:
         head = self._model.get_output_embeddings()
         chunk = -(-len(hidden) // -(-head.out_features // head.in_features))
         return cross_entropy(head(hidden[:chunk]).float(), ids.flatten()[:chunk])
+
+
+def alike(layers: torch.nn.ModuleList, config: Any) -> bool:
+    """Whether a decoder's layers have the same modules, sizes and kind of attention."""
+    kinds = getattr(config, "layer_types", None) or []
+    return len(set(kinds)) <= 1 and len({repr(layer) for layer in layers}) == 1
 
 
 def _on_cpu(model: torch.nn.Module) -> None:

@@ -1,0 +1,126 @@
+"""What one training step of a model takes, kept between commands: simulating a step takes ten seconds, reading what
+was found takes none.
+
+The answers lie in the user's cache folder (~/.cache/sprint-sgl on Linux), which may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sprint_sgl.console import say
+from sprint_sgl.spelling import cached_file
+
+if TYPE_CHECKING:
+    from training.simulate import Simulation
+
+Answer = TypeVar("Answer")
+
+# The arguments of ms-swift that a simulation reads; it is given no others.
+READ = (
+    *("torch_dtype", "bf16", "deepspeed", "gradient_checkpointing", "use_liger_kernel"),
+    *("tuner_type", "lora_rank", "target_modules"),
+)
+# What decides, beside the model's config and those arguments, what a simulation finds.
+PACKAGES = ("torch", "transformers", "peft")
+SIMULATOR = Path(__file__).with_name("simulate.py")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Numbers of parameters: all, those that are trained, and those that lie in matrices that 4 bits can hold; the
+    bytes that all and that the trained ones take."""
+
+    total: int
+    trained: int
+    linear: int
+    total_bytes: int
+    trained_bytes: int
+
+
+class StepCosts:
+    """Sizes, memory and work of a model under ms-swift's arguments: from the cache, else from a simulated step.
+
+    The first question that the cache cannot answer raises BadInput where the model has no config.json.
+    """
+
+    def __init__(self, model: Path, args: Mapping[str, Any], folder: Path | None = None) -> None:
+        self._model, self._args = str(model), {name: args[name] for name in READ if name in args}
+        self._folder = folder or cache_folder()
+
+    @property
+    def context(self) -> int:
+        """Tokens that the model takes."""
+        return self._answer("context", lambda found: found.context)
+
+    @property
+    def sizes(self) -> Sizes:
+        """Numbers of parameters and the bytes that they take."""
+        return self._answer("sizes", lambda found: found.sizes)
+
+    def activations(self, rows: int, length: int) -> int:
+        """Bytes that a step of so many rows of that length has alive at most, above weights and gradients."""
+        return self._answer(("activations", rows, length), lambda found: found.activations(rows, length))
+
+    def flops(self, length: int) -> int:
+        """Floating-point operations of a row: forward, backward, and what checkpointing does twice."""
+        return self._answer(("flops", length), lambda found: found.flops(length))
+
+    @cached_property
+    def _simulation(self) -> Simulation:
+        from training.simulate import Simulation
+
+        say("simulating a training step of this model, once: about ten seconds")
+        return Simulation(self._model, self._args)
+
+    @cached_property
+    def _cache(self) -> Any:
+        """None where the folder cannot be written to."""
+        import sqlite3
+
+        import diskcache
+
+        try:
+            return diskcache.Cache(str(self._folder))
+        except (OSError, sqlite3.Error):
+            return None
+
+    @cached_property
+    def _key(self) -> str | None:
+        """What the answers belong to; None where the model's config is not on this machine yet."""
+        if (config := cached_file(self._model, "config.json")) is None:
+            return None
+        parts = [config.read_text(), json.dumps(self._args, sort_keys=True, default=str), SIMULATOR.read_text()]
+        parts += [f"{name} {_version(name)}" for name in PACKAGES]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+    def _answer(self, question: object, ask: Callable[[Simulation], Answer]) -> Answer:
+        if self._key is None or self._cache is None:
+            return ask(self._simulation)
+        key = (self._key, str(question))
+        found: Answer | None = self._cache.get(key)
+        if found is None:
+            found = ask(self._simulation)
+            self._cache.set(key, found)
+        return found
+
+
+def cache_folder() -> Path:
+    """Return the folder of simulated steps in the user's cache."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("sprint-sgl") / "simulated-steps"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
