@@ -144,6 +144,7 @@ def report(folders: Sequence[Path], out: Path, baseline: str | None = None) -> l
             for name, figure in each.figures.items():
                 if figure:
                     figure.savefig(out / f"{name}{f'_{each.task}' if len(sections) > 1 else ''}.png", dpi=150)
+                    figure.set_layout_engine("none")  # what was laid out now stays so in the page
         write_csv(sections, out / "report.csv")
         methods = list(dict.fromkeys(line.name for each in sections for line in each.lines))
         render(TEMPLATE, out / "report.html", sections=sections, methods=methods, transcript=tags.transcript)
