@@ -12,6 +12,7 @@ from string import Template
 from typing import Any
 
 from sprint_sgl import tags
+from sprint_sgl.chat_template import user_turn
 from sprint_sgl.checkpoints import model_notes
 from sprint_sgl.errors import ContextFull, ProgramFailed, RequestFailed
 from sprint_sgl.frontend import ProgramState, StreamExecutor, sgl
@@ -168,11 +169,16 @@ def note(backend: Any, name: str) -> Any:
     """What a backend says of how its model is used; SGLang's own say nothing, so that the model's folder is asked."""
     if hasattr(backend, name):
         return getattr(backend, name)
+    notes = model_notes(model) if (model := model_of(backend)) else {}
+    return notes.get("prompt_style" if name == "trained_style" else name)
+
+
+def model_of(backend: Any) -> str | None:
+    """Return the path or name of a backend's model; None where it knows none."""
     try:
-        notes = model_notes(str(backend.get_model_name()))
+        return str(backend.get_model_name())
     except NotImplementedError:
         return None
-    return notes.get("prompt_style" if name == "trained_style" else name)
 
 
 def style_for(state: ProgramState, name: str | None) -> PromptStyle:
@@ -189,8 +195,14 @@ def opening_for(state: ProgramState, question: str, prompt_style: str | None) ->
 
 
 def chat(state: ProgramState, user: str, begun: str = "") -> str:
-    """A user's turn and the begun answer, in the chat format of the runtime's model."""
-    template = state.stream_executor.backend.get_chat_template()
+    """A user's turn and the begun answer, as the chat template of the runtime's model has them.
+
+    Where that is not on this machine, as SGLang guesses them from the model's name.
+    """
+    backend = state.stream_executor.backend
+    if (model := model_of(backend)) and (turn := user_turn(model, user)) is not None:
+        return turn + begun
+    template = backend.get_chat_template()
     (before, after), (answer, _) = (template.get_prefix_and_suffix(role, []) for role in ("user", "assistant"))
     return f"{before}{user}{after}{answer}{begun}"
 

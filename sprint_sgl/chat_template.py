@@ -1,0 +1,47 @@
+"""A turn of a chat as the model's own template writes it: that of its tokenizer, wherever its folder lies.
+
+SGLang's frontend goes by the folder's name instead and takes a template of plain words for every name that it does not
+know, such as `work/run-7`.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import Any
+
+from sprint_sgl.checkpoints import load_tokenizer
+from sprint_sgl.errors import BadInput
+from sprint_sgl.spelling import cached_file
+
+
+def user_turn(model: str, text: str) -> str | None:
+    """Return a user's message and the beginning of the answer to it, as the template of a folder or downloaded hub id
+    has them; None where the model has no template, or is not on this machine.
+
+    Raises BadInput for a template that cannot be used.
+    """
+    if (tokenizer := _with_template(model)) is None:
+        return None
+    try:
+        messages = [{"role": "user", "content": text}]
+        written = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    except Exception as error:  # a template is a program, and fails in any way
+        raise BadInput(f"the chat template of {model} does not take one user's message: {error}") from error
+    # What a tokenizer puts before every text must not stand in the text as well.
+    first = tokenizer.bos_token or ""
+    adds_first = first and tokenizer(written)["input_ids"][:2] == [tokenizer.bos_token_id] * 2
+    return written.removeprefix(first) if adds_first else written
+
+
+@lru_cache(maxsize=8)
+def _with_template(model: str) -> Any:
+    """The model's tokenizer; None where it has no chat template, which is found without importing transformers."""
+    return load_tokenizer(model, here=True) if _has_template(model) else None
+
+
+def _has_template(model: str) -> bool:
+    if cached_file(model, "chat_template.jinja"):
+        return True
+    config = cached_file(model, "tokenizer_config.json")
+    return config is not None and bool(json.loads(config.read_text()).get("chat_template"))
