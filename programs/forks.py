@@ -47,6 +47,8 @@ def fan_out(
 
 def branch(s: ProgramState, stage: int, prompt: int, context: str, seed: int | None) -> ProgramStateGroup:
     """A fork with that text as its context, a name that it can be aborted by, and a seed of its own."""
+    if note_missing_cache := getattr(s.stream_executor.backend, "note_missing_cache", None):
+        note_missing_cache()
     group = s.fork(1)
     executor = group[0].stream_executor
     executor.text_ = context

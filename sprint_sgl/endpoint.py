@@ -6,6 +6,7 @@ one bounds every request in time (`sprint_sgl/transport.py`) and reports each ca
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,6 +17,7 @@ import httpx
 
 from sprint_sgl import behind
 from sprint_sgl.checkpoints import model_notes
+from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput, RequestFailed, RuntimeUnavailable
 from sprint_sgl.frontend import (
     BaseBackend,
@@ -26,6 +28,7 @@ from sprint_sgl.frontend import (
 )
 from sprint_sgl.messages import GENERATE, Meta, generated, held_back, json_object, request_body
 from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE
+from sprint_sgl.resolved import NO_PREFIX_CACHE, lacks_prefix_cache
 from sprint_sgl.spelling import Spelling, file_spelling, special_tokens, spelling
 from sprint_sgl.tokenized import Tokenized, replied, tokenized
 from sprint_sgl.transport import Transport, checked
@@ -70,6 +73,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
             raise
         self._read_notes()
         self._spellings: dict[str, Spelling | None] = {}
+        self._asked_about_cache = threading.Event()
         self.token_prompts = token_prompts
 
     def __repr__(self) -> str:
@@ -101,6 +105,15 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
 
     def get_server_info(self) -> Meta:
         return dict(self._transport.request("GET", "/get_server_info").json())  # gateways know no other path
+
+    def note_missing_cache(self) -> None:
+        """Say on the terminal, once, that this server keeps no prefixes where that is so: forks live on them."""
+        if self._asked_about_cache.is_set():
+            return
+        self._asked_about_cache.set()
+        with suppress(RequestFailed, RuntimeUnavailable, ValueError):  # a gateway may not know
+            if lacks_prefix_cache(self.get_server_info()):
+                say(f"{self.url} {NO_PREFIX_CACHE}", "yellow")
 
     def load_weights(self, model_path: str) -> None:
         """Swaps in another model of the same architecture and tokenizer; the server keeps running.

@@ -23,12 +23,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sprint_sgl import preloaded
 from sprint_sgl.checkpoints import may_be_on_hub, refuse_adapters, weights
+from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput, LaunchFailed
 from sprint_sgl.keeper import keep
+from sprint_sgl.resolved import changed_arguments
 from sprint_sgl.shipped import CONF, conf_names, model_names
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "countdown-mini-sprint"
 DEFAULT_BASELINE = "countdown-mini-rft"
 LOG_LINES = 25
+INFO_LIMIT = 10.0  # seconds for the question what a runtime runs with
 STOP_LIMIT = 15.0  # seconds until a server that was told to end is killed
 # One dead process ends all of a runtime; SGLang would first sleep for 65 s, on a CPU too, in case of GPU dumps.
 AT_ONCE = dict.fromkeys(("SGLANG_PYSPY_DUMP_BEFORE_CRASH", "SGLANG_CUDA_COREDUMP_BEFORE_CRASH"), "0")
@@ -63,11 +66,12 @@ class RuntimeConfig:
 
 def runtime_config(name: str) -> RuntimeConfig:
     """The runtime that conf/runtime names so. Raises BadInput with the names that there are."""
-    import yaml
+    from omegaconf import OmegaConf
 
     if name not in (names := conf_names("runtime")):
         raise BadInput(f"unknown runtime {name!r}; known: {', '.join(names)}")
-    return RuntimeConfig(**yaml.safe_load((CONF / "runtime" / f"{name}.yaml").read_text()))
+    content = OmegaConf.to_container(OmegaConf.load(CONF / "runtime" / f"{name}.yaml"), resolve=True)
+    return RuntimeConfig(**cast(dict[str, Any], content))
 
 
 def with_crew(name: str | None, **given: Any) -> RuntimeConfig | None:
@@ -231,6 +235,19 @@ def wait_until_ready(server: Server, limit: float, path: str = "/health") -> Non
     raise LaunchFailed(f"the runtime did not answer within {limit:g} s; its log ends:\n{server.log_tail()}")
 
 
+def note_changes(server: Server, asked: Mapping[str, Any], api_key: str | None) -> None:
+    """Say on the terminal which arguments SGLang has changed, the radix cache among them."""
+    import httpx
+
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    try:
+        info = httpx.get(f"{server.url}/server_info", headers=headers, timeout=INFO_LIMIT).json()
+    except (httpx.HTTPError, ValueError):
+        return  # whoever asks it next is told why
+    for line in changed_arguments({"disable-radix-cache": False, **asked}, info):
+        say(f"runtime at {server.url}: {line}", "yellow")
+
+
 def ready_path(config: RuntimeConfig) -> str:
     """Return where a server says that it is up: /health generates a token first, which takes a second."""
     return "/model_info" if config.args.get("skip-server-warmup") else "/health"
@@ -272,6 +289,7 @@ def running(
         if meanwhile:
             meanwhile()
         wait_until_ready(server, startup_limit, ready_path(config))
+        note_changes(server, config.args, api_key or config.args.get("api-key"))
         yield server
     finally:
         server.stop()

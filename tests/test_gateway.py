@@ -54,7 +54,7 @@ GREEDY = {"max_new_tokens": 4000, "ignore_eos": True, "stop": [], "stop_token_id
 
 
 def test_each_worker_has_gpus_of_its_own() -> None:
-    configs = worker_configs(RuntimeConfig(workers=2, base="a100x8", args={"data-parallel-size": 2}), list("0123"))
+    configs = worker_configs(RuntimeConfig(workers=2, base="a100", args={"data-parallel-size": 2}), list("0123"))
     assert [config.env["CUDA_VISIBLE_DEVICES"] for config in configs] == ["0,1", "2,3"]
 
 
@@ -72,7 +72,7 @@ def test_cpu_workers_share_the_machine() -> None:
         (RuntimeConfig(workers=2, policy="sticky"), "unknown policy 'sticky'; known: cache_aware, round_robin"),
         (RuntimeConfig(workers=2, base="endpoint"), "'endpoint' cannot be a gateway's base"),
         (RuntimeConfig(workers=2, base="gateway"), "'gateway' cannot be a gateway's base"),
-        (RuntimeConfig(workers=2, base="h100"), "unknown runtime 'h100'"),
+        (RuntimeConfig(workers=2, base="h1000"), "unknown runtime 'h1000'"),
     ],
 )
 def test_a_gateway_that_cannot_be_is_refused(config: RuntimeConfig, said: str) -> None:

@@ -1,6 +1,5 @@
 """Runtimes by name: what they compose, and what is refused before anything starts."""
 
-import argparse
 import os
 import signal
 import socket
@@ -19,28 +18,20 @@ from sprint_sgl.shipped import conf_names
 HUB_ID = "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"
 
 
-@pytest.mark.runtime
-@pytest.mark.parametrize("name", [name for name in conf_names("runtime") if name != "endpoint"])
-def test_sglangs_own_parser_accepts_every_composed_command(name: str) -> None:
-    from sglang.srt.plugins import load_plugins
-    from sglang.srt.server_args import ServerArgs
-
-    load_plugins()  # as a server does first: ours adds an attention backend
-    parser = argparse.ArgumentParser()
-    ServerArgs.add_cli_args(parser)
-    command = server_arguments(runtime_config(name), HUB_ID, "127.0.0.1", 30000)
-    parsed = parser.parse_args(command)
-    assert parsed.model_path == HUB_ID
-    assert parsed.port == 30000
-
-
 def test_the_named_runtimes_are_there() -> None:
-    assert {"cpu", "gpu", "a100", "a100x8", "endpoint"} <= set(conf_names("runtime"))
+    assert {"cpu", "gpu", "a100", "a100x8", "h100", "endpoint"} <= set(conf_names("runtime"))
 
 
-def test_eight_a100s_are_data_parallel() -> None:
-    command = server_arguments(runtime_config("a100x8"), HUB_ID, "127.0.0.1", 30000)
-    assert command[command.index("--data-parallel-size") + 1] == "8"
+def test_eight_a100s_are_eight_runtimes_behind_a_gateway_that_knows_prefixes() -> None:
+    config = runtime_config("a100x8")
+    assert (config.workers, config.base, config.policy) == (8, "a100", "cache_aware")
+
+
+def test_threads_of_the_environment_come_before_the_cpu_runtimes_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert runtime_config("cpu").env["OMP_NUM_THREADS"] == "1"
+    monkeypatch.setenv("OMP_NUM_THREADS", "6")
+    assert runtime_config("cpu").env["OMP_NUM_THREADS"] == "6"
 
 
 def test_switches_are_flags_and_false_leaves_them_out() -> None:
@@ -51,8 +42,8 @@ def test_switches_are_flags_and_false_leaves_them_out() -> None:
 
 
 def test_an_unknown_runtime_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(BadInput, match="unknown runtime 'h100'; known: a100, a100x8, cpu"):
-        runtime_config("h100")
+    with pytest.raises(BadInput, match="unknown runtime 'h1000'; known: a100, a100_seeded, a100x2"):
+        runtime_config("h1000")
 
 
 def test_a_runtime_that_runs_already_cannot_be_launched() -> None:

@@ -1,0 +1,37 @@
+"""What a runtime really runs with: SGLang changes arguments as it resolves them, and says so in its log alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+NO_PREFIX_CACHE = (
+    "runs without a radix cache: every fork computes its whole context again. Start it without disable-radix-cache; "
+    "with deterministic inference only the attention backends triton, fa3 and fa4 keep it"
+)
+
+
+def changed_arguments(asked: Mapping[str, Any], info: Mapping[str, Any]) -> list[str]:
+    """Return a line for each server argument that the runtime's /server_info has with another value than asked for.
+
+    Arguments that it does not report under their own names are passed over.
+    """
+    lines = []
+    for name, value in asked.items():
+        has = info.get(name.replace("-", "_"))
+        if has is not None and _text(has) != _text(value):
+            lines.append(f"asked for {name}={value}, SGLang has made it {has}")
+    return lines
+
+
+def lacks_prefix_cache(info: Mapping[str, Any]) -> bool:
+    """Whether /server_info says that prefixes are not kept; a server that does not say is taken to keep them."""
+    return bool(info.get("disable_radix_cache"))
+
+
+def _text(value: Any) -> str:
+    """Numbers by their value: 3600 is 3600.0."""
+    try:
+        return str(float(value)) if not isinstance(value, bool) else str(value)
+    except (TypeError, ValueError):
+        return str(value)
