@@ -72,7 +72,9 @@ def run(case: Case, folder: Path) -> tuple[Estimate, dict[str, float]]:
     args |= {"eval_strategy": "no", "save_strategy": "no", "group_by_length": False}
     data, found = folder / "rows", folder / "found.json"
     write_rows(data, 2 * case.rows, case.length)
-    config = Config(str(case.model), str(data), recipe=Recipe(args), device=Device(16, 1, overhead=0))
+    config = Config(
+        str(case.model), str(data), recipe=Recipe(args), device=Device(16, 1, overhead=0, communication=0, fragments=0)
+    )
     machines = Machines(port=free_port())
     command = compose(TrainConfig(config.model, str(data), str(folder / "out"), config.recipe, machines))
     entry = max(at for at, word in enumerate(command) if word == "-m")

@@ -24,6 +24,7 @@ from rich import box
 from rich.table import Table
 from scipy.stats import spearmanr
 
+from benchmarks.measuring import Url
 from benchmarks.steady import emptied, runtime
 from programs import hedged_program, sequential_program, sprint_program
 from programs.benchmark.replay import Shape, StageShape, filler
@@ -174,10 +175,18 @@ def timed(pair: Pair, endpoint: Any, limit: int, number: int) -> Timed:
 
 
 @app.command()
-def clock(sprint: Sprint, rft: Rft, scale: float = 0.2, limit: int = 2000, step: float | None = None) -> None:
+def clock(
+    sprint: Sprint,
+    rft: Rft,
+    scale: float = 0.2,
+    limit: int = 2000,
+    step: float | None = None,
+    url: Url = None,
+    name: Annotated[str | None, typer.Option("--runtime", help="a name in conf/runtime")] = None,
+) -> None:
     """Seconds and tokens of SPRINT and of the hedge over those of the sequential thought, by length."""
     pairs = [pair.scaled(scale) for pair in pairs_of(sprint, rft)]
-    with runtime(step) as endpoint:
+    with runtime(step, url, name) as endpoint:
         timed(pairs[0], endpoint, 1, 0)
         found = [timed(pair, endpoint, round(limit * scale), k) for k, pair in enumerate(pairs)]
     shown_by = table(

@@ -21,7 +21,7 @@ import typer
 from rich.table import Table
 
 from benchmarks.ideal_cache import Request, ideal_uncached
-from benchmarks.measuring import AtLeastOne, spread
+from benchmarks.measuring import AtLeastOne, Runtime, spread
 from benchmarks.odd_speller import make_odd_speller
 from benchmarks.steady import emptied
 from programs import sprint_program
@@ -100,21 +100,25 @@ def add(table: Table, name: str, url: str, asks: list[Ask], concurrency: int, ro
 
 
 def main(
-    questions: AtLeastOne = 6, concurrency: AtLeastOne = 2, rounds: AtLeastOne = 3, pressed_pool: AtLeastOne = 4096
+    questions: AtLeastOne = 6,
+    concurrency: AtLeastOne = 2,
+    rounds: AtLeastOne = 3,
+    pressed_pool: AtLeastOne = 4096,
+    runtime: Runtime = None,
 ) -> None:
     table = Table(title=f"Prompt tokens computed a question, {rounds} rounds", title_justify="left")
     for column in ("model", "contexts as", "computed", "against the ideal of token ids"):
         table.add_column(column)
     asks = [solving(p.question, k) for k, p in enumerate(drawn(3, 5, questions, held_out=True))]
-    with running(DEFAULT_MODEL) as server:
+    with running(DEFAULT_MODEL, runtime=runtime) as server:
         written = add(table, "Countdown, shipped model", server.url, asks, concurrency, rounds)
     shapes = [Shape.of(trajectory) for trajectory in written]
     replays = [replaying(shape, number) for number, shape in enumerate(shapes)]
     with TemporaryDirectory() as folder:
         model = make_odd_speller(Path(folder))
-        with running(str(model)) as server:
+        with running(str(model), runtime=runtime) as server:
             add(table, "the same shapes, BPE", server.url, replays, concurrency, rounds)
-        with running(str(model), max_total_tokens=pressed_pool) as server:
+        with running(str(model), runtime=runtime, max_total_tokens=pressed_pool) as server:
             add(table, f"the same, {pressed_pool:,} tokens of KV", server.url, replays, 4 * concurrency, 1)
     screen().print(table)
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import typer
 from rich.table import Table
 
-from benchmarks.measuring import AtLeastOne, spread
+from benchmarks.measuring import AtLeastOne, Runtime, Url, measured, spread
 from benchmarks.steady import emptied
 from programs import sequential_program, sprint_program
 from programs.benchmark.replay import Replay, Shape, filler
@@ -31,7 +31,7 @@ from programs.program import Program
 from sprint_sgl.console import say, screen
 from sprint_sgl.countdown import drawn
 from sprint_sgl.endpoint import Endpoint
-from sprint_sgl.runtime import DEFAULT_BASELINE, DEFAULT_MODEL, connect, resolve_model, running
+from sprint_sgl.runtime import DEFAULT_BASELINE, DEFAULT_MODEL, connect, resolve_model
 from sprint_sgl.source import DataSource
 from sprint_sgl.trajectory import Trajectory
 
@@ -112,6 +112,8 @@ def main(
     trajectories: Path | None = None,
     scale: float = 1.0,
     model: str | None = None,
+    url: Url = None,
+    runtime: Runtime = None,
 ) -> None:
     """`questions` at least, and one for each of those at a time."""
     if model and not trajectories:
@@ -120,7 +122,7 @@ def main(
     table = Table(title=f"Median of {rounds} rounds (least-most)", title_justify="left")
     for column in ("load", "at a time", "questions", "realised", "promised", "realised / promised"):
         table.add_column(column)
-    with running(model or DEFAULT_MODEL) as server, connect(server.url) as endpoint:
+    with measured(url, runtime, model or DEFAULT_MODEL) as address, connect(address) as endpoint:
         most = max(questions, *levels)
         asks = [solving(p.question) for p in drawn(3, 5, most, held_out=True)]
         written: tuple[Trajectory, ...] = ()

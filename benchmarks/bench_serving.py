@@ -15,7 +15,7 @@ import time
 import openai
 import typer
 
-from benchmarks.measuring import spread
+from benchmarks.measuring import Runtime, Url, measured, spread
 from programs import sprint_program
 from programs.methods import named_method
 from programs.serving.app import Api
@@ -26,7 +26,7 @@ from programs.serving.server import Server
 from programs.serving.service import Service
 from sprint_sgl.console import screen
 from sprint_sgl.countdown import drawn
-from sprint_sgl.runtime import connect, running
+from sprint_sgl.runtime import connect
 
 
 def first_without(question: str) -> float:
@@ -79,12 +79,18 @@ def rate_through(url: str, questions: list[str], concurrency: int) -> float:
 
 
 def main(
-    questions: int = 48, concurrency: int = 16, rounds: int = 3, alone: int = 15, model: str = "countdown-mini-sprint"
+    questions: int = 48,
+    concurrency: int = 16,
+    rounds: int = 3,
+    alone: int = 15,
+    model: str = "countdown-mini-sprint",
+    url: Url = None,
+    runtime: Runtime = None,
 ) -> None:
     asked = [p.question for p in drawn(3, 5, questions, held_out=True)]
-    with running(model) as server, connect(server.url) as endpoint:
+    with measured(url, runtime, model) as address, connect(address) as endpoint:
         endpoint.warm_up()
-        backend = Remote(server.url, None)
+        backend = Remote(address, None)
         backend.ready()
         gate = Gate(concurrency, questions)
         service = Service({"mini": (named_method("sprint"), backend)}, gate)
@@ -94,8 +100,8 @@ def main(
         thread.start()
         while not serving.started:
             time.sleep(0.01)
-        url = f"http://127.0.0.1:{serving.servers[0].sockets[0].getsockname()[1]}"
-        measure(asked, alone, concurrency, rounds, url)
+        server = f"http://127.0.0.1:{serving.servers[0].sockets[0].getsockname()[1]}"
+        measure(asked, alone, concurrency, rounds, server)
         serving.should_exit = True
         thread.join()
         backend.stop()

@@ -27,7 +27,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from benchmarks.measuring import AtLeastOne, spread
+from benchmarks.measuring import AtLeastOne, Url, spread
 from benchmarks.steady import emptied, runtime
 from programs import sprint_program
 from programs.benchmark.records import Record
@@ -123,6 +123,8 @@ def clock(
     numbers: int = 3,
     questions: AtLeastOne = 12,
     step: float | None = None,
+    url: Url = None,
+    name: Annotated[str | None, typer.Option("--runtime", help="a name in conf/runtime")] = None,
 ) -> None:
     """Seconds under each policy over those without one: the median question's (smallest, largest), and in all."""
     task = task_of(source, scale, numbers, questions)
@@ -134,7 +136,7 @@ def clock(
     methods = [Method(name, sprint_program.bind(straggler=policy), 0.0, {}) for name, policy in tried.items()]
     asks = [Ask(question) for question in islice(task.questions(), questions)]
     work = Work(task, methods, lambda name: DEFAULT_MODEL, asks)
-    with runtime(step) as endpoint, ThreadPoolExecutor(AT_ONCE if step else 1) as pool:
+    with runtime(step, url, name) as endpoint, ThreadPoolExecutor(AT_ONCE if step else 1) as pool:
         answer(work, methods[0], asks[0], endpoint)
         found = list(pool.map(partial(in_turns, work, endpoint), enumerate(asks)))
     shown = table("policy", "seconds, median question", "in all", "sequential tokens", "executions cut", "right")

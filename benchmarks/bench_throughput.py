@@ -26,6 +26,7 @@ import aiohttp
 import typer
 
 from benchmarks.footprint import Footprint, watched
+from benchmarks.measuring import Runtime, measured
 from benchmarks.steady import emptied
 from programs import sprint_program
 from programs.benchmark.statistics import Estimate
@@ -34,7 +35,6 @@ from sprint_sgl.countdown import drawn
 from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.frontend import SglSamplingParams, StreamExecutor
 from sprint_sgl.messages import request_body
-from sprint_sgl.runtime import running
 
 Body = dict[str, Any]
 
@@ -252,6 +252,7 @@ def main(
     max_new_tokens: int | None = None,
     price: float = 2.0,
     url: str = "",
+    runtime: Runtime = None,
     out: Path = Path("work/throughput"),
 ) -> None:
     """`questions` at least, and one for each of those at a time; `price` in dollars for an hour of the machine.
@@ -277,8 +278,8 @@ def main(
     if url:
         measure(url)
     elif rounds:
-        with running() as server:
-            measure(server.url)
+        with measured(None, runtime) as address:
+            measure(address)
     report(found, price, out)
 
 

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from benchmarks.measuring import measured
 from sprint_sgl.errors import RequestFailed
 from sprint_sgl.frontend import BaseBackend, SglSamplingParams, StreamExecutor
 from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE
-from sprint_sgl.runtime import DEFAULT_MODEL, connect, resolve_model, running
+from sprint_sgl.runtime import DEFAULT_MODEL, connect, resolve_model
 
 IDLE_LIMIT = 5.0  # seconds
 
@@ -64,11 +65,11 @@ def emptied(endpoint: Any) -> None:
 
 
 @contextmanager
-def runtime(step: float | None) -> Iterator[Any]:
-    """The shipped model on a runtime of its own, or with a `step` one on paper."""
+def runtime(step: float | None, url: str | None = None, name: str | None = None) -> Iterator[Any]:
+    """The shipped model on a runtime of its own, or what runs at `url`, or with a `step` one on paper."""
     if step is not None:
         yield Steady(step)
         return
-    with running(DEFAULT_MODEL) as server, connect(server.url) as endpoint:
+    with measured(url, name) as address, connect(address) as endpoint:
         endpoint.warm_up()
         yield endpoint

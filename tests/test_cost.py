@@ -51,7 +51,7 @@ def test_the_papers_recipe_fits_eight_cards_of_40_gb_and_not_four(seven: Path) -
     memory = eight.memory(eight.longest)
     assert eight.sizes.total == SEVEN_BILLION
     assert memory.states == pytest.approx(SEVEN_BILLION * 16 / 8)
-    assert memory.peak < 39.4 * GIB
+    assert memory.peak < (39.4 - 3) * GIB
     assert verdict(eight, memory).startswith("It fits")
     four = estimate("recipe=paper", "machines.processes=4", "device=a100_40gb", f"model={seven}")
     memory = four.memory(four.longest)
@@ -79,7 +79,8 @@ def test_offloading_leaves_no_states_and_sequence_parallel_shares_a_row(seven: P
     long = estimate("recipe=long", "machines.processes=8", "device=a100_40gb", f"model={seven}")
     memory = long.memory(32768)
     assert memory.states == 0
-    assert memory.activations == long.step_costs.activations(1, 4096)
+    assert memory.activations == pytest.approx(1.05 * long.step_costs.activations(1, 4096))
+    assert memory.overhead == 2 * GIB  # the process, and NCCL's buffers
 
 
 def test_fused_loss_and_checkpointing_take_less() -> None:

@@ -34,13 +34,21 @@ FOUR_BITS = 0.52  # bytes a weight with its share of the scales, which are quant
 
 @dataclass
 class Device:
-    """`memory` in GiB, the highest rate of dense bf16 in `teraflops`, the share of it that training reaches, and what
-    a process holds before any tensor (`overhead`, GiB)."""
+    """A card as a training sees it.
+
+    memory         GiB
+    teraflops      the highest rate of dense bf16, of which training reaches the share `utilisation`
+    overhead       GiB that a process holds before any tensor
+    communication  GiB for NCCL's buffers where several devices train together
+    fragments      of the memory for activations, the share that lies idle between tensors
+    """
 
     memory: float
     teraflops: float
     utilisation: float = 0.4
     overhead: float = 1.0
+    communication: float = 1.0
+    fragments: float = 0.05
 
 
 @dataclass
@@ -164,14 +172,16 @@ class Estimate:
         weights, gradients, optimizer = (self.devices if zero.stage >= stage else 1 for stage in (3, 2, 1))
         gathers = zero.stage == 3 and (self.devices > 1 or zero.offload_weights)
         rows = int(self.args.get("per_device_train_batch_size", 1))
+        activations = self.step_costs.activations(rows, math.ceil(length / self.sequence_parallel))
+        communication = self.config.device.communication if self.devices > 1 else 0
         return Memory(
             weights=0 if zero.offload_weights else held / weights,
             gradients=0 if zero.offload_optimizer else sizes.trained_bytes / gradients,
             optimizer=0 if zero.offload_optimizer else moments / optimizer,
             gathered=min(sizes.total, zero.live) * width if gathers else 0,
-            activations=self.step_costs.activations(rows, math.ceil(length / self.sequence_parallel)),
+            activations=activations * (1 + self.config.device.fragments),
             step=0 if zero.offload_optimizer or not zero.stage else 4 * min(sizes.trained / optimizer, zero.group),
-            overhead=self.config.device.overhead * GIB,
+            overhead=(self.config.device.overhead + communication) * GIB,
         )
 
     def fits(self) -> int:
@@ -218,7 +228,7 @@ def memory_table(estimate: Estimate, memory: Memory) -> Table:
     table.columns[1].justify = "right"
     stepping = memory.step > memory.gathered + memory.activations
     shown = {
-        "the process itself": memory.overhead,
+        "the process, buffers between devices": memory.overhead,
         "weights": memory.weights,
         "gradients": memory.gradients,
         "optimiser": memory.optimizer,
