@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from sprint_sgl.errors import BadInput
@@ -11,6 +12,7 @@ from sprint_sgl.shipped import MODELS, model_names
 
 MODEL_NOTES = "sprint.json"
 ADAPTER = "adapter_config.json"
+IMPORTING = Lock()  # transformers puts another module in its own place while it is imported, which threads would meet
 
 
 def last_checkpoint(run: Path) -> Path | None:
@@ -75,10 +77,11 @@ def load_tokenizer(model: str, *, here: bool = False) -> Any:
 
     Raises BadInput where there is none.
     """
-    from transformers import AutoTokenizer
-
     folder = weights(model)
     check_tokenizer(folder)
+    with IMPORTING:
+        from transformers import AutoTokenizer
+
     try:
         return AutoTokenizer.from_pretrained(str(folder), local_files_only=here)
     except (OSError, ValueError) as error:

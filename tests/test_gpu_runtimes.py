@@ -36,7 +36,8 @@ MEANT = [
     ("l40s", "l40s", "triton"),
     ("rtx4090", "rtx4090", "triton"),
 ]
-MEANS_NOTHING = ("deprecated", "torchcodec", "not supported on current platform")  # of warnings, those without effect
+# Of warnings, those that change nothing: the last comes whatever was asked.
+MEANS_NOTHING = ("deprecated", "torchcodec", "not supported on current platform", "Sampling backend is set to pytorch")
 
 
 @pytest.fixture(scope="module")

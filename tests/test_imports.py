@@ -91,6 +91,17 @@ from sglang import RuntimeEndpoint, function, gen  # the frontend is whole
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
+def test_threads_that_need_transformers_first_at_the_same_time_all_get_it() -> None:
+    code = """
+from concurrent.futures import ThreadPoolExecutor
+import sprint_sgl.frontend
+from sprint_sgl.checkpoints import load_tokenizer
+with ThreadPoolExecutor(16) as pool:
+    assert len(list(pool.map(load_tokenizer, ["countdown-mini-sprint"] * 16))) == 16
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
 @pytest.mark.runtime
 def test_transformers_is_patched_as_sglang_wants_it_once_its_server_is_imported_after_all() -> None:
     code = """

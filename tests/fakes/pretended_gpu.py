@@ -8,6 +8,7 @@ imported once, with torch.cuda's answers replaced; each case then runs in a fork
 
 from __future__ import annotations
 
+import importlib
 import importlib.abc
 import importlib.machinery
 import json
@@ -134,7 +135,7 @@ def main() -> None:
     cases = json.load(sys.stdin)
     pretend(CARDS["a100_80gb"])
     sys.meta_path.insert(0, Kernels())
-
+    importlib.import_module("sglang.srt.arg_groups.pipeline")  # what the forks would each import
     json.dump([in_a_fork(CARDS[card], arguments) for card, arguments in cases], sys.stdout)
 
 
