@@ -1,0 +1,208 @@
+"""Tree rows: each trained token has the probability that it has in the call on its own, and the gradients agree."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks.odd_speller import make_odd_speller
+from curation.countdown import write
+from curation.countdown_rows import Problems, training_problems
+from curation.pack import pack
+from sprint_sgl import tags
+from sprint_sgl.errors import BadInput
+from sprint_sgl.prompts import prompt_style
+from sprint_sgl.shipped import MODELS
+from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
+from training.tree import IGNORED, Node, Tree
+from training.tree_rows import Spans, attention_mask, row_tree
+
+STYLE = prompt_style("mini")
+WORDS = ["try", "12", "+", "7 = 19,", "so this", "fails;", "ünï 字", "<odd>", "\\frac{1}{2}\nand", "then 84", "-", "3"]
+
+
+def text(rng: random.Random, most: int = 12) -> str:
+    return " ".join(rng.choice(WORDS) for _ in range(rng.randint(1, most)))
+
+
+def random_trajectory(rng: random.Random, stages: int, width: int) -> Trajectory:
+    """Wide, deep, with stages that have no prompt, and executions that end in the middle of a word."""
+
+    def stage() -> Stage:
+        count = rng.randint(0, width)
+        prompts = tuple(Prompt(text(rng, 6), text(rng) if rng.random() < 0.5 else "") for _ in range(count))
+        executions = tuple(Execution(text(rng, 30)[: rng.randint(1, 90)].strip() or "x") for _ in range(count))
+        return Stage(prompts, executions, text(rng) if rng.random() < 0.3 or not count else "")
+
+    return Trajectory("Use 3 and 4 to make 7", tuple(stage() for _ in range(rng.randint(1, stages))), text(rng))
+
+
+def countdown_trajectories(count: int) -> list[Trajectory]:
+    traces = (write(problem) for problem in training_problems(Problems(three=12, four=12, seed=31)))
+    packed = [pack(trace) for trace in traces if trace]
+    return [each.trajectory for each in packed if each.ratio >= 1.5][:count]
+
+
+def row_of(trajectory: Trajectory) -> tuple[str, str]:
+    written = tags.render_stages(trajectory) + tags.render_final_answer(trajectory.final_answer)
+    return tags.opening(trajectory.question, STYLE), written
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with a BPE like Qwen's, whose texts are not spelt again as they were written."""
+    return make_odd_speller(tmp_path_factory.mktemp("odd"))
+
+
+@cache
+def loaded(folder: Path) -> tuple[Any, Any]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64, attn_implementation="sdpa")
+    return model, AutoTokenizer.from_pretrained(folder)
+
+
+def in_the_tree(model: Any, tree: Tree) -> torch.Tensor:
+    """Logits of every token of the tree, in one pass."""
+    mask = attention_mask([Spans(tree.entry_of_tokens, tree.exit_of_tokens)], len(tree.input_ids), torch.device("cpu"))
+    ids, positions = (torch.tensor([values]) for values in (tree.input_ids, tree.position_ids))
+    return model(input_ids=ids, position_ids=positions, attention_mask=mask).logits[0]
+
+
+def predecessors(tree: Tree) -> list[int]:
+    """For each token the index of the one before it on its path; the first has none."""
+    first = [0]
+    for node in tree.nodes:
+        first.append(first[-1] + len(node.ids))
+    found = []
+    for number, node in enumerate(tree.nodes):
+        before = -1 if node.parent is None else first[node.parent + 1] - 1
+        found += [before, *range(first[number], first[number + 1] - 1)]
+    return found
+
+
+def log_probabilities(logits: torch.Tensor, labels: list[int], before: list[int]) -> torch.Tensor:
+    """Of the trained tokens, in order."""
+    places = [k for k, label in enumerate(labels) if label != IGNORED]
+    chosen = torch.log_softmax(logits, -1)[[before[k] for k in places]]
+    return chosen.gather(1, torch.tensor([labels[k] for k in places])[:, None])[:, 0]
+
+
+def alone(model: Any, tree: Tree) -> torch.Tensor:
+    """The same from a row for each call, as they would be without a tree, in the order of the tree."""
+    found: dict[tuple[int, ...], torch.Tensor] = {}
+    for ids, labels in tree.calls():
+        given = log_probabilities(model(input_ids=torch.tensor([ids])).logits[0], labels, list(range(-1, len(ids) - 1)))
+        places = [k for k, label in enumerate(labels) if label != IGNORED]
+        found |= {tuple(ids[: k + 1]): value for k, value in zip(places, given, strict=True)}
+    paths = path_of_tokens(tree)
+    return torch.stack([found[path] for path, label in zip(paths, tree.labels, strict=True) if label != IGNORED])
+
+
+def path_of_tokens(tree: Tree) -> list[tuple[int, ...]]:
+    """For each token all tokens up to it on its path."""
+    ends: list[tuple[int, ...]] = []
+    found = []
+    for node in tree.nodes:
+        above = () if node.parent is None else ends[node.parent]
+        found += [(*above, *node.ids[: k + 1]) for k in range(len(node.ids))]
+        ends.append((*above, *node.ids))
+    return found
+
+
+CASES: dict[str, Callable[[], list[Trajectory]]] = {
+    "countdown": lambda: countdown_trajectories(1),
+    "random": lambda: [random_trajectory(random.Random(seed), 4, 3) for seed in range(4)],
+    "wide": lambda: [random_trajectory(random.Random(9), 2, 12)],
+    "deep": lambda: [random_trajectory(random.Random(5), 14, 1)],
+}
+
+
+@pytest.mark.parametrize(("case", "shipped"), [("countdown", True), *((case, False) for case in CASES)])
+@torch.no_grad()
+def test_each_trained_token_has_the_probability_of_the_call_on_its_own(case: str, shipped: bool, odd: Path) -> None:
+    model, tokenizer = loaded(MODELS / "countdown-mini-sprint" if shipped else odd)
+    for trajectory in CASES[case]():
+        tree = row_tree(*row_of(trajectory), tokenizer)
+        inside = log_probabilities(in_the_tree(model, tree), tree.labels, predecessors(tree))
+        assert (inside - alone(model, tree)).abs().max() < 1e-9
+
+
+def test_the_loss_and_every_gradient_are_those_of_the_single_calls(odd: Path) -> None:
+    model, tokenizer = loaded(odd)
+    tree = row_tree(*row_of(countdown_trajectories(1)[0]), tokenizer)
+
+    def gradients(loss: torch.Tensor) -> list[torch.Tensor]:
+        model.zero_grad()
+        loss.backward()
+        return [parameter.grad.clone() for parameter in model.parameters()]
+
+    inside = -log_probabilities(in_the_tree(model, tree), tree.labels, predecessors(tree)).mean()
+    outside = -alone(model, tree).mean()
+    assert inside.item() == pytest.approx(outside.item(), rel=1e-9)
+    for ours, theirs in zip(gradients(inside), gradients(outside), strict=True):
+        assert (ours - theirs).norm() <= 1e-6 * theirs.norm() + 1e-12
+
+
+def test_trained_is_what_models_write_and_nothing_else() -> None:
+    _, tokenizer = loaded(MODELS / "countdown-mini-sprint")
+    trajectory = Trajectory(
+        "Q",
+        (Stage((Prompt("first"), Prompt("second", "So")), (Execution("one"), Execution("two")), "tail"), Stage((), ())),
+        "7",
+    )
+    tree = row_tree(*row_of(trajectory), tokenizer)
+    told = [tokenizer.decode([label for label in node.labels if label != IGNORED]) for node in tree.nodes]
+    end = tokenizer.eos_token
+    assert told == [
+        "<Plan_1>\n<prompt_1.1> first </prompt_1.1>\n",
+        f"one\n</execution_1.1>\n{end}",
+        "So\n<prompt_1.2> second </prompt_1.2>\n",
+        f"two\n</execution_1.2>\n{end}",
+        f"tail\n</Plan_1>\n\n<Plan_2>\n</Plan_2>\n\n<Final_answer>\n7\n</Final_answer>\n</think>{end}",
+    ]
+    executor = [number for number, node in enumerate(tree.nodes) if node.parent == 0]
+    assert executor == [1, 2]
+    seen = "".join(tokenizer.decode(tree.nodes[number].ids) for number in (0, 2, 3))
+    assert "one" not in seen.partition("</Question>")[2]  # the second executor does not see its sibling
+    whole = "".join(tokenizer.decode(tree.nodes[number].ids) for number in (0, 2, 4))
+    assert whole == "".join(row_of(trajectory)) + end
+
+
+def test_a_row_without_stages_is_one_path() -> None:
+    _, tokenizer = loaded(MODELS / "countdown-mini-sprint")
+    tree = row_tree("2+3=", "5.", tokenizer)
+    assert len(tree.nodes) == 1
+    assert tokenizer.decode([label for label in tree.labels if label != IGNORED]) == f"5.{tokenizer.eos_token}"
+    assert tree.position_ids == list(range(len(tree.input_ids)))
+
+
+def test_a_transcript_that_no_program_would_write_is_refused() -> None:
+    _, tokenizer = loaded(MODELS / "countdown-mini-sprint")
+    context, response = row_of(countdown_trajectories(1)[0])
+    with pytest.raises(BadInput, match="cannot be read back from its character"):
+        row_tree(context, response.replace("</Plan_1>\n\n", "</Plan_1>\n"), tokenizer)
+
+
+def test_entry_and_exit_numbers_hold_for_any_tree() -> None:
+    nodes = (
+        Node(None, (1, 2), (1, 2)),
+        Node(0, (3,), (3,)),
+        Node(1, (4,), (4,)),
+        Node(0, (5,), (5,)),
+        Node(3, (6,), (6,)),
+    )
+    tree = Tree(nodes)
+    assert tree.exits == [5, 3, 3, 5, 5]
+    assert tree.position_ids == [0, 1, 2, 3, 2, 3]
+    assert tree.longest_path == 4
+    mask = attention_mask([Spans(tree.entry_of_tokens, tree.exit_of_tokens)], 7, torch.device("cpu"))[0, 0]
+    sees = [{k for k in range(7) if mask[q, k]} for q in range(7)]
+    assert sees == [{0}, {0, 1}, {0, 1, 2}, {0, 1, 2, 3}, {0, 1, 4}, {0, 1, 4, 5}, {6}]
+    assert list(tree.calls()) == [([1, 2, 3, 4], [1, 2, 3, 4]), ([1, 2, 5, 6], [IGNORED, IGNORED, 5, 6])]

@@ -1,0 +1,76 @@
+"""Rows laid out as trees, for a trainer: token ids, labels and positions, and who attends to whom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sprint_sgl import tags
+from sprint_sgl.errors import BadInput
+from training.tree import Tree, plain_tree, trajectory_tree
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Spans(NamedTuple):
+    """For each token of a row the number of its node, and the one behind its node's last descendant."""
+
+    entry: Sequence[int]
+    exit: Sequence[int]
+
+
+def row_tree(context: str, response: str, tokenizer: Any) -> Tree:
+    """The tree of a row under a transformers tokenizer; of one without stages the single path that it is.
+
+    Raises BadInput for a transcript that does not read back as it is written: what is trained has to be what a
+    program would send.
+    """
+
+    def encode(text: str) -> list[int]:
+        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def encode_first(text: str) -> list[int]:
+        return list(tokenizer(text)["input_ids"])
+
+    end = tokenizer.eos_token_id
+    if not response.startswith(tags.open_plan(1)):
+        return plain_tree(encode_first(context), [*encode(response), end])
+    trajectory = tags.parse(context + response)
+    written = tags.render_stages(trajectory) + tags.render_final_answer(trajectory.final_answer)
+    if written != response:
+        place = next((k for k, (a, b) in enumerate(zip(written, response, strict=False)) if a != b), len(written))
+        raise BadInput(
+            f"a transcript cannot be read back from its character {place} on, {response[place : place + 40]!r}: "
+            "make the rows again with sprint-sgl curate"
+        )
+    return trajectory_tree(context, trajectory, encode, encode_first, end)
+
+
+def encoded_row(context: str, response: str, tokenizer: Any) -> dict[str, list[int]]:
+    """What a trainer needs of a row; all lists have a number for each token."""
+    tree = row_tree(context, response, tokenizer)
+    return {
+        "input_ids": tree.input_ids,
+        "labels": tree.labels,
+        "position_ids": tree.position_ids,
+        "tree_entry": tree.entry_of_tokens,
+        "tree_exit": tree.exit_of_tokens,
+    }
+
+
+def attention_mask(rows: Sequence[Spans], length: int, device: torch.device) -> torch.Tensor:
+    """Return who attends to whom, (rows, 1, length, length), true where a token sees another.
+
+    A token sees those before it whose node is above its own or is its own. Padding, at the end of a row, sees itself:
+    no row of the matrix is empty.
+    """
+    import torch
+
+    mask = torch.eye(length, dtype=torch.bool, device=device).repeat(len(rows), 1, 1, 1)
+    for own, row in zip(mask, rows, strict=True):
+        entry, exit = (torch.tensor(list(values), device=device) for values in row)
+        count = len(entry)
+        above = (entry[None] <= entry[:, None]) & (entry[:, None] < exit[None])
+        own[0, :count, :count] = torch.tril(above)
+    return mask
