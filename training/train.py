@@ -32,7 +32,8 @@ from training.record import draw, record
 # Arguments that do not change what has been learned so far.
 MAY_CHANGE = {"max_steps", "num_train_epochs", "save_steps", "save_total_limit", "logging_steps", "report_to"}
 MAY_CHANGE |= {"eval_strategy", "eval_steps", "per_device_eval_batch_size", "dataloader_num_workers"}
-THROUGHPUT = Path(__file__).with_name("plugins") / "throughput.py"
+PLUGINS = Path(__file__).with_name("plugins")
+TREE = "sprint_tree"  # a template of ours
 
 
 @dataclass
@@ -73,8 +74,8 @@ def compose(config: Config) -> list[str]:
         "val_dataset": str(rows_of(config)[1].absolute()),
         "output_dir": str(Path(config.out).absolute()),
         "add_version": False,
-        "external_plugins": str(THROUGHPUT),
-        "callbacks": THROUGHPUT.stem,
+        "external_plugins": [str(PLUGINS / f"{name}.py") for name in plugins(config.recipe.args)],
+        "callbacks": "throughput",
         "include_num_input_tokens_seen": True,
         **config.recipe.args,
     }
@@ -85,6 +86,11 @@ def compose(config: Config) -> list[str]:
         return [sys.executable, "-m", "swift.cli.sft", *flags]
     entry = "training.gloo" if args.get("use_cpu") else "swift.cli.sft"
     return [sys.executable, *config.machines.torchrun(), "-m", entry, *flags]
+
+
+def plugins(args: Mapping[str, Any]) -> list[str]:
+    """The names of our plugins of ms-swift that a run with these arguments needs."""
+    return ["throughput", *([TREE] if args.get("template") == TREE else [])]
 
 
 def absolute(folder: Path) -> str:

@@ -1,6 +1,6 @@
 """A plugin of ms-swift: each line of a run's log that has a loss says how many tokens a second it took.
 
-ms-swift imports the file by its path (`external_plugins`); the folder has nothing else, as it lands on sys.path.
+ms-swift imports the file by its path (`external_plugins`); the folder has nothing but plugins, as it lands on sys.path.
 """
 
 from __future__ import annotations
