@@ -19,6 +19,7 @@ from sprint_sgl import tags
 from sprint_sgl.errors import BadInput
 from sprint_sgl.prompts import prompt_style
 from sprint_sgl.shipped import MODELS
+from sprint_sgl.spelling import TransformersSpelling
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
 from training.tree import IGNORED, Node, Tree
 from training.tree_rows import Spans, attention_mask, row_tree
@@ -66,6 +67,10 @@ def loaded(folder: Path) -> tuple[Any, Any]:
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64, attn_implementation="sdpa")
     return model, AutoTokenizer.from_pretrained(folder)
+
+
+def laid_out(trajectory: Trajectory, tokenizer: Any) -> Tree:
+    return row_tree(*row_of(trajectory), TransformersSpelling(tokenizer), tokenizer.eos_token_id)
 
 
 def in_the_tree(model: Any, tree: Tree) -> torch.Tensor:
@@ -129,14 +134,14 @@ CASES: dict[str, Callable[[], list[Trajectory]]] = {
 def test_each_trained_token_has_the_probability_of_the_call_on_its_own(case: str, shipped: bool, odd: Path) -> None:
     model, tokenizer = loaded(MODELS / "countdown-mini-sprint" if shipped else odd)
     for trajectory in CASES[case]():
-        tree = row_tree(*row_of(trajectory), tokenizer)
+        tree = laid_out(trajectory, tokenizer)
         inside = log_probabilities(in_the_tree(model, tree), tree.labels, predecessors(tree))
         assert (inside - alone(model, tree)).abs().max() < 1e-9
 
 
 def test_the_loss_and_every_gradient_are_those_of_the_single_calls(odd: Path) -> None:
     model, tokenizer = loaded(odd)
-    tree = row_tree(*row_of(countdown_trajectories(1)[0]), tokenizer)
+    tree = laid_out(countdown_trajectories(1)[0], tokenizer)
 
     def gradients(loss: torch.Tensor) -> list[torch.Tensor]:
         model.zero_grad()
@@ -157,7 +162,7 @@ def test_trained_is_what_models_write_and_nothing_else() -> None:
         (Stage((Prompt("first"), Prompt("second", "So")), (Execution("one"), Execution("two")), "tail"), Stage((), ())),
         "7",
     )
-    tree = row_tree(*row_of(trajectory), tokenizer)
+    tree = laid_out(trajectory, tokenizer)
     told = [tokenizer.decode([label for label in node.labels if label != IGNORED]) for node in tree.nodes]
     end = tokenizer.eos_token
     assert told == [
@@ -177,7 +182,7 @@ def test_trained_is_what_models_write_and_nothing_else() -> None:
 
 def test_a_row_without_stages_is_one_path() -> None:
     _, tokenizer = loaded(MODELS / "countdown-mini-sprint")
-    tree = row_tree("2+3=", "5.", tokenizer)
+    tree = row_tree("2+3=", "5.", TransformersSpelling(tokenizer), tokenizer.eos_token_id)
     assert len(tree.nodes) == 1
     assert tokenizer.decode([label for label in tree.labels if label != IGNORED]) == f"5.{tokenizer.eos_token}"
     assert tree.position_ids == list(range(len(tree.input_ids)))
@@ -186,8 +191,9 @@ def test_a_row_without_stages_is_one_path() -> None:
 def test_a_transcript_that_no_program_would_write_is_refused() -> None:
     _, tokenizer = loaded(MODELS / "countdown-mini-sprint")
     context, response = row_of(countdown_trajectories(1)[0])
+    broken = response.replace("</Plan_1>\n\n", "</Plan_1>\n")
     with pytest.raises(BadInput, match="cannot be read back from its character"):
-        row_tree(context, response.replace("</Plan_1>\n\n", "</Plan_1>\n"), tokenizer)
+        row_tree(context, broken, TransformersSpelling(tokenizer), tokenizer.eos_token_id)
 
 
 def test_entry_and_exit_numbers_hold_for_any_tree() -> None:

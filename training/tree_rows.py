@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sprint_sgl import tags
 from sprint_sgl.errors import BadInput
+from sprint_sgl.spelling import Spelling
 from training.tree import Tree, plain_tree, trajectory_tree
 
 if TYPE_CHECKING:
@@ -20,22 +21,15 @@ class Spans(NamedTuple):
     exit: Sequence[int]
 
 
-def row_tree(context: str, response: str, tokenizer: Any) -> Tree:
-    """The tree of a row under a transformers tokenizer; of one without stages the single path that it is.
+def row_tree(context: str, response: str, spelling: Spelling, end: int) -> Tree:
+    """The tree of a row; of one without stages the single path that it is. `end` is the token that ends a text.
 
     Raises BadInput for a transcript that does not read back as it is written: what is trained has to be what a
     program would send.
     """
 
-    def encode(text: str) -> list[int]:
-        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    def encode_first(text: str) -> list[int]:
-        return list(tokenizer(text)["input_ids"])
-
-    end = tokenizer.eos_token_id
     if not response.startswith(tags.open_plan(1)):
-        return plain_tree(encode_first(context), [*encode(response), end])
+        return plain_tree(spelling.encode_first(context), [*spelling.encode(response), end])
     trajectory = tags.parse(context + response)
     written = tags.render_stages(trajectory) + tags.render_final_answer(trajectory.final_answer)
     if written != response:
@@ -44,12 +38,11 @@ def row_tree(context: str, response: str, tokenizer: Any) -> Tree:
             f"a transcript cannot be read back from its character {place} on, {response[place : place + 40]!r}: "
             "make the rows again with sprint-sgl curate"
         )
-    return trajectory_tree(context, trajectory, encode, encode_first, end)
+    return trajectory_tree(context, trajectory, spelling.encode, spelling.encode_first, end)
 
 
-def encoded_row(context: str, response: str, tokenizer: Any) -> dict[str, list[int]]:
+def encoded(tree: Tree) -> dict[str, list[int]]:
     """What a trainer needs of a row; all lists have a number for each token."""
-    tree = row_tree(context, response, tokenizer)
     return {
         "input_ids": tree.input_ids,
         "labels": tree.labels,

@@ -11,9 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from swift.template import Template, TemplateMeta, register_template
+from swift.template import MaxLengthError, Template, TemplateMeta, register_template
 
-from training.tree_rows import Spans, attention_mask, encoded_row
+from sprint_sgl.spelling import TransformersSpelling
+from training.tree_rows import Spans, attention_mask, encoded, row_tree
 
 NAMES = ("tree_entry", "tree_exit")
 
@@ -23,7 +24,11 @@ class SprintTree(Template):  # type: ignore[misc] # ms-swift ships no types
 
     def _encode(self, inputs: Any) -> dict[str, Any]:
         context, response = (message["content"] for message in inputs.messages[:2])
-        return {**encoded_row(context, response, self.tokenizer), "loss_scale": None}
+        tree = row_tree(context, response, TransformersSpelling(self.tokenizer), self.tokenizer.eos_token_id)
+        room = self.model_info.max_model_len
+        if room and tree.longest_path > room:
+            raise MaxLengthError(f"a path of {tree.longest_path} tokens does not fit the model's context, {room}")
+        return {**encoded(tree), "loss_scale": None}
 
     def _data_collator(self, batch: list[dict[str, Any]], *, padding_to: int | None = None) -> dict[str, Any]:
         spans = [Spans(*(row.pop(name) for name in NAMES)) for row in batch]
