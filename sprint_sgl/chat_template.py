@@ -1,4 +1,4 @@
-"""A turn of a chat as the model's own template writes it: that of its tokenizer, wherever its folder lies.
+"""A turn of a chat as the model's own template writes it: that of its tokenizer, whatever its folder is called.
 
 SGLang's frontend goes by the folder's name instead and takes a template of plain words for every name that it does not
 know, such as `work/run-7`.
@@ -27,7 +27,9 @@ def user_turn(model: str, text: str) -> str | None:
         messages = [{"role": "user", "content": text}]
         written = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
     except Exception as error:  # a template is a program, and fails in any way
-        raise BadInput(f"the chat template of {model} does not take one user's message: {error}") from error
+        raise BadInput(f"the chat template of {model} cannot be used for one user's message: {error}") from error
+    if text.strip() not in written:
+        raise BadInput(f"the chat template of {model} leaves out the user's message")
     # What a tokenizer puts before every text must not stand in the text as well.
     first = tokenizer.bos_token or ""
     adds_first = first and tokenizer(written)["input_ids"][:2] == [tokenizer.bos_token_id] * 2
@@ -43,5 +45,10 @@ def _with_template(model: str) -> Any:
 def _has_template(model: str) -> bool:
     if cached_file(model, "chat_template.jinja"):
         return True
-    config = cached_file(model, "tokenizer_config.json")
-    return config is not None and bool(json.loads(config.read_text()).get("chat_template"))
+    if (config := cached_file(model, "tokenizer_config.json")) is None:
+        return False
+    try:
+        found = json.loads(config.read_bytes())
+    except ValueError as error:
+        raise BadInput(f"{config} is broken: {error}") from error
+    return isinstance(found, dict) and bool(found.get("chat_template"))

@@ -64,7 +64,7 @@ def model_type(folder: Path) -> str | None:
 def model_config(folder: Path) -> dict[str, Any]:
     """Its config.json. Raises BadInput for one that is broken."""
     try:
-        found = json.loads((folder / "config.json").read_text())
+        found = json.loads((folder / "config.json").read_bytes())
     except ValueError as error:
         raise BadInput(f"{folder}/config.json is broken: {error}") from error
     if not isinstance(found, dict) or "model_type" not in found:

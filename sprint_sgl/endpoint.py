@@ -73,7 +73,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
             raise
         self._read_notes()
         self._spellings: dict[str, Spelling | None] = {}
-        self._asked_about_cache = threading.Event()
+        self._asked_about_cache, self._asking_about_cache = threading.Event(), threading.Lock()
         self.token_prompts = token_prompts
 
     def __repr__(self) -> str:
@@ -110,10 +110,13 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         """Say on the terminal, once, that this server keeps no prefixes where that is so: forks live on them."""
         if self._asked_about_cache.is_set():
             return
-        self._asked_about_cache.set()
-        with suppress(RequestFailed, RuntimeUnavailable, ValueError):  # a gateway may not know
-            if lacks_prefix_cache(self.get_server_info()):
-                say(f"{self.url} {NO_PREFIX_CACHE}", "yellow")
+        with self._asking_about_cache, suppress(RuntimeUnavailable):
+            if self._asked_about_cache.is_set():
+                return
+            with suppress(RequestFailed, ValueError):  # a gateway may not know
+                if lacks_prefix_cache(self.get_server_info()):
+                    say(f"{self.url} {NO_PREFIX_CACHE}", "yellow")
+            self._asked_about_cache.set()
 
     def load_weights(self, model_path: str) -> None:
         """Swaps in another model of the same architecture and tokenizer; the server keeps running.

@@ -30,6 +30,7 @@ from sprint_sgl.runtime import (
     check_port,
     default_runtime,
     free_port,
+    note_changes,
     ready_path,
     runtime_config,
     start,
@@ -199,6 +200,7 @@ def behind_gateway(
             meanwhile()
         for worker in crew.workers:
             wait_until_ready(worker.server, startup_limit, ready_path(worker.config))
+            note_changes(worker.server, worker.config.args, worker.config.args.get("api-key"))
         front = started_gateway([worker.server.url for worker in crew.workers], config, host, port or free_port(host))
         crew.watch(front)
         wait_until_ready(front, startup_limit, "/readiness")

@@ -11,16 +11,21 @@ NO_PREFIX_CACHE = (
 )
 
 
+Plain = str | int | float  # and bool, which is an int
+
+
 def changed_arguments(asked: Mapping[str, Any], info: Mapping[str, Any]) -> list[str]:
     """Return a line for each server argument that the runtime's /server_info has with another value than asked for.
 
-    Arguments that it does not report under their own names are passed over.
+    Arguments that it does not report under their own names are passed over, and so are lists and mappings.
     """
     lines = []
     for name, value in asked.items():
         has = info.get(name.replace("-", "_"))
-        if has is not None and _text(has) != _text(value):
+        if isinstance(has, Plain) and isinstance(value, Plain) and _text(has) != _text(value):
             lines.append(f"asked for {name}={value}, SGLang has made it {has}")
+    if lacks_prefix_cache(info) and not asked.get("disable-radix-cache"):
+        lines.append("SGLang keeps no radix cache")
     return lines
 
 
@@ -30,8 +35,8 @@ def lacks_prefix_cache(info: Mapping[str, Any]) -> bool:
 
 
 def _text(value: Any) -> str:
-    """Numbers by their value: 3600 is 3600.0."""
+    """Numbers by their value, 3600 is 3600.0, and switches in any spelling."""
     try:
-        return str(float(value)) if not isinstance(value, bool) else str(value)
-    except (TypeError, ValueError):
-        return str(value)
+        return str(float(value)) if not isinstance(value, bool) else str(value).lower()
+    except ValueError:
+        return str(value).lower()

@@ -244,7 +244,7 @@ def note_changes(server: Server, asked: Mapping[str, Any], api_key: str | None) 
         info = httpx.get(f"{server.url}/server_info", headers=headers, timeout=INFO_LIMIT).json()
     except (httpx.HTTPError, ValueError):
         return  # whoever asks it next is told why
-    for line in changed_arguments({"disable-radix-cache": False, **asked}, info):
+    for line in changed_arguments(asked, info) if isinstance(info, dict) else ():
         say(f"runtime at {server.url}: {line}", "yellow")
 
 

@@ -370,7 +370,10 @@ def test_intervals_and_p_values_are_those_of_scipy() -> None:
         exact = stats.binomtest(right, 12).proportion_ci(0.95)
         found = share([float(right > 0)] * 12)
         assert (found.low, found.high) == pytest.approx((exact.low, exact.high))
-    for more, fewer in [(5, 2), (0, 4), (3, 3), (9, 1)]:
+    with pytest.raises(ValueError, match="pairs are needed"):
+        ratio_of_means([1.0, 2.0], [1.0])
+    assert paired_p([0.5], [1.0]) == 1
+    for more, fewer in [(5, 2), (0, 4), (3, 3), (9, 1), (700, 640)]:
         one, other = [True] * more + [False] * fewer, [False] * more + [True] * fewer
         assert mcnemar(one, other) == pytest.approx(stats.binomtest(more, more + fewer).pvalue)
 

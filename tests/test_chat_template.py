@@ -10,7 +10,7 @@ import pytest
 
 from programs import skeleton_of_thought
 from programs.scripted import ScriptedBackend
-from sprint_sgl.chat_template import user_turn
+from sprint_sgl.chat_template import _with_template, user_turn
 from sprint_sgl.errors import BadInput
 from sprint_sgl.shipped import MODELS
 
@@ -47,10 +47,20 @@ def test_a_model_without_a_template_or_from_elsewhere_has_no_turn() -> None:
     assert user_turn("some-org/never-downloaded", "hello") is None
 
 
-def test_a_template_that_fails_is_one_clear_error(model: Path) -> None:
+def test_a_template_that_fails_or_says_nothing_is_one_clear_error(model: Path) -> None:
     (model / "chat_template.jinja").write_text("{{ raise_exception('a system message comes first') }}")
-    with pytest.raises(BadInput, match=r"the chat template of .*run-7 does not take .*a system message comes first"):
+    with pytest.raises(BadInput, match=r"template of .*run-7 cannot be used for .*a system message comes first"):
         user_turn(str(model), "hello")
+    silent = model.parent / "run-8"
+    shutil.copytree(model, silent)
+    (silent / "chat_template.jinja").write_text("")
+    with pytest.raises(BadInput, match=r"template of .*run-8 leaves out the user's message"):
+        user_turn(str(silent), "hello")
+    (silent / "chat_template.jinja").unlink()
+    (silent / "tokenizer_config.json").write_text("{")
+    _with_template.cache_clear()
+    with pytest.raises(BadInput, match=r"tokenizer_config\.json is broken"):
+        user_turn(str(silent), "hello")
 
 
 def test_what_the_tokenizer_puts_first_stands_there_once(model: Path) -> None:

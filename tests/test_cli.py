@@ -42,7 +42,7 @@ def run_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
         (["launch", "--host", "1.2.3.4", "--port", "31777"], "cannot listen on 1.2.3.4, port 31777"),
         (["solve", "x" * 100_001], "the question has 100,001 characters"),
         (["solve", "--model", "no-such-model", "q"], "unknown model 'no-such-model'"),
-        (["solve", "--runtime", "h100", "q"], "unknown runtime 'h100'"),
+        (["solve", "--runtime", "h1000", "q"], "unknown runtime 'h1000'"),
         (["solve", "--prompt-style", "nobody", "q"], "unknown prompt style 'nobody'"),
         (["launch", "--runtime", "endpoint"], "use connect"),
         (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 
@@ -160,6 +162,23 @@ def test_what_was_simulated_is_not_simulated_again(tmp_path: Path, monkeypatch: 
         _ = StepCosts(MINI, args | {"torch_dtype": "bfloat16"}, tmp_path).sizes
 
 
+def test_a_model_whose_layers_have_another_name_is_run_whole(tmp_path: Path) -> None:
+    from transformers import GPT2Config, T5Config
+
+    GPT2Config(n_embd=32, n_layer=4, n_head=2, vocab_size=64).save_pretrained(tmp_path / "gpt2")
+    assert StepCosts(tmp_path / "gpt2", {"tuner_type": "full"}, tmp_path / "cache").activations(1, 16) > 0
+    T5Config().save_pretrained(tmp_path / "t5")
+    with pytest.raises(BadInput, match=r"\(t5\) is no model that writes text"):
+        _ = StepCosts(tmp_path / "t5", {"tuner_type": "full"}, tmp_path / "cache").sizes
+
+
+def test_a_damaged_cache_is_done_without(tmp_path: Path) -> None:
+    total = StepCosts(MINI, {"tuner_type": "full"}, tmp_path).sizes.total
+    with closing(sqlite3.connect(tmp_path / "cache.db")) as cache, cache:
+        cache.execute("UPDATE Cache SET value = x'80', mode = 4")
+    assert StepCosts(MINI, {"tuner_type": "full"}, tmp_path).sizes.total == total
+
+
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert StepCosts(MINI, {"tuner_type": "full"}, tmp_path / "file" / "folder").sizes.total > 10**6
@@ -190,6 +209,14 @@ def test_what_cannot_be_estimated_is_one_clear_error(tmp_path: Path) -> None:
         estimate(f"model={MINI}", f"dataset={tmp_path}/rows/rft", "recipe.args.max_length=16").work()
     with pytest.raises(BadInput, match="model is missing"):
         estimate()
+    with pytest.raises(BadInput, match="max_length must be a whole number above 0, got -5"):
+        estimate(f"model={MINI}", "recipe.args.max_length=-5")
+    with pytest.raises(BadInput, match=r"device\.fragments must be at least 0, got -1"):
+        estimate(f"model={MINI}", "device.fragments=-1")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "config.json").write_text('{"model')
+    with pytest.raises(BadInput, match=r"config\.json is broken"):
+        estimate(f"model={tmp_path}/broken")
     with pytest.raises(BadInput, match="tuner_type=adalora"):
         estimate(f"model={MINI}", "recipe.args.tuner_type=adalora")
     with pytest.raises(BadInput, match=r"no folder with a config\.json"):

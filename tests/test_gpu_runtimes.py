@@ -90,8 +90,9 @@ def test_arguments_that_sglang_has_changed_are_named() -> None:
     info = {"chunked_prefill_size": 4096, "watchdog_timeout": 3600.0, "attention_backend": "triton"}
     asked = {"chunked-prefill-size": 8192, "watchdog-timeout": 3600, "attention-backend": "triton", "api-key": "k"}
     assert changed_arguments(asked, info) == ["asked for chunked-prefill-size=8192, SGLang has made it 4096"]
-    assert changed_arguments({"disable-radix-cache": False}, {"disable_radix_cache": True})
-    assert not changed_arguments({"disable-radix-cache": False}, {"disable_radix_cache": False})
+    assert changed_arguments({}, {"disable_radix_cache": True}) == ["SGLang keeps no radix cache"]
+    assert not changed_arguments({"disable-radix-cache": True}, {"disable_radix_cache": True})
+    assert not changed_arguments({"enable-metrics": "true", "sizes": [1]}, {"enable_metrics": True, "sizes": ["1"]})
     assert lacks_prefix_cache({"disable_radix_cache": True})
     assert not lacks_prefix_cache({})
 
@@ -101,7 +102,7 @@ def test_a_runtime_without_a_radix_cache_is_named_once_by_a_program_that_forks(
     sglang_imported: None, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with launch(disable_radix_cache=True):
-        assert "asked for" not in capfd.readouterr().err
+        assert "SGLang keeps" not in capfd.readouterr().err
         for _ in range(2):
             sprint_program.run("Use 3, 7, and 12 to make 22", temperature=0, max_new_tokens=64)
     assert capfd.readouterr().err.count("runs without a radix cache: every fork computes its whole context again") == 1

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from sprint_sgl.checkpoints import model_config
 from sprint_sgl.console import screen
 from sprint_sgl.errors import BadInput
 from sprint_sgl.settings import entry_point
@@ -133,9 +134,18 @@ class Estimate:
         config.machines.check(self.args)
         if int(self.args.get("per_device_train_batch_size", 1)) < 1:
             raise BadInput("per_device_train_batch_size must be at least 1")
-        if not 0 < config.device.utilisation <= 1:
-            raise BadInput(f"device.utilisation={config.device.utilisation} is no share above 0")
+        device = config.device
+        if not 0 < device.utilisation <= 1:
+            raise BadInput(f"device.utilisation must be above 0 and at most 1, got {device.utilisation}")
+        for name in ("memory", "teraflops", "overhead", "communication", "fragments"):
+            if not getattr(device, name) >= 0:
+                raise BadInput(f"device.{name} must be at least 0, got {getattr(device, name)}")
+        limit = self.args.get("max_length")
+        if limit is not None and not (type(limit) is int and limit > 0):
+            raise BadInput(f"recipe.args.max_length must be a whole number above 0, got {limit}")
         self.folder = model_folder(config.model)
+        if (self.folder / "config.json").is_file():
+            model_config(self.folder)
         self.step_costs = StepCosts(self.folder, self.args)
         self.sizes = self.step_costs.sizes
         self.devices = config.machines.devices

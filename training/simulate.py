@@ -103,8 +103,13 @@ class Simulation:
             config = AutoConfig.from_pretrained(model)
         except (OSError, ValueError) as error:
             raise BadInput(f"model {model!r} is no folder with a config.json, and not on the hub: {error}") from error
+        try:
+            with torch.device("meta"):
+                loaded = self._load(config)
+        except ValueError as error:  # such as an encoder's, with a line for each model that there is
+            raise BadInput(f"model {model!r} ({config.model_type}) is no model that writes text") from error
         with torch.device("meta"):
-            self._model = self._trainable(self._load(config))
+            self._model = self._trainable(loaded)
         with self._fake:
             _on_cpu(self._model)
 
@@ -172,8 +177,8 @@ class Simulation:
     def _of_all_layers(self, ask: Callable[[], int]) -> int:
         """What `ask` finds for the whole model; where its layers are alike, from what it finds for few of them."""
         decoder = self._model.get_decoder()
-        layers = decoder.layers
-        if len(layers) <= MANY or not alike(layers, self._model.config):
+        layers = getattr(decoder, "layers", None)  # by another name, as GPT-2's, all of them run
+        if layers is None or len(layers) <= MANY or not alike(layers, self._model.config):
             return ask()
         try:
             decoder.layers = layers[:FEW]

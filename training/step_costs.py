@@ -1,14 +1,17 @@
-"""What one training step of a model takes, kept between commands: simulating a step takes ten seconds, reading what
-was found takes none.
+"""What one training step of a model takes, kept between commands: simulating a step takes ten seconds, reading the
+answer no time.
 
-The answers lie in the user's cache folder (~/.cache/sprint-sgl on Linux), which may be deleted at any time.
+The answers lie in the user's cache folder (~/.cache/sprint-sgl on Linux; SPRINT_CACHE names another), which may be
+deleted at any time.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -30,7 +33,7 @@ READ = (
 )
 # What decides, beside the model's config and those arguments, what a simulation finds.
 PACKAGES = ("torch", "transformers", "peft")
-SIMULATOR = Path(__file__).with_name("simulate.py")
+CODE = (Path(__file__), Path(__file__).with_name("simulate.py"))
 
 
 @dataclass(frozen=True)
@@ -83,21 +86,19 @@ class StepCosts:
     @cached_property
     def _cache(self) -> Any:
         """None where the folder cannot be written to."""
-        import sqlite3
-
         import diskcache
 
-        try:
-            return diskcache.Cache(str(self._folder))
-        except (OSError, sqlite3.Error):
-            return None
+        with suppress(*_cache_failures()):
+            return diskcache.Cache(str(self._folder), timeout=1)
+        return None
 
     @cached_property
     def _key(self) -> str | None:
         """What the answers belong to; None where the model's config is not on this machine yet."""
         if (config := cached_file(self._model, "config.json")) is None:
             return None
-        parts = [config.read_text(), json.dumps(self._args, sort_keys=True, default=str), SIMULATOR.read_text()]
+        parts = [config.read_bytes().decode(errors="replace"), json.dumps(self._args, sort_keys=True, default=str)]
+        parts += [path.read_text() for path in CODE]
         parts += [f"{name} {_version(name)}" for name in PACKAGES]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
@@ -105,18 +106,32 @@ class StepCosts:
         if self._key is None or self._cache is None:
             return ask(self._simulation)
         key = (self._key, str(question))
-        found: Answer | None = self._cache.get(key)
+        found: Answer | None = None
+        with suppress(*_cache_failures()):
+            found = self._cache.get(key)
         if found is None:
             found = ask(self._simulation)
-            self._cache.set(key, found)
+            with suppress(*_cache_failures()):
+                self._cache.set(key, found)
         return found
 
 
+def _cache_failures() -> tuple[type[Exception], ...]:
+    """What a cache raises that is locked by another process, damaged, or nowhere to be written: it is done without."""
+    import pickle
+    import sqlite3
+
+    import diskcache
+
+    return OSError, sqlite3.Error, diskcache.Timeout, pickle.UnpicklingError, EOFError, AttributeError, ImportError
+
+
 def cache_folder() -> Path:
-    """Return the folder of simulated steps in the user's cache."""
+    """Return the folder of simulated steps: in SPRINT_CACHE, else in the user's cache."""
     from platformdirs import user_cache_path
 
-    return user_cache_path("sprint-sgl") / "simulated-steps"
+    own = os.environ.get("SPRINT_CACHE")
+    return (Path(own) if own else user_cache_path("sprint-sgl")) / "simulated-steps"
 
 
 def _version(package: str) -> str:

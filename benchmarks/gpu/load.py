@@ -26,16 +26,21 @@ METHODS: Mapping[str, Program] = {
 }
 
 
-def drawn_shapes(count: int, seed: int = 0) -> list[Shape]:
+def drawn_shapes(count: int, scale: float = 1.0, seed: int = 0) -> list[Shape]:
     """Shapes of two to five stages of one to four executions, about 3,000 tokens, as R1's traces of MATH have."""
     rng = random.Random(seed)
 
+    def tokens(least: int, most: int) -> int:
+        return max(1, round(rng.randint(least, most) * scale))
+
     def stage() -> StageShape:
         width = rng.randint(1, 4)
-        prompts = tuple(rng.randint(15, 40) for _ in range(width))
-        return StageShape(prompts, rng.randint(5, 40), tuple(rng.randint(80, 500) for _ in range(width)))
+        prompts = tuple(tokens(15, 40) for _ in range(width))
+        return StageShape(prompts, tokens(5, 40), tuple(tokens(80, 500) for _ in range(width)))
 
-    return [Shape(rng.randint(60, 200), tuple(stage() for _ in range(rng.randint(2, 5))), 150) for _ in range(count)]
+    return [
+        Shape(tokens(60, 200), tuple(stage() for _ in range(rng.randint(2, 5))), tokens(100, 200)) for _ in range(count)
+    ]
 
 
 def recorded_shapes(path: Path, count: int, scale: float) -> list[Shape]:

@@ -59,7 +59,7 @@ class Setting:
     def shapes(self, count: int) -> list[Shape]:
         if self.trajectories:
             return load.recorded_shapes(self.trajectories, count, self.scale)
-        return load.drawn_shapes(count)
+        return load.drawn_shapes(count, self.scale)
 
     @contextmanager
     def served(self, **args: Any) -> Iterator[Endpoint]:
@@ -67,12 +67,13 @@ class Setting:
         begun = time.monotonic()
         with launch(self.model, runtime=runtime_config(self.runtime), load_format="dummy", **args) as endpoint:
             say(f"up after {time.monotonic() - begun:.0f} s")
-            load.ask(endpoint, sprint_program, load.drawn_shapes(1, seed=1)[0], 1)  # also what our side sets up late
+            (shape,) = load.drawn_shapes(1, self.scale, seed=1)
+            load.ask(endpoint, sprint_program, shape, 1)  # what either side sets up late
             yield endpoint
 
 
 def check(setting: Setting) -> Figures:
-    """Versions and cards; the shipped model solves a question; what both runtimes say that they run with."""
+    """Versions and cards; what the shipped model answers to a question; what both runtimes say that they run with."""
     asked = "name,memory.total,driver_version"
     cards = _output("nvidia-smi", f"--query-gpu={asked}", "--format=csv,noheader")
     found: Figures = {"python": platform.python_version(), "cards": cards}

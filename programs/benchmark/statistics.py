@@ -1,13 +1,13 @@
 """Figures with their uncertainty: questions are resampled, and two methods are compared on the same ones.
 
-Written out where a line says it, since importing scipy.stats takes a second; the tests compare with it.
+By hand, since importing scipy.stats takes a second; the tests compare with it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import comb
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,9 @@ def share(values: Sequence[float], seed: int = 0) -> Estimate:
 def ratio_of_means(over: Sequence[float], under: Sequence[float], seed: int = 0) -> Estimate:
     """mean(over) / mean(under), by bootstrap over pairs: both are of the same questions in the same order."""
 
+    if len(over) != len(under):
+        raise ValueError(f"pairs are needed, got {len(over)} values and {len(under)}")
+
     def ratio(a: Values, b: Values, axis: int) -> Any:
         return np.mean(a, axis=axis) / np.mean(b, axis=axis)
 
@@ -53,11 +56,13 @@ def ratio_of_means(over: Sequence[float], under: Sequence[float], seed: int = 0)
 
 def mcnemar(one: Sequence[bool], other: Sequence[bool]) -> float:
     """The exact p-value that two methods, asked the same questions, are right equally often."""
-    only_one = sum(a and not b for a, b in zip(one, other, strict=True))
-    only_other = sum(b and not a for a, b in zip(one, other, strict=True))
-    differ = only_one + only_other
-    tail = sum(comb(differ, k) for k in range(min(only_one, only_other) + 1))
-    return min(1.0, float(2 * tail / 2**differ))
+    only_one = sum(bool(a) and not b for a, b in zip(one, other, strict=True))
+    only_other = sum(bool(b) and not a for a, b in zip(one, other, strict=True))
+    differ, ways, tail = only_one + only_other, 1, 0
+    for k in range(min(only_one, only_other) + 1):  # ways: to choose k of those that differ
+        tail += ways
+        ways = ways * (differ - k) // (k + 1)
+    return min(1.0, float(Fraction(2 * tail, 2**differ)))
 
 
 def paired_p(one: Sequence[float], other: Sequence[float], seed: int = 0) -> float:
@@ -65,6 +70,8 @@ def paired_p(one: Sequence[float], other: Sequence[float], seed: int = 0) -> flo
     was asked once, else by random swaps of the two within questions."""
     if set(one) | set(other) <= {0.0, 1.0}:
         return mcnemar([value == 1 for value in one], [value == 1 for value in other])
+    if len(one) < 2:
+        return 1.0  # of one question nothing can be said
     from scipy import stats  # here, since it is seldom needed
 
     differences = np.asarray(one, float) - np.asarray(other, float)
