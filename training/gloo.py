@@ -11,6 +11,8 @@ from swift.pipelines import sft_main
 
 
 def main() -> None:
+    # DeepSpeed would compile a kernel of its own for processes on one machine, which takes minutes and a C++ compiler.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed("gloo")
     try:
         sft_main()
