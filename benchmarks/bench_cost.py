@@ -30,7 +30,7 @@ from training.train import Recipe, compose
 
 ROOT = Path(__file__).parents[1]
 MINI = ROOT / "models" / "countdown-mini-sprint"
-SCRIPT = ROOT / "tests" / "peak_memory.py"
+SCRIPT = ROOT / "benchmarks" / "peak_memory.py"
 # Freed memory goes back at once, so that what the process holds is what its tensors hold.
 ENV = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
 ENV |= {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
