@@ -105,28 +105,35 @@ def side_by_side(calls: Sequence[Callable[[], float]]) -> float:
     return time.monotonic() - begun
 
 
-def figures(workers: Sequence[Server], tokens: int = 200) -> dict[str, float]:
-    """Of each worker while the other does the same, by conf/worker's names: both share this machine."""
+def figures(
+    urls: Sequence[str], tokens: int = 200, batch: int = 8, context: int = 1500, prompt: int = 2000
+) -> dict[str, float]:
+    """Of each runtime while the others do the same, by conf/worker's names.
+
+    tokens are written by each request, by `batch` of them at a time, behind a short and a long `context`; `prompt` is
+    what a prefill is longer by.
+    """
 
     def decode(batch: int, start: int, context: int = 8) -> float:
         prompts = [[5 + (start + k) % 60, *(5 + j % 60 for j in range(context))] for k in range(batch)]
         for _ in range(2):  # the first time fills the cache
-            took = side_by_side([lambda w=w, p=p: generate(w.url, p, tokens) for w in workers for p in prompts])
+            took = side_by_side([lambda u=u, p=p: generate(u, p, tokens) for u in urls for p in prompts])
         return took / tokens
 
     def prefill(length: int, start: int) -> float:
-        prompt = [5 + (start * 7 + k * k) % 60 for k in range(length)]
-        return side_by_side([lambda w=w: generate(w.url, prompt, 1) for w in workers])
+        ids = [5 + (start * 7 + k * k) % 60 for k in range(length)]
+        return side_by_side([lambda u=u: generate(u, ids, 1) for u in urls])
 
-    one, many, long = decode(1, 0), decode(8, 10), decode(8, 30, 1500)
-    fills = [(prefill(200, k), prefill(2200, k)) for k in range(1, 6)]
-    alone = statistics.median(generate(workers[0].url, [5, 6, 7], 1) for _ in range(20))
-    crowd = side_by_side([lambda w=w: generate(w.url, [5, 6, 7], 1) for w in workers for _ in range(60)]) / 60
+    one, many, long = decode(1, 0), decode(batch, 10), decode(batch, 30, context)
+    fills = [(prefill(200, k), prefill(200 + prompt, k)) for k in range(1, 6)]
+    alone = statistics.median(generate(urls[0], [5, 6, 7], 1) for _ in range(20))
+    crowd = side_by_side([lambda u=u: generate(u, [5, 6, 7], 1) for u in urls for _ in range(60)]) / 60
+    a_request = (many - one) / (batch - 1)
     return {
-        "step": one - (many - one) / 7,
-        "step_per_request": (many - one) / 7,
-        "step_per_token": (long - many) / (8 * 1500),
-        "prefill": statistics.median((b - a) / 2000 for a, b in fills),
+        "step": one - a_request,
+        "step_per_request": a_request,
+        "step_per_token": (long - many) / (batch * context),
+        "prefill": statistics.median((b - a) / prompt for a, b in fills),
         "admission": crowd,
         "request": max(alone - crowd, 0.0),
     }
@@ -160,7 +167,9 @@ def main(
         for worker, endpoint in zip(workers, apart, strict=True):
             pass_over(asked[:2], 2, endpoint, worker)
         if measure:
-            screen().print({name: float(f"{value:.3g}") for name, value in figures(workers).items()})
+            screen().print(
+                {name: float(f"{value:.3g}") for name, value in figures([worker.url for worker in workers]).items()}
+            )
         found: dict[str, list[Round]] = {name: [] for name in sides}
         for number in range(rounds):
             for name, endpoint in endpoints.items():

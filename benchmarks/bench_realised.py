@@ -40,11 +40,19 @@ Ask = Callable[[Program], Trajectory]
 
 @dataclass(frozen=True)
 class Pass:
-    """All questions once: seconds of the whole, and tokens on the paths that were waited for, in all."""
+    """All questions once: seconds of the whole, and what was written."""
 
     seconds: float
-    tokens: int
     trajectories: tuple[Trajectory, ...]
+
+    @property
+    def sequential_tokens(self) -> int:
+        """Tokens on the paths that were waited for, in all."""
+        return sum(each.sequential_tokens for each in self.trajectories)
+
+    @property
+    def tokens_per_second(self) -> float:
+        return sum(each.total_tokens for each in self.trajectories) / self.seconds
 
 
 def one_pass(endpoint: Endpoint, program: Program, asks: Sequence[Ask], concurrency: int) -> Pass:
@@ -52,8 +60,7 @@ def one_pass(endpoint: Endpoint, program: Program, asks: Sequence[Ask], concurre
     begun = time.perf_counter()
     with ThreadPoolExecutor(concurrency) as pool:
         trajectories = tuple(pool.map(lambda ask: ask(program), asks))
-    seconds = time.perf_counter() - begun
-    return Pass(seconds, sum(each.sequential_tokens for each in trajectories), trajectories)
+    return Pass(time.perf_counter() - begun, trajectories)
 
 
 def solving(question: str) -> Ask:
@@ -68,7 +75,7 @@ def replaying(endpoint: Endpoint, shape: Shape, number: int) -> Ask:
             text,
             temperature=0.6,
             backend=ReplayBackend(endpoint, shape),
-            **(limits if program is sprint_program else {}),
+            **(limits if "max_stages" in program.arg_names else {}),
         ).trajectory
     )
 
@@ -93,7 +100,7 @@ def compare(
             found.append(one_pass(endpoint, program, asks, concurrency))
         alone, sprint = found
         realised.append(alone.seconds / sprint.seconds)
-        promised.append(alone.tokens / sprint.tokens)
+        promised.append(alone.sequential_tokens / sprint.sequential_tokens)
         say(f"{name}, {concurrency} at a time: {realised[-1]:.3f} of {promised[-1]:.3f}")
     shares = [a / b for a, b in zip(realised, promised, strict=True)]
     table.add_row(name, str(concurrency), str(len(asks)), *map(spread, (realised, promised, shares)))

@@ -32,7 +32,7 @@ def user_turn(model: str, text: str) -> str | None:
         raise BadInput(f"the chat template of {model} leaves out the user's message")
     # What a tokenizer puts before every text must not stand in the text as well.
     first = tokenizer.bos_token or ""
-    adds_first = first and tokenizer(written)["input_ids"][:2] == [tokenizer.bos_token_id] * 2
+    adds_first = first and tokenizer(first)["input_ids"][:2] == [tokenizer.bos_token_id] * 2
     return written.removeprefix(first) if adds_first else written
 
 

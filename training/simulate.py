@@ -2,8 +2,7 @@
 
 No formula for activations: the architecture's own code runs forward and backward, and each tensor counts
 from its making until it is freed. Of layers that are alike two and then three run, since each further one adds the
-same. A 7B model takes seconds on a laptop and no memory. training/step_costs.py keeps
-the answers.
+same. A 7B model takes seconds on a laptop and no memory. training/step_costs.py keeps the answers.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from training.step_costs import Sizes
 ATTENTION = "unmasked_sdpa"
 TUNERS = ("full", "lora")
 HALF = ("bfloat16", "float16")
-FEW, MANY = 2, 3  # layers that run where all are alike
+FEW = 2  # layers that run where all are alike, and then one more
 
 
 def _attend(
@@ -178,13 +177,13 @@ class Simulation:
         """What `ask` finds for the whole model; where its layers are alike, from what it finds for few of them."""
         decoder = self._model.get_decoder()
         layers = getattr(decoder, "layers", None)  # by another name, as GPT-2's, all of them run
-        if layers is None or len(layers) <= MANY or not alike(layers, self._model.config):
+        if layers is None or len(layers) <= FEW + 1 or not alike(layers, self._model.config):
             return ask()
         try:
             decoder.layers = layers[:FEW]
             few = ask()
-            decoder.layers = layers[:MANY]
-            return few + (len(layers) - FEW) * (ask() - few) // (MANY - FEW)
+            decoder.layers = layers[: FEW + 1]
+            return few + (len(layers) - FEW) * (ask() - few)
         finally:
             decoder.layers = layers
 

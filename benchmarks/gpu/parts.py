@@ -18,8 +18,9 @@ from typing import Any
 import httpx
 
 from benchmarks.bench_fork import fork_seconds
-from benchmarks.bench_gateway import generate
+from benchmarks.bench_gateway import figures
 from benchmarks.bench_prefix import measured as recorded_requests
+from benchmarks.bench_realised import Ask, Pass, one_pass, replaying
 from benchmarks.gpu import load
 from benchmarks.gpu.dummy_model import make_dummy_model
 from benchmarks.ideal_cache import ideal_uncached
@@ -28,7 +29,7 @@ from programs.benchmark.replay import Shape
 from sprint_sgl.console import say
 from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import LaunchFailed
-from sprint_sgl.profile import mean
+from sprint_sgl.profile import Profile, mean, profile
 from sprint_sgl.runtime import launch, runtime_config
 
 Figures = dict[str, Any]
@@ -61,6 +62,9 @@ class Setting:
             return load.recorded_shapes(self.trajectories, count, self.scale)
         return load.drawn_shapes(count, self.scale)
 
+    def asks(self, endpoint: Endpoint, count: int) -> list[Ask]:
+        return [replaying(endpoint, shape, number) for number, shape in enumerate(self.shapes(count))]
+
     @contextmanager
     def served(self, **args: Any) -> Iterator[Endpoint]:
         """The model of that shape, with its weights made by SGLang."""
@@ -68,7 +72,7 @@ class Setting:
         with launch(self.model, runtime=runtime_config(self.runtime), load_format="dummy", **args) as endpoint:
             say(f"up after {time.monotonic() - begun:.0f} s")
             (shape,) = load.drawn_shapes(1, self.scale, seed=1)
-            load.ask(endpoint, sprint_program, shape, 1)  # what either side sets up late
+            replaying(endpoint, shape, 1)(sprint_program)  # what either side sets up late
             yield endpoint
 
 
@@ -97,17 +101,17 @@ def replay(setting: Setting, **args: Any) -> Figures:
     found: Figures = {}
     with setting.served(**args) as endpoint:
         for level in setting.levels:
-            shapes = setting.shapes(max(level, ASKED))
-            passes: dict[str, list[load.Pass]] = {name: [] for name in load.METHODS}
+            asks = setting.asks(endpoint, max(level, ASKED))
+            passes: dict[str, list[Pass]] = {name: [] for name in load.METHODS}
             for _ in range(setting.rounds):
                 for name, program in load.METHODS.items():
-                    passes[name].append(load.one_pass(endpoint, program, shapes, level))
+                    passes[name].append(one_pass(endpoint, program, asks, level))
             found[f"{level} at a time"] = compared(passes)
             say(f"{level} at a time: {found[f'{level} at a time']['eager']}")
     return found
 
 
-def compared(passes: Mapping[str, Sequence[load.Pass]]) -> Figures:
+def compared(passes: Mapping[str, Sequence[Pass]]) -> Figures:
     """Of each method against the sequential one, medians of rounds that were run in turns."""
     found: Figures = {}
     for name, own in passes.items():
@@ -119,17 +123,22 @@ def compared(passes: Mapping[str, Sequence[load.Pass]]) -> Figures:
             "realised": statistics.median(realised),
             "promised": statistics.median(promised),
             "share": [min(shares), statistics.median(shares), max(shares)],
-            "tokens_per_second": statistics.median(each.total_tokens / each.seconds for each in own),
-            "profile": asdict(mean(profiles)) if (profiles := [p for each in own for p in each.profiles]) else None,
+            "tokens_per_second": statistics.median(each.tokens_per_second for each in own),
+            "profile": asdict(mean(profiles)) if (profiles := _profiles(own)) else None,
         }
     return found
+
+
+def _profiles(passes: Sequence[Pass]) -> list[Profile]:
+    """Where the seconds of each run went, by the runtime's stamps."""
+    return [found for each in passes for run in each.trajectories if (found := profile(run))]
 
 
 def prefix(setting: Setting) -> Figures:
     """Milliseconds of a fork over cached prefixes; prompt tokens computed over those of an ideal cache."""
     found: Figures = {}
     shapes = setting.shapes(ASKED)
-    asks = [lambda e, shape=s, k=k: load.ask(e, sprint_program, shape, k) for k, s in enumerate(shapes)]
+    asks = [lambda e, shape=s, k=k: replaying(e, shape, k)(sprint_program) for k, s in enumerate(shapes)]
     with setting.served() as endpoint:
         for tokens in (500, 2000, 8000):
             seconds = fork_seconds(endpoint.url, [5 + (k * k) % 60 for k in range(tokens)], 20)
@@ -144,11 +153,10 @@ def prefix(setting: Setting) -> Figures:
 
 def seeds(setting: Setting) -> Figures:
     """Whether a seed is honoured alone and in a batch, and what deterministic inference costs in tokens a second."""
-    shapes = setting.shapes(max(ASKED, 16))
 
     def measure(endpoint: Endpoint) -> Figures:
         lost = endpoint.get_server_info().get("disable_radix_cache")
-        return _speed(setting, endpoint, shapes) | {"disable_radix_cache": lost} | _seeded(endpoint.url)
+        return _speed(setting, endpoint) | {"disable_radix_cache": lost} | _seeded(endpoint.url)
 
     tried = {"plain": {}, "deterministic": {"enable_deterministic_inference": True}}
     return {name: _tried(setting, args, measure) for name, args in tried.items()}
@@ -165,12 +173,13 @@ def _tried(setting: Setting, args: Mapping[str, Any], measure: Callable[[Endpoin
     return found
 
 
-def _speed(setting: Setting, endpoint: Endpoint, shapes: Sequence[Shape]) -> Figures:
+def _speed(setting: Setting, endpoint: Endpoint) -> Figures:
     """SPRINT's, 16 questions at a time: medians of the rounds."""
-    rounds = [load.one_pass(endpoint, sprint_program, shapes, 16) for _ in range(setting.rounds)]
+    asks = setting.asks(endpoint, 16)
+    rounds = [one_pass(endpoint, sprint_program, asks, 16) for _ in range(setting.rounds)]
     return {
         "seconds": statistics.median(each.seconds for each in rounds),
-        "tokens_per_second": statistics.median(each.total_tokens / each.seconds for each in rounds),
+        "tokens_per_second": statistics.median(each.tokens_per_second for each in rounds),
     }
 
 
@@ -202,40 +211,15 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
 
 def options(setting: Setting) -> Figures:
     """Seconds and tokens a second of the same questions under options that may pay."""
-    shapes = setting.shapes(16)
-    measure = partial(_speed, setting, shapes=shapes)
-    return {name: _tried(setting, args, measure) for name, args in OPTIONS.items()}
+    return {name: _tried(setting, args, partial(_speed, setting)) for name, args in OPTIONS.items()}
 
 
 def constants(setting: Setting) -> Figures:
     """What conf/worker names of one runtime, for `sprint-sgl fleet`."""
     with setting.served() as endpoint:
-        info, url = endpoint.get_server_info(), endpoint.url
-
-        def decode(batch: int, start: int, context: int, tokens: int = 128) -> float:
-            prompts = [[5 + (start + k) % 60, *(5 + j % 60 for j in range(context))] for k in range(batch)]
-            for _ in range(2):  # the first time fills the cache
-                took = _side_by_side([lambda p=p: generate(url, p, tokens) for p in prompts])
-            return took / tokens
-
-        def prefill(length: int, start: int) -> float:
-            return generate(url, [5 + (start * 7 + k * k) % 60 for k in range(length)], 1)
-
-        one, many, long = decode(1, 0, 8), decode(32, 10, 8), decode(32, 50, 4000)
-        fills = [(prefill(200, k), prefill(4200, k)) for k in range(1, 6)]
-        alone = statistics.median(generate(url, [5, 6, 7], 1) for _ in range(20))
-        crowd = _side_by_side([lambda: generate(url, [5, 6, 7], 1) for _ in range(60)]) / 60
-    a_request = (many - one) / 31
-    return {
-        "step": one - a_request,
-        "step_per_request": a_request,
-        "step_per_token": (long - many) / (32 * 4000),
-        "prefill": statistics.median((after - before) / 4000 for before, after in fills),
-        "admission": crowd,
-        "request": max(alone - crowd, 0.0),
-        "kv_tokens": info.get("max_total_num_tokens"),
-        "max_running": info.get("max_running_requests"),
-    }
+        info = endpoint.get_server_info()
+        found = figures([endpoint.url], tokens=128, batch=32, context=4000, prompt=4000)
+    return found | {"kv_tokens": info.get("max_total_num_tokens"), "max_running": info.get("max_running_requests")}
 
 
 # In the order in which they run: what matters most comes first.
@@ -247,14 +231,6 @@ PARTS: Mapping[str, Callable[[Setting], Figures]] = {
     "seeds": seeds,
     "options": options,
 }
-
-
-def _side_by_side(calls: Sequence[Callable[[], float]]) -> float:
-    begun = time.monotonic()
-    with ThreadPoolExecutor(len(calls)) as pool:
-        for done in [pool.submit(call) for call in calls]:
-            done.result()
-    return time.monotonic() - begun
 
 
 def _told(endpoint: Endpoint) -> Figures:
