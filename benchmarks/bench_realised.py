@@ -26,7 +26,7 @@ from benchmarks.measuring import AtLeastOne, Runtime, Url, measured, spread
 from benchmarks.steady import emptied
 from programs import sequential_program, sprint_program
 from programs.benchmark.replay import Replay, Shape, filler
-from programs.benchmark.replay_backend import ReplayBackend
+from programs.benchmark.replay_backend import ReplayBackend, unreadable
 from programs.program import Program
 from sprint_sgl.console import say, screen
 from sprint_sgl.countdown import drawn
@@ -69,6 +69,7 @@ def solving(question: str) -> Ask:
 
 def replaying(endpoint: Endpoint, shape: Shape, number: int) -> Ask:
     text = filler(shape.question, seed=number)
+    unreadable(str(endpoint.model_info["tokenizer_path"]))  # read once, before any clock runs
     limits = {"max_stages": len(shape.stages) + 2}
     return lambda program: (
         program.run(
