@@ -1,8 +1,12 @@
-"""The measurements, each a function from the setting to figures by name. benchmarks/gpu/run.py runs them."""
+"""The measurements, each a function from the setting to figures by name, one after the other as they are measured.
+
+benchmarks/gpu/run.py runs them: those of SHARED on one runtime, the others on runtimes of their own after it.
+"""
 
 from __future__ import annotations
 
 import platform
+import shutil
 import statistics
 import subprocess
 import time
@@ -30,9 +34,11 @@ from sprint_sgl.console import say
 from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import LaunchFailed
 from sprint_sgl.profile import Profile, mean, profile
-from sprint_sgl.runtime import launch, runtime_config
+from sprint_sgl.runtime import Server, connect, launch, running, runtime_config
+from sprint_sgl.trajectory import Trajectory
 
 Figures = dict[str, Any]
+Measured = Iterator[tuple[str, Any]]
 TOLD = (
     *("attention_backend", "sampling_backend", "disable_radix_cache", "disable_overlap_schedule"),
     *("chunked_prefill_size", "mem_fraction_static", "max_running_requests", "max_total_num_tokens"),
@@ -43,7 +49,10 @@ ASKED = 4  # questions at least, however few at a time
 
 @dataclass(frozen=True)
 class Setting:
-    """What is measured: a runtime of conf/runtime, a model's shape, and how long everything is."""
+    """What is measured: a runtime of conf/runtime, a model's shape, and how long everything is.
+
+    `url` is that of the runtime that parts share, once there is one.
+    """
 
     runtime: str
     shape: str
@@ -52,6 +61,7 @@ class Setting:
     levels: tuple[int, ...]
     rounds: int
     scale: float
+    url: str | None = None
 
     @property
     def model(self) -> str:
@@ -66,49 +76,63 @@ class Setting:
         return [replaying(endpoint, shape, number) for number, shape in enumerate(self.shapes(count))]
 
     @contextmanager
-    def served(self, **args: Any) -> Iterator[Endpoint]:
-        """The model of that shape, with its weights made by SGLang."""
-        begun = time.monotonic()
-        with launch(self.model, runtime=runtime_config(self.runtime), load_format="dummy", **args) as endpoint:
+    def server(self, name: str, startup_limit: float = 300.0, **args: Any) -> Iterator[Server]:
+        """The model of that shape, with its weights made by SGLang; its log is kept as OUT/NAME-server.log."""
+        begun, config = time.monotonic(), runtime_config(self.runtime)
+        with running(self.model, runtime=config, startup_limit=startup_limit, load_format="dummy", **args) as server:
             say(f"up after {time.monotonic() - begun:.0f} s")
-            (shape,) = load.drawn_shapes(1, self.scale, seed=1)
-            replaying(endpoint, shape, 1)(sprint_program)  # what either side sets up late
+            try:
+                yield server
+            finally:
+                shutil.copy(server.log, self.out / f"{name}-server.log")
+
+    @contextmanager
+    def served(self) -> Iterator[Endpoint]:
+        """The runtime that parts share."""
+        assert self.url, "run.py starts one"
+        with connect(self.url) as endpoint:
             yield endpoint
 
 
-def check(setting: Setting) -> Figures:
-    """Versions and cards; what the shipped model answers to a question; what both runtimes say that they run with."""
+def warmed(endpoint: Endpoint) -> None:
+    """Set up what either side sets up late: every method once, on short questions."""
+    asks = [replaying(endpoint, shape, number) for number, shape in enumerate(load.drawn_shapes(ASKED, 0.05, seed=1))]
+    for program in load.METHODS.values():
+        one_pass(endpoint, program, asks, ASKED)
+
+
+def check(setting: Setting) -> Measured:
+    """Versions and cards; what the runtime says that it runs with."""
     asked = "name,memory.total,driver_version"
-    cards = _output("nvidia-smi", f"--query-gpu={asked}", "--format=csv,noheader")
-    found: Figures = {"python": platform.python_version(), "cards": cards}
-    found |= {name: version(name) for name in ("sglang", "torch", "transformers")}
+    yield "python", platform.python_version()
+    yield "cards", _output("nvidia-smi", f"--query-gpu={asked}", "--format=csv,noheader")
+    yield from ((name, version(name)) for name in ("sglang", "torch", "transformers"))
+    with setting.served() as endpoint:
+        yield setting.shape, _told(endpoint)
+
+
+def shipped(setting: Setting) -> Measured:
+    """What the shipped model answers to a question, and what its runtime says that it runs with."""
     begun = time.monotonic()
     with launch(runtime=runtime_config(setting.runtime)) as endpoint:
         run = sprint_program.run("Use 3, 7 and 12 to make 22", temperature=0)
-        found["shipped"] = {
-            "seconds_to_answer": time.monotonic() - begun,
-            "answer": run.trajectory.final_answer,
-            "repairs": len(run.trajectory.repairs),
-            **_told(endpoint),
-        }
-    with setting.served() as endpoint:
-        found[setting.shape] = _told(endpoint)
-    return found
+        yield "seconds_to_answer", time.monotonic() - begun
+        yield "answer", run.trajectory.final_answer
+        yield "repairs", len(run.trajectory.repairs)
+        yield "runs_with", _told(endpoint)
 
 
-def replay(setting: Setting, **args: Any) -> Figures:
+def replay(setting: Setting) -> Measured:
     """Realised over promised speed-up of both ways to launch, by questions at a time, and where the seconds go."""
-    found: Figures = {}
-    with setting.served(**args) as endpoint:
+    with setting.served() as endpoint:
+        warmed(endpoint)
         for level in setting.levels:
             asks = setting.asks(endpoint, max(level, ASKED))
             passes: dict[str, list[Pass]] = {name: [] for name in load.METHODS}
             for _ in range(setting.rounds):
                 for name, program in load.METHODS.items():
                     passes[name].append(one_pass(endpoint, program, asks, level))
-            found[f"{level} at a time"] = compared(passes)
-            say(f"{level} at a time: {found[f'{level} at a time']['eager']}")
-    return found
+                yield f"{level} at a time", compared(passes)
 
 
 def compared(passes: Mapping[str, Sequence[Pass]]) -> Figures:
@@ -123,6 +147,7 @@ def compared(passes: Mapping[str, Sequence[Pass]]) -> Figures:
             "realised": statistics.median(realised),
             "promised": statistics.median(promised),
             "share": [min(shares), statistics.median(shares), max(shares)],
+            "seconds": [each.seconds for each in own],
             "tokens_per_second": statistics.median(each.tokens_per_second for each in own),
             "profile": asdict(mean(profiles)) if (profiles := _profiles(own)) else None,
         }
@@ -134,43 +159,51 @@ def _profiles(passes: Sequence[Pass]) -> list[Profile]:
     return [found for each in passes for run in each.trajectories if (found := profile(run))]
 
 
-def prefix(setting: Setting) -> Figures:
+def prefix(setting: Setting) -> Measured:
     """Milliseconds of a fork over cached prefixes; prompt tokens computed over those of an ideal cache."""
-    found: Figures = {}
-    shapes = setting.shapes(ASKED)
-    asks = [lambda e, shape=s, k=k: replaying(e, shape, k)(sprint_program) for k, s in enumerate(shapes)]
+    asks: list[Callable[[Endpoint], Trajectory]]
+    asks = [partial(_by_sprint, shape, number) for number, shape in enumerate(setting.shapes(ASKED))]
     with setting.served() as endpoint:
         for tokens in (500, 2000, 8000):
             seconds = fork_seconds(endpoint.url, [5 + (k * k) % 60 for k in range(tokens)], 20)
-            found[f"fork over {tokens} tokens, ms"] = 1e3 * statistics.median(seconds)
-        requests, _ = recorded_requests(endpoint.url, True, asks, 2)
+            yield f"fork over {tokens} tokens, ms", 1e3 * statistics.median(seconds)
+        requests, _ = recorded_requests(endpoint.url, True, asks, ASKED)
         ideal = ideal_uncached(requests)
-        found["token ids / ideal"] = sum(request.uncached for request in requests) / ideal
-        requests, _ = recorded_requests(endpoint.url, False, asks, 2)
-        found["text / ideal"] = sum(request.uncached for request in requests) / ideal
-    return found
+        yield "token ids / ideal", sum(request.uncached for request in requests) / ideal
+        requests, _ = recorded_requests(endpoint.url, False, asks, ASKED)
+        yield "text / ideal", sum(request.uncached for request in requests) / ideal
 
 
-def seeds(setting: Setting) -> Figures:
-    """Whether a seed is honoured alone and in a batch, and what deterministic inference costs in tokens a second."""
+def _by_sprint(shape: Shape, number: int, endpoint: Endpoint) -> Trajectory:
+    return replaying(endpoint, shape, number)(sprint_program)
+
+
+def seeds(setting: Setting) -> Measured:
+    """Whether a seed is honoured alone and in a batch, and tokens a second, as configured."""
+    with setting.served() as endpoint:
+        warmed(endpoint)
+        yield from _speed(setting, endpoint).items()
+        yield from _seeded(endpoint.url).items()
+
+
+def deterministic(setting: Setting) -> Measured:
+    """The same under deterministic inference, and whether it keeps the radix cache."""
 
     def measure(endpoint: Endpoint) -> Figures:
         lost = endpoint.get_server_info().get("disable_radix_cache")
-        return _speed(setting, endpoint) | {"disable_radix_cache": lost} | _seeded(endpoint.url)
+        return {"disable_radix_cache": lost} | _seeded(endpoint.url) | _speed(setting, endpoint)
 
-    tried = {"plain": {}, "deterministic": {"enable_deterministic_inference": True}}
-    return {name: _tried(setting, args, measure) for name, args in tried.items()}
+    yield from _tried(setting, "deterministic", {"enable_deterministic_inference": True}, measure).items()
 
 
-def _tried(setting: Setting, args: Mapping[str, Any], measure: Callable[[Endpoint], Figures]) -> Figures:
+def _tried(setting: Setting, name: str, args: Mapping[str, Any], measure: Callable[[Endpoint], Figures]) -> Figures:
     """What is measured under these arguments, or why no runtime starts with them."""
     try:
-        with setting.served(**args) as endpoint:
-            found = measure(endpoint)
+        with setting.server(name, **args) as server, connect(server.url) as endpoint:
+            warmed(endpoint)
+            return measure(endpoint)
     except LaunchFailed as error:
-        found = {"does not start": str(error).splitlines()[-1]}
-    say(f"{args or 'as configured'}: {found}")
-    return found
+        return {"does not start": str(error).splitlines()[-1]}
 
 
 def _speed(setting: Setting, endpoint: Endpoint) -> Figures:
@@ -197,38 +230,44 @@ def _seeded(url: str) -> Figures:
     return {"same_seed": first == again, "other_seed_differs": first != other, "same_in_a_batch": batch[0] == first}
 
 
-# What may pay, one at a time.
+# What may pay, one at a time; `seeds` has the same questions as configured.
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "as configured": {},
-    "schedule-policy lpm": {"schedule_policy": "lpm"},
-    "chunks of 2,048": {"chunked_prefill_size": 2048},
-    "chunks of 16,384": {"chunked_prefill_size": 16384},
-    "2 decode steps": {"num_continuous_decode_steps": 2},
-    "4 decode steps": {"num_continuous_decode_steps": 4},
-    "2 tokenizers": {"tokenizer_worker_num": 2},
+    "schedule-policy-lpm": {"schedule_policy": "lpm"},
+    "chunks-of-2048": {"chunked_prefill_size": 2048},
+    "chunks-of-16384": {"chunked_prefill_size": 16384},
+    "2-decode-steps": {"num_continuous_decode_steps": 2},
+    "4-decode-steps": {"num_continuous_decode_steps": 4},
+    "2-tokenizers": {"tokenizer_worker_num": 2},
 }
 
 
-def options(setting: Setting) -> Figures:
+def options(setting: Setting) -> Measured:
     """Seconds and tokens a second of the same questions under options that may pay."""
-    return {name: _tried(setting, args, partial(_speed, setting)) for name, args in OPTIONS.items()}
+    for name, args in OPTIONS.items():
+        yield name, _tried(setting, name, args, partial(_speed, setting))
 
 
-def constants(setting: Setting) -> Figures:
+def constants(setting: Setting) -> Measured:
     """What conf/worker names of one runtime, for `sprint-sgl fleet`."""
     with setting.served() as endpoint:
         info = endpoint.get_server_info()
-        found = figures([endpoint.url], tokens=128, batch=32, context=4000, prompt=4000)
-    return found | {"kv_tokens": info.get("max_total_num_tokens"), "max_running": info.get("max_running_requests")}
+        yield from figures([endpoint.url], tokens=128, batch=32, context=4000, prompt=4000).items()
+        yield "kv_tokens", info.get("max_total_num_tokens")
+        yield "max_running", info.get("max_running_requests")
 
 
 # In the order in which they run: what matters most comes first.
-PARTS: Mapping[str, Callable[[Setting], Figures]] = {
+SHARED: Mapping[str, Callable[[Setting], Measured]] = {
     "check": check,
     "replay": replay,
     "prefix": prefix,
     "constants": constants,
     "seeds": seeds,
+}
+PARTS: Mapping[str, Callable[[Setting], Measured]] = {
+    **SHARED,
+    "deterministic": deterministic,
+    "shipped": shipped,
     "options": options,
 }
 

@@ -3,11 +3,12 @@
     ... --trajectories TRAJECTORIES.jsonl            # replays of recorded runs in place of drawn shapes
     ... --runtime cpu --shape tiny --scale 0.1 --levels 1,4 --rounds 1 --out work/gpu-try    # without a GPU
 
-Each part runs in a process of its own with a time limit and leaves OUT/PART.json; started again with the same options,
-the parts that are there are not repeated, and one that was stopped begins anew. A model of 7B shape with weights that
-SGLang makes up stands for a trained one: nothing is downloaded.
+Each part runs in a process of its own with a time limit and leaves OUT/PART.json, or OUT/PART.partial.json if it was
+stopped; started again with the same options, the parts that are there are not repeated, and others begin anew. A model
+of 7B shape with weights that SGLang makes up stands for a trained one: nothing is downloaded.
 
-Parts: check, replay (realised over promised speed-up), prefix, constants (conf/worker), seeds, options.
+Parts that share a runtime: check, replay (realised over promised speed-up), prefix, constants (conf/worker), seeds.
+After it, on their own: deterministic, shipped (the shipped model), options.
 """
 
 from __future__ import annotations
@@ -17,19 +18,37 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from benchmarks.gpu.dummy_model import SHAPES
-from benchmarks.gpu.parts import PARTS, Setting
+from benchmarks.gpu.parts import PARTS, SHARED, Setting
 from sprint_sgl.console import say, screen
+from sprint_sgl.errors import LaunchFailed
 from sprint_sgl.files import whole_file
 from sprint_sgl.shipped import conf_names
 
-LEAST = 60.0  # seconds that must be left for a part to begin
+LEAST = 20.0  # seconds that must be left for a part to begin
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When everything is to have ended, on the monotonic clock, and the seconds that one part or a start may take."""
+
+    deadline: float
+    part: float
+
+    @property
+    def left(self) -> float:
+        return self.deadline - time.monotonic()
+
+    @property
+    def next(self) -> float:
+        """Seconds that the next part may take."""
+        return min(self.left, self.part)
 
 
 def main(
@@ -41,36 +60,77 @@ def main(
     rounds: Annotated[int, typer.Option(min=1)] = 3,
     scale: Annotated[float, typer.Option(help="of all lengths")] = 1.0,
     minutes: Annotated[float, typer.Option(min=2)] = 60.0,
+    part_minutes: Annotated[float, typer.Option(help="of one part, or of the start, at most")] = 20.0,
     parts: Annotated[str, typer.Option(help="which, with commas")] = ",".join(PARTS),
     only: Annotated[str | None, typer.Option(hidden=True)] = None,
+    url: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Measure what is not measured yet, until the time is up."""
     names = chosen(parts.split(","), PARTS, "part")
     chosen([shape], SHAPES, "shape")
     chosen([runtime], conf_names("runtime"), "runtime")
     setting = Setting(runtime, shape, out, trajectories, numbers(levels), rounds, scale)
-    said = json.loads(json.dumps(asdict(setting), default=str))
     if only:
-        found = PARTS[only](setting)
-        with whole_file(out / f"{only}.json") as file:
-            file.write(json.dumps({"setting": said, **found}, indent=2) + "\n")
+        measure(only, replace(setting, url=url))
         return
     out.mkdir(parents=True, exist_ok=True)
-    deadline, failed = time.monotonic() + 60 * minutes, False
-    for name in names:
-        if (path := out / f"{name}.json").exists():
-            if json.loads(path.read_text()).get("setting") != said:
-                raise typer.BadParameter(f"{path} was measured with other options: give another --out, or remove it")
-            say(f"{name}: is there already, in {path}")
-            continue
-        if (left := deadline - time.monotonic()) < LEAST:
-            say(f"{name}: not begun, the time is up; the same command goes on here")
-            continue
-        failed |= not run_part(name, out, left)
+    limits = Limits(time.monotonic() + 60 * minutes, 60 * part_minutes)
+    todo = [name for name in names if not there(name, setting)]
+    together, alone = ([name for name in todo if (name in SHARED) == shared] for shared in (True, False))
+    done = not together or run_together(together, setting, limits)
+    for name in alone:
+        done &= run_part(name, out, limits)
     for path in sorted(out.glob("*.json")):
         screen().print(f"[bold]{path.name}[/bold]")
         screen().print_json(path.read_text())
-    raise typer.Exit(int(failed))
+    raise typer.Exit(int(not done))
+
+
+def described(setting: Setting) -> dict[str, object]:
+    """As it is written beside what was measured."""
+    return {
+        name: value for name, value in json.loads(json.dumps(asdict(setting), default=str)).items() if name != "url"
+    }
+
+
+def measure(name: str, setting: Setting) -> None:
+    """Write a part's figures whenever there is another one."""
+    found: dict[str, object] = {"setting": described(setting)}
+    for key, value in PARTS[name](setting):
+        found[key] = value
+        say(f"{key}: {value}")
+        with whole_file(partial(setting.out, name)) as file:
+            file.write(json.dumps(found, indent=2) + "\n")
+    partial(setting.out, name).rename(setting.out / f"{name}.json")
+
+
+def partial(out: Path, name: str) -> Path:
+    """Where a part's figures are until it has come to its end."""
+    return out / f"{name}.partial.json"
+
+
+def there(name: str, setting: Setting) -> bool:
+    """Whether a part is measured already. Raises typer's error where that was with other options."""
+    if not (path := setting.out / f"{name}.json").exists():
+        return False
+    if json.loads(path.read_text()).get("setting") != described(setting):
+        raise typer.BadParameter(f"{path} was measured with other options: give another --out, or remove it")
+    say(f"{name}: is there already, in {path}")
+    return True
+
+
+def run_together(names: Sequence[str], setting: Setting, limits: Limits) -> bool:
+    """Run parts on one runtime, and on another where one part has ended it. Whether all came to their end."""
+    left, done = list(names), True
+    while left and limits.left > LEAST:
+        try:
+            with setting.server("shared", startup_limit=limits.next) as server:
+                while left and server.keeper.poll() is None:
+                    done &= run_part(left.pop(0), setting.out, limits, server.url)
+        except LaunchFailed as error:
+            say(f"{', '.join(left)}: {error}")
+            return False
+    return done and not left
 
 
 def chosen(given: Sequence[str], known: Collection[str], what: str) -> Sequence[str]:
@@ -88,14 +148,18 @@ def numbers(text: str) -> tuple[int, ...]:
     return tuple(map(int, words))
 
 
-def run_part(name: str, out: Path, limit: float) -> bool:
+def run_part(name: str, out: Path, limits: Limits, url: str | None = None) -> bool:
     """Run a part with this command's own words; its output goes to OUT/PART.log. Whether it came to its end."""
-    say(f"{name}: {PARTS[name].__doc__}")
     begun = time.monotonic()
+    if limits.left < LEAST:
+        say(f"{name}: not begun, the time is up; the same command goes on here")
+        return False
+    say(f"{name}: {PARTS[name].__doc__}")
     with (out / f"{name}.log").open("w") as log:
         command = [sys.executable, "-m", "benchmarks.gpu.run", *sys.argv[1:], "--only", name]
+        command += ["--url", url] if url else []
         try:
-            code = subprocess.run(command, stdout=log, stderr=log, timeout=limit, check=False).returncode
+            code = subprocess.run(command, stdout=log, stderr=log, timeout=limits.next, check=False).returncode
         except subprocess.TimeoutExpired:
             code = None
     took = f"after {time.monotonic() - begun:.0f} s"
