@@ -2,9 +2,9 @@
 
 The search works backwards from the target. With two numbers put together first, the others are undone
 from the target by sums and differences; if no pair meets what is needed, a second round undoes products
-and quotients too. So what the second stage tries depends on what the first one found: a check of the
-pair that fits, or the wider search. Products above LIMIT are left out, and so is a part of the tree that
-would need them; `write` returns None for a problem that this search does not solve.
+and quotients too, and takes the other two together. So what the second stage tries depends on what the first one
+found: a check of the pair that fits, or the wider search. Products above LIMIT are left out, and so is a part of the
+tree that would need them; `write` returns None for a problem that this search does not solve.
 
 Whether a result is among the values that would do is not judged but measured, "27+8=35 to 20=15": the nearest of
 them, then the distance, which is 0 for a hit. A model of a few million parameters learns to look up and to subtract,
@@ -14,7 +14,7 @@ the target is written after each value and read from left to right, "35<79+24" (
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from curation.trace import Step, Trace
@@ -26,26 +26,50 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class Op:
-    """One written operation; `str` gives "3+7=10"."""
+    """One written operation; `str` gives "3+7=10".
+
+    apart   what made the number that is put to the value before, where it is not a given one
+    """
 
     left: int
     sign: str
     right: int
     value: int
+    apart: Op | None = None
 
     def __str__(self) -> str:
         return f"{self.left}{self.sign}{self.right}={self.value}"
 
 
+TURNED = {"-": "<", "/": ">"}  # the value is the right side: "<79" is 79 minus it, ">48" is 48 over it
+
+
 def after(value: int, op: Op) -> str:
     """What is done to that value, which is one side of the operation: "+24", or "<79" for 79 minus it."""
-    return f"{op.sign}{op.right}" if op.left == value else f"<{op.left}"
+    return f"{op.sign}{op.right}" if op.left == value else f"{TURNED[op.sign]}{op.left}"
 
 
 def written(chain: tuple[Op, ...]) -> list[str]:
     """The chain in words, each operation on the value before it: "76-41=35", "35<79=44", "44+24=68"."""
-    values = [op.value for op in chain]
-    return [str(chain[0]), *(f"{v}{after(v, op)}={op.value}" for v, op in zip(values, chain[1:], strict=False))]
+    return [words for words, _ in steps_of(chain)]
+
+
+def steps_of(chain: tuple[Op, ...]) -> list[tuple[str, str]]:
+    """Each operation in words, with the expression over the given numbers that it makes: "44+24=68", "(79-35)+24"."""
+    first, *others = chain
+    text, value = f"{first.left}{first.sign}{first.right}", first.value
+    found = [(str(first), text)]
+    for op in others:
+        turned = op.left != value
+        other = str(op.left if turned else op.right)
+        if op.apart:
+            made = f"{op.apart.left}{op.apart.sign}{op.apart.right}"
+            found.append((str(op.apart), made))
+            other = f"({made})"
+        text = f"{other}{op.sign}({text})" if turned else f"({text}){op.sign}{other}"
+        found.append((f"{value}{after(value, op)}={op.value}", text))
+        value = op.value
+    return found
 
 
 def plus(a: int, b: int) -> Op:
@@ -63,6 +87,11 @@ def times(a: int, b: int) -> Op:
 
 def over(a: int, b: int) -> Op:
     return Op(a, "/", b, a // b)
+
+
+def quotient_words(a: int, b: int) -> str:
+    """The quotient of a number and a smaller one: "48/6=8", or "48/7 no"."""
+    return f"{a}/{b} no" if a % b else str(over(a, b))
 
 
 @dataclass(frozen=True)
@@ -97,17 +126,24 @@ def _found(needs: list[Need]) -> list[str]:
 def undo_quotient(target: int, number: int, limit: int = LIMIT) -> tuple[list[str], list[Need]]:
     """What multiplying or dividing by `number` last would need, and the words for it."""
     needs, words = [], []
+    if target >= number:
+        words.append(quotient_words(target, number))
     if target % number == 0:
         q = over(target, number)
         needs.append(Need(q.value, (times(q.value, number),), q))
-        words.append(str(q))
-    elif target > number:
-        words.append(f"{target}/{number} no")
     if target * number <= limit:
         p = times(target, number)
         needs.append(Need(p.value, (over(p.value, number),), p))
         words.append(long_product(target, number))
     return words, needs
+
+
+def undo_divisor(target: int, number: int) -> tuple[list[str], list[Need]]:
+    """What `number` divided by a value would need to be, and the words for it; nothing where it is too small."""
+    if not 0 < target < number:
+        return [], []
+    q, words = over(number, target), [quotient_words(number, target)]
+    return words, [] if number % target else [Need(q.value, (Op(number, "/", q.value, target),), q)]
 
 
 def long_product(a: int, b: int) -> str:
@@ -126,7 +162,7 @@ def products(a: int, b: int, limit: int = LIMIT) -> list[tuple[str, Op | None]]:
     """The product and the quotient; None for one that is too large or not whole."""
     high, low = max(a, b), min(a, b)
     product = (long_product(a, b), times(a, b)) if a * b <= limit else (f"{a}*{b} big", None)
-    quotient = (str(over(high, low)), over(high, low)) if high % low == 0 else (f"{high}/{low}", None)
+    quotient = (f"{high}/{low}", None) if high % low else (str(over(high, low)), over(high, low))
     return [product, quotient]
 
 
@@ -161,8 +197,9 @@ def try_three(problem: Problem, verb: str, pair: Pair, last: int) -> Try:
     limit = max(NUMBERS) ** 2
     undone = undo_sum(problem.target, last)
     words, needs = undo_quotient(problem.target, last, limit)
-    lines = [f"{last} left.", f"{', '.join([*_found(undone), *words])}."]
-    needs = undone + needs
+    divided, divisors = undo_divisor(problem.target, last)
+    lines = [f"{last} left.", f"{', '.join([*_found(undone), *words, *divided])}."]
+    needs = undone + needs + divisors
     lines.append(_usable(needs))
     made = sums(*pair) if verb == "Add" else products(*pair, limit)
     return attempt(f"{verb} {pair[0]} and {pair[1]} with {last} left", lines, needs, made)
@@ -193,10 +230,43 @@ def try_products(problem: Problem, pair: Pair, rest: tuple[int, ...]) -> Try:
         more, found = _inner_quotient(problem.target, c, d)
         needs += found
         lines.append(f"{', '.join(words + more)}.")
+    return _measured(_try(pair, rest), lines, needs, pair)
+
+
+def try_together(problem: Problem, pair: Pair, rest: tuple[int, ...]) -> Try:
+    """Four numbers: the other two together multiply or divide, or one of them is divided."""
+    target, prompt = problem.target, f"Try {pair[0]} and {pair[1]} with {rest[0]} and {rest[1]} together"
+    joined = [op for op in (plus(*rest), minus(*rest)) if op.value]
+    words, needs = [], []
+    for op in joined:
+        for more, found in (undo_quotient(target, op.value), undo_divisor(target, op.value)):
+            words += more
+            needs += [_apart(need, op) for need in found]
+    lines = [f"{rest[0]} and {rest[1]} together.", f"{', '.join(map(str, joined))}.", f"{', '.join(words)}."]
+    for c, d in (rest, rest[::-1]):
+        undone = undo_sum(target, d)
+        words = _found(undone)
+        for need in undone:
+            more, found = undo_divisor(need.value, c)
+            words += more
+            needs += need.then(found)
+        more, found = undo_divisor(target, c)
+        words += more
+        needs += [need for quotient in found for need in quotient.then(undo_sum(quotient.value, d))]
+        lines.append(f"{', '.join(words)}.")
+    return _measured(prompt, lines, needs, pair)
+
+
+def _measured(prompt: str, lines: list[str], needs: list[Need], pair: Pair) -> Try:
     if not needs:
-        return Try(_try(pair, rest), "\n".join([*lines, "No way."]), None)
-    lines.append(_usable(needs))
-    return attempt(_try(pair, rest), lines, needs, sums(*pair) + products(*pair))
+        return Try(prompt, "\n".join([*lines, "No way."]), None)
+    return attempt(prompt, [*lines, _usable(needs)], needs, sums(*pair) + products(*pair))
+
+
+def _apart(need: Need, op: Op) -> Need:
+    """The same need, whose one operation takes what `op` makes in the place of a given number."""
+    (last,) = need.rest
+    return replace(need, rest=(replace(last, apart=op),))
 
 
 def _usable(needs: list[Need]) -> str:
@@ -217,23 +287,11 @@ def _inner_quotient(target: int, c: int, d: int) -> tuple[list[str], list[Need]]
     return [str(q), *_found(second)], second
 
 
-def expressions(chain: tuple[Op, ...]) -> list[str]:
-    """The chain up to each of its operations as one expression over the given numbers: "3+7", "(3+7)+25", ..."""
-    first, *others = chain
-    texts, value = [f"{first.left}{first.sign}{first.right}"], first.value
-    for op in others:
-        inner = f"({texts[-1]})"
-        texts.append(f"{inner}{op.sign}{op.right}" if op.left == value else f"{op.left}{op.sign}{inner}")
-        value = op.value
-    return texts
-
-
 def _check(chain: tuple[Op, ...], parent: int) -> Step:
     """The chain again, step by step, each with the whole expression so far."""
-    words = written(chain)
-    lines = [words[0], *(f"{said}, {text}" for said, text in zip(words[1:], expressions(chain)[1:], strict=True))]
-    lines.append(f"That makes {chain[-1].value}.")
-    return Step("That fits, check it.", f"Work out {', '.join(words)}", "\n".join(lines), parents=(parent,))
+    (first, _), *others = steps_of(chain)
+    lines = [first, *(f"{words}, {expression}" for words, expression in others), f"That makes {chain[-1].value}."]
+    return Step("That fits, check it.", f"Work out {', '.join(written(chain))}", "\n".join(lines), parents=(parent,))
 
 
 def _splits(numbers: tuple[int, ...]) -> list[tuple[Pair, tuple[int, ...]]]:
@@ -259,7 +317,7 @@ def write(problem: Problem) -> Trace | None:
     number, chain = hits[-1]  # sums come after products, and a small model is surer of their figures
     steps = (*(step for step, _ in tried), _check(chain, number))
     name = "-".join(map(str, (*problem.numbers, problem.target)))
-    return Trace(f"countdown-{name}", problem.question, steps, f"\\boxed{{{expressions(chain)[-1]}}}")
+    return Trace(f"countdown-{name}", problem.question, steps, f"\\boxed{{{steps_of(chain)[-1][1]}}}")
 
 
 Tried = list[tuple[Step, tuple[Op, ...] | None]]
@@ -278,8 +336,8 @@ def _four(problem: Problem) -> Tried:
     if any(chain for _, chain in tried):
         return tried
     everything = tuple(range(1, len(tried) + 1))
-    wider = Step("No pair fits, so multiply and divide by the others too.", parents=everything)
-    more = [try_products(problem, pair, rest) for pair, rest in splits]
+    wider = Step("No pair fits, so multiply and divide by the others too, and take them together.", parents=everything)
+    more = [kind(problem, pair, rest) for kind in (try_products, try_together) for pair, rest in splits]
     return [*tried, (wider, None), *_side_by_side(more, "", parents=(len(tried) + 1,))]
 
 
