@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from rich.progress import track
@@ -15,16 +16,13 @@ from rich.progress import track
 from curation.arithmetic import divisions, drill
 from curation.countdown import write
 from curation.pack import pack
-from curation.reformat import Row, RowFormat, lone_executor_rows, make_row, rft_row, sprint_rows
+from curation.reformat import RowFormat, rft_row, sprint_row
 from curation.stages import write_jsonl
-from curation.trace import Trace
-from sprint_sgl import tags
 from sprint_sgl.countdown import Problem, drawn
 from sprint_sgl.errors import BadInput
-from sprint_sgl.prompts import PromptStyle, prompt_style
+from sprint_sgl.prompts import prompt_style
+from sprint_sgl.rows import Row
 from sprint_sgl.settings import entry_point
-
-HIT = "\nSo "  # how an execution goes on that has met the target
 
 
 @dataclass
@@ -38,16 +36,8 @@ class Problems:
 class Config:
     """Where the rows go and what they are.
 
-    row_format   transcript, per_call or mixed (see curation/reformat.py)
-    wholes       share of the trajectories whose transcript is kept in mixed
-    begun        share of the transcripts whose first stage is context only: its executors have rows of their own
-    executors    executor rows kept of each trajectory, longer ones less often
-    plans        planner rows kept of each trajectory in per_call
-    hits         whether the executor that met the target is always among them
-    drills       rows of plain arithmetic, the same for both models
-    divisions    rows of quotients alone
-    tries        single steps kept of each trace as rows of their own, those that meet the target three times as often
-    practice     the same, among both models' rows and in the form of each
+    row_format   tree or transcript (see curation/reformat.py)
+    drills       rows of plain arithmetic among both models' rows, every fourth of quotients alone
     min_ratio    the paper's filter on #steps / #stages
     validation   trajectories kept for evaluation
     """
@@ -55,16 +45,8 @@ class Config:
     out: str = "work/countdown"
     problems: Problems = field(default_factory=Problems)
     prompt_style: str = "mini"
-    row_format: RowFormat = RowFormat.mixed
-    wholes: float = 1.0
-    begun: float = 0.0
-    executors: int = 2
-    plans: int | None = None
-    hits: bool = False
+    row_format: RowFormat = RowFormat.tree
     drills: int = 0
-    divisions: int = 0
-    tries: int = 0
-    practice: int = 0
     min_ratio: float = 1.5
     validation: int = 40
 
@@ -80,63 +62,34 @@ def training_problems(config: Problems) -> Iterator[Problem]:
     return iter(found)
 
 
-def rows_of(trace: Trace, config: Config, style: PromptStyle, rng: random.Random) -> tuple[list[Row], list[Row]] | None:
-    """The SPRINT rows and the RFT rows of a trace, None where it is not parallel enough."""
-    packed = pack(trace)
-    if packed.ratio < config.min_ratio:
-        return None
-
-    prized = meets_target if config.hits else None
-    begun = int(rng.random() < config.begun)
-    rows = sprint_rows(packed.trajectory, style, config.row_format, config.executors, rng, prized, begun, config.plans)
-    if config.row_format is RowFormat.mixed and rng.random() >= config.wholes:
-        rows = rows[1:]
-    alone = list(lone_executor_rows(packed.trajectory, tags.opening(trace.question, style)))
-    rows += chosen(alone, [meets_target(row) for row in alone], config.practice, rng)
-    return rows, [rft_row(trace, style), *try_rows(trace, config.practice, style, rng)]
-
-
-def meets_target(row: Row) -> bool:
-    """Whether what is trained is an execution that found the target."""
-    return HIT in str(row["messages"][1]["content"])
-
-
-def try_rows(trace: Trace, count: int, style: PromptStyle, rng: random.Random) -> list[Row]:
-    """Practice in single steps: the question and a step's prompt as context, its execution as response."""
-    steps = [step for step in trace.steps if step.prompt]
-    opening = tags.sequential_opening(trace.question, style)
-    rows = [make_row(f"{opening}{step.prompt}.\n", step.execution) for step in steps]
-    return chosen(rows, [HIT in step.execution for step in steps], count, rng)
-
-
-def chosen(rows: list[Row], hits: list[bool], count: int, rng: random.Random) -> list[Row]:
-    return rng.choices(rows, [3 if hit else 1 for hit in hits], k=count)
-
-
 def make(config: Config) -> dict[str, int]:
-    """Writes traces.jsonl and {sprint,rft,tries}.{train,valid}.jsonl; returns the number of rows of each."""
+    """Writes traces.jsonl and {sprint,rft}.{train,valid}.jsonl; returns the number of rows of each."""
     out, rng = Path(config.out), random.Random(config.problems.seed)
     out.mkdir(parents=True, exist_ok=True)
     style = prompt_style(config.prompt_style)
     total = config.problems.three + config.problems.four
     traces = [t for p in track(training_problems(config.problems), "writing traces", total) if (t := write(p))]
-    kept = [(trace, both) for trace in traces if (both := rows_of(trace, config, style, rng))]
+    packed = [(trace, pack(trace)) for trace in traces]
+    kept = [(trace, each.trajectory) for trace, each in packed if each.ratio >= config.min_ratio]
     if len(kept) <= config.validation:
         raise BadInput(f"{len(kept)} traces can be trained on, and validation={config.validation} takes them all")
     counts = {"traces.jsonl": write_jsonl(out / "traces.jsonl", (trace.to_dict() for trace in traces))}
     for split, part in (("valid", kept[: config.validation]), ("train", kept[config.validation :])):
-        drills = [drill(rng) for _ in range(config.drills if split == "train" else 0)]
-        drills += [divisions(rng) for _ in range(config.divisions if split == "train" else 0)]
-        kinds = {
-            "sprint": [row for _, (sprint, _) in part for row in sprint] + drills,
-            "rft": [row for _, (_, rft) in part for row in rft] + drills,
+        arithmetic = [] if split == "valid" else list(islice(drills(rng), config.drills))
+        kinds: dict[str, list[Row]] = {
+            "sprint": [sprint_row(trajectory, style, config.row_format) for _, trajectory in part],
+            "rft": [rft_row(trace, style) for trace, _ in part],
         }
-        if config.tries:
-            kinds["tries"] = [row for trace, _ in part for row in try_rows(trace, config.tries, style, rng)]
         for kind, rows in kinds.items():
-            file = f"{kind}.{split}.jsonl"
-            counts[file] = write_jsonl(out / file, rng.sample(rows, len(rows)))
+            file, mixed = f"{kind}.{split}.jsonl", rows + arithmetic
+            counts[file] = write_jsonl(out / file, rng.sample(mixed, len(mixed)))
     return counts
+
+
+def drills(rng: random.Random) -> Iterator[Row]:
+    """Rows of plain arithmetic, without end: which numbers divide one another is known by heart and needs the most."""
+    while True:
+        yield from (drill(rng), drill(rng), drill(rng), divisions(rng))
 
 
 @entry_point("countdown_rows", Config)

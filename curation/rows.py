@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import random
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from curation.reformat import Row, RowFormat, rft_row, sprint_rows
+from curation.reformat import RowFormat, rft_row, sprint_row
 from curation.stages import Record, to_line
 from curation.trace import Trace
 from sprint_sgl.errors import BadInput
 from sprint_sgl.files import whole_file
 from sprint_sgl.prompts import PromptStyle, prompt_style
+from sprint_sgl.rows import Row
 from sprint_sgl.trajectory import Trajectory
 
 SPLITS = ("train", "valid")
@@ -25,22 +25,18 @@ KINDS = ("sprint", "rft")
 class RowSettings:
     """How rows are written.
 
-    format        transcript, per_call or mixed (see curation/reformat.py)
-    executors     executor rows kept of a trajectory in per_call and mixed; null keeps all
+    format        tree or transcript (see curation/reformat.py)
     prompt_style  the instruction texts: sprint, or mini for the small models
     validation    share of the questions that are held out for evaluation
     """
 
-    format: RowFormat = RowFormat.transcript
-    executors: int | None = None
+    format: RowFormat = RowFormat.tree
     prompt_style: str = "sprint"
     validation: float = 0.02
 
     def __post_init__(self) -> None:
         if not 0 <= self.validation < 1:
             raise BadInput(f"rows.validation={self.validation} is no share: from 0 to below 1")
-        if self.executors is not None and self.executors < 0:
-            raise BadInput(f"rows.executors={self.executors} must be 0 or more, or null for all")
 
 
 def write_rows(records: Iterable[Record], settings: RowSettings, out: Path) -> dict[str, int]:
@@ -66,7 +62,5 @@ def split_of(question: str, validation: float) -> str:
 
 def rows_of(record: Record, settings: RowSettings, style: PromptStyle) -> Iterator[tuple[str, Row]]:
     trace = Trace.from_dict(record["trace"])
-    trajectory = Trajectory.from_dict(record["trajectory"])
-    rows = sprint_rows(trajectory, style, settings.format, settings.executors, random.Random(record["id"]))
-    yield from (("sprint", row) for row in rows)
+    yield "sprint", sprint_row(Trajectory.from_dict(record["trajectory"]), style, settings.format)
     yield "rft", rft_row(trace, style)

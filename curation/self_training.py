@@ -19,7 +19,7 @@ from pathlib import Path
 from rich.table import Table
 
 from curation.pack import pack
-from curation.reformat import RowFormat, sprint_rows
+from curation.reformat import RowFormat, sprint_row
 from curation.stages import Record, read_jsonl, write_jsonl
 from curation.trace import Trace
 from sprint_sgl import tags
@@ -43,7 +43,6 @@ class Config:
     seeds        traces of the same questions
     tokenizer    whose tokens are counted
     min_ratio    the paper's filter on #steps / #stages
-    executors    executor rows kept of each trajectory, null for all
     fill         whether questions without a kept trajectory keep their seed
     validation   questions kept for evaluation
     """
@@ -53,8 +52,7 @@ class Config:
     tokenizer: str
     out: str
     prompt_style: str = "mini"
-    row_format: RowFormat = RowFormat.per_call
-    executors: int | None = None
+    row_format: RowFormat = RowFormat.tree
     min_ratio: float = 1.5
     fill: bool = True
     validation: int = 40
@@ -128,7 +126,7 @@ def make(config: Config) -> dict[str, int]:
     style = prompt_style(config.prompt_style)
     account: dict[str, int] = dict(verdicts.most_common()) | {"questions": len(chosen), "questions with one": len(kept)}
     for split, part in (("valid", chosen[: config.validation]), ("train", chosen[config.validation :])):
-        rows = [row for each in part for row in sprint_rows(each, style, config.row_format, config.executors, rng)]
+        rows = [sprint_row(each, style, config.row_format) for each in part]
         account[f"{split} rows"] = write_jsonl(out / f"sprint.{split}.jsonl", rng.sample(rows, len(rows)))
     with whole_file(out / "account.json") as file:
         json.dump(account, file, indent=2)

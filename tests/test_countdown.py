@@ -42,7 +42,7 @@ def test_about_one_problem_in_ten_is_held_out() -> None:
     assert 0.05 < share < 0.16
 
 
-@pytest.mark.parametrize(("size", "share"), [(3, 0.9), (4, 0.65)])
+@pytest.mark.parametrize(("size", "share"), [(3, 0.99), (4, 0.85)])
 def test_the_search_solves_most_problems(size: int, share: float) -> None:
     assert sum(write(problem) is not None for problem in SAMPLE[size]) / len(SAMPLE[size]) > share
 
@@ -95,25 +95,27 @@ def test_the_rows_config_has_the_papers_filter_as_its_default() -> None:
     assert Config().min_ratio == 1.5
 
 
-def test_practice_in_single_steps_is_the_traces_own_text(tmp_path: Path) -> None:
-    make(Config(out=str(tmp_path), problems=Problems(three=20, four=20), tries=3, validation=4))
-    traces = [json.loads(line) for line in (tmp_path / "traces.jsonl").open()]
-    steps = {(step["prompt"], step["execution"]) for trace in traces for step in trace["steps"]}
-    rows = [json.loads(line)["messages"] for line in (tmp_path / "tries.train.jsonl").open()]
-    assert len(rows) % 3 == 0
-    for context, response in rows:
-        assert (context["content"].rpartition("<think>\n")[2].removesuffix(".\n"), response["content"]) in steps
+def test_drills_are_the_same_for_both_models_and_every_fourth_is_of_quotients(tmp_path: Path) -> None:
+    make(Config(out=str(tmp_path), problems=Problems(three=20, four=10), drills=8, validation=4))
+    kinds = {}
+    for kind in ("sprint", "rft"):
+        rows = [json.loads(line)["messages"] for line in (tmp_path / f"{kind}.train.jsonl").open()]
+        kinds[kind] = {context["content"] for context, _ in rows if "Question" not in context["content"]}
+    assert kinds["sprint"] == kinds["rft"]
+    assert len(kinds["rft"]) == 8
+    assert sum("+" not in context for context in kinds["rft"]) == 2
 
 
-def test_the_executor_that_met_the_target_is_always_kept_where_that_is_asked(tmp_path: Path) -> None:
-    def hits(**settings: bool) -> int:
-        make(Config(out=str(tmp_path), problems=Problems(three=30, four=10), executors=1, validation=0, **settings))
-        rows = [json.loads(line)["messages"] for line in (tmp_path / "sprint.train.jsonl").open()]
-        return sum("\nSo " in response["content"] and "<Plan_" not in response["content"] for _, response in rows)
-
-    drawn = hits()
-    solved = len((tmp_path / "traces.jsonl").read_text().splitlines())
-    assert drawn < solved == hits(hits=True)
+def test_two_numbers_that_multiply_or_divide_together_are_found() -> None:
+    for problem, answer in (
+        (Problem((7, 6, 69, 62), 91), "(7+6)*(69-62)"),
+        (Problem((5, 55, 99, 94), 10), "(55-5)/(99-94)"),
+        (Problem((48, 24, 92, 77), 30), "(48/24)*(92-77)"),
+    ):
+        trace = write(problem)
+        assert trace
+        assert answer in trace.answer or check_countdown(trace.answer[7:-1], problem.numbers, problem.target).correct
+        assert any("together" in step.prompt and "\nSo " in step.execution for step in trace.steps)
 
 
 def test_a_problem_needs_two_numbers() -> None:

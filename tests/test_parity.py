@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -10,15 +11,18 @@ import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from curation.countdown import write
-from curation.pack import Packed, pack
-from curation.reformat import RowFormat, rft_row, sprint_rows
-from curation.trace import Trace
+from curation.pack import pack
+from curation.reformat import RowFormat, rft_row, sprint_row
 from programs import sequential_program, sprint_program
-from programs.scripted import ScriptedBackend, replay
+from programs.scripted import Request, Script, ScriptedBackend, replay
 from sprint_sgl.countdown import problems
 from sprint_sgl.prompts import prompt_style
+from sprint_sgl.rows import row_text
+from sprint_sgl.spelling import Spelling, TransformersSpelling
+from sprint_sgl.tokenized import Tokenized, replied, tokenized
 from training.check import Encoded, Encoder, lost_tags
 from training.mini import QWEN_SPLIT
+from training.tree_rows import row_tree
 
 ROOT = Path(__file__).parents[1]
 TRACES = [trace for problem in islice(problems(4, 3), 12) if (trace := write(problem))][:3]
@@ -74,43 +78,68 @@ def masked_length(encoded: Encoded) -> int:
 
 
 @pytest.mark.parametrize("style", ["mini", "sprint"])
-@pytest.mark.parametrize("row_format", [RowFormat.transcript, RowFormat.per_call, RowFormat.mixed])
-def test_context_is_masked_and_the_response_and_its_end_are_trained(
-    model: str, encoder: Encoder, row_format: RowFormat, style: str
+def test_of_a_plain_row_the_context_is_masked_and_the_response_and_its_end_are_trained(
+    model: str, encoder: Encoder, style: str
 ) -> None:
-    rows = [row for trace in TRACES for row in sprint_rows(pack(trace).trajectory, prompt_style(style), row_format)]
+    rows = [sprint_row(pack(trace).trajectory, prompt_style(style), RowFormat.transcript) for trace in TRACES]
     rows += [rft_row(trace, prompt_style(style)) for trace in TRACES]
     from transformers import AutoTokenizer
 
     end = AutoTokenizer.from_pretrained(model).eos_token_id
     for row in rows:
         context, response = (message["content"] for message in row["messages"])
-        encoded = encoder.row(row)
-        assert list(encoded.ids) == [*inference_ids(model, context + response), end]
-        start = masked_length(encoded)
-        assert list(encoded.ids[:start]) == inference_ids(model, context)
-        assert encoded.labels[start:] == encoded.ids[start:]
-        assert lost_tags(row, encoded, encoder.text) == []
+        for encoded in (encoder.row(row), Encoder.of(model, "dummy").row(row)):
+            assert list(encoded.ids) == [*inference_ids(model, context + response), end]
+            start = masked_length(encoded)
+            assert list(encoded.ids[:start]) == inference_ids(model, context)
+            assert encoded.labels[start:] == encoded.ids[start:]
+            assert lost_tags(row, encoded, encoder.text) == []
 
 
-def requests(packed: Packed, trace: Trace, launch: str) -> Iterator[str]:
-    """The contexts of all calls of a run that writes just this trajectory."""
-    backend = ScriptedBackend(replay(packed.trajectory), prompt_style="mini")
-    sprint_program.run(trace.question, launch=launch, backend=backend)
-    yield from (request.context for request in backend.requests)
+def sent(requests: Iterable[Request], script: Script, spelling: Spelling) -> Iterator[tuple[int, ...]]:
+    """The ids of each context as an endpoint sends it: what a model wrote in its own tokens, the rest put behind.
+
+    A model writes on to the end of the line in which its stop string is, whose tokens need not end with the reply.
+    """
+    known = [Tokenized()]
+    for request in requests:
+        context = max(
+            (tokenized(request.context, each, spelling.encode, spelling.encode_first) for each in known),
+            key=lambda context: len(context.marks),
+        )
+        yield context.ids
+        written = script(request.context)
+        line, end, _ = written[len(request.text) :].partition("\n")
+        known.append(replied(context, request.text, spelling.encode(request.text + line + end), spelling.decode))
 
 
 @pytest.mark.parametrize("launch", ["eager", "barrier"])
-def test_every_call_of_the_runtime_begins_as_a_row_does(model: str, encoder: Encoder, launch: str) -> None:
-    """Each context, as the runtime tokenises it, is the beginning of a row; what follows there is trained."""
+def test_every_call_of_a_program_is_a_path_of_the_tree_in_the_ids_that_are_sent(
+    model: str, encoder: Encoder, launch: str
+) -> None:
+    """What the model writes behind each context is trained, and nothing of the context is trained from elsewhere."""
+    spelling = TransformersSpelling(encoder.template.tokenizer)
     for trace in TRACES:
-        packed = pack(trace)
-        for row_format in (RowFormat.per_call, RowFormat.mixed):
-            rows = [encoder.row(row) for row in sprint_rows(packed.trajectory, prompt_style("mini"), row_format)]
-            for context in requests(packed, trace, launch):
-                ids = tuple(inference_ids(model, context))
-                heads = [row for row in rows if row.ids[: len(ids)] == ids]
-                assert any(row.labels[len(ids)] != -100 for row in heads), context[-80:]
+        trajectory = pack(trace).trajectory
+        tree = row_tree(sprint_row(trajectory, prompt_style("mini"), RowFormat.tree), spelling, end=0)
+        paths = [tree.path(leaf) for leaf in range(len(tree.nodes))]
+        backend = ScriptedBackend(replay(trajectory), prompt_style="mini")
+        sprint_program.run(trace.question, launch=launch, backend=backend)
+        for ids in sent(backend.requests, replay(trajectory), spelling):
+            heads = [labels for found, labels in paths if found[: len(ids)] == list(ids) and len(found) > len(ids)]
+            assert heads, spelling.decode(ids)[-80:]
+            assert any(labels[len(ids)] != -100 for labels in heads), spelling.decode(ids)[-80:]
+
+
+def test_the_template_lays_a_row_out_as_the_tree_that_is_tested(encoder: Encoder) -> None:
+    spelling, end = TransformersSpelling(encoder.template.tokenizer), encoder.template.tokenizer.eos_token_id
+    for trace in TRACES:
+        row = sprint_row(pack(trace).trajectory, prompt_style("mini"), RowFormat.tree)
+        tree, encoded = row_tree(row, spelling, end), encoder.row(row)
+        assert encoded == Encoded(*map(tuple, (tree.input_ids, tree.labels, tree.entry_of_tokens, tree.position_ids)))
+        assert sum(len(stretch.ids) for stretch in encoded.stretches if not stretch.branch) == tree.trunk
+        read = "".join(encoder.text(stretch.ids) for stretch in encoded.stretches if not stretch.branch)
+        assert row_text(row) in read
 
 
 def test_the_sequential_programs_call_begins_as_an_rft_row_does(model: str, encoder: Encoder) -> None:
@@ -124,7 +153,7 @@ def test_the_sequential_programs_call_begins_as_an_rft_row_does(model: str, enco
 
 
 def test_a_tag_that_the_tokens_do_not_give_back_is_named(encoder: Encoder) -> None:
-    (row,) = sprint_rows(pack(TRACES[0]).trajectory, prompt_style("mini"), RowFormat.transcript)
+    row = sprint_row(pack(TRACES[0]).trajectory, prompt_style("mini"), RowFormat.transcript)
     encoded = encoder.row(row)
-    cut = Encoded(encoded.ids[:-40], encoded.labels[:-40])
+    cut = replace(encoded, ids=encoded.ids[:-40])
     assert "</Final_answer>" in lost_tags(row, cut, encoder.text)

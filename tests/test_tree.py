@@ -10,19 +10,22 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn.attention.flex_attention import flex_attention
 
 from benchmarks.odd_speller import make_odd_speller
 from curation.countdown import write
 from curation.countdown_rows import Problems, training_problems
 from curation.pack import pack
-from sprint_sgl import tags
+from curation.reformat import RowFormat, sprint_row
 from sprint_sgl.errors import BadInput
 from sprint_sgl.prompts import prompt_style
+from sprint_sgl.rows import TREE, Row, make_row, row_text
 from sprint_sgl.shipped import MODELS
 from sprint_sgl.spelling import TransformersSpelling
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
 from training.tree import IGNORED, Node, Tree
-from training.tree_rows import Spans, attention_mask, row_tree
+from training.tree_attention import Spans, block_mask, dense_mask, stacked
+from training.tree_rows import row_tree
 
 STYLE = prompt_style("mini")
 WORDS = ["try", "12", "+", "7 = 19,", "so this", "fails;", "ünï 字", "<odd>", "\\frac{1}{2}\nand", "then 84", "-", "3"]
@@ -50,9 +53,8 @@ def countdown_trajectories(count: int) -> list[Trajectory]:
     return [each.trajectory for each in packed if each.ratio >= 1.5][:count]
 
 
-def row_of(trajectory: Trajectory) -> tuple[str, str]:
-    written = tags.render_stages(trajectory) + tags.render_final_answer(trajectory.final_answer)
-    return tags.opening(trajectory.question, STYLE), written
+def row_of(trajectory: Trajectory) -> Row:
+    return sprint_row(trajectory, STYLE, RowFormat.tree)
 
 
 @pytest.fixture(scope="module")
@@ -62,40 +64,33 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @cache
-def loaded(folder: Path) -> tuple[Any, Any]:
+def loaded(folder: Path, attention: str = "tree_sdpa") -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64, attn_implementation="sdpa")
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64, attn_implementation=attention)
     return model, AutoTokenizer.from_pretrained(folder)
 
 
 def laid_out(trajectory: Trajectory, tokenizer: Any) -> Tree:
-    return row_tree(*row_of(trajectory), TransformersSpelling(tokenizer), tokenizer.eos_token_id)
+    return row_tree(row_of(trajectory), TransformersSpelling(tokenizer), tokenizer.eos_token_id)
 
 
-def in_the_tree(model: Any, tree: Tree) -> torch.Tensor:
-    """Logits of every token of the tree, in one pass."""
-    mask = attention_mask([Spans(tree.entry_of_tokens, tree.exit_of_tokens)], len(tree.input_ids), torch.device("cpu"))
-    ids, positions = (torch.tensor([values]) for values in (tree.input_ids, tree.position_ids))
-    return model(input_ids=ids, position_ids=positions, attention_mask=mask).logits[0]
+def in_the_tree(model: Any, tree: Tree, padding: int = 0) -> torch.Tensor:
+    """Logits of every token of the tree, in one pass of a batch that has it twice, the second time with padding."""
+    count = len(tree.input_ids)
+    spans = Spans(tree.entry_of_tokens, tree.exit_of_tokens)
+    ids, positions = (
+        torch.nn.functional.pad(torch.tensor([values, values]), (0, padding))
+        for values in (tree.input_ids, tree.position_ids)
+    )
+    mask = stacked([spans, spans], count + padding)
+    return model(input_ids=ids, position_ids=positions, attention_mask=mask).logits[1, :count]
 
 
-def predecessors(tree: Tree) -> list[int]:
-    """For each token the index of the one before it on its path; the first has none."""
-    first = [0]
-    for node in tree.nodes:
-        first.append(first[-1] + len(node.ids))
-    found = []
-    for number, node in enumerate(tree.nodes):
-        before = -1 if node.parent is None else first[node.parent + 1] - 1
-        found += [before, *range(first[number], first[number + 1] - 1)]
-    return found
-
-
-def log_probabilities(logits: torch.Tensor, labels: list[int], before: list[int]) -> torch.Tensor:
-    """Of the trained tokens, in order."""
+def log_probabilities(logits: torch.Tensor, labels: list[int]) -> torch.Tensor:
+    """Of the trained tokens, in order, each from what stands before it: as a trainer takes the loss."""
     places = [k for k, label in enumerate(labels) if label != IGNORED]
-    chosen = torch.log_softmax(logits, -1)[[before[k] for k in places]]
+    chosen = torch.log_softmax(logits, -1)[[k - 1 for k in places]]
     return chosen.gather(1, torch.tensor([labels[k] for k in places])[:, None])[:, 0]
 
 
@@ -103,7 +98,7 @@ def alone(model: Any, tree: Tree) -> torch.Tensor:
     """The same from a row for each call, as they would be without a tree, in the order of the tree."""
     found: dict[tuple[int, ...], torch.Tensor] = {}
     for ids, labels in tree.calls():
-        given = log_probabilities(model(input_ids=torch.tensor([ids])).logits[0], labels, list(range(-1, len(ids) - 1)))
+        given = log_probabilities(model(input_ids=torch.tensor([ids])).logits[0], labels)
         places = [k for k, label in enumerate(labels) if label != IGNORED]
         found |= {tuple(ids[: k + 1]): value for k, value in zip(places, given, strict=True)}
     paths = path_of_tokens(tree)
@@ -129,18 +124,23 @@ CASES: dict[str, Callable[[], list[Trajectory]]] = {
 }
 
 
+@pytest.mark.parametrize("attention", ["tree_sdpa", "tree_paths"])
 @pytest.mark.parametrize(("case", "shipped"), [("countdown", True), *((case, False) for case in CASES)])
 @torch.no_grad()
-def test_each_trained_token_has_the_probability_of_the_call_on_its_own(case: str, shipped: bool, odd: Path) -> None:
-    model, tokenizer = loaded(MODELS / "countdown-mini-sprint" if shipped else odd)
+def test_each_trained_token_has_the_probability_of_the_call_on_its_own(
+    case: str, shipped: bool, attention: str, odd: Path
+) -> None:
+    folder = MODELS / "countdown-mini-sprint" if shipped else odd
+    (model, tokenizer), (plain, _) = loaded(folder, attention), loaded(folder, "sdpa")
     for trajectory in CASES[case]():
         tree = laid_out(trajectory, tokenizer)
-        inside = log_probabilities(in_the_tree(model, tree), tree.labels, predecessors(tree))
-        assert (inside - alone(model, tree)).abs().max() < 1e-9
+        inside = log_probabilities(in_the_tree(model, tree, padding=5), tree.labels)
+        assert (inside - alone(plain, tree)).abs().max() < 1e-9
 
 
-def test_the_loss_and_every_gradient_are_those_of_the_single_calls(odd: Path) -> None:
-    model, tokenizer = loaded(odd)
+@pytest.mark.parametrize("attention", ["tree_sdpa", "tree_paths"])
+def test_the_loss_and_every_gradient_are_those_of_the_single_calls(attention: str, odd: Path) -> None:
+    model, tokenizer = loaded(odd, attention)
     tree = laid_out(countdown_trajectories(1)[0], tokenizer)
 
     def gradients(loss: torch.Tensor) -> list[torch.Tensor]:
@@ -148,7 +148,7 @@ def test_the_loss_and_every_gradient_are_those_of_the_single_calls(odd: Path) ->
         loss.backward()
         return [parameter.grad.clone() for parameter in model.parameters()]
 
-    inside = -log_probabilities(in_the_tree(model, tree), tree.labels, predecessors(tree)).mean()
+    inside = -log_probabilities(in_the_tree(model, tree), tree.labels).mean()
     outside = -alone(model, tree).mean()
     assert inside.item() == pytest.approx(outside.item(), rel=1e-9)
     for ours, theirs in zip(gradients(inside), gradients(outside), strict=True):
@@ -167,22 +167,22 @@ def test_trained_is_what_models_write_and_nothing_else() -> None:
     end = tokenizer.eos_token
     assert told == [
         "<Plan_1>\n<prompt_1.1> first </prompt_1.1>\n",
-        f"one\n</execution_1.1>\n{end}",
         "So\n<prompt_1.2> second </prompt_1.2>\n",
-        f"two\n</execution_1.2>\n{end}",
         f"tail\n</Plan_1>\n\n<Plan_2>\n</Plan_2>\n\n<Final_answer>\n7\n</Final_answer>\n</think>{end}",
+        f"two\n</execution_1.2>\n{end}",
+        f"one\n</execution_1.1>\n{end}",
     ]
-    executor = [number for number, node in enumerate(tree.nodes) if node.parent == 0]
-    assert executor == [1, 2]
-    seen = "".join(tokenizer.decode(tree.nodes[number].ids) for number in (0, 2, 3))
+    assert [node.parent for node in tree.nodes] == [None, 0, 1, 1, 0]
+    seen = "".join(tokenizer.decode(tree.nodes[number].ids) for number in (0, 1, 3))
     assert "one" not in seen.partition("</Question>")[2]  # the second executor does not see its sibling
-    whole = "".join(tokenizer.decode(tree.nodes[number].ids) for number in (0, 2, 4))
-    assert whole == "".join(row_of(trajectory)) + end
+    assert (
+        "".join(tokenizer.decode(tree.nodes[number].ids) for number in (0, 1, 2)) == row_text(row_of(trajectory)) + end
+    )
 
 
 def test_a_row_without_stages_is_one_path() -> None:
     _, tokenizer = loaded(MODELS / "countdown-mini-sprint")
-    tree = row_tree("2+3=", "5.", TransformersSpelling(tokenizer), tokenizer.eos_token_id)
+    tree = row_tree(make_row("2+3=", "5."), TransformersSpelling(tokenizer), tokenizer.eos_token_id)
     assert len(tree.nodes) == 1
     assert tokenizer.decode([label for label in tree.labels if label != IGNORED]) == f"5.{tokenizer.eos_token}"
     assert tree.position_ids == list(range(len(tree.input_ids)))
@@ -190,10 +190,10 @@ def test_a_row_without_stages_is_one_path() -> None:
 
 def test_a_transcript_that_no_program_would_write_is_refused() -> None:
     _, tokenizer = loaded(MODELS / "countdown-mini-sprint")
-    context, response = row_of(countdown_trajectories(1)[0])
-    broken = response.replace("</Plan_1>\n\n", "</Plan_1>\n")
+    context, response = (message["content"] for message in row_of(countdown_trajectories(1)[0])["messages"])
+    broken = make_row(context, response.replace("</Plan_1>\n\n", "</Plan_1>\n"), TREE)
     with pytest.raises(BadInput, match="cannot be read back from its character"):
-        row_tree(context, broken, TransformersSpelling(tokenizer), tokenizer.eos_token_id)
+        row_tree(broken, TransformersSpelling(tokenizer), tokenizer.eos_token_id)
 
 
 def test_entry_and_exit_numbers_hold_for_any_tree() -> None:
@@ -201,14 +201,36 @@ def test_entry_and_exit_numbers_hold_for_any_tree() -> None:
         Node(None, (1, 2), (1, 2)),
         Node(0, (3,), (3,)),
         Node(1, (4,), (4,)),
-        Node(0, (5,), (5,)),
+        Node(0, (5,), (IGNORED,)),
         Node(3, (6,), (6,)),
     )
     tree = Tree(nodes)
     assert tree.exits == [5, 3, 3, 5, 5]
     assert tree.position_ids == [0, 1, 2, 3, 2, 3]
     assert tree.longest_path == 4
-    mask = attention_mask([Spans(tree.entry_of_tokens, tree.exit_of_tokens)], 7, torch.device("cpu"))[0, 0]
+    mask = dense_mask(stacked([Spans(tree.entry_of_tokens, tree.exit_of_tokens)], 7))
+    assert mask is not None
+    mask = mask[0, 0]
     sees = [{k for k in range(7) if mask[q, k]} for q in range(7)]
     assert sees == [{0}, {0, 1}, {0, 1, 2}, {0, 1, 2, 3}, {0, 1, 4}, {0, 1, 4, 5}, {6}]
-    assert list(tree.calls()) == [([1, 2, 3, 4], [1, 2, 3, 4]), ([1, 2, 5, 6], [IGNORED, IGNORED, 5, 6])]
+    assert list(tree.calls()) == [([1, 2, 3, 4], [1, 2, 3, 4]), ([1, 2, 5, 6], [IGNORED, IGNORED, IGNORED, 6])]
+
+
+def test_a_token_is_not_trained_from_one_that_is_not_on_its_path() -> None:
+    root, first = Node(None, (1,), (IGNORED,)), Node(0, (2,), (2,))
+    with pytest.raises(ValueError, match="first token of node 2 is trained and does not follow its parent"):
+        Tree((root, first, Node(0, (3,), (3,))))
+    with pytest.raises(ValueError, match="node 3 stands apart from its parent"):
+        Tree((root, first, Node(0, (3,), (IGNORED,)), Node(1, (4,), (IGNORED,))))
+
+
+@torch.no_grad()
+def test_flex_attention_sees_what_the_dense_mask_does(odd: Path) -> None:
+    _, tokenizer = loaded(odd)
+    tree = laid_out(random_trajectory(random.Random(5), 6, 3), tokenizer)
+    spans = stacked([Spans(tree.entry_of_tokens, tree.exit_of_tokens)] * 2, len(tree.input_ids) + 9)
+    dense, blocks = dense_mask(spans), block_mask(spans)
+    generator = torch.Generator().manual_seed(1)
+    q, k, v = (torch.randn(2, 2, spans.shape[-1], 16, generator=generator) for _ in range(3))
+    told = torch.nn.functional.scaled_dot_product_attention(q, k, v, dense)
+    torch.testing.assert_close(flex_attention(q, k, v, block_mask=blocks), told, atol=1e-5, rtol=1e-5)

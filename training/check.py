@@ -5,16 +5,20 @@ Rows pass through ms-swift's own template, so that what is shown is what the mod
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import groupby, islice
+from itertools import groupby, islice, pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Group
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.progress import track
 from rich.table import Table
@@ -24,22 +28,51 @@ from sprint_sgl.checkpoints import check_tokenizer, model_type
 from sprint_sgl.console import notes, one_line_errors, screen
 from sprint_sgl.errors import BadInput
 from sprint_sgl.markup import find_tags
-from training.rows import Row, read_rows, row_text
+from sprint_sgl.rows import Row, row_text
+from training.rows import read_rows
+from training.tree_rows import TREE_TEMPLATE
 
 MASKED = -100
 BARS, BAR_WIDTH = 10, 40
+INDENT = 8
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A row as tokens: `labels` repeats the ids that are trained and has MASKED at the others. Both have one length."""
+    """A row as tokens: `labels` repeats the ids that are trained and has MASKED at the others. All have one length.
+
+    nodes       of a row that is laid out as a tree the node of each token, else 0
+    positions   each token's place on its path
+    """
 
     ids: tuple[int, ...]
     labels: tuple[int, ...]
+    nodes: tuple[int, ...]
+    positions: tuple[int, ...]
 
     @property
     def trained(self) -> tuple[int, ...]:
         return tuple(label for label in self.labels if label != MASKED)
+
+    @property
+    def stretches(self) -> list[Stretch]:
+        """The nodes in the order in which they are read: branches before the trunk goes on."""
+        begins = [k for k, node in enumerate(self.nodes) if not k or node != self.nodes[k - 1]]
+        found, on_trunk = [], True
+        for begin, end in pairwise([*begins, len(self.nodes)]):
+            on_trunk = on_trunk and self.positions[begin] == begin
+            found.append(Stretch(self.ids[begin:end], self.labels[begin:end], self.positions[begin], not on_trunk))
+        return sorted(found, key=lambda stretch: (stretch.position, not stretch.branch))
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """The tokens of a node, the first one's position, and whether the node is a branch."""
+
+    ids: tuple[int, ...]
+    labels: tuple[int, ...]
+    position: int
+    branch: bool
 
     def pieces(self) -> Iterator[tuple[tuple[int, ...], bool]]:
         """Runs of ids that are all masked, or all trained (True)."""
@@ -56,7 +89,7 @@ class Encoder:
     context: int
 
     @staticmethod
-    def of(model: str, template: str = "dummy") -> Encoder:
+    def of(model: str, template: str = TREE_TEMPLATE) -> Encoder:
         """Loads the tokenizer of a folder or hub id, not the weights. Raises BadInput where there is none."""
         os.environ.setdefault("USE_HF", "1")
         os.environ.setdefault("LOG_LEVEL", "ERROR")
@@ -68,14 +101,19 @@ class Encoder:
             processor = get_processor(model, model_type=model_type(Path(model)))
         except (OSError, ValueError) as error:
             raise BadInput(f"{model} gives no tokenizer: {error}") from error
+        if template == TREE_TEMPLATE:
+            importlib.import_module("training.plugins.sprint_tree")  # makes it known
         loaded = get_template(processor, template_type=template)
         loaded.set_mode("train")
         loaded.max_length = sys.maxsize  # rows beyond a limit are counted here, and cut there
         return Encoder(loaded, int(getattr(processor.model_info.config, "max_position_embeddings", 0)) or sys.maxsize)
 
     def row(self, row: Row) -> Encoded:
-        found = self.template.encode({"messages": row["messages"]})
-        return Encoded(tuple(found["input_ids"]), tuple(found["labels"]))
+        """Raises BadInput for a tree that cannot be laid out."""
+        found = self.template.encode({"messages": row["messages"], "channel": row.get("channel")})
+        ids = tuple(found["input_ids"])
+        nodes, positions = found.get("tree_entry", [0] * len(ids)), found.get("position_ids", range(len(ids)))
+        return Encoded(ids, tuple(found["labels"]), tuple(nodes), tuple(positions))
 
     def text(self, ids: Sequence[int]) -> str:
         return str(self.template.tokenizer.decode(list(ids), skip_special_tokens=False))
@@ -94,17 +132,41 @@ def lost_tags(row: Row, encoded: Encoded, text: Callable[[Sequence[int]], str]) 
 
 @dataclass
 class Lengths:
-    """Tokens of each row, and how many of them are trained."""
+    """Tokens of each row and of its longest path; of all rows those that are trained, and those on branches."""
 
     rows: list[int] = field(default_factory=list)
+    paths: list[int] = field(default_factory=list)
     trained: int = 0
+    branches: int = 0
+    trained_on_branches: int = 0
 
     def add(self, encoded: Encoded) -> None:
         self.rows.append(len(encoded.ids))
+        self.paths.append(max(encoded.positions) + 1)
         self.trained += len(encoded.trained)
+        for stretch in encoded.stretches:
+            if stretch.branch:
+                self.branches += len(stretch.ids)
+                self.trained_on_branches += sum(label != MASKED for label in stretch.labels)
 
-    def above(self, limit: int) -> int:
-        return sum(length > limit for length in self.rows)
+    def above(self, limit: int, context: int) -> int:
+        """Rows with more tokens than the limit, or a path that does not fit the context."""
+        return sum(length > limit or path > context for length, path in zip(self.rows, self.paths, strict=True))
+
+    def kinds(self) -> Table:
+        """What is trained on the trunk, by the planner, and on branches, by executors."""
+        table = Table("of all tokens", "", "trained", title="Kinds", title_justify="left")
+        total = sum(self.rows)
+        for name, count, trained in (
+            (
+                "trunk: question, plans, executions so far, answer",
+                total - self.branches,
+                self.trained - self.trained_on_branches,
+            ),
+            ("branches: an executor's call each", self.branches, self.trained_on_branches),
+        ):
+            table.add_row(name, f"{count:,}", f"{trained:,}")
+        return table
 
     def histogram(self) -> Table:
         width = -(-(max(self.rows) + 1) // BARS)
@@ -116,19 +178,32 @@ class Lengths:
         return table
 
 
-def shown(row: Encoded, encoder: Encoder) -> Text:
-    """What the model sees in grey, what it is trained to write in green."""
-    text = Text()
-    for ids, trained in row.pieces():
-        text.append(encoder.text(ids), style="green" if trained else "dim")
-    return text
+def shown(row: Encoded, encoder: Encoder) -> Group:
+    """What the model sees in grey, what it is trained to write in green; branches are set in."""
+    parts = []
+    for stretch in row.stretches:
+        text = Text()
+        for ids, trained in stretch.pieces():
+            text.append(encoder.text(ids), style="green" if trained else "dim")
+        text.rstrip()
+        parts.append(Padding(text, (0, 0, 0, INDENT * stretch.branch)))
+    return Group(*parts)
+
+
+@contextmanager
+def naming_row(number: int) -> Iterator[None]:
+    try:
+        yield
+    except BadInput as error:
+        raise BadInput(f"row {number}: {error}") from None
 
 
 def measure(rows: Iterable[Row], encoder: Encoder) -> Lengths:
     """The lengths of all rows. Raises BadInput for a row whose tags do not survive."""
     lengths = Lengths()
     for number, row in enumerate(rows, 1):
-        encoded = encoder.row(row)
+        with naming_row(number):
+            encoded = encoder.row(row)
         if lost := lost_tags(row, encoded, encoder.text):
             raise BadInput(
                 f"row {number}: {lost[0]} does not survive this model's tokenizer ({len(lost)} tags lost); "
@@ -141,7 +216,7 @@ def measure(rows: Iterable[Row], encoder: Encoder) -> Lengths:
 def check(
     file: Annotated[Path, typer.Argument(help="rows, one JSON object a line")],
     model: Annotated[str, typer.Option(help="folder or hub id, for its tokenizer")],
-    template: Annotated[str, typer.Option(help="ms-swift's template")] = "dummy",
+    template: Annotated[str, typer.Option(help="ms-swift's, or ours for trees")] = TREE_TEMPLATE,
     max_length: Annotated[
         int | None, typer.Option(min=1, help="ms-swift's limit for a row, in tokens; by default the model's context")
     ] = None,
@@ -157,13 +232,19 @@ def check(
         encoder, out = Encoder.of(model, template), screen()
         for number, row in enumerate(rows[:show], 1):
             title = f"row {number}: dim is seen, [green]green is trained[/green]"
-            out.print(Panel(shown(encoder.row(row), encoder), title=title, title_align="left"))
+            with naming_row(number):
+                out.print(Panel(shown(encoder.row(row), encoder), title=title, title_align="left"))
         lengths = measure(track(rows, "encoding", console=notes, transient=True), encoder)
         out.print(lengths.histogram())
         total = sum(lengths.rows)
-        out.print(f"{len(rows):,} rows, {total:,} tokens, {lengths.trained / total:.0%} of them trained")
+        if lengths.branches:
+            out.print(lengths.kinds())
+        out.print(
+            f"{len(rows):,} rows, {total:,} tokens, {lengths.trained / total:.0%} of them trained; "
+            f"longest path {max(lengths.paths):,}"
+        )
         limit_of_row = max_length or encoder.context
-        out.print(f"max_length={limit_of_row:,} would cut {lengths.above(limit_of_row):,} rows")
+        out.print(f"max_length={limit_of_row:,} would leave out {lengths.above(limit_of_row, encoder.context):,} rows")
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -11,25 +11,32 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import distribution
 from pathlib import Path
 
+from rich.progress import track
 from rich.table import Table
 
 from sprint_sgl.checkpoints import model_config
-from sprint_sgl.console import screen
+from sprint_sgl.console import notes, screen
 from sprint_sgl.errors import BadInput
+from sprint_sgl.rows import Row
 from sprint_sgl.settings import entry_point
+from sprint_sgl.spelling import Spelling
 from training.machines import Machines
-from training.preflight import model_folder, row_lengths
-from training.rows import read_rows, row_text
+from training.preflight import model_folder, spelling_of
+from training.rows import read_rows
 from training.step_costs import StepCosts
 from training.train import Recipe
+from training.tree_rows import TREE_TEMPLATE, row_tree
 
 GIB = 2**30
 MASTER_AND_MOMENTS = 12  # bytes a trained weight: DeepSpeed's copy in full precision and Adam's two moments
+MASK_BYTES = 3  # for each pair of tokens: whether it sees, and the same as a number that attention adds
 FOUR_BITS = 0.52  # bytes a weight with its share of the scales, which are quantised too
 
 
@@ -118,6 +125,22 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class Lengths:
+    """Tokens of a row in three layouts: as a tree, as the transcript that it reads as, and as a row for each call."""
+
+    tree: int
+    longest_path: int
+    transcript: int
+    calls: tuple[int, ...]
+
+    @staticmethod
+    def of(row: Row, spelling: Spelling) -> Lengths:
+        """Raises BadInput for a tree that cannot be laid out."""
+        tree = row_tree(row, spelling, end=0)
+        return Lengths(len(tree.input_ids), tree.longest_path, tree.trunk, tuple(tree.call_lengths))
+
+
+@dataclass(frozen=True)
 class Work:
     """An epoch's rows: their tokens, and the floating-point operations of one epoch."""
 
@@ -130,7 +153,7 @@ class Estimate:
     """Raises BadInput for a model without a config, or a recipe that cannot be."""
 
     def __init__(self, config: Config) -> None:
-        self.config, self.args = config, config.recipe.args
+        self.config, self.args = config, config.recipe.ready()
         config.machines.check(self.args)
         if int(self.args.get("per_device_train_batch_size", 1)) < 1:
             raise BadInput("per_device_train_batch_size must be at least 1")
@@ -150,28 +173,49 @@ class Estimate:
         self.sizes = self.step_costs.sizes
         self.devices = config.machines.devices
         self.sequence_parallel = int(self.args.get("sequence_parallel_size", 1))
-        if self.limit > self.step_costs.context:
+        if self.limit > self.step_costs.context and not self.trees:
             raise BadInput(
                 f"max_length={self.limit} is more than the model's context, {self.step_costs.context} tokens"
             )
+
+    @property
+    def trees(self) -> bool:
+        """Whether rows of the channel `tree` are laid out as trees."""
+        return self.args.get("template") == TREE_TEMPLATE
 
     @property
     def limit(self) -> int:
         return int(self.args.get("max_length") or self.step_costs.context)
 
     @cached_property
-    def lengths(self) -> list[int]:
-        """Tokens of each row that is trained on."""
-        texts = [row_text(row) for row in read_rows(Path(f"{self.config.dataset}.train.jsonl"))]
-        found = [length for length in row_lengths(texts, str(self.folder)) if length <= self.limit]
+    def rows(self) -> list[Lengths]:
+        """The lengths of each row that is trained on."""
+        spelling, path = spelling_of(str(self.folder)), Path(f"{self.config.dataset}.train.jsonl")
+        rows = track(read_rows(path), "counting tokens", console=notes, transient=True)
+        found = [length for row in rows if self.admits(length := Lengths.of(row, spelling))]
         if not found:
             raise BadInput(f"{self.config.dataset}.train.jsonl: all rows are longer than {self.limit} tokens")
         return found
+
+    def admits(self, row: Lengths) -> bool:
+        """Whether ms-swift would train on it."""
+        return row.tree <= self.limit and row.longest_path <= self.step_costs.context
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """Tokens of each row that is trained on, as it is laid out."""
+        return [row.tree for row in self.rows]
 
     @property
     def longest(self) -> int:
         """Tokens of the longest row: of the data where it is there, else of what the recipe admits."""
         return max(self.lengths) if self.config.dataset else self.limit
+
+    @property
+    def a_pair(self) -> int:
+        """Bytes for each pair of tokens of a row that a mask of all pairs takes."""
+        dense = self.trees and self.args.get("attn_impl") == "tree_sdpa"
+        return MASK_BYTES * int(self.args.get("per_device_train_batch_size", 1)) if dense else 0
 
     def memory(self, length: int) -> Memory:
         """On each device, with rows of that many tokens."""
@@ -183,6 +227,7 @@ class Estimate:
         gathers = zero.stage == 3 and (self.devices > 1 or zero.offload_weights)
         rows = int(self.args.get("per_device_train_batch_size", 1))
         activations = self.step_costs.activations(rows, math.ceil(length / self.sequence_parallel))
+        activations += self.a_pair * length**2
         communication = self.config.device.communication if self.devices > 1 else 0
         return Memory(
             weights=0 if zero.offload_weights else held / weights,
@@ -201,16 +246,21 @@ class Estimate:
         low, high = self.memory(few), self.memory(many)
         if low.overhead + low.states + max(low.step, low.gathered) > room:
             return 0
-        a_token = (high.activations - low.activations) / (many - few)
-        more = math.floor((room - low.overhead - low.states - low.gathered - low.activations) / a_token)
-        return max(0, min(few + more, self.step_costs.context))
+        a_pair = self.a_pair * (1 + self.config.device.fragments)
+        small, large = low.activations - a_pair * few**2, high.activations - a_pair * many**2
+        a_token = (large - small) / (many - few)
+        left = room - low.overhead - low.states - low.gathered - small + a_token * few
+        # What is left is enough for n tokens: a_pair * n^2 + a_token * n = left, in a form that holds for no pairs too.
+        most = math.floor(2 * left / (a_token + math.sqrt(a_token**2 + 4 * a_pair * max(0, left))))
+        return max(0, min(most, sys.maxsize if self.trees else self.step_costs.context))
 
-    def work(self) -> Work:
-        """Of an epoch. The work of a row grows with its length and, in attention, with its square."""
+    def work(self, lengths: Sequence[int] | None = None) -> Work:
+        """Of an epoch of these rows, by default those of the dataset. The work of a row grows with its length and, in
+        attention, with its square."""
         short, long = (self.step_costs.flops(length) for length in (512, 1024))
         square = (long - 2 * short) / (2 * 512**2)
         line = short / 512 - square * 512
-        lengths = self.lengths
+        lengths = self.lengths if lengths is None else lengths
         return Work(len(lengths), sum(lengths), sum(line * n + square * n * n for n in lengths))
 
     @property
@@ -280,6 +330,25 @@ def time_line(estimate: Estimate) -> str:
     )
 
 
+def layouts_table(estimate: Estimate) -> Table:
+    """The same trajectories in each layout: their tokens, how many fit, and an epoch's hours."""
+    table = Table("layout", "rows", "tokens", "longest", "rows that fit", "hours an epoch", title="Of these rows")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    rows, most = estimate.rows, estimate.fits()
+    layouts = {
+        "tree": [row.tree for row in rows],
+        "transcript (the paper's)": [row.transcript for row in rows],
+        "a row for each call": [length for row in rows for length in row.calls],
+    }
+    for name, lengths in layouts.items():
+        work = estimate.work(lengths)
+        hours = work.flops / estimate.rate / 3600
+        shown = [f"{work.rows:,}", f"{work.tokens:,}", f"{max(lengths):,}", f"{sum(n <= most for n in lengths):,}"]
+        table.add_row(name, *shown, f"{hours:.2f}" if hours >= 0.01 else f"{hours:.1g}")
+    return table
+
+
 @entry_point("cost", Config)
 def main(config: Config) -> None:
     estimate = Estimate(config)
@@ -287,6 +356,8 @@ def main(config: Config) -> None:
     memory = estimate.memory(estimate.longest)
     out.print(memory_table(estimate, memory), verdict(estimate, memory), highlight=False)
     if estimate.config.dataset:
+        if any(row.tree > row.transcript for row in estimate.rows):
+            out.print(layouts_table(estimate))
         out.print(time_line(estimate), highlight=False, soft_wrap=True)
 
 

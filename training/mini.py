@@ -14,12 +14,21 @@ from sprint_sgl.errors import BadInput
 from sprint_sgl.settings import entry_point
 
 END = "<|endoftext|>"
-TAGS = tuple(f"<{slash}{name}_" for name in ("Plan", "prompt", "Execution", "execution") for slash in ("", "/"))
-TAGS += ("<Final_answer>", "</Final_answer>")
+STAGES, WIDTH = range(1, 5), range(1, 13)  # whose tags are a token each
 # Qwen2's own split: words with their leading space, digits one by one, punctuation with its line ends.
 QWEN_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+
+
+def tag_tokens() -> Iterator[str]:
+    """The tags that are tokens of their own, whole; beginnings of tags, for any beyond them."""
+    for slash in ("", "/"):
+        yield f"<{slash}Final_answer>"
+        for stage in STAGES:
+            yield from (f"<{slash}{name}_{stage}>" for name in ("Plan", "Execution"))
+            yield from (f"<{slash}{name}_{stage}.{n}>" for name in ("prompt", "execution") for n in WIDTH)
+        yield from (f"<{slash}{name}_" for name in ("Plan", "prompt", "Execution", "execution"))
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, folder: Path) -> int:
@@ -42,7 +51,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, folder: Path) -> int:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.add_tokens([AddedToken(tag, normalized=False) for tag in TAGS])
+    tokenizer.add_tokens([AddedToken(tag, normalized=False) for tag in tag_tokens()])
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END, bos_token=None)
     fast.save_pretrained(folder)
     return len(fast)
@@ -55,7 +64,7 @@ class Shape:
     heads: int = 4
     kv_heads: int = 2
     intermediate_size: int = 704
-    context: int = 4096
+    context: int = 6144
 
 
 @dataclass

@@ -6,12 +6,15 @@ import json
 import os
 import shutil
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import httpx
+from rich.progress import track
 
 from sprint_sgl.checkpoints import (
     check_tokenizer,
@@ -21,13 +24,17 @@ from sprint_sgl.checkpoints import (
     refuse_adapters,
     weights,
 )
+from sprint_sgl.console import notes
 from sprint_sgl.errors import BadInput
-from sprint_sgl.spelling import file_spelling
-from training.rows import read_rows, row_text
+from sprint_sgl.rows import TREE, Row, row_text
+from sprint_sgl.spelling import Spelling, TransformersSpelling, file_spelling
+from training.rows import read_rows
+from training.tree_rows import ATTENTIONS, TREE_TEMPLATE, read_back, row_tree
 
 # A checkpoint in bf16 holds two bytes a weight, and twelve of the optimiser: a copy in full precision and two moments.
 CHECKPOINT_BYTES_A_WEIGHT_BYTE = 7
 SMALLEST_ROOM = 10**8  # bytes for logs, curves and adapters
+MOST_COPIES = 3  # a tree holds a text once on its trunk, once on a branch, and the tags that open the branch
 HUB_LIMIT = 10.0  # seconds
 
 
@@ -37,11 +44,11 @@ def check(model: str, files: Iterable[Path], out: Path, args: Mapping[str, Any])
     folder = model_folder(model)
     refuse_adapters(folder)
     context = check_model(folder, args)
-    notes = [note for path in files for note in check_rows(path, folder, context, args)]
+    found = [note for path in files for note in check_rows(path, folder, context, args)]
     check_out(out)
-    notes += check_room(out, folder, args)
+    found += check_room(out, folder, args)
     check_devices(args)
-    return notes
+    return found
 
 
 def check_args(args: Mapping[str, Any]) -> None:
@@ -58,6 +65,11 @@ def check_args(args: Mapping[str, Any]) -> None:
                 f"save_steps={saved} must be a multiple of eval_steps={evaluated}: the best checkpoint is one that was "
                 "evaluated"
             )
+    if args.get("template") == TREE_TEMPLATE and args.get("attn_impl") not in ATTENTIONS:
+        raise BadInput(
+            f"template={TREE_TEMPLATE} needs ++recipe.args.attn_impl={' or '.join(ATTENTIONS)}, got "
+            f"{args.get('attn_impl')}: other attentions let executors see their siblings"
+        )
     reports = args.get("report_to") or []
     needed = [reports] if isinstance(reports, str) else [*reports]
     needed = [name for name in needed if name in ("tensorboard", "wandb", "swanlab", "mlflow")]
@@ -89,10 +101,10 @@ def model_folder(model: str) -> Path:
 
 
 def check_model(folder: Path, args: Mapping[str, Any]) -> int | None:
-    """The longest row in tokens, None where nothing limits it; a hub id is not looked at."""
+    """The model's context in tokens, None where it is not known; a hub id is not looked at."""
     limit = args.get("max_length")
     if not folder.exists():
-        return limit
+        return None
     if not (folder / "config.json").is_file():
         raise BadInput(f"{folder} holds no config.json")
     if missing := sorted(weight_files(folder) - {path.name for path in folder.iterdir()}):
@@ -103,9 +115,9 @@ def check_model(folder: Path, args: Mapping[str, Any]) -> int | None:
     for path in folder.glob("*.safetensors"):
         check_whole(path)
     context: int | None = model_config(folder).get("max_position_embeddings")
-    if limit and context and limit > context:
+    if limit and context and limit > context and args.get("template") != TREE_TEMPLATE:
         raise BadInput(f"max_length={limit} is more than the context of {folder}, {context} tokens")
-    return limit or context
+    return context
 
 
 def check_whole(path: Path) -> None:
@@ -128,24 +140,64 @@ def weight_files(folder: Path) -> set[str]:
     return set(json.loads(index.read_text())["weight_map"].values()) if index.is_file() else set()
 
 
-def check_rows(path: Path, folder: Path, limit: int | None, args: Mapping[str, Any]) -> list[str]:
-    """Every row is one that ms-swift can read; of those longer than the limit, how many."""
-    # No token is shorter than a byte, so that only rows with more bytes than the limit need the tokenizer.
-    count, doubtful = 0, []
-    for count, row in enumerate(read_rows(path), 1):
-        if limit and len((text := row_text(row)).encode()) >= limit:
-            doubtful.append((count, text))
-    lengths = row_lengths([text for _, text in doubtful], str(folder)) if doubtful else []
-    long = [number for (number, _), tokens in zip(doubtful, lengths, strict=True) if limit and tokens > limit]
+def check_rows(path: Path, folder: Path, context: int | None, args: Mapping[str, Any]) -> list[str]:
+    """Every row is one that ms-swift can read; of those that are too long, how many.
+
+    Of a tree row two things are limited: all its tokens by max_length, and each path by the model's context.
+    """
+    limit, trees = args.get("max_length") or context, args.get("template") == TREE_TEMPLATE
+    count, long = 0, []
+    for count, row in enumerate(track(read_rows(path), f"checking {path.name}", console=notes, transient=True), 1):
+        if row.get("channel") == TREE:
+            with naming_line(path, count):
+                check_tree(row, trees)
+        if is_long(row, str(folder), limit, context):
+            long.append(count)
     if not long:
         return []
+    limits = f"max_length={limit}"
+    if trees and context and limit != context:
+        limits += f", or on a path than the model's context of {context},"
     if args.get("truncation_strategy", "delete") != "delete":
-        raise BadInput(
-            f"{path}, line {long[0]}: longer than max_length={limit} tokens, as {len(long) - 1} more rows are"
-        )
+        raise BadInput(f"{path}, line {long[0]}: longer than {limits} tokens, as {len(long) - 1} more rows are")
     if len(long) == count:
-        raise BadInput(f"{path}: all {count} rows are longer than {limit} tokens: raise recipe.args.max_length")
-    return [f"{path}: {len(long)} rows are longer than {limit} tokens and are left out, the first on line {long[0]}"]
+        raise BadInput(f"{path}: all {count} rows are longer than {limits} tokens: raise recipe.args.max_length")
+    return [f"{path}: {len(long)} rows are longer than {limits} tokens and are left out, the first on line {long[0]}"]
+
+
+@contextmanager
+def naming_line(path: Path, number: int) -> Iterator[None]:
+    try:
+        yield
+    except BadInput as error:
+        raise BadInput(f"{path}, line {number}: {error}") from None
+
+
+def check_tree(row: Row, laid_out: bool) -> None:
+    """A row of the channel `tree` will be laid out as one, and can be. Raises BadInput."""
+    if not laid_out:
+        raise BadInput(
+            f"a row of the channel {TREE!r}, which ++recipe.args.template={TREE_TEMPLATE} lays out as a tree; "
+            "for the paper's own rows curate with rows.format=transcript"
+        )
+    read_back(row)
+
+
+def is_long(row: Row, model: str, limit: int | None, context: int | None) -> bool:
+    """Whether ms-swift will leave the row out. Raises BadInput where the model has no tokenizer."""
+    size = len(row_text(row).encode())  # no token is shorter than a byte
+    if row.get("channel") != TREE:
+        most = min(each for each in (limit, context, sys.maxsize) if each)
+        return size >= most and row_lengths([row_text(row)], model)[0] > most
+    if not (limit and MOST_COPIES * size >= limit) and not (context and size >= context):
+        return False
+    tree = row_tree(row, spelling_of(model), end=0)
+    return bool(limit and len(tree.input_ids) > limit) or bool(context and tree.longest_path > context)
+
+
+def spelling_of(model: str) -> Spelling:
+    """Raises BadInput where the model has no tokenizer."""
+    return file_spelling(model) or TransformersSpelling(load_tokenizer(model))
 
 
 def row_lengths(texts: Sequence[str], model: str) -> list[int]:

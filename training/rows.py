@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from sprint_sgl.errors import BadInput
+from sprint_sgl.rows import Row
 
-Row = dict[str, Any]
 ROLES = ["user", "assistant"]
 WANTED = "rows are one JSON object a line; dataset=FOLDER/NAME names NAME.train.jsonl and NAME.valid.jsonl"
 
@@ -44,7 +43,3 @@ def _checked(line: bytes, where: str) -> Row:
             f"{where}: a message has {others[0]!r} beside role and content, which would change what is trained"
         )
     return dict(row)
-
-
-def row_text(row: Row) -> str:
-    return "".join(message["content"] for message in row["messages"])

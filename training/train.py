@@ -25,15 +25,16 @@ from sprint_sgl.files import alone, whole_file
 from sprint_sgl.keeper import kept
 from sprint_sgl.settings import changed, entry_point
 from training.card import write_card
-from training.machines import Machines
+from training.machines import Machines, processor_has_bf16
 from training.preflight import check
 from training.record import draw, record
+from training.tree_rows import TREE_TEMPLATE
 
 # Arguments that do not change what has been learned so far.
 MAY_CHANGE = {"max_steps", "num_train_epochs", "save_steps", "save_total_limit", "logging_steps", "report_to"}
 MAY_CHANGE |= {"eval_strategy", "eval_steps", "per_device_eval_batch_size", "dataloader_num_workers"}
 PLUGINS = Path(__file__).with_name("plugins")
-TREE = "sprint_tree"  # a template of ours
+OURS = (TREE_TEMPLATE, "muon_float32")  # a template and an optimiser, each a plugin
 
 
 @dataclass
@@ -47,6 +48,12 @@ class Recipe:
     env: dict[str, str] = field(default_factory=dict)
     base: str = ""
     notes: dict[str, Any] = field(default_factory=dict)
+
+    def ready(self) -> dict[str, Any]:
+        """The arguments with bf16=auto decided: on a CPU where the processor multiplies in it, on a GPU always."""
+        if self.args.get("bf16") != "auto":
+            return dict(self.args)
+        return {**self.args, "bf16": not self.args.get("use_cpu") or processor_has_bf16()}
 
 
 @dataclass
@@ -77,7 +84,7 @@ def compose(config: Config) -> list[str]:
         "external_plugins": [str(PLUGINS / f"{name}.py") for name in plugins(config.recipe.args)],
         "callbacks": "throughput",
         "include_num_input_tokens_seen": True,
-        **config.recipe.args,
+        **config.recipe.ready(),
     }
     if checkpoint := last_checkpoint(Path(config.out)):
         args["resume_from_checkpoint"] = str(checkpoint.absolute())
@@ -90,7 +97,8 @@ def compose(config: Config) -> list[str]:
 
 def plugins(args: Mapping[str, Any]) -> list[str]:
     """The names of our plugins of ms-swift that a run with these arguments needs."""
-    return ["throughput", *([TREE] if args.get("template") == TREE else [])]
+    asked = [args.get("template"), args.get("optimizer")]
+    return ["throughput", *(name for name in OURS if name in asked)]
 
 
 def absolute(folder: Path) -> str:

@@ -40,9 +40,24 @@ class Node:
 
 @dataclass(frozen=True)
 class Tree:
-    """Nodes in the order in which a walk meets them: each before its children, a subtree without gaps."""
+    """Nodes in the order in which a walk meets them: each before its children, a subtree without gaps.
+
+    A trainer takes the loss of a token from what stands before it in the sequence. So the first token of a node is
+    trained only where the node stands directly behind its parent. Raises ValueError for nodes in another order.
+    """
 
     nodes: tuple[Node, ...]
+
+    def __post_init__(self) -> None:
+        open_nodes: list[int] = []
+        for number, node in enumerate(self.nodes):
+            while open_nodes and open_nodes[-1] != node.parent:
+                open_nodes.pop()
+            if bool(open_nodes) != (node.parent is not None):
+                raise ValueError(f"node {number} stands apart from its parent, {node.parent}")
+            if number and node.parent != number - 1 and node.labels[0] != IGNORED:
+                raise ValueError(f"the first token of node {number} is trained and does not follow its parent")
+            open_nodes.append(number)
 
     @cached_property
     def input_ids(self) -> list[int]:
@@ -88,6 +103,28 @@ class Tree:
         """Tokens from the root to the farthest leaf: what has to fit into the model's context."""
         return max(start + len(node.ids) for start, node in zip(self.starts, self.nodes, strict=True))
 
+    @property
+    def trunk(self) -> int:
+        """Tokens of the path along which each node stands behind its parent: the transcript."""
+        count = 0
+        for number, node in enumerate(self.nodes):
+            if number and node.parent != number - 1:
+                break
+            count += len(node.ids)
+        return count
+
+    @property
+    def call_lengths(self) -> list[int]:
+        """Tokens of each call, with its context: a stretch of trained tokens and all that it sees."""
+        places = zip(self.position_ids, self.labels, [*self.labels[1:], IGNORED], strict=True)
+        return [position + 1 for position, label, then in places if label != IGNORED and then == IGNORED]
+
+    def path(self, number: int) -> tuple[list[int], list[int]]:
+        """The ids and labels from the root to the end of a node."""
+        above = self._above(number)
+        ids = [id for each in above for id in self.nodes[each].ids]
+        return ids, [label for each in above for label in self.nodes[each].labels]
+
     def calls(self) -> Iterator[tuple[list[int], list[int]]]:
         """Each leaf's path, as ids and labels of a row of its own; a label stands in the first row that has it."""
         told: set[int] = set()
@@ -95,15 +132,13 @@ class Tree:
         for leaf in range(len(self.nodes)):
             if leaf in parents:
                 continue
-            path = self._path(leaf)
-            ids = [id for number in path for id in self.nodes[number].ids]
-            labels = [
-                label if number not in told else IGNORED for number in path for label in self.nodes[number].labels
-            ]
-            told.update(path)
-            yield ids, labels
+            ids, _ = self.path(leaf)
+            above = self._above(leaf)
+            yield ids, [label if each not in told else IGNORED for each in above for label in self.nodes[each].labels]
+            told.update(above)
 
-    def _path(self, number: int) -> list[int]:
+    def _above(self, number: int) -> list[int]:
+        """The nodes from the root to this one."""
         path: list[int] = []
         step: int | None = number
         while step is not None:
@@ -146,8 +181,8 @@ class _Growing:
     """A tree while its trunk grows; the stretch since the last branch is not a node yet."""
 
     def __init__(self) -> None:
-        self._nodes: list[Node] = []
-        self._trunk: int | None = None
+        self._trunk: list[Node] = []
+        self._branches: list[Node] = []
         self._ids: list[int] = []
         self._labels: list[int] = []
 
@@ -160,13 +195,15 @@ class _Growing:
         """A branch from the end of the trunk as it is now."""
         self._close()
         labels = (*[IGNORED] * len(context), *trained)
-        self._nodes.append(Node(self._trunk, (*context, *trained), labels))
+        self._branches.append(Node(len(self._trunk) - 1, (*context, *trained), labels))
 
     def tree(self) -> Tree:
+        """The trunk in one piece, then its branches, the last one first: a walk that goes along the trunk first."""
         self._close()
-        return Tree(tuple(self._nodes))
+        return Tree((*self._trunk, *reversed(self._branches)))
 
     def _close(self) -> None:
         if self._ids:
-            self._nodes.append(Node(self._trunk, tuple(self._ids), tuple(self._labels)))
-            self._trunk, self._ids, self._labels = len(self._nodes) - 1, [], []
+            parent = len(self._trunk) - 1 if self._trunk else None
+            self._trunk.append(Node(parent, tuple(self._ids), tuple(self._labels)))
+            self._ids, self._labels = [], []

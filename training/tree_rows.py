@@ -1,44 +1,46 @@
-"""Rows laid out as trees, for a trainer: token ids, labels and positions, and who attends to whom."""
+"""Rows laid out as trees, for a trainer: token ids, labels, positions, and the node of each token."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
-
 from sprint_sgl import tags
 from sprint_sgl.errors import BadInput
+from sprint_sgl.rows import TREE, Row
 from sprint_sgl.spelling import Spelling
+from sprint_sgl.trajectory import Trajectory
 from training.tree import Tree, plain_tree, trajectory_tree
 
-if TYPE_CHECKING:
-    import torch
+TREE_TEMPLATE = "sprint_tree"  # our template of ms-swift, training/plugins/sprint_tree.py
+ATTENTIONS = ("tree_paths", "tree_sdpa", "tree_flex")  # training/tree_attention.py
 
 
-class Spans(NamedTuple):
-    """For each token of a row the number of its node, and the one behind its node's last descendant."""
+def row_tree(row: Row, spelling: Spelling, end: int) -> Tree:
+    """The tree of a row of the channel `tree`; of any other the single path that it is. `end` is the token that ends a
+    text.
 
-    entry: Sequence[int]
-    exit: Sequence[int]
+    Raises BadInput as read_back does.
+    """
+    context, response = (message["content"] for message in row["messages"])
+    if row.get("channel") != TREE:
+        return plain_tree(spelling.encode_first(context), [*spelling.encode(response), end])
+    return trajectory_tree(context, read_back(row), spelling.encode, spelling.encode_first, end)
 
 
-def row_tree(context: str, response: str, spelling: Spelling, end: int) -> Tree:
-    """The tree of a row; of one without stages the single path that it is. `end` is the token that ends a text.
+def read_back(row: Row) -> Trajectory:
+    """The trajectory of a row of the channel `tree`.
 
     Raises BadInput for a transcript that does not read back as it is written: what is trained has to be what a
     program would send.
     """
-
-    if not response.startswith(tags.open_plan(1)):
-        return plain_tree(spelling.encode_first(context), [*spelling.encode(response), end])
+    context, response = (message["content"] for message in row["messages"])
     trajectory = tags.parse(context + response)
     written = tags.render_stages(trajectory) + tags.render_final_answer(trajectory.final_answer)
     if written != response:
         place = next((k for k, (a, b) in enumerate(zip(written, response, strict=False)) if a != b), len(written))
         raise BadInput(
             f"a transcript cannot be read back from its character {place} on, {response[place : place + 40]!r}: "
-            "make the rows again with sprint-sgl curate"
+            "make the rows again with sprint-sgl curate, or train them as they stand (without their channel, tree)"
         )
-    return trajectory_tree(context, trajectory, spelling.encode, spelling.encode_first, end)
+    return trajectory
 
 
 def encoded(tree: Tree) -> dict[str, list[int]]:
@@ -50,20 +52,3 @@ def encoded(tree: Tree) -> dict[str, list[int]]:
         "tree_entry": tree.entry_of_tokens,
         "tree_exit": tree.exit_of_tokens,
     }
-
-
-def attention_mask(rows: Sequence[Spans], length: int, device: torch.device) -> torch.Tensor:
-    """Return who attends to whom, (rows, 1, length, length), true where a token sees another.
-
-    A token sees those before it whose node is above its own or is its own. Padding, at the end of a row, sees itself:
-    no row of the matrix is empty.
-    """
-    import torch
-
-    mask = torch.eye(length, dtype=torch.bool, device=device).repeat(len(rows), 1, 1, 1)
-    for own, row in zip(mask, rows, strict=True):
-        entry, exit = (torch.tensor(list(values), device=device) for values in row)
-        count = len(entry)
-        above = (entry[None] <= entry[:, None]) & (entry[:, None] < exit[None])
-        own[0, :count, :count] = torch.tril(above)
-    return mask
