@@ -192,7 +192,7 @@ def test_time_grows_with_epochs_and_shrinks_with_devices(tmp_path: Path) -> None
     assert once.longest == max(once.lengths)
     assert work.tokens == sum(once.lengths)
     # Six operations for each weight and token, and attention's for each pair of tokens.
-    assert 1 < work.flops / (6 * once.sizes.total * work.tokens) < 2
+    assert 1 < work.flops / (6 * once.sizes.total * work.tokens) < 2.5
     thrice = estimate(*words, "recipe.args.num_train_epochs=3", "machines.processes=3")
     assert thrice.seconds(work) == pytest.approx(once.seconds(work), rel=0.5)
     assert thrice.steps(work) == 3 * -(-work.rows // 12)

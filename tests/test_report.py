@@ -236,7 +236,7 @@ def test_the_cards_command_gives_the_same_settings_again() -> None:
         "models={extract: gpt-4o, dag: gpt-4o-mini}",
         "filter.min_ratio=2",
         "benchmarks=[{path: HuggingFaceH4/MATH-500}]",
-        "rows.format=mixed",
+        "rows.format=transcript",
     )
     words = shlex.split(command(settings).replace("\\\n", ""))
     assert words[:2] == ["sprint-sgl", "curate"]

@@ -31,13 +31,16 @@ from tests.fakes.waiting import wait_for
 from training.card import write_card
 from training.check import Encoder
 from training.export import export
-from training.machines import Machines
+from training.machines import Machines, processor_has_bf16
 from training.mini import Shape, init_weights, row_texts, train_tokenizer
 from training.preflight import check, row_lengths
 from training.record import draw, history, record
+from training.rows import read_rows
 from training.train import Config, Recipe, claim, compose, finished, keep, rows_of, shell_line, train
+from training.tree_rows import row_tree
 
 CPU = {"use_cpu": True}
+ZERO_3 = {"deepspeed": "zero3", "optimizer": None}
 TINY = Shape(hidden_size=32, layers=2, heads=2, kv_heads=1, intermediate_size=64, context=4096)
 
 
@@ -158,7 +161,7 @@ def test_ms_swift_knows_every_argument_of_every_recipe(name: str, tmp_path: Path
     from transformers import HfArgumentParser
 
     command = compose(composed(f"recipe={name}", "model=some/model", "dataset=rows/sprint", f"out={tmp_path}"))
-    assert ("torch.distributed.run" in command) == (name != "countdown_mini")
+    assert ("torch.distributed.run" in command) == ("countdown_mini" not in name)
     parsed, unknown = HfArgumentParser(SftArguments).parse_known_args(command[command.index("swift.cli.sft") + 1 :])
     assert unknown == []
     assert parsed.dataset == [str(Path("rows/sprint.train.jsonl").absolute())]
@@ -237,23 +240,70 @@ def test_a_row_that_cannot_be_read_is_named_by_its_line(base: Path, tmp_path: Pa
 
 
 def test_rows_longer_than_the_limit_are_counted_or_refused(base: Path, rows: Path, tmp_path: Path) -> None:
-    files = [rows / "sprint.train.jsonl"]
-    (said,) = check(str(base), files, tmp_path, {"max_length": 300, "truncation_strategy": "delete", **CPU})
-    assert "rows are longer than 300 tokens and are left out" in said
+    files = [rows / "rft.train.jsonl"]
+    (said,) = check(str(base), files, tmp_path, {"max_length": 800, "truncation_strategy": "delete", **CPU})
+    assert "rows are longer than max_length=800 tokens and are left out" in said
     assert check(str(base), files, tmp_path, {"max_length": 4096, **CPU}) == []
-    with pytest.raises(BadInput, match="longer than max_length=300"):
-        check(str(base), files, tmp_path, {"max_length": 300, "truncation_strategy": "raise", **CPU})
+    with pytest.raises(BadInput, match="longer than max_length=800"):
+        check(str(base), files, tmp_path, {"max_length": 800, "truncation_strategy": "raise", **CPU})
     with pytest.raises(BadInput, match="more than the context"):
         check(str(base), files, tmp_path, {"max_length": 5000, **CPU})
-    with pytest.raises(BadInput, match=r"all \d+ rows are longer than 20 tokens"):
+    with pytest.raises(BadInput, match=r"all \d+ rows are longer than max_length=20 tokens"):
         check(str(base), files, tmp_path, {"max_length": 20, **CPU})
+
+
+def test_a_trees_tokens_and_its_paths_have_limits_of_their_own(base: Path, rows: Path, tmp_path: Path) -> None:
+    from sprint_sgl.spelling import FileSpelling
+
+    trees, files = {"template": "sprint_tree", "attn_impl": "tree_paths", **CPU}, [rows / "sprint.train.jsonl"]
+    spelling = FileSpelling(str(base / "tokenizer.json"))
+    found = [row_tree(row, spelling, 0) for row in read_rows(files[0])]
+    sizes, paths = sorted(len(tree.input_ids) for tree in found), sorted(tree.longest_path for tree in found)
+    assert sizes[-1] > TINY.context > paths[-1]
+    assert check(str(base), files, tmp_path, {"max_length": sizes[-1], **trees}) == []
+    (said,) = check(str(base), files, tmp_path, {"max_length": sizes[-2], **trees})
+    assert f"1 rows are longer than max_length={sizes[-2]}" in said
+    short = tmp_path / "short"
+    shutil.copytree(base, short)
+    config = json.loads((short / "config.json").read_text())
+    (short / "config.json").write_text(json.dumps(config | {"max_position_embeddings": paths[-2]}))
+    (said,) = check(str(short), files, tmp_path, {"max_length": sizes[-1], **trees})
+    assert (
+        f"1 rows are longer than max_length={sizes[-1]}, or on a path than the model's context of {paths[-2]}" in said
+    )
+
+
+def test_trees_that_would_be_trained_as_something_else_are_refused(base: Path, rows: Path, tmp_path: Path) -> None:
+    files = [rows / "sprint.train.jsonl"]
+    with pytest.raises(BadInput, match="line 1: a row of the channel 'tree', which"):
+        check(str(base), files, tmp_path, {"template": "dummy", **CPU})
+    with pytest.raises(BadInput, match=r"needs .*attn_impl=tree_paths or tree_sdpa or tree_flex, got None"):
+        check(str(base), files, tmp_path, {"template": "sprint_tree", **CPU})
+    with pytest.raises(BadInput, match="needs whole matrices"):
+        check(str(base), files, tmp_path, {"optimizer": "muon_float32", "deepspeed": "zero3", **CPU})
+    lines = files[0].read_text().splitlines()
+    (tmp_path / "broken.jsonl").write_text("\n".join([*lines[:2], lines[2].replace("</Plan_1>", "</Plan_2>")]) + "\n")
+    trees = {"template": "sprint_tree", "attn_impl": "tree_paths", **CPU}
+    with pytest.raises(BadInput, match="line 3: a transcript cannot be read back from its character"):
+        check(str(base), [tmp_path / "broken.jsonl"], tmp_path, trees)
+
+
+def test_bf16_follows_the_processor(tmp_path: Path) -> None:
+    flags = tmp_path / "cpuinfo"
+    for words, has in (("fpu avx2 fma", False), ("fpu avx512f avx512_bf16", True), ("amx_bf16", True)):
+        flags.write_text(f"flags : {words}\n")
+        assert processor_has_bf16(flags) is has
+    assert not processor_has_bf16(tmp_path / "nothing")
+    assert Recipe({"bf16": "auto", "use_cpu": True}).ready()["bf16"] is processor_has_bf16()
+    assert Recipe({"bf16": "auto"}).ready()["bf16"] is True
+    assert Recipe({"bf16": False}).ready()["bf16"] is False
 
 
 def test_a_model_that_is_nowhere_is_one_clear_error(
     rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    files = [rows / "sprint.train.jsonl"]
+    files = [rows / "rft.train.jsonl"]
     with pytest.raises(BadInput, match="'no/such-model' is no folder"):
         check("no/such-model", files, tmp_path, {"max_length": 300, **CPU})
 
@@ -433,9 +483,9 @@ def losses(run: Path) -> dict[int, float]:
 
 @pytest.mark.training
 def test_a_run_with_zero_3_trains(rows: Path, base: Path, tmp_path: Path) -> None:
-    shipped = recipe(max_steps=2, logging_steps=1, eval_strategy="no", bf16=False, deepspeed="zero3")
+    shipped = recipe(max_steps=2, logging_steps=1, eval_strategy="no", bf16=False, **ZERO_3)
     zero = replace(shipped, env=shipped.env | {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"})
-    assert train(Config(str(base), str(rows / "rft"), str(tmp_path / "run"), zero)) == 0
+    assert train(Config(str(base), str(rows / "sprint"), str(tmp_path / "run"), zero)) == 0
     assert sorted(losses(tmp_path / "run")) == [1, 2]
     assert last_checkpoint(tmp_path / "run") is not None
 
@@ -445,8 +495,8 @@ def test_a_run_with_zero_3_trains(rows: Path, base: Path, tmp_path: Path) -> Non
 def test_two_processes_with_zero_3_learn_as_one_does(rows: Path, base: Path, tmp_path: Path) -> None:
     """Two rows a step, by one process or by two, each of which holds half of everything."""
     settings = {"max_steps": 6, "logging_steps": 1, "eval_strategy": "no", "save_steps": 6, "bf16": False}
-    settings |= {"group_by_length": False, "deepspeed": "zero3"}
-    lines = (rows / "rft.train.jsonl").read_text().splitlines(keepends=True)
+    settings |= {"group_by_length": False, **ZERO_3}
+    lines = (rows / "sprint.train.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "even.train.jsonl").write_text("".join(lines[: len(lines) // 2 * 2]))  # of an odd one two drop a row
     (tmp_path / "even.valid.jsonl").write_text("".join(lines[:2]))
     found = []
@@ -474,8 +524,8 @@ def reaches(checkpoint: Path, process: subprocess.Popen[bytes]) -> bool:
 def test_a_run_killed_twice_goes_on_as_if_it_had_not_been(rows: Path, base: Path, tmp_path: Path) -> None:
     settings = recipe(max_steps=12, logging_steps=1, eval_strategy="no", save_steps=3, per_device_train_batch_size=1)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert train(Config(str(base), str(rows / "rft"), str(whole), settings)) == 0
-    config = Config(str(base), str(rows / "rft"), str(killed), settings)
+    assert train(Config(str(base), str(rows / "sprint"), str(whole), settings)) == 0
+    config = Config(str(base), str(rows / "sprint"), str(killed), settings)
     for step in (3, 6):
         killed.mkdir(exist_ok=True)
         keep(killed, config, record(asdict(config), base, rows_of(config)), "as the command does before it starts")
@@ -508,7 +558,7 @@ def test_runs_can_be_averaged_and_others_cannot(base: Path, tmp_path: Path) -> N
 
 @pytest.mark.training
 def test_ms_swift_trains_stops_resumes_and_its_model_exports(rows: Path, base: Path, tmp_path: Path) -> None:
-    steps = {"save_steps": 2, "logging_steps": 1, "eval_strategy": "no", "per_device_train_batch_size": 2}
+    steps = {"save_steps": 2, "logging_steps": 1, "eval_steps": 2, "per_device_train_batch_size": 2}
     out = tmp_path / "run"
     for last in (2, 4):
         config = Config(str(base), str(rows / "sprint"), str(out), recipe(max_steps=last, **steps))
@@ -522,6 +572,9 @@ def test_ms_swift_trains_stops_resumes_and_its_model_exports(rows: Path, base: P
     assert ["--resume_from_checkpoint" in command for command in starts] == [False, True]
     assert (out / "command.sh").read_text().strip() == starts[0]
     assert all(line["tokens_per_second"] > 0 for line in history(out) if "loss" in line)
+    evaluated = [line["eval_loss"] for line in history(out) if "eval_loss" in line]
+    assert len(evaluated) == 2
+    assert evaluated[1] < evaluated[0]
     assert "- step: 4/4" in (out / "README.md").read_text()
     assert list((out / "runs").glob("events.out.tfevents.*"))  # TensorBoard's
 
@@ -556,7 +609,7 @@ def test_adapters_are_put_into_their_model_before_it_is_served(rows: Path, base:
 
     settings = recipe(tuner_type="lora", lora_rank=4, target_modules="all-linear", max_steps=2, eval_strategy="no")
     out, merged = tmp_path / "run", tmp_path / "merged"
-    assert train(Config(str(base), str(rows / "rft"), str(out), settings)) == 0
+    assert train(Config(str(base), str(rows / "sprint"), str(out), settings)) == 0
     assert f"training.export checkpoint={out}" in (out / "README.md").read_text()
     with pytest.raises(BadInput, match="are adapters"):
         resolve_model(str(out))

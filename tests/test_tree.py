@@ -155,6 +155,20 @@ def test_the_loss_and_every_gradient_are_those_of_the_single_calls(attention: st
         assert (ours - theirs).norm() <= 1e-6 * theirs.norm() + 1e-12
 
 
+@pytest.mark.parametrize("attention", ["tree_sdpa", "tree_paths"])
+def test_checkpointed_activations_give_the_same_gradients(attention: str, odd: Path) -> None:
+    model, tokenizer = loaded(odd, attention)
+    tree, found = laid_out(random_trajectory(random.Random(2), 3, 2), tokenizer), []
+    for kept in (True, False):
+        if not kept:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.train().zero_grad()
+        (-log_probabilities(in_the_tree(model, tree), tree.labels).mean()).backward()
+        found.append([parameter.grad.clone() for parameter in model.parameters()])
+    model.gradient_checkpointing_disable()
+    torch.testing.assert_close(*found)
+
+
 def test_trained_is_what_models_write_and_nothing_else() -> None:
     _, tokenizer = loaded(MODELS / "countdown-mini-sprint")
     trajectory = Trajectory(

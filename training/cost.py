@@ -331,8 +331,10 @@ def time_line(estimate: Estimate) -> str:
 
 
 def layouts_table(estimate: Estimate) -> Table:
-    """The same trajectories in each layout: their tokens, how many fit, and an epoch's hours."""
-    table = Table("layout", "rows", "tokens", "longest", "rows that fit", "hours an epoch", title="Of these rows")
+    """The same trajectories in each layout: their tokens, how many fit, and the hours of the recipe's epochs."""
+    epochs = float(estimate.args.get("num_train_epochs", 3))
+    table = Table("layout", "rows", "tokens", "longest", "rows that fit", f"hours of {epochs:g} epochs")
+    table.title = "The same trajectories"
     for column in table.columns[1:]:
         column.justify = "right"
     rows, most = estimate.rows, estimate.fits()
@@ -343,9 +345,8 @@ def layouts_table(estimate: Estimate) -> Table:
     }
     for name, lengths in layouts.items():
         work = estimate.work(lengths)
-        hours = work.flops / estimate.rate / 3600
         shown = [f"{work.rows:,}", f"{work.tokens:,}", f"{max(lengths):,}", f"{sum(n <= most for n in lengths):,}"]
-        table.add_row(name, *shown, f"{hours:.2f}" if hours >= 0.01 else f"{hours:.1g}")
+        table.add_row(name, *shown, f"{epochs * work.flops / estimate.rate / 3600:.2g}")
     return table
 
 

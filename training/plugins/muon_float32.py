@@ -37,7 +37,10 @@ class MuonFloat32(torch.optim.AdamW):
     def _turn(self, weight: torch.nn.Parameter, rate: float, decay: float) -> None:
         state, gradient = self.state[weight], weight.grad
         assert gradient is not None
-        momentum = state.setdefault("momentum", torch.zeros_like(weight))
+        if not state:
+            state["momentum"] = torch.zeros_like(weight)
+            state["step"] = torch.zeros(())  # AdamW looks for it when it is loaded
+        momentum = state["momentum"]
         momentum.lerp_(gradient, 1 - MOMENTUM)
         update = orthogonalised(gradient.lerp(momentum, MOMENTUM))
         weight.mul_(1 - rate * decay).add_(update, alpha=-rate * UPDATE * max(weight.shape) ** 0.5)

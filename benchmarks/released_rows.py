@@ -1,0 +1,32 @@
+"""Trajectories that others have released, as tree rows: .venv/bin/python -m benchmarks.released_rows FILE.jsonl OUT
+
+FILE has `problem` and `response` on each line. OUT.train.jsonl is what `train cost dataset=OUT` reads. The text between
+the tags is theirs; the lines around the tags are ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from curation.reformat import RowFormat, sprint_row
+from curation.stages import read_jsonl, write_jsonl
+from sprint_sgl import tags
+from sprint_sgl.console import say
+from sprint_sgl.prompts import prompt_style
+
+
+def main(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)], out: Path) -> None:
+    """Write the rows of a file of released trajectories."""
+    style = prompt_style("sprint")
+    found = (replace(tags.parse(line["response"]), question=line["problem"]) for line in read_jsonl(file))
+    rows = [sprint_row(trajectory, style, RowFormat.tree) for trajectory in found if trajectory.stages]
+    count = write_jsonl(Path(f"{out}.train.jsonl"), iter(rows))
+    say(f"{out}.train.jsonl: {count} rows")
+
+
+if __name__ == "__main__":
+    typer.run(main)
