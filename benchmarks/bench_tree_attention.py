@@ -8,8 +8,9 @@ Weights are random; a tree is a trunk of half of the tokens and branches from it
 from __future__ import annotations
 
 import resource
+import statistics
 import time
-from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated
 
 import torch
@@ -18,7 +19,7 @@ from transformers import AutoModelForCausalLM, Qwen2Config
 
 from sprint_sgl.console import say
 from training.tree import IGNORED, Node, Tree
-from training.tree_attention import Spans, stacked
+from training.tree_attention import BLOCK, Spans, stacked
 
 
 def bench_tree(tokens: int, branches: int, vocabulary: int) -> Tree:
@@ -35,19 +36,52 @@ def bench_tree(tokens: int, branches: int, vocabulary: int) -> Tree:
     return Tree((*trunk, *(node(k, twig, False) for k in reversed(range(branches)))))
 
 
-def steps(impl: str, config: Qwen2Config, batch: dict[str, torch.Tensor], rounds: int) -> Iterator[tuple[float, float]]:
-    """Loss and seconds of each step."""
+def tree_batch(tree: Tree, device: torch.device) -> dict[str, torch.Tensor]:
+    """One row, padded to whole blocks."""
+    size = -(-len(tree.input_ids) // BLOCK) * BLOCK
+    found = {"attention_mask": stacked([Spans(tree.entry_of_tokens, tree.exit_of_tokens)], size).to(device)}
+    for name, values, padding in (
+        ("input_ids", tree.input_ids, 0),
+        ("labels", tree.labels, IGNORED),
+        ("position_ids", tree.position_ids, 0),
+    ):
+        found[name] = torch.tensor([[*values, *[padding] * (size - len(values))]], device=device)
+    return found
+
+
+@dataclass(frozen=True)
+class Found:
+    """Of the steps but the first, which compiles: seconds, tokens a second; the first loss and the peak in GiB."""
+
+    loss: float
+    seconds: float
+    first: float
+    tokens_per_second: float
+    peak: float
+
+
+def measured(impl: str, config: Qwen2Config, tree: Tree, rounds: int) -> Found:
+    """Steps of a model with random weights and checkpointed activations, forward and backward."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(1)
-    dtype = torch.bfloat16 if batch["input_ids"].is_cuda else torch.float32
-    model = AutoModelForCausalLM.from_config(config, attn_implementation=impl, dtype=dtype)
-    model.to(batch["input_ids"].device).train()
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    model = AutoModelForCausalLM.from_config(config, attn_implementation=impl, dtype=dtype).to(device).train()
     model.gradient_checkpointing_enable({"use_reentrant": False})
+    batch, losses, seconds = tree_batch(tree, device), [], []
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     for _ in range(rounds):
         begun = time.perf_counter()
         loss = model(**batch, use_cache=False).loss
         loss.backward()
         model.zero_grad()
-        yield loss.item(), time.perf_counter() - begun
+        losses.append(loss.item())
+        seconds.append(time.perf_counter() - begun)
+    # On a CPU that of the process so far, so that a later one shows only where it is higher.
+    cpu_peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else cpu_peak
+    median = statistics.median(seconds[1:])
+    return Found(losses[0], median, seconds[0], len(tree.input_ids) / median, peak / 2**30)
 
 
 def main(
@@ -58,13 +92,22 @@ def main(
     hidden: int = 256,
     heads: int = 4,
     kv_heads: int = 2,
-    vocabulary: int = 1000,
     rounds: Annotated[int, typer.Option(min=2)] = 5,
 ) -> None:
     """Print the median of all steps but the first, which compiles."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    config = Qwen2Config(
-        vocab_size=vocabulary,
+    config = shape_config(layers, hidden, heads, kv_heads)
+    tree = bench_tree(tokens, branches, config.vocab_size)
+    for impl in impls.split(","):
+        found = measured(impl, config, tree, rounds)
+        say(
+            f"{impl}: loss {found.loss:.5f}, {found.seconds:.3f} s a step ({found.first:.1f} s the first), "
+            f"{found.tokens_per_second:,.0f} tokens/s, {found.peak:.2f} GiB"
+        )
+
+
+def shape_config(layers: int, hidden: int, heads: int, kv_heads: int) -> Qwen2Config:
+    return Qwen2Config(
+        vocab_size=1000,
         hidden_size=hidden,
         intermediate_size=hidden * 11 // 4,
         num_hidden_layers=layers,
@@ -72,30 +115,6 @@ def main(
         num_key_value_heads=kv_heads,
         max_position_embeddings=32768,
     )
-    tree = bench_tree(tokens, branches, vocabulary)
-    size = -(-len(tree.input_ids) // 128) * 128
-    batch = {"attention_mask": stacked([Spans(tree.entry_of_tokens, tree.exit_of_tokens)], size).to(device)}
-    for name, values, padding in (
-        ("input_ids", tree.input_ids, 0),
-        ("labels", tree.labels, IGNORED),
-        ("position_ids", tree.position_ids, 0),
-    ):
-        batch[name] = torch.tensor([[*values, *[padding] * (size - len(values))]], device=device)
-    for impl in impls.split(","):
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-        losses, seconds = zip(*steps(impl, config, batch, rounds), strict=True)
-        median = sorted(seconds[1:])[len(seconds[1:]) // 2]
-        peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else 1024 * _peak_kib()
-        say(
-            f"{impl}: loss {losses[0]:.5f}, {median:.3f} s a step ({seconds[0]:.1f} s the first), "
-            f"{len(tree.input_ids) / median:,.0f} tokens/s, {peak / 2**30:.2f} GiB"
-        )
-
-
-def _peak_kib() -> int:
-    """Of the process so far, so that on a CPU a later peak shows only where it is higher."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 if __name__ == "__main__":

@@ -256,6 +256,22 @@ def constants(setting: Setting) -> Measured:
         yield "max_running", info.get("max_running_requests")
 
 
+def trees(setting: Setting) -> Measured:
+    """Training steps on a tree of 10,000 tokens by attention, of a Qwen2 of 1.5B shape: tokens/s and memory."""
+    from benchmarks.bench_tree_attention import bench_tree, measured, shape_config
+
+    config = shape_config(2, 64, 4, 2) if setting.shape == "tiny" else shape_config(28, 1536, 12, 2)
+    tree = bench_tree(round(10_000 * setting.scale), 20, config.vocab_size)
+    for impl in ("tree_sdpa", "tree_flex") if torch_has_gpu() else ("tree_sdpa", "tree_paths"):
+        yield impl, asdict(measured(impl, config, tree, setting.rounds + 1))
+
+
+def torch_has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
 # In the order in which they run: what matters most comes first.
 SHARED: Mapping[str, Callable[[Setting], Measured]] = {
     "check": check,
@@ -267,6 +283,7 @@ SHARED: Mapping[str, Callable[[Setting], Measured]] = {
 PARTS: Mapping[str, Callable[[Setting], Measured]] = {
     **SHARED,
     "deterministic": deterministic,
+    "trees": trees,
     "shipped": shipped,
     "options": options,
 }

@@ -8,7 +8,7 @@ stopped; started again with the same options, the parts that are there are not r
 of 7B shape with weights that SGLang makes up stands for a trained one: nothing is downloaded.
 
 Parts that share a runtime: check, replay (realised over promised speed-up), prefix, constants (conf/worker), seeds.
-After it, on their own: deterministic, shipped (the shipped model), options.
+After it, on their own: deterministic, trees (attentions in training), shipped (the shipped model), options.
 """
 
 from __future__ import annotations
