@@ -20,10 +20,13 @@ from hydra import initialize_config_dir
 
 from curation.countdown_rows import Config as RowsConfig
 from curation.countdown_rows import Problems, make
+from programs import sprint_program
+from sprint_sgl import tags
 from sprint_sgl.checkpoints import best_checkpoint, last_checkpoint, model_notes
 from sprint_sgl.errors import BadInput
 from sprint_sgl.files import alone
-from sprint_sgl.runtime import free_port, resolve_model
+from sprint_sgl.rows import row_text
+from sprint_sgl.runtime import free_port, launch, resolve_model, runtime_config
 from sprint_sgl.settings import settings
 from sprint_sgl.shipped import CONF
 from sprint_sgl.tags import EXECUTOR_STOPS, PLANNER_STOPS
@@ -633,3 +636,27 @@ def test_submitit_runs_a_training_for_each_value(rows: Path, base: Path, tmp_pat
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert all(last_checkpoint(tmp_path / seed) for seed in ("1", "2"))
+
+
+@pytest.mark.training
+@pytest.mark.runtime
+@pytest.mark.usefixtures("sglang_imported")
+def test_a_model_that_knows_a_tree_by_heart_writes_it_at_inference(rows: Path, tmp_path: Path) -> None:
+    """Through template, attention, optimiser, export, runtime and program each call sees what it was trained with: else
+    a model this small would not know how to go on."""
+    trees = [row for row in read_rows(rows / "sprint.train.jsonl") if len(row_text(row)) < 2500]
+    context, response = (message["content"] for message in trees[0]["messages"])
+    for split, count in (("train", 100), ("valid", 1)):
+        (tmp_path / f"one.{split}.jsonl").write_text(f"{json.dumps(trees[0])}\n" * count)
+    base, shape = tmp_path / "base", replace(TINY, hidden_size=96, heads=4, kv_heads=2, intermediate_size=192)
+    init_weights(base, train_tokenizer([context, response], 400, base), shape, seed=1)
+    settings = recipe(per_device_train_batch_size=1, eval_strategy="no", learning_rate=4e-3)
+    assert train(Config(str(base), str(tmp_path / "one"), str(tmp_path / "run"), settings)) == 0
+    export(tmp_path / "run", tmp_path / "model")
+    question = context.partition("<Question>\n")[2].partition("\n</Question>")[0]
+    with launch(str(tmp_path / "model"), runtime=runtime_config("cpu")) as endpoint:
+        for way in ("eager", "barrier"):
+            run = sprint_program.run(question, launch=way, temperature=0, max_new_tokens=512, backend=endpoint)
+            written = tags.render_stages(run.trajectory) + tags.render_final_answer(run.trajectory.final_answer)
+            assert written == response
+            assert run.trajectory.repairs == ()
