@@ -18,6 +18,7 @@ from transformers import AttentionInterface
 from transformers.integrations.flex_attention import flex_attention_forward
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+SPANS = torch.int32  # by which they are told from masks, which are of truth values or of numbers to be added
 PADDING = -1
 BLOCK = 128  # tokens
 
@@ -34,9 +35,9 @@ def stacked(rows: Sequence[Spans], length: int) -> torch.Tensor:
 
     Of four dimensions, since transformers passes on such a mask as it is.
     """
-    found = torch.full((len(rows), 1, 2, length), PADDING, dtype=torch.int32)
+    found = torch.full((len(rows), 1, 2, length), PADDING, dtype=SPANS)
     for own, row in zip(found, rows, strict=True):
-        own[0, :, : len(row.entry)] = torch.tensor([list(row.entry), list(row.exit)], dtype=torch.int32)
+        own[0, :, : len(row.entry)] = torch.tensor([list(row.entry), list(row.exit)], dtype=SPANS)
     return found
 
 
@@ -67,7 +68,8 @@ def block_mask(spans: torch.Tensor) -> BlockMask:
 
 
 class Piece(NamedTuple):
-    """Tokens of one node, `begin` to `end` in the row, and the index of all that they may see, their own at the end."""
+    """Tokens that stand one after the other, `begin` to `end` in the row, and the index of all that the last one sees,
+    their own at its end."""
 
     begin: int
     end: int
@@ -75,7 +77,7 @@ class Piece(NamedTuple):
 
 
 def pieces(spans: torch.Tensor) -> list[list[Piece]]:
-    """Return the nodes of each row with what they see; padding is left out."""
+    """Return the trunk of each row and its branches, with what they see; padding is left out."""
     found = []
     for entry, exit in spans[:, 0].tolist():
         row: list[Piece] = []
@@ -85,11 +87,12 @@ def pieces(spans: torch.Tensor) -> list[list[Piece]]:
             end = begin + 1
             while end < len(entry) and entry[end] == entry[begin]:
                 end += 1
+            goes_on = bool(above) and entry[begin] < above[-1][0]  # from the node before it
             while above and entry[begin] >= above[-1][0]:
                 above.pop()
             above.append((exit[begin], begin, end))
             path = torch.cat([torch.arange(first, last) for _, first, last in above])
-            row.append(Piece(begin, end, path))
+            row.append(Piece(row.pop().begin if goes_on else begin, end, path))
             begin = end
         found.append(row)
     return found
@@ -104,16 +107,24 @@ def attend_along_paths(
     scaling: float | None = None,
     **options: Any,
 ) -> Any:
-    """Attention node by node: nothing is computed that is not seen. For a CPU, where many small calls cost little."""
+    """Attention of the trunk, then of each branch: hardly anything is computed that is not seen. For a CPU, where many
+    small calls cost little."""
     if rows is None:  # no trees
         return sdpa_attention_forward(module, query, key, value, None, scaling=scaling, **options)
     out = torch.zeros_like(query)
     for number, row in enumerate(rows):
         for begin, end, path in row:
+            above = len(path) - (end - begin)
             keys, values = (held[number : number + 1].index_select(2, path) for held in (key, value))
-            mask = torch.ones(end - begin, len(path), dtype=torch.bool).tril(len(path) - (end - begin))
+            mask = torch.ones(end - begin, len(path), dtype=torch.bool).tril(above) if above else None
             out[number : number + 1, :, begin:end] = torch.nn.functional.scaled_dot_product_attention(
-                query[number : number + 1, :, begin:end], keys, values, mask, scale=scaling, enable_gqa=True
+                query[number : number + 1, :, begin:end],
+                keys,
+                values,
+                mask,
+                is_causal=not above,
+                scale=scaling,
+                enable_gqa=True,
             )
     return out.transpose(1, 2).contiguous(), None
 
@@ -130,7 +141,7 @@ def _over_trees(make_mask: Callable[[torch.Tensor], Any], attend: Callable[..., 
         attention_mask: torch.Tensor | None,
         **options: Any,
     ) -> Any:
-        if attention_mask is None or attention_mask.shape[2] != 2 or query.shape[2] == 2:
+        if attention_mask is None or attention_mask.dtype != SPANS:  # no trees
             return attend(module, query, key, value, attention_mask, **options)
         if attention_mask not in made:
             made[attention_mask] = make_mask(attention_mask)
