@@ -21,9 +21,13 @@ from sprint_sgl.prompts import prompt_style
 
 def main(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)], out: Path) -> None:
     """Write the rows of a file of released trajectories."""
-    style = prompt_style("sprint")
-    found = (replace(tags.parse(line["response"]), question=line["problem"]) for line in read_jsonl(file))
+    style, lines = prompt_style("sprint"), list(read_jsonl(file))
+    if missing := [number for number, line in enumerate(lines, 1) if not {"problem", "response"} <= line.keys()]:
+        raise typer.BadParameter(f"{file}, line {missing[0]}: has no problem or no response")
+    found = [replace(tags.parse(line["response"]), question=line["problem"]) for line in lines]
     rows = [sprint_row(trajectory, style, RowFormat.tree) for trajectory in found if trajectory.stages]
+    if not rows:
+        raise typer.BadParameter(f"{file}: no response has stages")
     count = write_jsonl(Path(f"{out}.train.jsonl"), iter(rows))
     say(f"{out}.train.jsonl: {count} rows")
 

@@ -212,7 +212,7 @@ def try_sums(problem: Problem, pair: Pair, rest: tuple[int, ...]) -> Try:
     second = [found for need in first for found in need.then(undo_sum(need.value, d))]
     lines = [f"{c} and {d} left.", f"{', '.join(_found(first))}.", f"{', '.join(_found(second))}."]
     lines.append(_usable(second))
-    return attempt(_try(pair, rest), lines, second, sums(*pair) + products(*pair))
+    return attempt(_try(pair, rest, "left"), lines, second, sums(*pair) + products(*pair))
 
 
 def try_products(problem: Problem, pair: Pair, rest: tuple[int, ...]) -> Try:
@@ -230,12 +230,12 @@ def try_products(problem: Problem, pair: Pair, rest: tuple[int, ...]) -> Try:
         more, found = _inner_quotient(problem.target, c, d)
         needs += found
         lines.append(f"{', '.join(words + more)}.")
-    return _measured(_try(pair, rest), lines, needs, pair)
+    return _measured(_try(pair, rest, "multiplied"), lines, needs, pair)
 
 
 def try_together(problem: Problem, pair: Pair, rest: tuple[int, ...]) -> Try:
     """Four numbers: the other two together multiply or divide, or one of them is divided."""
-    target, prompt = problem.target, f"Try {pair[0]} and {pair[1]} with {rest[0]} and {rest[1]} together"
+    target, prompt = problem.target, _try(pair, rest, "together")
     joined = [op for op in (plus(*rest), minus(*rest)) if op.value]
     words, needs = [], []
     for op in joined:
@@ -273,9 +273,9 @@ def _usable(needs: list[Need]) -> str:
     return f"I can use {', '.join(map(str, needs))}."
 
 
-def _try(pair: Pair, rest: tuple[int, ...]) -> str:
+def _try(pair: Pair, rest: tuple[int, ...], how: str) -> str:
     """The prompt says what is left too: the planner, who takes the pairs by their place, knows it best."""
-    return f"Try {pair[0]} and {pair[1]} with {rest[0]} and {rest[1]} left"
+    return f"Try {pair[0]} and {pair[1]} with {rest[0]} and {rest[1]} {how}"
 
 
 def _inner_quotient(target: int, c: int, d: int) -> tuple[list[str], list[Need]]:
@@ -296,10 +296,11 @@ def _check(chain: tuple[Op, ...], parent: int) -> Step:
 
 def _splits(numbers: tuple[int, ...]) -> list[tuple[Pair, tuple[int, ...]]]:
     """Each different pair with the numbers that it leaves."""
-    seen: dict[Pair, tuple[int, ...]] = {}
+    seen: dict[tuple[int, ...], tuple[Pair, tuple[int, ...]]] = {}
     for i, j in combinations(range(len(numbers)), 2):
-        seen.setdefault((numbers[i], numbers[j]), tuple(n for k, n in enumerate(numbers) if k not in (i, j)))
-    return list(seen.items())
+        rest = tuple(n for k, n in enumerate(numbers) if k not in (i, j))
+        seen.setdefault(tuple(sorted((numbers[i], numbers[j]))), ((numbers[i], numbers[j]), rest))
+    return list(seen.values())
 
 
 def write(problem: Problem) -> Trace | None:

@@ -30,7 +30,13 @@ def rft_row(trace: Trace, style: PromptStyle) -> Row:
 
 
 def sprint_row(trajectory: Trajectory, style: PromptStyle, row_format: RowFormat) -> Row:
-    """The row of a trajectory: its stages and its answer are the response."""
+    """The row of a trajectory: its stages and its answer are the response.
+
+    Raises ValueError for one that is no example: without stages, or with an execution that was cut off or failed.
+    """
+    bad = [each.status for stage in trajectory.stages for each in stage.executions if each.status != "ok"]
+    if bad or not trajectory.stages:
+        raise ValueError(f"no example to train on: {f'an execution that is {bad[0]}' if bad else 'no stages'}")
     response = tags.render_stages(trajectory) + tags.render_final_answer(trajectory.final_answer)
     channel = TREE if row_format is RowFormat.tree else None
     return make_row(tags.opening(trajectory.question, style), response, channel)

@@ -17,8 +17,11 @@ from curation.countdown_rows import Problems, make
 from sprint_sgl.errors import BadInput
 from sprint_sgl.settings import settings
 from sprint_sgl.shipped import CONF
-from training.cost import GIB, Config, Estimate, time_line, verdict
+from sprint_sgl.spelling import FileSpelling
+from training.cost import GIB, Config, Estimate, layouts_table, time_line, verdict
+from training.rows import read_rows
 from training.step_costs import StepCosts
+from training.tree_rows import row_tree
 
 SEVEN_BILLION = 7_615_616_512
 
@@ -197,6 +200,33 @@ def test_time_grows_with_epochs_and_shrinks_with_devices(tmp_path: Path) -> None
     assert thrice.seconds(work) == pytest.approx(once.seconds(work), rel=0.5)
     assert thrice.steps(work) == 3 * -(-work.rows // 12)
     assert f"{work.rows:,} rows, {work.tokens:,} tokens" in time_line(once)
+
+
+def test_the_same_trajectories_are_counted_as_trees_transcripts_and_calls(tmp_path: Path) -> None:
+    make(RowsConfig(out=str(tmp_path), problems=Problems(three=8, four=4), validation=2))
+    trees = estimate(f"model={MINI}", f"dataset={tmp_path}/sprint", "device=cpu")
+    spelling = FileSpelling(str(MINI / "tokenizer.json"))
+    laid_out = [row_tree(row, spelling, 0) for row in read_rows(tmp_path / "sprint.train.jsonl")]
+    assert trees.lengths == [len(tree.input_ids) for tree in laid_out]
+    for tree, row in zip(laid_out, trees.rows, strict=True):
+        branches = [number for number, node in enumerate(tree.nodes) if number and node.parent != number - 1]
+        paths = [len(tree.path(number)[0]) for number in branches]
+        assert row.transcript == row.longest_path == tree.trunk
+        assert row.calls[-len(paths) :] == tuple(paths)  # each executor's, behind those of the planner
+        assert row.calls[-len(paths) - 1] == tree.trunk  # the answer's
+        assert tree.trunk < row.tree < sum(row.calls)
+    counted = [str(cell) for cell in layouts_table(trees).columns[2].cells]
+    totals = [sum(getattr(row, name) for row in trees.rows) for name in ("tree", "transcript")]
+    assert counted == [f"{total:,}" for total in (*totals, sum(sum(row.calls) for row in trees.rows))]
+    words = ("recipe.args.template=dummy", "recipe.args.attn_impl=null", "recipe.args.max_length=4096")
+    with pytest.raises(BadInput, match="line 1: a row of the channel 'tree'"):
+        estimate(f"model={MINI}", f"dataset={tmp_path}/sprint", *words).work()
+
+
+def test_a_mask_of_all_pairs_takes_three_bytes_each() -> None:
+    dense, paths = (estimate(f"model={MINI}", f"recipe.args.attn_impl={name}") for name in ("tree_sdpa", "tree_paths"))
+    more = dense.memory(2048).activations - paths.memory(2048).activations
+    assert more == pytest.approx(3 * 4 * 2048**2 * (1 + dense.config.device.fragments))
 
 
 def test_what_cannot_be_estimated_is_one_clear_error(tmp_path: Path) -> None:

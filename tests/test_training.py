@@ -36,7 +36,7 @@ from training.check import Encoder
 from training.export import export
 from training.machines import Machines, processor_has_bf16
 from training.mini import Shape, init_weights, row_texts, train_tokenizer
-from training.preflight import check, row_lengths
+from training.preflight import check, spelling_of
 from training.record import draw, history, record
 from training.rows import read_rows
 from training.train import Config, Recipe, claim, compose, finished, keep, rows_of, shell_line, train
@@ -144,7 +144,7 @@ def test_a_run_that_goes_on_keeps_its_recipe_and_one_that_has_ended_does_nothing
 def test_a_model_without_a_tokenizer_or_with_a_name_misspelt_is_one_clear_error(rows: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(BadInput, match="holds no tokenizer"):
-        row_lengths(["a"], str(tmp_path))
+        spelling_of(str(tmp_path))
     with pytest.raises(BadInput, match="holds no tokenizer"):
         Encoder.of(str(tmp_path))
     with pytest.raises(BadInput, match="is not there"):
@@ -245,7 +245,7 @@ def test_a_row_that_cannot_be_read_is_named_by_its_line(base: Path, tmp_path: Pa
 def test_rows_longer_than_the_limit_are_counted_or_refused(base: Path, rows: Path, tmp_path: Path) -> None:
     files = [rows / "rft.train.jsonl"]
     (said,) = check(str(base), files, tmp_path, {"max_length": 800, "truncation_strategy": "delete", **CPU})
-    assert "rows are longer than max_length=800 tokens and are left out" in said
+    assert "are longer than max_length=800 tokens, and left out" in said
     assert check(str(base), files, tmp_path, {"max_length": 4096, **CPU}) == []
     with pytest.raises(BadInput, match="longer than max_length=800"):
         check(str(base), files, tmp_path, {"max_length": 800, "truncation_strategy": "raise", **CPU})
@@ -255,40 +255,72 @@ def test_rows_longer_than_the_limit_are_counted_or_refused(base: Path, rows: Pat
         check(str(base), files, tmp_path, {"max_length": 20, **CPU})
 
 
+TREES = {"template": "sprint_tree", "attn_impl": "tree_paths", **CPU}
+
+
 def test_a_trees_tokens_and_its_paths_have_limits_of_their_own(base: Path, rows: Path, tmp_path: Path) -> None:
     from sprint_sgl.spelling import FileSpelling
 
-    trees, files = {"template": "sprint_tree", "attn_impl": "tree_paths", **CPU}, [rows / "sprint.train.jsonl"]
+    files = [rows / "sprint.train.jsonl"]
     spelling = FileSpelling(str(base / "tokenizer.json"))
     found = [row_tree(row, spelling, 0) for row in read_rows(files[0])]
     sizes, paths = sorted(len(tree.input_ids) for tree in found), sorted(tree.longest_path for tree in found)
     assert sizes[-1] > TINY.context > paths[-1]
-    assert check(str(base), files, tmp_path, {"max_length": sizes[-1], **trees}) == []
-    (said,) = check(str(base), files, tmp_path, {"max_length": sizes[-2], **trees})
-    assert f"1 rows are longer than max_length={sizes[-2]}" in said
-    short = tmp_path / "short"
-    shutil.copytree(base, short)
-    config = json.loads((short / "config.json").read_text())
-    (short / "config.json").write_text(json.dumps(config | {"max_position_embeddings": paths[-2]}))
-    (said,) = check(str(short), files, tmp_path, {"max_length": sizes[-1], **trees})
-    assert (
-        f"1 rows are longer than max_length={sizes[-1]}, or on a path than the model's context of {paths[-2]}" in said
-    )
+    assert check(str(base), files, tmp_path, {"max_length": sizes[-1], **TREES}) == []
+    (said,) = check(str(base), files, tmp_path, {"max_length": sizes[-2], **TREES})
+    assert f"is longer than max_length={sizes[-2]} tokens, and left out" in said
+    short = with_config(base, tmp_path / "short", max_position_embeddings=paths[-2])
+    (said,) = check(str(short), files, tmp_path, {"max_length": sizes[-1], **TREES})
+    assert f"is longer than the model's context of {paths[-2]} tokens, on a path" in said
+    tiny = with_config(base, tmp_path / "tiny", max_position_embeddings=9)
+    with pytest.raises(BadInput, match=r"all \d+ rows are longer than the model's context of 9 .* take a model"):
+        check(str(tiny), files, tmp_path, {"max_length": sizes[-1], **TREES})
 
 
-def test_trees_that_would_be_trained_as_something_else_are_refused(base: Path, rows: Path, tmp_path: Path) -> None:
-    files = [rows / "sprint.train.jsonl"]
-    with pytest.raises(BadInput, match="line 1: a row of the channel 'tree', which"):
-        check(str(base), files, tmp_path, {"template": "dummy", **CPU})
-    with pytest.raises(BadInput, match=r"needs .*attn_impl=tree_paths or tree_sdpa or tree_flex, got None"):
-        check(str(base), files, tmp_path, {"template": "sprint_tree", **CPU})
-    with pytest.raises(BadInput, match="needs whole matrices"):
-        check(str(base), files, tmp_path, {"optimizer": "muon_float32", "deepspeed": "zero3", **CPU})
-    lines = files[0].read_text().splitlines()
-    (tmp_path / "broken.jsonl").write_text("\n".join([*lines[:2], lines[2].replace("</Plan_1>", "</Plan_2>")]) + "\n")
-    trees = {"template": "sprint_tree", "attn_impl": "tree_paths", **CPU}
-    with pytest.raises(BadInput, match="line 3: a transcript cannot be read back from its character"):
-        check(str(base), [tmp_path / "broken.jsonl"], tmp_path, trees)
+def with_config(model: Path, folder: Path, **values: object) -> Path:
+    """A copy of the model with these values in its config.json."""
+    shutil.copytree(model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | values))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ({"template": "dummy"}, "line 1: a row of the channel 'tree', and this recipe does not lay out trees"),
+        ({"template": "sprint_tree"}, "needs .*attn_impl=tree_paths or tree_sdpa here, got None"),
+        (TREES | {"attn_impl": "tree_flex"}, "needs .*attn_impl=tree_paths or tree_sdpa here, got tree_flex"),
+        (TREES | {"use_cpu": False}, "needs .*attn_impl=tree_sdpa or tree_flex here, got tree_paths"),
+        (TREES | {"template": "qwen2_5"}, "attn_impl=tree_paths is for template=sprint_tree"),
+        (TREES | {"packing": True}, "packing=true puts rows behind one another"),
+        (TREES | {"sequence_parallel_size": 8}, "sequence_parallel_size=8 shares a row between devices"),
+        ({"optimizer": "muon_float32", "deepspeed": "zero3"}, "needs whole matrices"),
+    ],
+)
+def test_trees_that_would_be_trained_as_something_else_are_refused(
+    base: Path, rows: Path, tmp_path: Path, args: dict[str, object], said: str
+) -> None:
+    with pytest.raises(BadInput, match=said):
+        check(str(base), [rows / "sprint.train.jsonl"], tmp_path, CPU | args)
+
+
+def test_rows_and_models_that_trees_cannot_be_made_of_are_refused(base: Path, rows: Path, tmp_path: Path) -> None:
+    lines = (rows / "sprint.train.jsonl").read_text().splitlines()
+    for change, said in (
+        (("</Plan_1>", "</Plan_2>"), "line 3: a transcript cannot be read back from its character"),
+        (('"tree"', '"Tree"'), "line 3: the channel is 'Tree', which is no tree"),
+        (("No way.", "No way.<|endoftext|>"), r"line 3: the text holds '<\|endoftext\|>', by which this model ends"),
+    ):
+        broken = lines[2].replace(*change)
+        assert broken != lines[2]
+        (tmp_path / "broken.jsonl").write_text("\n".join([*lines[:2], broken]) + "\n")
+        with pytest.raises(BadInput, match=said):
+            check(str(base), [tmp_path / "broken.jsonl"], tmp_path, TREES)
+    window = {"use_sliding_window": True, "sliding_window": 128, "layer_types": ["sliding_attention"] * 2}
+    sliding = with_config(base, tmp_path / "sliding", **window)
+    with pytest.raises(BadInput, match="has layers that see 128 tokens back"):
+        check(str(sliding), [rows / "sprint.train.jsonl"], tmp_path, TREES)
 
 
 def test_bf16_follows_the_processor(tmp_path: Path) -> None:
@@ -409,7 +441,7 @@ def test_a_model_folder_that_is_not_whole_is_one_clear_error(rows: Path, base: P
         ),
         ({"report_to": ["tensorboard", "wandb"]}, "uv pip install wandb"),
         ({"quant_method": "bnb"}, "uv pip install bitsandbytes"),
-        ({"use_cpu": False}, "no GPU is here"),
+        ({"use_cpu": False, "attn_impl": "tree_sdpa"}, "no GPU is here"),
     ],
 )
 def test_values_that_ms_swift_would_stumble_over_are_found_first(

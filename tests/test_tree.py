@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import weakref
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -24,7 +26,7 @@ from sprint_sgl.shipped import MODELS
 from sprint_sgl.spelling import TransformersSpelling
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
 from training.tree import IGNORED, Node, Tree
-from training.tree_attention import Spans, block_mask, dense_mask, stacked
+from training.tree_attention import Spans, attend_along_paths, block_mask, dense_mask, over_trees, pieces, stacked
 from training.tree_rows import row_tree
 
 STYLE = prompt_style("mini")
@@ -236,6 +238,33 @@ def test_a_token_is_not_trained_from_one_that_is_not_on_its_path() -> None:
         Tree((root, first, Node(0, (3,), (3,))))
     with pytest.raises(ValueError, match="node 3 stands apart from its parent"):
         Tree((root, first, Node(0, (3,), (IGNORED,)), Node(1, (4,), (IGNORED,))))
+
+
+@pytest.mark.parametrize("make_mask", [dense_mask, block_mask, pieces])
+def test_what_is_made_of_a_batch_goes_with_it(make_mask: Callable[[torch.Tensor], Any]) -> None:
+    found: list[Any] = []
+    attend = over_trees(make_mask, lambda *args: found.append(args[4]))
+    tree = Tree((Node(None, (1, 2), (1, 2)), Node(0, (3,), (3,)), Node(0, (4,), (IGNORED,))))
+    spans = stacked([Spans(tree.entry_of_tokens, tree.exit_of_tokens)], 4)
+    query = torch.zeros(1, 1, 4, 2)
+    for _ in range(2):
+        attend(None, query, query, query, spans)
+    assert found[0] is found[1]  # made once
+    gone = weakref.ref(spans)
+    del spans
+    found.clear()
+    gc.collect()
+    assert gone() is None
+
+
+def test_attention_along_paths_drops_what_it_is_asked_to(odd: Path) -> None:
+    _, tokenizer = loaded(odd)
+    tree = laid_out(random_trajectory(random.Random(3), 2, 2), tokenizer)
+    rows = pieces(stacked([Spans(tree.entry_of_tokens, tree.exit_of_tokens)], len(tree.input_ids)))
+    q = torch.randn(1, 2, len(tree.input_ids), 8)
+    plain, again = (attend_along_paths(torch.nn.Module(), q, q, q, rows)[0] for _ in range(2))
+    assert plain.equal(again)
+    assert not plain.equal(attend_along_paths(torch.nn.Module(), q, q, q, rows, dropout=0.5)[0])
 
 
 @torch.no_grad()

@@ -24,7 +24,7 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from sprint_sgl.checkpoints import check_tokenizer, model_type
+from sprint_sgl.checkpoints import check_tokenizer, model_type, weights
 from sprint_sgl.console import notes, one_line_errors, screen
 from sprint_sgl.errors import BadInput
 from sprint_sgl.markup import find_tags
@@ -96,16 +96,21 @@ class Encoder:
         from swift.model import get_processor
         from swift.template import get_template
 
-        check_tokenizer(Path(model))
+        folder = weights(model)
+        check_tokenizer(folder)
         try:
-            processor = get_processor(model, model_type=model_type(Path(model)))
+            processor = get_processor(str(folder), model_type=model_type(folder))
         except (OSError, ValueError) as error:
             raise BadInput(f"{model} gives no tokenizer: {error}") from error
         if template == TREE_TEMPLATE:
             importlib.import_module("training.plugins.sprint_tree")  # makes it known
-        loaded = get_template(processor, template_type=template)
+        try:
+            loaded = get_template(processor, template_type=template)
+        except ValueError as error:
+            raise BadInput(f"ms-swift knows no template {template!r}") from error
         loaded.set_mode("train")
-        loaded.max_length = sys.maxsize  # rows beyond a limit are counted here, and cut there
+        # Rows beyond a limit are counted here, and left out there.
+        loaded.max_length, loaded.model_info.max_model_len = sys.maxsize, None
         return Encoder(loaded, int(getattr(processor.model_info.config, "max_position_embeddings", 0)) or sys.maxsize)
 
     def row(self, row: Row) -> Encoded:
@@ -195,7 +200,7 @@ def naming_row(number: int) -> Iterator[None]:
     try:
         yield
     except BadInput as error:
-        raise BadInput(f"row {number}: {error}") from None
+        raise BadInput(f"line {number}: {error}") from None
 
 
 def measure(rows: Iterable[Row], encoder: Encoder) -> Lengths:
@@ -206,7 +211,7 @@ def measure(rows: Iterable[Row], encoder: Encoder) -> Lengths:
             encoded = encoder.row(row)
         if lost := lost_tags(row, encoded, encoder.text):
             raise BadInput(
-                f"row {number}: {lost[0]} does not survive this model's tokenizer ({len(lost)} tags lost); "
+                f"line {number}: {lost[0]} does not survive this model's tokenizer ({len(lost)} tags lost); "
                 "give its tags tokens of their own, or another model"
             )
         lengths.add(encoded)

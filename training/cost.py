@@ -28,7 +28,7 @@ from sprint_sgl.rows import Row
 from sprint_sgl.settings import entry_point
 from sprint_sgl.spelling import Spelling
 from training.machines import Machines
-from training.preflight import model_folder, spelling_of
+from training.preflight import check_channel, model_folder, naming_line, spelling_of
 from training.rows import read_rows
 from training.step_costs import StepCosts
 from training.train import Recipe
@@ -125,7 +125,7 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Lengths:
+class Layouts:
     """Tokens of a row in three layouts: as a tree, as the transcript that it reads as, and as a row for each call."""
 
     tree: int
@@ -134,10 +134,10 @@ class Lengths:
     calls: tuple[int, ...]
 
     @staticmethod
-    def of(row: Row, spelling: Spelling) -> Lengths:
+    def of(row: Row, spelling: Spelling) -> Layouts:
         """Raises BadInput for a tree that cannot be laid out."""
         tree = row_tree(row, spelling, end=0)
-        return Lengths(len(tree.input_ids), tree.longest_path, tree.trunk, tuple(tree.call_lengths))
+        return Layouts(len(tree.input_ids), tree.longest_path, tree.trunk, tuple(tree.call_lengths))
 
 
 @dataclass(frozen=True)
@@ -188,16 +188,22 @@ class Estimate:
         return int(self.args.get("max_length") or self.step_costs.context)
 
     @cached_property
-    def rows(self) -> list[Lengths]:
+    def rows(self) -> list[Layouts]:
         """The lengths of each row that is trained on."""
         spelling, path = spelling_of(str(self.folder)), Path(f"{self.config.dataset}.train.jsonl")
-        rows = track(read_rows(path), "counting tokens", console=notes, transient=True)
-        found = [length for row in rows if self.admits(length := Lengths.of(row, spelling))]
-        if not found:
-            raise BadInput(f"{self.config.dataset}.train.jsonl: all rows are longer than {self.limit} tokens")
-        return found
+        found = []
+        for number, row in enumerate(track(read_rows(path), "counting tokens", console=notes, transient=True), 1):
+            with naming_line(path, number):
+                check_channel(row, self.trees)
+                found.append(Layouts.of(row, spelling))
+        if kept := [row for row in found if self.admits(row)]:
+            return kept
+        least = min(row.tree for row in found)
+        if least > self.limit:
+            raise BadInput(f"{path}: all rows are longer than {self.limit} tokens, the shortest has {least}")
+        raise BadInput(f"{path}: no row fits the model's context, {self.step_costs.context} tokens on a path")
 
-    def admits(self, row: Lengths) -> bool:
+    def admits(self, row: Layouts) -> bool:
         """Whether ms-swift would train on it."""
         return row.tree <= self.limit and row.longest_path <= self.step_costs.context
 
@@ -239,8 +245,11 @@ class Estimate:
             overhead=(self.config.device.overhead + communication) * GIB,
         )
 
-    def fits(self) -> int:
-        """Tokens of the longest row that the device has room for, 0 if for none: activations grow with the row."""
+    def fits(self, trees: bool | None = None) -> int:
+        """Tokens of the longest row that the device has room for, 0 if for none: activations grow with the row.
+
+        trees   whether the row is a tree, which may need a mask of all pairs; by default where the recipe lays them out
+        """
         room = self.config.device.memory * GIB
         few, many = (1024 * self.sequence_parallel, 2048 * self.sequence_parallel)
         low, high = self.memory(few), self.memory(many)
@@ -251,6 +260,7 @@ class Estimate:
         a_token = (large - small) / (many - few)
         left = room - low.overhead - low.states - low.gathered - small + a_token * few
         # What is left is enough for n tokens: a_pair * n^2 + a_token * n = left, in a form that holds for no pairs too.
+        a_pair *= self.trees if trees is None else trees
         most = math.floor(2 * left / (a_token + math.sqrt(a_token**2 + 4 * a_pair * max(0, left))))
         return max(0, min(most, sys.maxsize if self.trees else self.step_costs.context))
 
@@ -333,18 +343,18 @@ def time_line(estimate: Estimate) -> str:
 def layouts_table(estimate: Estimate) -> Table:
     """The same trajectories in each layout: their tokens, how many fit, and the hours of the recipe's epochs."""
     epochs = float(estimate.args.get("num_train_epochs", 3))
-    table = Table("layout", "rows", "tokens", "longest", "rows that fit", f"hours of {epochs:g} epochs")
+    table = Table("layout", "rows", "tokens", "longest", "rows that fit", f"hours, epochs: {epochs:g}")
     table.title = "The same trajectories"
     for column in table.columns[1:]:
         column.justify = "right"
-    rows, most = estimate.rows, estimate.fits()
+    rows = estimate.rows
     layouts = {
         "tree": [row.tree for row in rows],
         "transcript (the paper's)": [row.transcript for row in rows],
         "a row for each call": [length for row in rows for length in row.calls],
     }
     for name, lengths in layouts.items():
-        work = estimate.work(lengths)
+        work, most = estimate.work(lengths), estimate.fits(trees=name == "tree")
         shown = [f"{work.rows:,}", f"{work.tokens:,}", f"{max(lengths):,}", f"{sum(n <= most for n in lengths):,}"]
         table.add_row(name, *shown, f"{epochs * work.flops / estimate.rate / 3600:.2g}")
     return table

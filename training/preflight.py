@@ -7,7 +7,7 @@ import os
 import shutil
 import struct
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,7 +27,7 @@ from sprint_sgl.checkpoints import (
 from sprint_sgl.console import notes
 from sprint_sgl.errors import BadInput
 from sprint_sgl.rows import TREE, Row, row_text
-from sprint_sgl.spelling import Spelling, TransformersSpelling, file_spelling
+from sprint_sgl.spelling import Spelling, TransformersSpelling, cached_file, file_spelling
 from training.rows import read_rows
 from training.tree_rows import ATTENTIONS, TREE_TEMPLATE, read_back, row_tree
 
@@ -65,11 +65,7 @@ def check_args(args: Mapping[str, Any]) -> None:
                 f"save_steps={saved} must be a multiple of eval_steps={evaluated}: the best checkpoint is one that was "
                 "evaluated"
             )
-    if args.get("template") == TREE_TEMPLATE and args.get("attn_impl") not in ATTENTIONS:
-        raise BadInput(
-            f"template={TREE_TEMPLATE} needs ++recipe.args.attn_impl={' or '.join(ATTENTIONS)}, got "
-            f"{args.get('attn_impl')}: other attentions let executors see their siblings"
-        )
+    check_tree_args(args)
     if args.get("optimizer") == "muon_float32" and args.get("deepspeed"):
         raise BadInput("optimizer=muon_float32 needs whole matrices, which ZeRO shares out: recipe.args.optimizer=null")
     reports = args.get("report_to") or []
@@ -80,6 +76,32 @@ def check_args(args: Mapping[str, Any]) -> None:
     if missing := [name for name in needed if find_spec(name) is None]:
         raise BadInput(
             f"this recipe needs a package that is not installed: uv pip install {missing[0].replace('_', '-')}"
+        )
+
+
+def check_tree_args(args: Mapping[str, Any]) -> None:
+    """What can lay out trees is complete, and nothing is asked that cannot go with it. Raises BadInput."""
+    trees, attention = args.get("template") == TREE_TEMPLATE, args.get("attn_impl")
+    here = ATTENTIONS[bool(args.get("use_cpu"))]
+    if not trees:
+        if attention in {name for names in ATTENTIONS.values() for name in names}:
+            raise BadInput(
+                f"attn_impl={attention} is for template={TREE_TEMPLATE}: ++recipe.args.attn_impl=null goes with "
+                f"template={args.get('template')}"
+            )
+        return
+    if attention not in here:
+        raise BadInput(
+            f"template={TREE_TEMPLATE} needs ++recipe.args.attn_impl={' or '.join(here)} here, got {attention}; rows "
+            "without trees can do with ++recipe.args.template=dummy and any attention"
+        )
+    for name in ("packing", "padding_free"):
+        if args.get(name):
+            raise BadInput(f"{name}=true puts rows behind one another, which template={TREE_TEMPLATE} cannot do")
+    if int(args.get("sequence_parallel_size") or 1) > 1:
+        raise BadInput(
+            f"sequence_parallel_size={args['sequence_parallel_size']} shares a row between devices, which a tree's "
+            "mask does not allow: sequence_parallel_size=1, or transcripts (rows.format=transcript) with recipe=long"
         )
 
 
@@ -119,7 +141,21 @@ def check_model(folder: Path, args: Mapping[str, Any]) -> int | None:
     context: int | None = model_config(folder).get("max_position_embeddings")
     if limit and context and limit > context and args.get("template") != TREE_TEMPLATE:
         raise BadInput(f"max_length={limit} is more than the context of {folder}, {context} tokens")
+    if args.get("template") == TREE_TEMPLATE:
+        check_window(folder, context)
     return context
+
+
+def check_window(folder: Path, context: int | None) -> None:
+    """The model's layers see all that is before a token, as attention over trees does. Raises BadInput."""
+    config = model_config(folder)
+    window = config.get("sliding_window")
+    in_use = config.get("use_sliding_window", True) and set(config.get("layer_types") or []) != {"full_attention"}
+    if window and in_use and window < (context or sys.maxsize):
+        raise BadInput(
+            f"{folder} has layers that see {window} tokens back, which attention over trees does not know: curate with "
+            "rows.format=transcript, and ++recipe.args.template=dummy ++recipe.args.attn_impl=null"
+        )
 
 
 def check_whole(path: Path) -> None:
@@ -148,23 +184,33 @@ def check_rows(path: Path, folder: Path, context: int | None, args: Mapping[str,
     Of a tree row two things are limited: all its tokens by max_length, and each path by the model's context.
     """
     limit, trees = args.get("max_length") or context, args.get("template") == TREE_TEMPLATE
-    count, long = 0, []
+    end = end_text(str(folder))
+    count, long, beyond = 0, [], []
     for count, row in enumerate(track(read_rows(path), f"checking {path.name}", console=notes, transient=True), 1):
-        if row.get("channel") == TREE:
-            with naming_line(path, count):
-                check_tree(row, trees)
-        if is_long(row, str(folder), limit, context):
+        with naming_line(path, count):
+            check_channel(row, trees)
+            if end and end in row_text(row):
+                raise BadInput(f"the text holds {end!r}, by which this model ends what it writes: take it out")
+        tokens, longest_path = tokens_of(row, str(folder), limit, context)
+        if limit and tokens > limit:
             long.append(count)
-    if not long:
-        return []
-    limits = f"max_length={limit}"
-    if trees and context and limit != context:
-        limits += f", or on a path than the model's context of {context},"
-    if args.get("truncation_strategy", "delete") != "delete":
-        raise BadInput(f"{path}, line {long[0]}: longer than {limits} tokens, as {len(long) - 1} more rows are")
-    if len(long) == count:
-        raise BadInput(f"{path}: all {count} rows are longer than {limits} tokens: raise recipe.args.max_length")
-    return [f"{path}: {len(long)} rows are longer than {limits} tokens and are left out, the first on line {long[0]}"]
+        elif context and longest_path > context:
+            beyond.append(count)
+    ways = [
+        (long, f"max_length={limit} tokens", "raise recipe.args.max_length"),
+        (beyond, f"the model's context of {context} tokens, on a path", "take a model with a longer one"),
+    ]
+    said = []
+    for lines, most, way in ways:
+        if not lines:
+            continue
+        if args.get("truncation_strategy", "delete") != "delete":
+            raise BadInput(f"{path}, line {lines[0]}: longer than {most}, as {len(lines) - 1} more rows are")
+        if len(lines) == count:
+            raise BadInput(f"{path}: all {count} rows are longer than {most}: {way}")
+        which = f"row {lines[0]} is" if len(lines) == 1 else f"{len(lines)} rows, the first on line {lines[0]}, are"
+        said.append(f"{path}: {which} longer than {most}, and left out")
+    return said
 
 
 @contextmanager
@@ -175,38 +221,45 @@ def naming_line(path: Path, number: int) -> Iterator[None]:
         raise BadInput(f"{path}, line {number}: {error}") from None
 
 
-def check_tree(row: Row, laid_out: bool) -> None:
-    """A row of the channel `tree` will be laid out as one, and can be. Raises BadInput."""
+def check_channel(row: Row, laid_out: bool) -> None:
+    """A row of the channel `tree` will be laid out as one, and can be. Raises BadInput, for a misspelt channel too."""
+    channel = row.get("channel")
+    if channel != TREE:
+        if isinstance(channel, str) and channel.lower().startswith(TREE):
+            raise BadInput(f"the channel is {channel!r}, which is no tree: {TREE!r}")
+        return
     if not laid_out:
         raise BadInput(
-            f"a row of the channel {TREE!r}, which ++recipe.args.template={TREE_TEMPLATE} lays out as a tree; "
-            "for the paper's own rows curate with rows.format=transcript"
+            f"a row of the channel {TREE!r}, and this recipe does not lay out trees: recipe=paper does, by "
+            f"template={TREE_TEMPLATE}; for the paper's own rows curate with rows.format=transcript"
         )
     read_back(row)
 
 
-def is_long(row: Row, model: str, limit: int | None, context: int | None) -> bool:
-    """Whether ms-swift will leave the row out. Raises BadInput where the model has no tokenizer."""
+def tokens_of(row: Row, model: str, limit: int | None, context: int | None) -> tuple[int, int]:
+    """The tokens of a row and of its longest path, or 0 and 0 where it is surely within the limits.
+
+    Raises BadInput where the model has no tokenizer.
+    """
     size = len(row_text(row).encode())  # no token is shorter than a byte
-    if row.get("channel") != TREE:
-        most = min(each for each in (limit, context, sys.maxsize) if each)
-        return size >= most and row_lengths([row_text(row)], model)[0] > most
-    if not (limit and MOST_COPIES * size >= limit) and not (context and size >= context):
-        return False
+    copies = MOST_COPIES if row.get("channel") == TREE else 1
+    if copies * size < (limit or sys.maxsize) and size < (context or sys.maxsize):
+        return 0, 0
     tree = row_tree(row, spelling_of(model), end=0)
-    return bool(limit and len(tree.input_ids) > limit) or bool(context and tree.longest_path > context)
+    return len(tree.input_ids), tree.longest_path
+
+
+def end_text(model: str) -> str:
+    """How the token by which a model ends what it writes looks in a text; empty where that is not known here."""
+    if (path := cached_file(model, "tokenizer_config.json")) is None:
+        return ""
+    end = json.loads(path.read_text()).get("eos_token") or ""
+    return str(end.get("content", "") if isinstance(end, dict) else end)
 
 
 def spelling_of(model: str) -> Spelling:
     """Raises BadInput where the model has no tokenizer."""
     return file_spelling(model) or TransformersSpelling(load_tokenizer(model))
-
-
-def row_lengths(texts: Sequence[str], model: str) -> list[int]:
-    """Tokens of each row, with the end token. Raises BadInput where the model has no tokenizer."""
-    if (light := file_spelling(model)) is not None:
-        return [len(light.encode_first(text)) + 1 for text in texts]
-    return [len(ids) + 1 for ids in load_tokenizer(model)(list(texts))["input_ids"]]
 
 
 def check_out(out: Path) -> None:

@@ -1,9 +1,12 @@
-"""Attention over trees, as transformers' attention implementations `tree_sdpa` and `tree_flex` (ms-swift: attn_impl).
+"""Attention over trees, as attention implementations of transformers (ms-swift: attn_impl).
 
 A token sees those before it whose node is its own or above its own: an executor does not see its siblings. A batch
-carries two numbers a token, the entry and the exit of its node, in the place of a mask; the mask is made from them once
-a step, on the device. `tree_sdpa` makes one of every pair of tokens and runs anywhere. `tree_flex` makes one of blocks
-of 128 and leaves out those in which nothing is seen: for a GPU and long rows.
+carries two numbers a token, the entry and the exit of its node, in the place of a mask; what follows is made from them
+once a step:
+
+tree_sdpa    a mask of every pair of tokens, on the device: runs anywhere
+tree_flex    a mask of blocks of 128 tokens, of which those where nothing is seen are left out: for a GPU and long rows
+tree_paths   no mask but the tokens that the trunk and each branch see: for a CPU
 """
 
 from __future__ import annotations
@@ -56,7 +59,7 @@ def dense_mask(spans: torch.Tensor) -> torch.Tensor | None:
 
 def block_mask(spans: torch.Tensor) -> BlockMask:
     """Return the same for flex_attention."""
-    entry, exit = spans[:, 0, 0], spans[:, 0, 1]
+    entry, exit = spans[:, 0, 0].clone(), spans[:, 0, 1].clone()  # views would keep alive what the mask is kept for
 
     def sees(row: Any, head: Any, query: Any, key: Any) -> Any:
         above = (entry[row, key] <= entry[row, query]) & (entry[row, query] < exit[row, key])
@@ -105,12 +108,13 @@ def attend_along_paths(
     value: torch.Tensor,
     rows: list[list[Piece]] | None,
     scaling: float | None = None,
+    dropout: float = 0.0,
     **options: Any,
 ) -> Any:
     """Attention of the trunk, then of each branch: hardly anything is computed that is not seen. For a CPU, where many
     small calls cost little."""
     if rows is None:  # no trees
-        return sdpa_attention_forward(module, query, key, value, None, scaling=scaling, **options)
+        return sdpa_attention_forward(module, query, key, value, None, dropout, scaling, **options)
     out = torch.zeros_like(query)
     for number, row in enumerate(rows):
         for begin, end, path in row:
@@ -122,6 +126,7 @@ def attend_along_paths(
                 keys,
                 values,
                 mask,
+                dropout,
                 is_causal=not above,
                 scale=scaling,
                 enable_gqa=True,
@@ -129,7 +134,7 @@ def attend_along_paths(
     return out.transpose(1, 2).contiguous(), None
 
 
-def _over_trees(make_mask: Callable[[torch.Tensor], Any], attend: Callable[..., Any]) -> Callable[..., Any]:
+def over_trees(make_mask: Callable[[torch.Tensor], Any], attend: Callable[..., Any]) -> Callable[..., Any]:
     """An attention of transformers whose masks are made from spans, one for all layers of a step."""
     made = WeakTensorKeyDictionary()
 
@@ -150,6 +155,6 @@ def _over_trees(make_mask: Callable[[torch.Tensor], Any], attend: Callable[..., 
     return forward
 
 
-AttentionInterface.register("tree_paths", _over_trees(pieces, attend_along_paths))
-AttentionInterface.register("tree_sdpa", _over_trees(dense_mask, sdpa_attention_forward))
-AttentionInterface.register("tree_flex", _over_trees(block_mask, flex_attention_forward))
+AttentionInterface.register("tree_paths", over_trees(pieces, attend_along_paths))
+AttentionInterface.register("tree_sdpa", over_trees(dense_mask, sdpa_attention_forward))
+AttentionInterface.register("tree_flex", over_trees(block_mask, flex_attention_forward))

@@ -10,7 +10,7 @@ from sprint_sgl.trajectory import Trajectory
 from training.tree import Tree, plain_tree, trajectory_tree
 
 TREE_TEMPLATE = "sprint_tree"  # our template of ms-swift, training/plugins/sprint_tree.py
-ATTENTIONS = ("tree_paths", "tree_sdpa", "tree_flex")  # training/tree_attention.py
+ATTENTIONS = {True: ("tree_paths", "tree_sdpa"), False: ("tree_sdpa", "tree_flex")}  # on a CPU, on a GPU
 
 
 def row_tree(row: Row, spelling: Spelling, end: int) -> Tree:

@@ -18,7 +18,7 @@ from swift.optimizers import OptimizerCallback, optimizers_map
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 ROUNDS = 5
 MOMENTUM = 0.95
-UPDATE = 1.25  # root mean square of an update, in learning rates: about that of AdamW's
+UPDATE = 1.25  # root mean square of an update, in learning rates
 
 
 class MuonFloat32(torch.optim.AdamW):
