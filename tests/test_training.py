@@ -323,6 +323,36 @@ def test_rows_and_models_that_trees_cannot_be_made_of_are_refused(base: Path, ro
         check(str(sliding), [rows / "sprint.train.jsonl"], tmp_path, TREES)
 
 
+def test_muon_takes_steps_of_equal_size_in_all_directions_and_its_state_can_be_loaded() -> None:
+    import torch
+
+    from training.plugins.muon_float32 import MuonFloat32, orthogonalised
+
+    generator = torch.Generator().manual_seed(1)
+    for shape in ((64, 24), (24, 64)):
+        found = torch.linalg.svdvals(orthogonalised(torch.randn(shape, generator=generator)))
+        assert found.min() > 0.5
+        assert found.max() < 1.3
+
+    def stepped(steps: int, state: dict[str, object] | None = None, begun: int = 0) -> tuple[object, list[object]]:
+        matrix, vector = (torch.nn.Parameter(torch.ones(shape)) for shape in ((4, 3), (3,)))
+        groups = [{"params": [matrix], "muon": True}, {"params": [vector], "muon": False}]
+        optimizer = MuonFloat32(groups, lr=0.1, weight_decay=0.0)
+        if state:
+            optimizer.load_state_dict(state)
+        before = [matrix.detach().clone(), vector.detach().clone()]
+        for step in range(begun, begun + steps):
+            matrix.grad, vector.grad = torch.eye(4, 3) * (1 + step), torch.ones(3) * (1 + step)
+            optimizer.step()
+        return optimizer.state_dict(), [now.detach() - was for now, was in zip((matrix, vector), before, strict=True)]
+
+    half, first = stepped(2)
+    _, second = stepped(2, half, begun=2)  # type: ignore[arg-type]
+    _, whole = stepped(4)
+    for one, two, both in zip(first, second, whole, strict=True):
+        torch.testing.assert_close(one + two, both)  # type: ignore[operator]
+
+
 def test_bf16_follows_the_processor(tmp_path: Path) -> None:
     flags = tmp_path / "cpuinfo"
     for words, has in (("fpu avx2 fma", False), ("fpu avx512f avx512_bf16", True), ("amx_bf16", True)):

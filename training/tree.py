@@ -13,7 +13,7 @@ own rows train executors that do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -121,24 +121,11 @@ class Tree:
 
     def path(self, number: int) -> tuple[list[int], list[int]]:
         """The ids and labels from the root to the end of a node."""
-        above = self._above(number)
-        ids = [id for each in above for id in self.nodes[each].ids]
-        return ids, [label for each in above for label in self.nodes[each].labels]
+        nodes = [self.nodes[each] for each in self.above(number)]
+        return [id for node in nodes for id in node.ids], [label for node in nodes for label in node.labels]
 
-    def calls(self) -> Iterator[tuple[list[int], list[int]]]:
-        """Each leaf's path, as ids and labels of a row of its own; a label stands in the first row that has it."""
-        told: set[int] = set()
-        parents = {node.parent for node in self.nodes}
-        for leaf in range(len(self.nodes)):
-            if leaf in parents:
-                continue
-            ids, _ = self.path(leaf)
-            above = self._above(leaf)
-            yield ids, [label if each not in told else IGNORED for each in above for label in self.nodes[each].labels]
-            told.update(above)
-
-    def _above(self, number: int) -> list[int]:
-        """The nodes from the root to this one."""
+    def above(self, number: int) -> list[int]:
+        """The nodes from the root to this one, itself too."""
         path: list[int] = []
         step: int | None = number
         while step is not None:
