@@ -272,6 +272,9 @@ def test_a_trees_tokens_and_its_paths_have_limits_of_their_own(base: Path, rows:
     short = with_config(base, tmp_path / "short", max_position_embeddings=paths[-2])
     (said,) = check(str(short), files, tmp_path, {"max_length": sizes[-1], **TREES})
     assert f"is longer than the model's context of {paths[-2]} tokens, on a path" in said
+    middle = with_config(base, tmp_path / "middle", max_position_embeddings=paths[0] - 1)
+    with pytest.raises(BadInput, match=rf"all {len(found)} rows are too long, \d+ of them longer than max_length="):
+        check(str(middle), files, tmp_path, {"max_length": sizes[0], **TREES})
     tiny = with_config(base, tmp_path / "tiny", max_position_embeddings=9)
     with pytest.raises(BadInput, match=r"all \d+ rows are longer than the model's context of 9 .* take a model"):
         check(str(tiny), files, tmp_path, {"max_length": sizes[-1], **TREES})

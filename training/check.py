@@ -10,7 +10,6 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby, islice, pairwise
 from pathlib import Path
@@ -29,17 +28,17 @@ from sprint_sgl.console import notes, one_line_errors, screen
 from sprint_sgl.errors import BadInput
 from sprint_sgl.markup import find_tags
 from sprint_sgl.rows import Row, row_text
-from training.rows import read_rows
+from training.rows import naming_line, read_rows
+from training.tree import IGNORED
 from training.tree_rows import TREE_TEMPLATE
 
-MASKED = -100
 BARS, BAR_WIDTH = 10, 40
 INDENT = 8
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A row as tokens: `labels` repeats the ids that are trained and has MASKED at the others. All have one length.
+    """A row as tokens: `labels` repeats the ids that are trained and has IGNORED at the others. All have one length.
 
     nodes       of a row that is laid out as a tree the node of each token, else 0
     positions   each token's place on its path
@@ -52,7 +51,7 @@ class Encoded:
 
     @property
     def trained(self) -> tuple[int, ...]:
-        return tuple(label for label in self.labels if label != MASKED)
+        return tuple(label for label in self.labels if label != IGNORED)
 
     @property
     def stretches(self) -> list[Stretch]:
@@ -77,7 +76,7 @@ class Stretch:
     def pieces(self) -> Iterator[tuple[tuple[int, ...], bool]]:
         """Runs of ids that are all masked, or all trained (True)."""
         pairs = zip(self.ids, self.labels, strict=True)
-        for trained, run in groupby(pairs, key=lambda pair: pair[1] != MASKED):
+        for trained, run in groupby(pairs, key=lambda pair: pair[1] != IGNORED):
             yield tuple(token for token, _ in run), trained
 
 
@@ -152,7 +151,7 @@ class Lengths:
         for stretch in encoded.stretches:
             if stretch.branch:
                 self.branches += len(stretch.ids)
-                self.trained_on_branches += sum(label != MASKED for label in stretch.labels)
+                self.trained_on_branches += sum(label != IGNORED for label in stretch.labels)
 
     def above(self, limit: int, context: int) -> int:
         """Rows with more tokens than the limit, or a path that does not fit the context."""
@@ -195,25 +194,17 @@ def shown(row: Encoded, encoder: Encoder) -> Group:
     return Group(*parts)
 
 
-@contextmanager
-def naming_row(number: int) -> Iterator[None]:
-    try:
-        yield
-    except BadInput as error:
-        raise BadInput(f"line {number}: {error}") from None
-
-
-def measure(rows: Iterable[Row], encoder: Encoder) -> Lengths:
-    """The lengths of all rows. Raises BadInput for a row whose tags do not survive."""
+def measure(rows: Iterable[Row], encoder: Encoder, file: Path) -> Lengths:
+    """The lengths of all rows of a file. Raises BadInput for a row whose tags do not survive."""
     lengths = Lengths()
     for number, row in enumerate(rows, 1):
-        with naming_row(number):
+        with naming_line(file, number):
             encoded = encoder.row(row)
-        if lost := lost_tags(row, encoded, encoder.text):
-            raise BadInput(
-                f"line {number}: {lost[0]} does not survive this model's tokenizer ({len(lost)} tags lost); "
-                "give its tags tokens of their own, or another model"
-            )
+            if lost := lost_tags(row, encoded, encoder.text):
+                raise BadInput(
+                    f"{lost[0]} does not survive this model's tokenizer ({len(lost)} tags lost); "
+                    "give its tags tokens of their own, or another model"
+                )
         lengths.add(encoded)
     return lengths
 
@@ -237,9 +228,9 @@ def check(
         encoder, out = Encoder.of(model, template), screen()
         for number, row in enumerate(rows[:show], 1):
             title = f"row {number}: dim is seen, [green]green is trained[/green]"
-            with naming_row(number):
+            with naming_line(file, number):
                 out.print(Panel(shown(encoder.row(row), encoder), title=title, title_align="left"))
-        lengths = measure(track(rows, "encoding", console=notes, transient=True), encoder)
+        lengths = measure(track(rows, "encoding", console=notes, transient=True), encoder, file)
         out.print(lengths.histogram())
         total = sum(lengths.rows)
         if lengths.branches:

@@ -28,8 +28,8 @@ from sprint_sgl.rows import Row
 from sprint_sgl.settings import entry_point
 from sprint_sgl.spelling import Spelling
 from training.machines import Machines
-from training.preflight import check_channel, model_folder, naming_line, spelling_of
-from training.rows import read_rows
+from training.preflight import check_channel, model_folder, spelling_of
+from training.rows import naming_line, read_rows
 from training.step_costs import StepCosts
 from training.train import Recipe
 from training.tree_rows import TREE_TEMPLATE, row_tree
@@ -245,10 +245,10 @@ class Estimate:
             overhead=(self.config.device.overhead + communication) * GIB,
         )
 
-    def fits(self, trees: bool | None = None) -> int:
+    def fits(self, tree: bool = True) -> int:
         """Tokens of the longest row that the device has room for, 0 if for none: activations grow with the row.
 
-        trees   whether the row is a tree, which may need a mask of all pairs; by default where the recipe lays them out
+        tree   whether the row is laid out as a tree where the recipe does so, and may need a mask of all pairs
         """
         room = self.config.device.memory * GIB
         few, many = (1024 * self.sequence_parallel, 2048 * self.sequence_parallel)
@@ -260,7 +260,7 @@ class Estimate:
         a_token = (large - small) / (many - few)
         left = room - low.overhead - low.states - low.gathered - small + a_token * few
         # What is left is enough for n tokens: a_pair * n^2 + a_token * n = left, in a form that holds for no pairs too.
-        a_pair *= self.trees if trees is None else trees
+        a_pair *= tree
         most = math.floor(2 * left / (a_token + math.sqrt(a_token**2 + 4 * a_pair * max(0, left))))
         return max(0, min(most, sys.maxsize if self.trees else self.step_costs.context))
 
@@ -354,7 +354,7 @@ def layouts_table(estimate: Estimate) -> Table:
         "a row for each call": [length for row in rows for length in row.calls],
     }
     for name, lengths in layouts.items():
-        work, most = estimate.work(lengths), estimate.fits(trees=name == "tree")
+        work, most = estimate.work(lengths), estimate.fits(tree=name == "tree")
         shown = [f"{work.rows:,}", f"{work.tokens:,}", f"{max(lengths):,}", f"{sum(n <= most for n in lengths):,}"]
         table.add_row(name, *shown, f"{epochs * work.flops / estimate.rate / 3600:.2g}")
     return table

@@ -7,8 +7,7 @@ import os
 import shutil
 import struct
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from sprint_sgl.console import notes
 from sprint_sgl.errors import BadInput
 from sprint_sgl.rows import TREE, Row, row_text
 from sprint_sgl.spelling import Spelling, TransformersSpelling, cached_file, file_spelling
-from training.rows import read_rows
+from training.rows import naming_line, read_rows
 from training.tree_rows import ATTENTIONS, TREE_TEMPLATE, read_back, row_tree
 
 # A checkpoint in bf16 holds two bytes a weight, and twelve of the optimiser: a copy in full precision and two moments.
@@ -189,6 +188,8 @@ def check_rows(path: Path, folder: Path, context: int | None, args: Mapping[str,
     for count, row in enumerate(track(read_rows(path), f"checking {path.name}", console=notes, transient=True), 1):
         with naming_line(path, count):
             check_channel(row, trees)
+            if row.get("channel") == TREE:
+                read_back(row)
             if end and end in row_text(row):
                 raise BadInput(f"the text holds {end!r}, by which this model ends what it writes: take it out")
         tokens, longest_path = tokens_of(row, str(folder), limit, context)
@@ -200,7 +201,7 @@ def check_rows(path: Path, folder: Path, context: int | None, args: Mapping[str,
         (long, f"max_length={limit} tokens", "raise recipe.args.max_length"),
         (beyond, f"the model's context of {context} tokens, on a path", "take a model with a longer one"),
     ]
-    said = []
+    said, none_left = [], len(long) + len(beyond) == count
     for lines, most, way in ways:
         if not lines:
             continue
@@ -208,32 +209,23 @@ def check_rows(path: Path, folder: Path, context: int | None, args: Mapping[str,
             raise BadInput(f"{path}, line {lines[0]}: longer than {most}, as {len(lines) - 1} more rows are")
         if len(lines) == count:
             raise BadInput(f"{path}: all {count} rows are longer than {most}: {way}")
+        if none_left:
+            raise BadInput(f"{path}: all {count} rows are too long, {len(lines)} of them longer than {most}: {way}")
         which = f"row {lines[0]} is" if len(lines) == 1 else f"{len(lines)} rows, the first on line {lines[0]}, are"
         said.append(f"{path}: {which} longer than {most}, and left out")
     return said
 
 
-@contextmanager
-def naming_line(path: Path, number: int) -> Iterator[None]:
-    try:
-        yield
-    except BadInput as error:
-        raise BadInput(f"{path}, line {number}: {error}") from None
-
-
 def check_channel(row: Row, laid_out: bool) -> None:
-    """A row of the channel `tree` will be laid out as one, and can be. Raises BadInput, for a misspelt channel too."""
+    """A row of the channel `tree` will be laid out as one. Raises BadInput, for a misspelt channel too."""
     channel = row.get("channel")
-    if channel != TREE:
-        if isinstance(channel, str) and channel.lower().startswith(TREE):
-            raise BadInput(f"the channel is {channel!r}, which is no tree: {TREE!r}")
-        return
-    if not laid_out:
+    if channel != TREE and isinstance(channel, str) and channel.lower().startswith(TREE):
+        raise BadInput(f"the channel is {channel!r}, which is no tree: {TREE!r}")
+    if channel == TREE and not laid_out:
         raise BadInput(
             f"a row of the channel {TREE!r}, and this recipe does not lay out trees: recipe=paper does, by "
             f"template={TREE_TEMPLATE}; for the paper's own rows curate with rows.format=transcript"
         )
-    read_back(row)
 
 
 def tokens_of(row: Row, model: str, limit: int | None, context: int | None) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sprint_sgl.errors import BadInput
@@ -23,6 +24,15 @@ def read_rows(path: Path) -> Iterator[Row]:
             yield _checked(line, f"{path}, line {count}")
     if not count:
         raise BadInput(f"{path} is empty: {WANTED}")
+
+
+@contextmanager
+def naming_line(path: Path, number: int) -> Iterator[None]:
+    """Put the file and the line before what a BadInput says that is raised within."""
+    try:
+        yield
+    except BadInput as error:
+        raise BadInput(f"{path}, line {number}: {error}") from None
 
 
 def _checked(line: bytes, where: str) -> Row:
