@@ -1,31 +1,82 @@
-"""How the grader agrees with pairs that other graders' own tests judge.
+"""How right the grader is: against other graders' own tests, against near misses, and on reference solutions.
 
-python benchmarks/bench_grader.py ../shared/data/grader_pairs_dev.jsonl
+python benchmarks/bench_grader.py pairs ../shared/data/grader_pairs_dev.jsonl       # rows of gold, pred, equal
+python benchmarks/bench_grader.py near-misses ../shared/data/math500.jsonl          # rows with an answer
+python benchmarks/bench_grader.py solutions ../shared/data/math500.jsonl            # rows with solution and answer
+
+Each exits with 1 where a wrong answer is called right, or a reference solution wrong.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import typer
+from near_misses import near_misses
 from rich.table import Table
 from rich.text import Text
 
-from sprint_sgl.answers import same_answer
 from sprint_sgl.console import screen
+from sprint_sgl.grading.extract import extract_answer
+from sprint_sgl.grading.match import Match
+from sprint_sgl.grading.worker import compare
+
+app = typer.Typer(add_completion=False, help=__doc__)
 
 
-def main(path: Path) -> None:
-    pairs = [json.loads(line) for line in path.read_text().splitlines()]
-    table = Table("gold", "answer", "expected", "ours", "from")
-    for pair in pairs:
-        ours = same_answer(pair["pred"], pair["gold"])
-        if ours != pair["equal"]:
-            table.add_row(Text(pair["gold"]), Text(pair["pred"]), str(pair["equal"]), str(ours), pair["source"])
-    agreed = len(pairs) - table.row_count
-    screen().print(table, f"{agreed} of {len(pairs)} agree ({agreed / len(pairs):.1%})", highlight=False)
+def rows(path: Path) -> Iterator[dict[str, Any]]:
+    return (json.loads(line) for line in path.read_text().splitlines())
+
+
+@app.command()
+def pairs(path: Path) -> None:
+    """Pairs that other graders' tests judge; each disagreement with the reason that ours gives."""
+    table = Table("gold", "answer", "expected", "ours", "why", "from")
+    count = 0
+    for count, pair in enumerate(rows(path), 1):  # noqa: B007
+        found = compare(pair["pred"], pair["gold"])
+        if (found.match is Match.SAME) != pair["equal"]:
+            expected = "same" if pair["equal"] else "different"
+            texts = (Text(pair[key][-120:]) for key in ("gold", "pred"))
+            table.add_row(*texts, expected, found.match.value, found.reason, pair.get("source", ""))
+    agreed = count - table.row_count
+    screen().print(table, f"{agreed} of {count} agree ({agreed / count:.1%})", highlight=False)
+
+
+@app.command(name="near-misses")
+def near(path: Path, column: str = "answer") -> None:
+    """Golds with a digit, sign, base, exponent, variable, unit or bracket changed; those called right are shown."""
+    found: Counter[tuple[str, str]] = Counter()
+    right = Table("change", "gold", "called the same", title="Called right: read each, some keep the value")
+    for gold in sorted({row[column] for row in rows(path)}):
+        for change, other in near_misses(gold):
+            match = compare(other, gold).match
+            found[change, match.value] += 1
+            if match is Match.SAME:
+                right.add_row(change, Text(gold), Text(other))
+    table = Table("change", *(match.value for match in Match))
+    for change in dict.fromkeys(change for change, _ in found):
+        table.add_row(change, *(str(found[change, match.value]) for match in Match))
+    screen().print(right, table, f"{found.total():,} near misses, {right.row_count} called right", highlight=False)
+
+
+@app.command()
+def solutions(path: Path) -> None:
+    """Reference solutions: each has its own answer in its box."""
+    wrong = Table("answer", "read from the solution", "why")
+    count = 0
+    for count, row in enumerate(rows(path), 1):  # noqa: B007
+        answer = extract_answer(row["solution"])
+        found = compare(answer or "", row["answer"])
+        if found.match is not Match.SAME:
+            wrong.add_row(Text(row["answer"]), Text(str(answer)), found.reason)
+    screen().print(wrong, f"{count - wrong.row_count} of {count} right", highlight=False)
+    raise typer.Exit(1 if wrong.row_count else 0)
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 
 from curation.decontaminate import Grams
 from curation.stages import Outcome, Record, Rejection
-from sprint_sgl.answers import compared, extract_answer
-from sprint_sgl.grading_worker import Match
+from sprint_sgl.grading.extract import extract_answer
+from sprint_sgl.grading.match import Match
+from sprint_sgl.grading.worker import compare
 
 
 @dataclass(frozen=True)
 class Verify:
-    """The record with the answer that its thought reaches, compared by math-verify within `time_limit` seconds."""
+    """The record with the answer that its thought reaches, compared within `time_limit` seconds."""
 
     time_limit: float = 5.0
     benchmarks: Grams = field(default_factory=Grams)
@@ -25,12 +26,10 @@ class Verify:
         given = extract_answer(record["response"]) or extract_answer(record["text"])
         if given is None:
             return _rejected(record, "no answer", f"neither \\boxed{{}} nor an answer tag; expected {gold}")
-        match = compared(given, gold, self.time_limit)
-        if match is Match.UNDECIDED:
-            return _rejected(
-                record, "not compared", f"{given} with {gold} takes over {self.time_limit:g} s: time_limit"
-            )
-        if match is not Match.SAME:
+        found = compare(given, gold, self.time_limit)
+        if found.match is Match.UNDECIDED:
+            return _rejected(record, "not compared", f"{given} with {gold}: {found.reason}")
+        if found.match is not Match.SAME:
             return _rejected(record, "wrong answer", f"{given} instead of {gold}")
         return record | {"answer": gold}
 

@@ -13,9 +13,9 @@ from programs.program import program
 from programs.scoring import score
 from programs.sequential import after_thought, thought_limit
 from sprint_sgl import tags
-from sprint_sgl.answers import read_answer
 from sprint_sgl.errors import BadInput
 from sprint_sgl.frontend import ProgramState
+from sprint_sgl.grading.extract import read_answer
 from sprint_sgl.question import checked_question
 from sprint_sgl.trajectory import Trajectory
 

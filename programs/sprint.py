@@ -29,9 +29,9 @@ from programs.forks import branch, end
 from programs.program import program
 from programs.straggler import StragglerPolicy, checked_policy, wait_for_siblings
 from sprint_sgl import tags
-from sprint_sgl.answers import read_answer
 from sprint_sgl.errors import BadInput, ContextFull, ProgramFailed
 from sprint_sgl.frontend import ProgramState, ProgramStateGroup
+from sprint_sgl.grading.extract import read_answer
 from sprint_sgl.question import checked_question
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
 

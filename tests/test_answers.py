@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -18,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sprint_sgl.answers import Verdict, check_countdown, countdown_problem, extract_answer, same_answer
 from sprint_sgl.countdown import Problem
+from sprint_sgl.grading.countdown import Verdict, check_countdown, countdown_problem
+from sprint_sgl.grading.extract import extract_answer
 from tests.fakes.scaling import takes_linear_time
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -111,150 +106,9 @@ def test_no_text_makes_the_readers_raise(text: str) -> None:
 @given(st.text("abc123+^_ ", min_size=1).filter(str.strip), TEXTS)
 def test_a_box_at_the_end_is_always_found(answer: str, before: str) -> None:
     text = before.replace("<", "").rstrip("\\") + rf" \boxed{{{answer}}}"
-    assert extract_answer(text) == answer.strip()
-
-
-@pytest.mark.parametrize(
-    ("given_answer", "gold"),
-    [
-        (r"\frac43", r"\dfrac{4}{3}"),
-        (r"\left( 3, \frac{\pi}{2} \right)", r"(3,\frac{\pi}{2})"),
-        ("$7$", "7"),
-        ("1,000", r"1{,}000"),
-        (r"12,\! 345", "12345"),
-        ("120", r"120^\circ"),
-        (r"25\%", "25"),
-        (r"\$18", "18"),
-        (r"\text{C}", r"\text{(C)}"),
-        (r"\text{Even}", "even"),
-        ("0.5", r"50\%"),
-        ("5 cm", r"5\text{ cm}"),
-        ("1/2", r"\frac{1}{2}"),
-        ("sqrt(2)/2", r"\frac{1}{\sqrt{2}}"),
-        ("pi/2", r"\frac{\pi}{2}"),
-        ("x = 4", "4"),
-        ("(x+1)(x+3)", "x^2+4x+3"),
-        ("2, 1", "1, 2"),
-        (r"-\sqrt{2}, \sqrt{2}", r"\pm\sqrt{2}"),
-        ("x < 3", r"(-\infty, 3)"),
-        ("The answer is 5.", "5"),
-    ],
-)
-def test_the_same_value_in_another_form_is_the_same_answer(given_answer: str, gold: str) -> None:
-    assert same_answer(given_answer, gold)
-
-
-@pytest.mark.parametrize(
-    ("given_answer", "gold"),
-    [
-        ("5", "6"),
-        ("(2, 1)", "(1, 2)"),
-        ("[0, 1)", "(0, 1)"),
-        ("32, 349", "32349"),
-        ("1 2", "12"),
-        ("x + 3", "y + 3"),
-        ("0.33", r"\frac{1}{3}"),
-        ("2, 3", "3"),
-        ("", "5"),
-        ("", ""),
-    ],
-)
-def test_another_value_is_another_answer(given_answer: str, gold: str) -> None:
-    assert not same_answer(given_answer, gold)
-
-
-def within(limit: float, act: Callable[[], object]) -> bool:
-    start = time.monotonic()
-    act()
-    return time.monotonic() - start < limit
-
-
-def test_a_late_comparison_counts_as_different_and_the_next_one_works() -> None:
-    assert same_answer("2/4", "1/2")
-    verdicts: list[bool] = []
-    assert within(60.0, lambda: verdicts.append(same_answer(ENDLESS, "7", time_limit=0.3)))
-    assert verdicts == [False]
-    assert same_answer("2/4", "1/2")
-
-
-def test_equal_texts_need_no_comparison() -> None:
-    assert same_answer(ENDLESS, f"${ENDLESS}$", time_limit=0.001)
-
-
-def test_threads_take_turns_and_each_gets_its_own_verdict() -> None:
-    verdicts: dict[int, bool] = {}
-
-    def compare(n: int) -> None:
-        verdicts[n] = same_answer(f"{2 * n}/2", "3")
-
-    threads = [threading.Thread(target=compare, args=(n,)) for n in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert verdicts == {n: n == 3 for n in range(8)}
-
-
-def test_a_forked_child_compares_with_a_worker_of_its_own() -> None:
-    assert same_answer("2/4", "1/2")
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if same_answer("3/6", "1/2") and not same_answer("3/6", "1/3") else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert same_answer("4/8", "1/2")
-
-
-PARENT = """
-import sys, threading, time
-from sprint_sgl.answers import same_answer
-from sprint_sgl.grading_worker import WORKER
-same_answer("2/4", "1/2")
-if sys.argv[1] == "busy":
-    threading.Thread(target=same_answer, args=("9^{9^{9^9}}", "7", 0.5)).start()
-    time.sleep(0.2)
-print(WORKER._process.pid, flush=True)
-if sys.argv[1] != "leave":
-    time.sleep(60)
-"""
-
-
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
-
-
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc")
-@pytest.mark.parametrize("state", ["idle", "busy", "leave"])
-def test_the_worker_ends_when_its_parent_is_killed_or_leaves(state: str) -> None:
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, state], stdout=subprocess.PIPE, cwd=ROOT, text=True)
-    assert parent.stdout is not None
-    worker = int(parent.stdout.readline())
-    if state != "leave":
-        parent.send_signal(signal.SIGKILL)
-    parent.wait(10)
-    parent.stdout.close()
-    deadline = time.monotonic() + 60
-    while alive(worker) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not alive(worker)
-
-
-def test_every_solution_of_math500_has_its_own_answer_in_its_box() -> None:
-    wrong = [
-        (found, row["answer"])
-        for row in rows("math500.jsonl")
-        if (found := extract_answer(row["solution"])) is None or not same_answer(found, row["answer"])
-    ]
-    assert not wrong
-
-
-def test_verdicts_agree_with_other_graders_on_97_of_100_pairs() -> None:
-    pairs = rows("grader_pairs_dev.jsonl")[::3]
-    agreed = sum(same_answer(pair["pred"], pair["gold"]) == pair["equal"] for pair in pairs)
-    assert agreed >= 0.97 * len(pairs)
+    found = extract_answer(text)
+    assert found is not None
+    assert found.endswith(answer.strip())
 
 
 def test_verdicts_on_recorded_countdown_answers_agree_with_their_authors() -> None:
@@ -280,6 +134,8 @@ def test_verdicts_on_recorded_countdown_answers_agree_with_their_authors() -> No
         r"\frac{5}{\dfrac{1}{3 + 7}}",
         "(7 \u2212 -3) \u00f7 (1/5)",
         "{3 + 7} * 5",
+        "+5 * (3 + +7)",
+        "(\uff13\uff0b\uff17) * 5",
     ],
 )
 def test_plain_and_latex_spellings_of_an_expression_have_one_value(expression: str) -> None:
@@ -303,6 +159,7 @@ def test_plain_and_latex_spellings_of_an_expression_have_one_value(expression: s
         ("3 ** 7", "cannot read '3 ** 7': unexpected '*'"),
         ("3.5", "cannot read '3.5': unexpected '.'"),
         ("(3 + 7", "cannot read '(3 + 7': it ends too early"),
+        ("(3 + 7] * 5", "cannot read '(3 + 7] * 5': unexpected ']'"),
         ("", "cannot read '': it ends too early"),
         ("abs(3)", "cannot read 'abs(3)': unexpected 'a'"),
         ("1+" * 300 + "1", "has 601 characters, over 500"),
@@ -324,6 +181,18 @@ def test_a_number_given_twice_is_used_twice() -> None:
     assert check_countdown("8 / (3 - 8 / 3)", [3, 3, 8, 8], 24) == Verdict(True, "makes 24", Fraction(24))
     assert check_countdown("8 * 3", [3, 3, 8, 8], 24).reason == "leaves 3, 8 unused"
     assert "uses 8 3 times, given twice" in check_countdown("8 + 8 + 8", [8, 8, 3], 24).reason
+
+
+@pytest.mark.parametrize(
+    ("expression", "reason"),
+    [
+        ("10 + 4 - (-3)", "makes 17"),
+        ("10 + 4 - -3", "makes 17"),
+        ("10 + 4 + 3", "uses 3, which is not given; leaves -3 unused"),
+    ],
+)
+def test_a_negative_number_is_used_with_its_sign(expression: str, reason: str) -> None:
+    assert check_countdown(expression, [-3, 10, 4], 17).reason == reason
 
 
 SPELLED = {"+": "{} + {}", "-": "{}-{}", "*": r"{} \times {}", "/": r"\frac{{{}}}{{{}}}"}
@@ -391,6 +260,15 @@ def test_all_sides_of_an_equation_are_the_target(equation: str, correct: bool) -
         ("Given [3, 7, 12], find an expression whose value is 1,050.", (3, 7, 12), 1050),
         ("Use 3, 7, 12 & 25 to make 66", (3, 7, 12, 25), 66),
         ("Use 3; 7; 12; 25 to make 66", (3, 7, 12, 25), 66),
+        ("Use -3, 10 and 4 to make 17", (-3, 10, 4), 17),
+        ("Use (\u22123), 10 and 4 to make 17", (-3, 10, 4), 17),
+        ("Use 3, 7, 12 and 25 to make \u22125", (3, 7, 12, 25), -5),
+        ("Use 1,000, 25 and 3 to make 40", (1000, 25, 3), 40),
+        ("Use 1,000 and 25 to make 40", (1000, 25), 40),
+        ("Use 1,234 and 2 to make 2,468", (1234, 2), 2468),
+        ("Use 100,200 and 50 to make 350", (100, 200, 50), 350),
+        ("Use 3,100,250 to make 353", (3, 100, 250), 353),
+        ("Use \uff13, \uff17 and \uff14 to make \uff11\uff17", (3, 7, 4), 17),
         ("Countdown: 3 7 12 25 -> 66", (3, 7, 12, 25), 66),
     ],
 )

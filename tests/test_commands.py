@@ -135,7 +135,8 @@ process_results: !function graded.right
 metric_list: [{{metric: right, aggregation: mean, higher_is_better: true}}]
 """
 HARNESS_GRADER = """
-from sprint_sgl.answers import check_countdown, extract_answer
+from sprint_sgl.grading.countdown import check_countdown
+from sprint_sgl.grading.extract import extract_answer
 
 def right(doc, results):
     answer = extract_answer(results[0]) or ""

@@ -14,11 +14,11 @@ from programs.benchmark.replay_backend import ReplayBackend
 from programs.methods import method_names, named_method
 from programs.straggler import StragglerPolicy
 from sprint_sgl import tags
-from sprint_sgl.answers import check_countdown
 from sprint_sgl.countdown import drawn
 from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import RequestFailed
 from sprint_sgl.frontend import SglSamplingParams
+from sprint_sgl.grading.countdown import check_countdown
 from sprint_sgl.prompts import prompt_style
 from tests.fakes.waiting import idle, wait_for
 

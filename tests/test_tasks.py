@@ -14,9 +14,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from sprint_sgl.answers import extract_answer
 from sprint_sgl.countdown import combine
 from sprint_sgl.errors import BadInput
+from sprint_sgl.grading.extract import extract_answer
 from sprint_sgl.shipped import CONF
 from sprint_sgl.tasks.countdown import Countdown
 from sprint_sgl.tasks.gpqa import letter_of
@@ -113,6 +113,14 @@ def test_gpqa_with_an_empty_field_is_refused(gpqa_csv: Path) -> None:
         ("The correct option would be D", "D"),
         ("B is the answer", "B"),
         ("B (3 eV)", "B"),
+        ("C, benzene", "C"),
+        (r"\textbf{(C)}\ 12", "C"),
+        (r"\text{C}", "C"),
+        ("C - 12", "C"),
+        ("(C) A reaction", "C"),
+        ("A, B", None),
+        ("(A) and (B)", None),
+        ("B-cell", None),
     ],
 )
 def test_the_letter_that_an_answer_names(answer: str, letter: str | None) -> None:
@@ -152,17 +160,44 @@ def test_a_solution_of_countdown_is_right_in_any_wording() -> None:
     [
         ("7", True),
         ("x = 7", True),
-        ("about 7 apples", True),
-        (r"\text{Evelyn}", True),
+        ("7 apples", True),
+        ("about 7 apples", False),
+        (r"\text{Evelyn}", False),
         ("I cannot say", False),
         (r"\forall imes", False),
         (r"\frac{1}{", False),
         ("", False),
     ],
 )
-def test_an_answer_without_mathematics_is_left_to_a_judge(answer: str, read: bool) -> None:
+def test_an_answer_that_cannot_be_read_whole_is_left_to_a_judge(answer: str, read: bool) -> None:
     grade = task("math500").grade(Question("1", "How much?", "5"), answer)
     assert (grade.correct, grade.read) == (False, read)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"nums": [3, 7, 12], "target": 50},
+        {"nums": "[3, 7, 12]", "target": "50"},
+        {"input": "3,7,12,50", "output": "ignored"},
+        {"question": "Use 3, 7 and 12 to make 50", "answer": "50"},
+    ],
+)
+def test_countdown_problems_of_a_file_are_checked_exactly(row: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "problems.jsonl"
+    file.write_text(f"{json.dumps(row)}\n{json.dumps(row)}\n")
+    countdown = task("countdown", f"task.source.path={file}")
+    first, second = countdown.questions()
+    assert (first.text, first.id, second.id) == ("Use 3, 7 and 12 to make 50", "3-7-12=50", "3-7-12=50#2")
+    assert not countdown.grade(first, "50").correct
+    assert not countdown.grade(first, "12 * 3 + 7 + 7").correct
+
+
+def test_a_row_without_a_countdown_problem_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "problems.jsonl"
+    file.write_text('{"nums": [3, 7], "target": 10}\n{"nums": [3.5, 7], "target": 10}\n')
+    with pytest.raises(BadInput, match=r"row 2: no Countdown problem in .*a row has"):
+        list(task("countdown", f"task.source.path={file}").questions())
 
 
 def test_the_first_of_many_problems_come_at_once() -> None:

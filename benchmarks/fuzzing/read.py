@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 from benchmarks.fuzzing.cases import Target
 from benchmarks.fuzzing.texts import ENDS, any_text, filled, plain, short
+from benchmarks.near_misses import near_misses
 from sprint_sgl import tags
-from sprint_sgl.answers import check_countdown, countdown_problem, extract_answer, read_answer
+from sprint_sgl.grading.countdown import check_countdown, countdown_problem
+from sprint_sgl.grading.extract import extract_answer, read_answer
+from sprint_sgl.grading.match import Match
+from sprint_sgl.grading.worker import compare
 from sprint_sgl.markup import find_tags
 from sprint_sgl.tags import RepairKind, merge_repairs, neutralise, parse, read_execution, read_plan, render, restore
 from sprint_sgl.trajectory import Trajectory
@@ -87,12 +92,53 @@ def check_cut(case: tuple[Trajectory, float]) -> None:
 
 def check_answer(text: str) -> None:
     found = extract_answer(text)
-    assert found is None or (found and found in text)
+    assert found is None or found.strip()
     assert read_answer(text) == (found or text.strip())
     for expression in (found or text, text):
         assert check_countdown(expression, (3, 7, 12, 25), 66).reason
     if problem := countdown_problem(text):
         assert len(problem.numbers) > 1
+
+
+def near_miss_case(rng: random.Random) -> tuple[str, str, str]:
+    """A gold answer, the change, and an answer that misses it by that."""
+    gold = rng.choice(GOLDS)(rng)
+    return gold, *rng.choice(list(near_misses(gold)))
+
+
+def digits(rng: random.Random, longest: int = 3) -> str:
+    """A number without zeros, so that every change of it changes what it is part of."""
+    return "".join(rng.choice("123456789") for _ in range(rng.randint(1, longest)))
+
+
+GOLDS: tuple[Callable[[random.Random], str], ...] = (
+    digits,
+    lambda rng: f"-{digits(rng)}.{digits(rng)}",
+    lambda rng: rf"\frac{{{digits(rng)}}}{{{digits(rng)}}}",
+    lambda rng: rf"{digits(rng)}\sqrt{{2{digits(rng)}}}",
+    lambda rng: rf"{digits(rng)} + {digits(rng)}\pi",
+    lambda rng: f"{digits(rng)}x^2 - {digits(rng)}x + {digits(rng)}",
+    lambda rng: f"[{digits(rng)}, {digits(rng)})",
+    lambda rng: f"({digits(rng)}, -{digits(rng)}, {digits(rng)})",
+    lambda rng: f"{rng.choice(('312', '1234', '44'))}_{{{rng.randint(5, 9)}}}",
+    lambda rng: rf"{digits(rng)}\text{{ {rng.choice(('cm', 'kg', 'hours'))}}}",
+    lambda rng: f"y = {digits(rng)}x + {digits(rng)}",
+    lambda rng: f"{digits(rng)}, {digits(rng)} and {digits(rng)}",
+)
+
+
+def check_near_miss(case: tuple[str, str, str]) -> None:
+    gold, change, other = case
+    found = compare(other, gold)
+    assert found.match is not Match.SAME, change
+    assert bool(found.reason) == (found.match is Match.UNDECIDED)
+
+
+def check_compared(text: str) -> None:
+    """Any text is compared with a number without harm."""
+    answer = read_answer(text)[:200]
+    assert compare(answer, answer).match is not Match.DIFFERENT
+    compare(answer, "7")
 
 
 @cache
@@ -131,12 +177,14 @@ def check_stream(case: tuple[str, list[str], list[int], str]) -> None:
 
 
 TARGETS = (
-    Target("parse", 0.18, any_text, check_parse),
+    Target("parse", 0.16, any_text, check_parse),
     Target("parse of render", 0.10, inverse_case, check_inverse),
     Target("neutralise", 0.22, any_text, check_neutral),
     Target("read_plan", 0.08, plan_case, check_plan),
     Target("read_execution", 0.10, any_text, check_execution),
     Target("cut off", 0.04, cut_case, check_cut),
     Target("answers", 0.05, any_text, check_answer),
+    Target("near misses", 0.01, near_miss_case, check_near_miss),
+    Target("comparisons", 0.01, any_text, check_compared),
     Target("stream", 0.02, stream_case, check_stream, ready=lambda: program_named("sprint")),
 )

@@ -1,17 +1,24 @@
-"""Countdown by seed, checked in exact arithmetic (paper, section 4.1: 1,000 problems of four numbers)."""
+"""Countdown, checked in exact arithmetic: problems by seed (paper, section 4.1: 1,000 of four numbers), or a file's."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
-from sprint_sgl.answers import check_countdown
 from sprint_sgl.countdown import Problem, drawn
 from sprint_sgl.errors import BadInput
+from sprint_sgl.grading.countdown import check_countdown, countdown_problem, read_numbers
+from sprint_sgl.source import DataSource, chosen_rows
 from sprint_sgl.tasks.task import Grade, Question
 
 LARGEST = 5  # numbers; with more the search for a solution takes minutes
 SPLITS = ("held_out", "train")
+NUMBER_COLUMNS = ("nums", "numbers", "input", "inputs")
+TARGET_COLUMNS = ("target", "goal")
+QUESTION_COLUMNS = ("question", "problem", "prompt")
 
 
 @dataclass(frozen=True)
@@ -21,7 +28,7 @@ class CountdownQuestion(Question):
 
 @dataclass
 class Countdown:
-    """`problems` of each size in `numbers`.
+    """`problems` of each size in `numbers`, or those of a source that has a path.
 
     split     held_out, or train: problems that training rows may be made of
     wording   the question, with {numbers} and {target}
@@ -32,6 +39,7 @@ class Countdown:
     seed: int
     split: str
     wording: str
+    source: DataSource | None = None
 
     def __post_init__(self) -> None:
         if not (isinstance(self.problems, int) and self.problems > 0):
@@ -46,14 +54,32 @@ class Countdown:
             raise BadInput(f"task.wording has no {missing[0]}: {self.wording!r}")
 
     def questions(self) -> Iterator[Question]:
+        return self._read(self.source) if self.source and self.source.path else self._drawn()
+
+    def _read(self, source: DataSource) -> Iterator[Question]:
+        times: Counter[str] = Counter()
+        for number, row in enumerate(chosen_rows(source), 1):
+            problem = problem_of(row)
+            if problem is None:
+                raise BadInput(f"{source.path}, row {number}: no Countdown problem in {str(row)[:200]}; {FORMS}")
+            question = self._question(problem)
+            times[question.id] += 1
+            repeated = f"#{times[question.id]}" if times[question.id] > 1 else ""
+            yield replace(question, id=question.id + repeated)
+
+    def _drawn(self) -> Iterator[Question]:
         for size in self.numbers:
             found = 0
             for problem in drawn(size, self.seed, self.problems, held_out=self.split == "held_out"):
-                id = f"{'-'.join(map(str, problem.numbers))}={problem.target}"
-                yield CountdownQuestion(id, self.text(problem), str(problem.target), f"{size} numbers", problem.numbers)
+                yield self._question(problem)
                 found += 1
             if found < self.problems:
                 raise BadInput(f"task.problems={self.problems}: only {found} problems of {size} numbers were found")
+
+    def _question(self, problem: Problem) -> CountdownQuestion:
+        id = f"{'-'.join(map(str, problem.numbers))}={problem.target}"
+        group = f"{len(problem.numbers)} numbers"
+        return CountdownQuestion(id, self.text(problem), str(problem.target), group, problem.numbers)
 
     def text(self, problem: Problem) -> str:
         return self.wording.replace("{numbers}", problem.listed).replace("{target}", str(problem.target))
@@ -62,3 +88,30 @@ class Countdown:
         assert isinstance(question, CountdownQuestion)
         verdict = check_countdown(answer, question.numbers, int(question.gold))
         return Grade(verdict.correct, verdict.reason, read=verdict.value is not None)
+
+
+FORMS = 'a row has "nums" and "target", or "input" as "a,b,c,d,target", or a "question" as "Use 3, 7 and 12 to make 50"'
+
+
+def problem_of(row: Mapping[str, Any]) -> Problem | None:
+    """The problem that a row of a file states in one of the usual forms, or None."""
+    numbers = next((_whole_numbers(row[name]) for name in NUMBER_COLUMNS if name in row), [])
+    target = next((_whole_numbers(row[name]) for name in TARGET_COLUMNS if name in row), [])
+    if not target and len(numbers) > 2:
+        *numbers, last = numbers
+        target = [last]
+    if len(numbers) > 1 and len(target) == 1:
+        return Problem(tuple(numbers), target[0])
+    questions = (countdown_problem(str(row[name])) for name in QUESTION_COLUMNS if name in row)
+    return next((problem for problem in questions if problem), None)
+
+
+def _whole_numbers(value: object) -> list[int]:
+    """The numbers in a list, or in a text of nothing but numbers; none where anything else is in it."""
+    if isinstance(value, list | tuple):
+        parts = [_whole_numbers(item) for item in value]
+        return [part[0] for part in parts] if all(len(part) == 1 for part in parts) else []
+    if isinstance(value, float) and value.is_integer():
+        return [int(value)]
+    text = str(value).strip()
+    return read_numbers(text) if re.fullmatch(r"[-\u2212\d\s,;\[\]()]+", text) and not isinstance(value, bool) else []

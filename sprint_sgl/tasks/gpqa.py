@@ -17,8 +17,12 @@ from sprint_sgl.source import DataSource, chosen_rows, values
 from sprint_sgl.tasks.task import Grade, Question
 
 LETTERS = "ABCD"
-_WRAPPED = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}")
-_ALONE = re.compile(r"[(\[]?([A-D])(?:[)\]]?[.:]?|[)\].:]\s.*|\s*\(.*\))", re.IGNORECASE | re.DOTALL)
+_WRAPPED = re.compile(r"\\(?:text\w*|math\w+|boxed|mbox)\s*\{([^{}]*)\}")
+_SPACING = re.compile(r"\\(?:[,;:! ]|q?quad|left|right)|~")
+_ALONE = re.compile(
+    r"[(\[]?([A-D])(?:[)\]]?[.:]?$|(?!\W*(?:(?:and|or)\b|[A-D]\s*(?:[),.;\]]|$)))(?:[)\],;]|[.:]\s|\s+[-=\u2013\u2014]\s|\s*\())",
+    re.IGNORECASE,
+)
 # A small letter counts in brackets only, and "A" not as the article that it is before most words.
 _SAID = re.compile(
     r"\b(?i:answer|option|choice)(?i:\s+(?:is|would be|must be|should be))?\s*:?\s*"
@@ -77,9 +81,11 @@ def _text(row: Mapping[str, Any], column: str) -> str:
 
 
 def letter_of(answer: str) -> str | None:
-    """The option that an answer is ("B", "(b)", "B) 3 eV") or last calls its answer; None for any other text."""
-    plain = _WRAPPED.sub(r"\1", answer).replace("*", "").replace("$", "").strip()
+    """The option that an answer is ("B", "(b)", "B, 3 eV") or last calls its answer; None for any other text."""
+    plain = _SPACING.sub(" ", answer).replace("*", "").replace("$", "").strip()
+    while (inside := _WRAPPED.sub(r"\1", plain)) != plain:
+        plain = inside.strip()
     if said := [found["bracketed"] or found["plain"] for found in _SAID.finditer(plain)]:
         return said[-1].upper()
-    alone = _ALONE.fullmatch(plain) or _SAID_AFTER.match(plain)
+    alone = _ALONE.match(plain) or _SAID_AFTER.match(plain)
     return alone[1].upper() if alone else None

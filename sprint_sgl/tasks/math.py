@@ -1,6 +1,6 @@
 """Mathematics with one gold answer a question: MATH-500, AIME, and anybody's own file (paper, section 4.1).
 
-Graded by math-verify with SymPy (appendix A.4).
+Graded by rules with SymPy and math-verify (appendix A.4; sprint_sgl/grading).
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from sprint_sgl.answers import compared
 from sprint_sgl.errors import BadInput
-from sprint_sgl.grading_worker import Match
+from sprint_sgl.grading.match import Match
+from sprint_sgl.grading.worker import compare
 from sprint_sgl.source import DataSource, chosen_rows, values
 from sprint_sgl.tasks.task import Grade, Question
 
@@ -49,11 +49,9 @@ class Math:
             return Grade(False, "no answer", read=False)
         if len(answer) > LONGEST_ANSWER:
             return Grade(False, f"no answer in {len(answer):,} characters", read=False)
-        match = compared(answer, question.gold)
-        if match is Match.SAME:
+        found = compare(answer, question.gold)
+        if found.match is Match.SAME:
             return Grade(True)
-        if match is Match.UNDECIDED:
-            return Grade(False, "no comparison within its limits", read=False)
-        if match is Match.UNREADABLE:
-            return Grade(False, f"no mathematics in {answer!r}", read=False)
+        if found.match is Match.UNDECIDED:
+            return Grade(False, f"undecided: {found.reason}: {answer} with {question.gold}", read=False)
         return Grade(False, f"another answer: {answer} instead of {question.gold}")

@@ -1,0 +1,396 @@
+r"""Whether two answers are the same: read whole, then compared by what they are.
+
+Exact forms are compared exactly, by value at sixty digits and more, or by values at many points where they have
+variables; a decimal with an exact form to the last digit that it gives, if it gives five. A name or a unit that only
+one answer states is forgiven (`x = 5` is 5, `5 cm` is 5); two that contradict one another are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import sympy
+
+from sprint_sgl.grading import units
+from sprint_sgl.grading.extract import answers_in_prose
+from sprint_sgl.grading.match import Match, all_of, any_of, at_most
+from sprint_sgl.grading.notation import Unreadable
+from sprint_sgl.grading.reading import readings
+from sprint_sgl.grading.scalars import compare_scalars
+from sprint_sgl.grading.values import (
+    Collection,
+    Combined,
+    Ellipsis,
+    Expression,
+    Group,
+    Matrix,
+    Named,
+    Numeral,
+    Quantity,
+    Relation,
+    Scalar,
+    Value,
+    Words,
+)
+
+DIGITS = 60  # of two exact values that have to agree, and one more for each character of the answers
+LONGEST_COLLECTION = 40  # values whose order is open
+
+
+SAME, DIFFERENT, UNDECIDED = Match.SAME, Match.DIFFERENT, Match.UNDECIDED
+
+
+def compared(given: str, gold: str) -> tuple[Match, str]:
+    """The match, and why it is undecided where it is. Takes as long as it takes."""
+    read: list[list[Value]] = []
+    for whose, text in (("gold", gold), ("given", given)):
+        try:
+            read.append(_read(text))
+        except Unreadable as fault:
+            return UNDECIDED, f"the {whose} answer cannot be read whole: {fault}"
+    golds, givens = read
+    digits = DIGITS + len(given) + len(gold)
+    match = any_of(_compared(one, other, digits) for one in golds for other in givens)
+    return match, "the two cannot be told apart, nor shown to be one" if match is UNDECIDED else ""
+
+
+def _read(text: str) -> list[Value]:
+    """The readings of an answer, or of what a sentence says the answer is."""
+    try:
+        return readings(text)
+    except Unreadable as fault:
+        for part in answers_in_prose(text):
+            try:
+                return readings(part)
+            except Unreadable:
+                continue
+        raise fault
+
+
+def _compared(gold: Value, given: Value, digits: int) -> Match:
+    """The match of two values. What one of them leaves out, a name or a unit, is set aside first."""
+
+    def same(one: Value, other: Value) -> Match:
+        return _compared(one, other, digits)
+
+    if isinstance(gold, Named) or isinstance(given, Named):
+        return _named(gold, given, same)
+    if isinstance(gold, Quantity) or isinstance(given, Quantity):
+        return _quantities(gold, given, same)
+    if isinstance(gold, Collection) or isinstance(given, Collection):
+        return _collections(gold, given, same)
+    if isinstance(gold, Relation) or isinstance(given, Relation):
+        return _relations(gold, given, digits)
+    if type(gold) is not type(given):
+        return _kinds(gold, given, same)
+    return _of_one_kind(gold, given, digits)
+
+
+def _of_one_kind(gold: Value, given: Value, digits: int) -> Match:
+    def same(one: Value, other: Value) -> Match:
+        return _compared(one, other, digits)
+
+    match gold, given:
+        case Scalar(), Scalar():
+            return compare_scalars(gold, given, digits)
+        case Words(), Words():
+            return _words(gold, given)
+        case Group(), Group():
+            return _groups(gold, given, same)
+        case Combined(), Combined():
+            if gold.operator != given.operator:
+                return UNDECIDED
+            in_which_order = _in_any_order if gold.operator == r"\cup" else _in_order
+            return in_which_order(gold.parts, given.parts, same)
+        case Matrix(), Matrix():
+            if [len(row) for row in gold.rows] != [len(row) for row in given.rows]:
+                return DIFFERENT
+            cells = zip((c for row in gold.rows for c in row), (c for row in given.rows for c in row), strict=True)
+            return all_of(same(*pair) for pair in cells)
+    return SAME if gold == given else DIFFERENT
+
+
+def _kinds(gold: Value, given: Value, same: Callable[[Value, Value], Match]) -> Match:
+    """Two values of different kinds: the same only where one kind is a way to write the other."""
+    kinds = {type(gold), type(given)}
+    if kinds == {Scalar, Group}:
+        group, scalar = (gold, given) if isinstance(gold, Group) else (given, gold)
+        if isinstance(group, Group) and not group.opening and len(group.items) == 2 and isinstance(scalar, Scalar):
+            over, under = group.items
+            if isinstance(over, Scalar) and isinstance(under, Scalar) and under.value != 0:
+                return same(Scalar(over.value / under.value), scalar)
+        return DIFFERENT
+    if kinds == {Scalar, Numeral}:
+        numeral, scalar = (gold, given) if isinstance(gold, Numeral) else (given, gold)
+        assert isinstance(numeral, Numeral)
+        value = Scalar(sympy.Integer(int(numeral.digits, numeral.base)))
+        return at_most(UNDECIDED, same(value, scalar))
+    if Ellipsis in kinds:
+        return DIFFERENT
+    if kinds == {Scalar, Words}:
+        words, scalar = (gold, given) if isinstance(gold, Words) else (given, gold)
+        return SAME if _is_letter(scalar, words) else UNDECIDED
+    if Words in kinds or kinds == {Matrix, Group} or Combined in kinds:
+        return UNDECIDED
+    return DIFFERENT
+
+
+def _is_letter(scalar: Value, words: Value) -> bool:
+    """Whether the one is a variable and the other its letter: B and (b)."""
+    if not (isinstance(scalar, Scalar) and isinstance(words, Words) and scalar.value.is_Symbol):
+        return False
+    return str(scalar.value).casefold() == words.text.casefold()
+
+
+# Names and units
+
+
+def _named(gold: Value, given: Value, same: Callable[[Value, Value], Match]) -> Match:
+    if isinstance(gold, Named) and isinstance(given, Named):
+        if gold.name == given.name and len(gold.parameters) == len(given.parameters):
+            return same(_renamed(gold), _renamed(given))
+        if gold.as_equation and given.as_equation:
+            return same(gold.as_equation, given.as_equation)
+        return DIFFERENT
+    named, other = (gold, given) if isinstance(gold, Named) else (given, gold)
+    assert isinstance(named, Named)
+    if isinstance(other, Collection) and not other.is_set and isinstance(named.value, Collection):
+        return same(*_ordered_as(gold, named, named.value, other))
+    if isinstance(other, Relation) and named.as_equation:
+        return same(*_ordered_as(gold, named, named.as_equation, other))
+    if isinstance(other, Collection) and not isinstance(named.value, Collection):
+        return same(*_ordered_as(gold, named, Collection((named,)), other))
+    return same(*_ordered_as(gold, named, named.value, other))
+
+
+def _ordered_as(gold: Value, named: Value, value: Value, other: Value) -> tuple[Value, Value]:
+    return (value, other) if gold is named else (other, value)
+
+
+def _renamed(named: Named) -> Value:
+    """The value with its parameters called by their places."""
+    if not named.parameters or not isinstance(named.value, Scalar):
+        return named.value
+    places = {sympy.Symbol(name): sympy.Symbol(f"parameter {k}") for k, name in enumerate(named.parameters)}
+    return Scalar(named.value.value.subs(places, simultaneous=True), named.value.decimals)
+
+
+def _quantities(gold: Value, given: Value, same: Callable[[Value, Value], Match]) -> Match:
+    one, unit = (gold.value, gold.unit) if isinstance(gold, Quantity) else (gold, ())
+    other, other_unit = (given.value, given.unit) if isinstance(given, Quantity) else (given, ())
+    if isinstance(one, Collection) or isinstance(other, Collection):
+        return _collections(gold, given, same)
+    if unit == other_unit:
+        return same(one, other)
+    if not unit or not other_unit:
+        factor = units.as_number(unit or other_unit)
+        if factor is not None:
+            scaled = (_scaled(one, factor), other) if unit else (one, _scaled(other, factor))
+            return any_of([same(one, other), same(*scaled)])
+        return same(one, other)
+    scale = units.conversion(unit, other_unit)
+    return DIFFERENT if scale is None else same(_scaled(one, scale), other)
+
+
+def _scaled(value: Value, factor: Expression) -> Value:
+    if isinstance(value, Scalar):
+        return Scalar(value.value * factor)
+    if isinstance(value, Group):
+        return Group(value.opening, tuple(_scaled(item, factor) for item in value.items), value.closing)
+    return value
+
+
+# Collections, groups, relations, words
+
+
+def _collections(gold: Value, given: Value, same: Callable[[Value, Value], Match]) -> Match:
+    if isinstance(gold, Collection) and isinstance(given, Collection):
+        if any(isinstance(item, Ellipsis) for item in (*gold.items, *given.items)):
+            return _with_ellipsis(gold.items, given.items, same)
+        if _distinct_names(gold.items) != _distinct_names(given.items):
+            return _in_order(gold.items, given.items, same)
+        return _in_any_order(
+            _shared_name(gold.items), _shared_name(given.items), same, sets=gold.is_set and given.is_set
+        )
+    collection, other = (gold, given) if isinstance(gold, Collection) else (given, gold)
+    assert isinstance(collection, Collection)
+    if isinstance(other, Group):
+        match = _in_order(collection.items, other.items, same) if len(collection.items) > 1 else DIFFERENT
+        return at_most(UNDECIDED, match)
+    if isinstance(other, Words | Combined) or any(isinstance(item, Relation) for item in (*collection.items, other)):
+        return UNDECIDED
+    if len(collection.items) == 1:
+        return same(*((collection.items[0], other) if collection is gold else (other, collection.items[0])))
+    return _in_any_order(collection.items, (other,), same)
+
+
+def _distinct_names(items: Sequence[Value]) -> bool:
+    """Whether each value has a name of its own, so that their order says nothing and the names do."""
+    names = [item.name for item in items if isinstance(item, Named)]
+    return len(names) == len(items) > 1 and len(set(names)) == len(names)
+
+
+def _shared_name(items: Sequence[Value]) -> Sequence[Value]:
+    """Of "x = 1, 2" both are x."""
+    if items and isinstance(first := items[0], Named) and not any(isinstance(item, Named) for item in items[1:]):
+        return [first, *(Named(first.name, item, first.parameters) for item in items[1:])]
+    return items
+
+
+def _in_order(golds: Sequence[Value], givens: Sequence[Value], same: Callable[[Value, Value], Match]) -> Match:
+    if len(golds) != len(givens):
+        return DIFFERENT
+    return all_of(same(one, other) for one, other in zip(golds, givens, strict=True))
+
+
+def _in_any_order(
+    golds: Sequence[Value], givens: Sequence[Value], same: Callable[[Value, Value], Match], sets: bool = False
+) -> Match:
+    """Each of one has its own of the other. What is given twice counts once in a set, a list of points, and where all
+    are one value."""
+    if max(len(golds), len(givens)) > LONGEST_COLLECTION:
+        return _in_order(golds, givens, same)
+    left = list(givens)
+    unmatched: list[Value] = []
+    for gold in golds:
+        found = next((k for k, one in enumerate(left) if same(gold, one) is SAME), None)
+        if found is None:
+            unmatched.append(gold)
+        else:
+            del left[found]
+    if not unmatched and not left:
+        return SAME
+    repeated = all(any(same(one, gold) is SAME for gold in golds) for one in left) and all(
+        any(same(one, other) is SAME for other in givens) for one in unmatched
+    )
+    if repeated:
+        one_value = min(len(golds), len(givens)) == 1
+        return SAME if sets or one_value or all(isinstance(item, Group) for item in (*golds, *givens)) else UNDECIDED
+    pairs = [same(one, other) for one in unmatched for other in left]
+    return UNDECIDED if len(unmatched) == len(left) and UNDECIDED in pairs else DIFFERENT
+
+
+def _with_ellipsis(golds: Sequence[Value], givens: Sequence[Value], same: Callable[[Value, Value], Match]) -> Match:
+    """Sequences with dots: other ends are other sequences; the same ends with more or fewer terms may be one."""
+    match = _in_order(golds, givens, same)
+    if match is not DIFFERENT or len(golds) == len(givens):
+        return match
+    ends = all_of([same(golds[0], givens[0]), same(golds[-1], givens[-1])])
+    both = all(any(isinstance(item, Ellipsis) for item in items) for items in (golds, givens))
+    second = same(golds[1], givens[1]) if both and min(len(golds), len(givens)) > 3 else SAME
+    return at_most(UNDECIDED, all_of([ends, second])) if both else DIFFERENT
+
+
+def _groups(gold: Group, given: Group, same: Callable[[Value, Value], Match]) -> Match:
+    if (gold.opening, gold.closing) != (given.opening, given.closing):
+        match = _in_order(gold.items, given.items, same)
+        return (
+            at_most(UNDECIDED, match)
+            if "" in (gold.opening, given.opening) or r"\langle" in (gold.opening, given.opening)
+            else DIFFERENT
+        )
+    if gold.opening or len(gold.items) != len(given.items):
+        return _in_order(gold.items, given.items, same)
+    return _ratios(gold, given, same)
+
+
+def _ratios(gold: Group, given: Group, same: Callable[[Value, Value], Match]) -> Match:
+    """2:4 may be 1:2, unless they are times of day."""
+    match = _in_order(gold.items, given.items, same)
+    parts = [
+        (one.value, other.value)
+        for one, other in zip(gold.items, given.items, strict=True)
+        if isinstance(one, Scalar) and isinstance(other, Scalar)
+    ]
+    if match is SAME or len(parts) < len(gold.items) or any(0 in pair for pair in parts):
+        return match
+    scale = sympy.simplify(parts[0][1] / parts[0][0])
+    return UNDECIDED if all(sympy.simplify(other - one * scale) == 0 for one, other in parts) else match
+
+
+_FLIPPED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le"}
+
+
+def _relations(gold: Value, given: Value, digits: int) -> Match:
+    if isinstance(gold, Relation) and isinstance(given, Relation):
+        return _two_relations(_upwards(gold), _upwards(given), digits)
+    relation, other = (gold, given) if isinstance(gold, Relation) else (given, gold)
+    assert isinstance(relation, Relation)
+    interval = _as_interval(relation)
+    if interval is None or not isinstance(other, Group | Combined):
+        return UNDECIDED if isinstance(other, Group | Combined | Words) else DIFFERENT
+    return _compared(interval, other, digits)
+
+
+def _upwards(relation: Relation) -> Relation:
+    """The same relation with its smaller sides first."""
+    if all(operator in (">", r"\ge") for operator in relation.operators):
+        return Relation(relation.sides[::-1], tuple(_FLIPPED[operator] for operator in relation.operators[::-1]))
+    return relation
+
+
+def _two_relations(gold: Relation, given: Relation, digits: int) -> Match:
+    if gold.operators == given.operators:
+        match = _in_order(gold.sides, given.sides, lambda one, other: _compared(one, other, digits))
+        if match is SAME:
+            return SAME
+        proportional = _proportional(gold, given, digits)
+        return match if proportional is None else proportional
+    return DIFFERENT
+
+
+def _proportional(gold: Relation, given: Relation, digits: int) -> Match | None:
+    """Whether two equations, or inequalities, of two sides differ by a factor; None if that does not tell."""
+    one, other = _difference(gold), _difference(given)
+    if len(gold.operators) != 1 or one is None or other is None:
+        return None
+    if one == 0 or other == 0 or one.free_symbols != other.free_symbols:
+        return None
+    factor = sympy.simplify(other / one)
+    if not factor.is_number or factor.has(sympy.nan, sympy.zoo):
+        return DIFFERENT if gold.operators[0] in _FLIPPED or _linear(one) else UNDECIDED
+    if gold.operators[0] in ("=", r"\ne"):
+        return SAME
+    return SAME if factor.is_positive else DIFFERENT
+
+
+def _linear(difference: Expression) -> bool:
+    """Whether the equation is a polynomial, of which another one with the same solutions is a multiple or a power."""
+    return bool(difference.is_polynomial(*difference.free_symbols)) and sympy.total_degree(difference) == 1
+
+
+def _difference(relation: Relation) -> Expression | None:
+    sides = [side.value for side in relation.sides if isinstance(side, Scalar)]
+    return sympy.expand(sides[0] - sides[-1]) if len(sides) == 2 == len(relation.sides) else None
+
+
+def _as_interval(relation: Relation) -> Value | None:
+    """What `a <= x < b`, `x < b` or `a < |x| < b` says that x lies in."""
+    relation = _upwards(relation)
+    if any(operator not in ("<", r"\le") for operator in relation.operators):
+        return None
+    numbers = [
+        isinstance(side, Scalar)
+        and not side.value.free_symbols
+        and not side.value.has(sympy.core.function.AppliedUndef)
+        for side in relation.sides
+    ]
+    brackets = [("(", ")") if operator == "<" else ("[", "]") for operator in relation.operators]
+    if numbers == [True, False, True]:
+        low, size, high = relation.sides
+        positive = Group(brackets[0][0], (low, high), brackets[1][1])
+        if not (isinstance(size, Scalar) and isinstance(size.value, sympy.Abs)):
+            return positive
+        flipped = {"(": ")", "[": "]", ")": "(", "]": "["}
+        minus = tuple(_scaled(end, sympy.Integer(-1)) for end in (high, low))
+        return Combined(r"\cup", (Group(flipped[positive.closing], minus, flipped[positive.opening]), positive))
+    if numbers == [False, True]:
+        return Group("(", (Scalar(-sympy.oo), relation.sides[1]), brackets[0][1])
+    if numbers == [True, False]:
+        return Group(brackets[0][0], (relation.sides[0], Scalar(sympy.oo)), ")")
+    return None
+
+
+def _words(gold: Words, given: Words) -> Match:
+    one, other = (" ".join(words.text.split()) for words in (gold, given))
+    return SAME if one.casefold() == other.casefold() else DIFFERENT

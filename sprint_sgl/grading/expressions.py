@@ -1,0 +1,452 @@
+r"""Expressions as SymPy's: numbers, variables, roots, powers, functions; exact, whatever they are written as."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from itertools import pairwise
+
+import sympy
+
+from sprint_sgl.grading import units
+from sprint_sgl.grading.notation import Kind, Token, Unreadable
+from sprint_sgl.grading.splitting import CLOSING, OPENING, SEPARATORS, Part, end_of, split
+from sprint_sgl.grading.values import Expression, Matrix, Scalar, Value
+
+LONGEST_POWER = 20_000  # bits up to which a power of whole numbers is multiplied out; and a factorial's argument
+DEEPEST = 60  # brackets
+LOG_BASE = sympy.Symbol("base of log", positive=True)  # its natural logarithm; of a \\log that states none
+
+_CIRCULAR = ("sin", "cos", "tan", "cot", "sec", "csc")
+FUNCTIONS: dict[str, Callable[..., Expression]] = {
+    **{name: getattr(sympy, name) for name in (*_CIRCULAR, "sinh", "cosh", "tanh", "coth")},
+    **{"arc" + name: getattr(sympy, "a" + name) for name in _CIRCULAR},
+    **{"a" + name: getattr(sympy, "a" + name) for name in (*_CIRCULAR[:3], "sinh", "cosh", "tanh")},
+    "exp": sympy.exp,
+    "ln": sympy.log,
+    "log": lambda value: sympy.log(value) / LOG_BASE,
+    "lg": lambda value: sympy.log(value, 10),
+    "sqrt": sympy.sqrt,
+    "cbrt": lambda value: sympy.Pow(value, sympy.Rational(1, 3)),
+    "abs": sympy.Abs,
+    "floor": sympy.floor,
+    "ceil": sympy.ceiling,
+    "max": sympy.Max,
+    "min": sympy.Min,
+    "gcd": sympy.gcd,
+    "lcm": sympy.lcm,
+    "Re": sympy.re,
+    "Im": sympy.im,
+}
+_INVERSE = {name: "arc" + name for name in _CIRCULAR}
+_MANY = ("max", "min", "gcd", "lcm")
+UNKNOWN_FUNCTIONS = {"f", "g", "h"}
+_GREEK = (
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi omega "
+    "Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega ell"
+)
+GREEK = {"\\" + name for name in _GREEK.split()}
+_DECORATED = {r"\vec", r"\hat", r"\bar", r"\overline", r"\overrightarrow", r"\tilde", r"\mathbb", r"\widehat"}
+_CALCULUS = {r"\sum", r"\prod", r"\int", r"\lim"}
+_VALUES = {r"\pi": sympy.pi, r"\infty": sympy.oo}
+_CONSTANTS = {"i": sympy.I, "e": sympy.E}
+
+
+class ExpressionReader:
+    """Reads one expression, by precedence, up to its end or to a unit behind it."""
+
+    def __init__(self, found: Part, signs: Sequence[str], letter_units: bool) -> None:
+        self._tokens, self._at, self._bars = found, 0, 0
+        self._signs, self._letter_units = iter(signs), letter_units
+        self._first_sign = signs[0] if signs else "+"
+        self._depth = 0
+
+    def rest(self) -> Part:
+        return self._tokens[self._at :]
+
+    def read_value(self) -> Value:
+        """The value, with how many decimals it is written if it is only a decimal."""
+        if _is_calculus(self._tokens):
+            self._at = len(self._tokens)
+            return _formula(self._tokens)
+        value = self._sum()
+        while multiple := units.MULTIPLES.get(self._next.lower()):
+            self._at += 1
+            value = value * multiple
+        if self._at < len(self._tokens) and not self._at_unit():
+            raise Unreadable(f"'{self._tokens[self._at]}' after the value")
+        read = [token for token in self._tokens[: self._at] if token.text not in ("-", "+", "(", ")", "{", "}")]
+        decimals = None
+        if len(read) == 1 and read[0].kind is Kind.NUMBER and re.fullmatch(r"\d*\.\d+", read[0].text):
+            decimals = len(read[0].text.partition(".")[2])
+        return Scalar(_finite(value), decimals)
+
+    def _at_unit(self) -> bool:
+        return self._at > 0 and units.begins(self._tokens, self._at, self._letter_units)
+
+    @property
+    def _next(self) -> str:
+        return self._tokens[self._at].text if self._at < len(self._tokens) else ""
+
+    def _take(self, *wanted: str) -> str:
+        text = self._next if self._next in wanted else ""
+        self._at += bool(text)
+        return text
+
+    def _expect(self, wanted: str) -> None:
+        if not self._take(wanted):
+            raise Unreadable(f"'{self._next}' where '{wanted}' belongs" if self._next else f"no '{wanted}' at the end")
+
+    def _sum(self) -> Expression:
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise Unreadable("too many levels")
+        value = sympy.Integer(0)
+        sign = self._sign() or "+"
+        while sign:
+            term = self._product()
+            value = value + term if sign == "+" else value - term
+            sign = self._sign()
+        self._depth -= 1
+        return value
+
+    def _sign(self) -> str:
+        if self._take(r"\pm"):
+            return next(self._signs)
+        if self._take(r"\mp"):
+            return "-" if self._first_sign == "+" else "+"
+        return self._take("+", "-")
+
+    def _product(self) -> Expression:
+        value = self._factor()
+        while True:
+            if self._take("*"):
+                value = value * self._factor()
+            elif self._take("/"):
+                value = _divided(value, self._factor())
+            elif self._starts_factor():
+                self._refuse_neighbours()
+                value = value * self._power()
+            else:
+                return value
+
+    def _refuse_neighbours(self) -> None:
+        before, token = self._tokens[self._at - 1], self._tokens[self._at]
+        if token.kind is Kind.NUMBER and before.kind in (Kind.NUMBER, Kind.LETTER, Kind.RUN):
+            raise Unreadable(f"'{before}' and '{token}' side by side")
+
+    def _factor(self) -> Expression:
+        if self._take("-"):
+            return -self._factor()
+        if self._take("+"):
+            return self._factor()
+        return self._power()
+
+    def _starts_factor(self) -> bool:
+        if self._at >= len(self._tokens) or self._at_unit():
+            return False
+        token = self._tokens[self._at]
+        if token.kind in (Kind.NUMBER, Kind.LETTER, Kind.RUN):
+            return True
+        if token.text == "|":
+            return not self._bars
+        return (
+            token.text in ("(", "[", "{", r"\lfloor", r"\lceil", r"\frac", r"\sqrt", r"\binom", r"\emptyset")
+            or token.text in _VALUES
+            or token.text in GREEK
+            or token.text in _DECORATED
+            or token.text[1:] in FUNCTIONS
+        )
+
+    def _power(self) -> Expression:
+        value = self._postfixed(self._primary())
+        if self._take("^"):
+            return _raised(value, self._exponent())
+        return value
+
+    def _exponent(self) -> Expression:
+        if self._take("-"):
+            return -self._exponent()
+        self._take("+")
+        return self._power()
+
+    def _postfixed(self, value: Expression) -> Expression:
+        while True:
+            if self._take("!"):
+                value = _factorial(value)
+            elif self._next in (r"\circ", "%") and not self._last_unit():
+                value = value * (sympy.pi / 180 if self._take(r"\circ", "%") == r"\circ" else sympy.Rational(1, 100))
+            else:
+                return value
+
+    def _last_unit(self) -> bool:
+        """Whether only a closing bracket or nothing follows the sign: then it is the whole value's unit."""
+        return self._at == len(self._tokens) - 1 and not self._depth > 1
+
+    def _primary(self) -> Expression:
+        if self._at >= len(self._tokens):
+            raise Unreadable("it ends too early")
+        token = self._tokens[self._at]
+        self._at += 1
+        if token.kind is Kind.NUMBER:
+            return self._mixed(_number(token.text))
+        if token.kind is Kind.LETTER:
+            return self._letter(token.text)
+        if token.kind in (Kind.RUN, Kind.TEXT):
+            return self._run(token)
+        return self._command(token)
+
+    def _mixed(self, whole: Expression) -> Expression:
+        """A whole number with a fraction behind it: 1 1/2, 1\frac{1}{2}."""
+        start = self._at
+        if not whole.is_Integer or start >= len(self._tokens):
+            return whole
+        token = self._tokens[start]
+        if token.text == r"\frac":
+            self._at += 1
+            over, under = self._fraction()
+        elif token.kind is Kind.NUMBER and token.spaced and self._text(start + 1) == "/" and self._is_number(start + 2):
+            over, under = _number(token.text), _number(self._text(start + 2))
+            self._at += 3
+        else:
+            return whole
+        if over.is_Integer and under.is_Integer:
+            if not 0 < over < under:
+                raise Unreadable("a mixed number whose fraction is not below one")
+            return whole + over / under
+        self._at = start
+        return whole
+
+    def _text(self, at: int) -> str:
+        return self._tokens[at].text if at < len(self._tokens) else ""
+
+    def _is_number(self, at: int) -> bool:
+        return at < len(self._tokens) and self._tokens[at].kind is Kind.NUMBER
+
+    def _letter(self, letter: str) -> Expression:
+        if self._next == "_":
+            return sympy.Symbol(letter + self._index())
+        if letter in UNKNOWN_FUNCTIONS and self._next == "(":
+            return sympy.Function(letter)(*self._arguments())
+        return _CONSTANTS.get(letter) or sympy.Symbol(letter)
+
+    def _index(self) -> str:
+        self._expect("_")
+        if self._next != "{":
+            self._at += 1
+            return "_" + self._text(self._at - 1)
+        end = end_of(self._tokens, self._at)
+        text = "".join(token.text for token in self._tokens[self._at + 1 : end])
+        self._at = end + 1
+        return "_" + text
+
+    def _run(self, token: Token) -> Expression:
+        name = token.text
+        if name in FUNCTIONS:
+            return self._function(name)
+        if token.kind is Kind.TEXT or len(name) > 3:
+            raise Unreadable(f"the word '{name}'")
+        value = sympy.Integer(1)
+        for letter in name[:-1]:
+            value = value * (_CONSTANTS.get(letter) or sympy.Symbol(letter))
+        return value * self._letter(name[-1])
+
+    def _command(self, token: Token) -> Expression:
+        text = token.text
+        if text in _VALUES:
+            return _VALUES[text]
+        if text in ("(", "[", "{"):
+            return self._until(CLOSING[OPENING.index(text)])
+        if text == "|":
+            self._bars += 1
+            value = self._sum()
+            self._expect("|")
+            self._bars -= 1
+            return sympy.Abs(value)
+        if text in (r"\lfloor", r"\lceil"):
+            value = self._until(CLOSING[OPENING.index(text)])
+            return sympy.floor(value) if text == r"\lfloor" else sympy.ceiling(value)
+        if text == r"\frac":
+            return _divided(*self._fraction())
+        if text == r"\binom":
+            return sympy.binomial(*self._fraction())
+        if text == r"\sqrt":
+            return self._root()
+        if text in _DECORATED:
+            return sympy.Symbol(
+                f"{text} {''.join(map(str, self._braced()))}" + (self._index() if self._next == "_" else "")
+            )
+        if text in GREEK:
+            return sympy.Symbol(text + (self._index() if self._next == "_" else ""))
+        if text[1:] in FUNCTIONS:
+            return self._function(text[1:])
+        raise Unreadable(f"'{text}'")
+
+    def _until(self, closing: str) -> Expression:
+        bars, self._bars = self._bars, 0
+        value = self._sum()
+        self._expect(closing)
+        self._bars = bars
+        return value
+
+    def _braced(self) -> Part:
+        """The tokens that a command applies to: those in braces, or one."""
+        start = self._at
+        if start >= len(self._tokens):
+            raise Unreadable("it ends too early")
+        end = end_of(self._tokens, start) if self._next == "{" else start
+        self._at = end + 1
+        return self._tokens[start + 1 : end] if end > start else self._tokens[start : start + 1]
+
+    def _fraction(self) -> tuple[Expression, Expression]:
+        """The two arguments of \frac; of 12 without braces they are 1 and 2."""
+        token = self._tokens[self._at] if self._at < len(self._tokens) else None
+        if token and token.kind is Kind.NUMBER and token.text.isdecimal() and len(token.text) > 1:
+            if len(token.text) > 2:
+                raise Unreadable(f"a fraction of '{token}'")
+            self._at += 1
+            return sympy.Integer(token.text[0]), sympy.Integer(token.text[1])
+        return self._applied(), self._applied()
+
+    def _applied(self) -> Expression:
+        """What a command applies to, as a value."""
+        if self._next == "{":
+            self._at += 1
+            return self._until("}")
+        return self._primary_only()
+
+    def _primary_only(self) -> Expression:
+        token = self._tokens[self._at] if self._at < len(self._tokens) else None
+        if token is not None and token.kind is Kind.NUMBER:
+            self._at += 1
+            if len(token.text) > 1 and token.text.isdecimal() and self._tokens[self._at - 2].text == r"\frac":
+                raise Unreadable(f"a fraction of '{token}'")
+            return _number(token.text)
+        return self._primary()
+
+    def _root(self) -> Expression:
+        degree = sympy.Integer(2)
+        if self._take("["):
+            degree = self._until("]")
+        value = self._applied()
+        return sympy.Pow(value, _divided(sympy.Integer(1), degree))
+
+    def _arguments(self) -> list[Expression]:
+        start, end = self._at, end_of(self._tokens, self._at)
+        self._at = end + 1
+        return [ExpressionReader(part, [], False)._whole() for part in split(self._tokens[start + 1 : end], SEPARATORS)]
+
+    def _whole(self) -> Expression:
+        value = self._sum()
+        if self._at < len(self._tokens):
+            raise Unreadable(f"'{self._next}' in brackets")
+        return value
+
+    def _function(self, name: str) -> Expression:
+        power: Expression = sympy.Integer(1)
+        if name == "log" and self._next == "_":
+            self._at += 1
+            base = self._applied()
+            return sympy.log(self._argument()) / sympy.log(base)
+        if self._take("^"):
+            power = self._applied() if self._next != "-" else self._exponent()
+        if power == -1 and name in _INVERSE:
+            name, power = _INVERSE[name], sympy.Integer(1)
+        if name in _MANY:
+            if self._next not in ("(", r"\{", "{"):
+                raise Unreadable(f"'{name}' without brackets")
+            try:
+                return FUNCTIONS[name](*self._arguments())
+            except TypeError as error:  # one number, or a complex one
+                raise Unreadable(f"'{name}' of these values") from error
+        return _raised(FUNCTIONS[name](self._argument()), power)
+
+    def _argument(self) -> Expression:
+        """Of a function: in brackets, or all factors up to a sign or the next function."""
+        if self._next in ("(", "[", "{"):
+            return self._postfixed(self._primary())
+        value = self._power()
+        while self._starts_factor() and self._next not in ("(", "[") and self._function_name() not in FUNCTIONS:
+            value = value * self._power()
+        return value
+
+    def _function_name(self) -> str:
+        return self._next.lstrip("\\")
+
+
+def _number(text: str) -> Expression:
+    """Exact, whatever it is written as."""
+    if "(" in text:
+        head, _, period = text.rstrip(")").partition("(")
+        places = len(head.partition(".")[2])
+        start = Fraction(head + "0" if head.endswith(".") else head)
+        exact = start + Fraction(int(period), (10 ** len(period) - 1) * 10**places)
+        return sympy.Rational(exact.numerator, exact.denominator)
+    exponent = re.search(r"[eE]([-+]?\d+)", text)
+    if exponent and abs(int(exponent[1])) > LONGEST_POWER:
+        raise Unreadable("an exponent out of all bounds")
+    exact = Fraction(text)
+    return sympy.Rational(exact.numerator, exact.denominator)
+
+
+def _finite(value: Expression) -> Expression:
+    if value.has(sympy.zoo, sympy.nan):
+        raise Unreadable("a division by zero")
+    return value
+
+
+def _divided(value: Expression, by: Expression) -> Expression:
+    if by == 0:
+        raise Unreadable("a division by zero")
+    return value / by
+
+
+def _raised(base: Expression, exponent: Expression) -> Expression:
+    if exponent == 1:
+        return base
+    if base.is_Rational and exponent.is_Integer and base not in (0, 1, -1):
+        bits = int(base.p).bit_length() + int(base.q).bit_length()
+        if abs(exponent) * bits > LONGEST_POWER:
+            return sympy.Pow(base, exponent, evaluate=False)
+    if base.is_number and exponent.is_number and exponent.has(sympy.Pow, sympy.factorial):
+        return sympy.Pow(base, exponent, evaluate=False)
+    return _finite(sympy.Pow(base, exponent))
+
+
+def _factorial(value: Expression) -> Expression:
+    return sympy.factorial(value, evaluate=not (value.is_Integer and abs(value) > LONGEST_POWER))
+
+
+def _is_calculus(found: Part) -> bool:
+    derivative = r"\\frac\{(?:d|\\partial)[^}]*\}\{(?:d|\\partial)"
+    return any(token.text in _CALCULUS or token.text == r"\begin" for token in found) or bool(
+        re.search(derivative, "".join(token.text for token in found))
+    )
+
+
+def _formula(found: Part) -> Value:
+    """Sums, products, integrals, limits and products of matrices, by math-verify's own parser.
+
+    It reads the whole text or raises.
+    """
+    from latex2sympy2_extended.latex2sympy2 import ConversionConfig, _Latex2Sympy
+
+    known = {*FUNCTIONS, "matrix", "pmatrix", "bmatrix"}
+    words = [token for token in found if token.kind in (Kind.TEXT, Kind.RUN)]
+    if odd := [token for token in words if token.text not in known and not re.fullmatch("d[a-z]", token.text)]:
+        raise Unreadable(f"'{odd[0]}' in a formula")
+    for one, other in pairwise(found):
+        if one.kind is Kind.NUMBER and other.kind is Kind.NUMBER:
+            raise Unreadable(f"'{one}' and '{other}' side by side")
+    text = " ".join("\\cdot" if token.text == "*" else token.text for token in found)
+    text = re.sub(r"(\\begin|\\end) \{ (\w+) \}", r"\1{\2}", text)
+    try:
+        value: Expression = _Latex2Sympy(config=ConversionConfig(lowercase_symbols=False)).parse(text).doit()
+    except Exception as error:  # its parser raises bare exceptions
+        raise Unreadable(f"a formula: {str(error).splitlines()[0]}") from error
+    if isinstance(value, sympy.MatrixBase):
+        return Matrix(tuple(tuple(Scalar(cell) for cell in row) for row in value.tolist()))
+    if not isinstance(value, sympy.Expr):
+        raise Unreadable("a formula that is no expression")
+    return Scalar(_finite(value))

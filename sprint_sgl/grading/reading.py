@@ -1,0 +1,338 @@
+r"""Answers as values: every token of the answer is read, or the whole of it is refused.
+
+What is read: numbers (decimals, fractions, mixed, repeating, in a base), expressions with variables, roots, powers and
+the usual functions, lists, sets, tuples, intervals and their unions, matrices, equations, inequalities, ratios, values
+with a name (`x = 5`) or a unit (`5 \text{ cm}`), and words. Conventions where writers differ:
+
+- i, e and \pi are the constants. A product without a sign is one factor: 1/2x is x/2.
+- `\log` without a base has an unknown one; `^` takes a sign and all digits behind it: 10^-2 is 1/100.
+- A decimal comma is read as such if it can hardly be anything else (3,14); 1,000 is a thousand, `1, 000` a list.
+- A letter after a number is a variable, unless it stands in \text or behind a blank and is a unit.
+- An interval that includes infinity, [-\infty, 2], is no interval of numbers, and not read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from sprint_sgl.grading import units
+from sprint_sgl.grading.expressions import FUNCTIONS, GREEK, UNKNOWN_FUNCTIONS, ExpressionReader
+from sprint_sgl.grading.notation import Commas, Kind, Token, Unreadable, cleaned, tokens
+from sprint_sgl.grading.splitting import OPENING, SEPARATORS, Part, end_of, matrix_cells, split, split_at
+from sprint_sgl.grading.values import (
+    Collection,
+    Combined,
+    Ellipsis,
+    Group,
+    Matrix,
+    Named,
+    Numeral,
+    Quantity,
+    Relation,
+    Scalar,
+    Value,
+    Words,
+)
+
+_CONNECTIVES = {"and", "or"}
+_RELATIONS = {"=", "<", ">", r"\le", r"\ge", r"\ne", r"\approx", r"\in", r"\equiv"}
+_SET_OPERATORS = {r"\cup", r"\cap", r"\setminus"}
+_SHORT_WORDS = {"yes", "no", "odd", "all", "any"}
+_BASE = re.compile(
+    r"\(?(?P<digits>[0-9A-Za-z]*[0-9][0-9A-Za-z]*)\)?"
+    r"(?:_\s*(?P<index>\{?\s*\d+\s*\}?|\{?\s*\\(?:text|mathrm)\s*\{[a-z -]+\}\s*\}?)"
+    r"|\s*(?:\\(?:text|mathrm)\s*\{)?\s*\(?\s*(?:in )?base[ -]?(?P<named>\d+|[a-z]+)\s*\)?\s*\}?)"
+)
+_SMALL_BASES = "two three four five six seven eight nine ten eleven twelve"
+_BASES = {
+    **{name: base for base, name in enumerate(_SMALL_BASES.split(), 2)},
+    "sixteen": 16,
+    "binary": 2,
+    "octal": 8,
+    "hexadecimal": 16,
+}
+
+
+def readings(answer: str) -> list[Value]:
+    """What the answer can be read as, most likely first. Raises Unreadable with the first reason if it can not."""
+    text = cleaned(answer)
+    if numeral := _numeral(text):
+        return [numeral]
+    found: list[Value] = []
+    reasons: list[str] = []
+    choices = [Commas(), Commas(mark_decimals=True), Commas(group_thousands=False)]
+    for commas in choices[:2] if re.search(r"\d,0\d\d", text) else choices:
+        for letter_units in (False, True):
+            try:
+                read = tokens(text, commas)
+                value = _Reader(letter_units).answer(read)
+            except (Unreadable, RecursionError) as fault:
+                reasons.append(str(fault) or "too many levels")
+                continue
+            if value not in found:
+                found.append(value)
+    if not found:
+        raise Unreadable(reasons[0])
+    return found
+
+
+def _numeral(text: str) -> Numeral | None:
+    found = _BASE.fullmatch(text.replace(" ", "") if "_" in text else text)
+    if found is None:
+        return None
+    said = re.sub(r"\\(?:text|mathrm)|[{} ]", "", found["index"] or found["named"])
+    base = int(said) if said.isdecimal() else _BASES.get(said, 0)
+    digits = found["digits"].upper().lstrip("0") or "0"
+    if not 2 <= base <= 36 or any(int(digit, 36) >= base for digit in digits):
+        return None
+    return Numeral(digits, base)
+
+
+class _Reader:
+    """Reads the tokens of one answer. `_signs` are those that stand for each \\pm while a value is read."""
+
+    def __init__(self, letter_units: bool) -> None:
+        self._letter_units = letter_units
+
+    def answer(self, found: Part) -> Value:
+        if not found:
+            raise Unreadable("nothing")
+        return self._list(found)
+
+    # Lists
+
+    def _list(self, found: Part) -> Value:
+        """Values with separators between them: one, or a collection of several."""
+        groups = [self._comma_list(part) for part in split(found, {";"}) if part]
+        if len(groups) == 1:
+            return groups[0]
+        points = [_as_point(group) for group in groups]
+        return Collection(tuple(item for group in points for item in _members(group)))
+
+    def _comma_list(self, found: Part) -> Value:
+        parts = [part for part in split(found, SEPARATORS, _CONNECTIVES) if part]
+        if not parts:
+            raise Unreadable("nothing")
+        items = [item for part in parts for item in _members(self._item(part))]
+        return items[0] if len(items) == 1 else Collection(tuple(items))
+
+    def _items(self, found: Part) -> tuple[Value, ...]:
+        """The values in brackets, each in its place."""
+        return tuple(self._item(part) for part in split(found, SEPARATORS))
+
+    # One item
+
+    def _item(self, found: Part) -> Value:
+        if not found:
+            raise Unreadable("nothing between two commas")
+        if len(found) == 1 and found[0].text == r"\ldots":
+            return Ellipsis()
+        sides, operators = split_at(found, _RELATIONS)
+        if not operators:
+            return self._side(found)
+        if not all(sides):
+            raise Unreadable(f"a side of '{operators[0]}' is empty")
+        if operators[0] == r"\in":
+            return self._membership(sides, operators)
+        if operators[0] in ("=", r"\approx") and (name := _name(sides[0])):
+            return self._named(sides, operators, *name)
+        values = _without_words(self._side(side) for side in sides)
+        if len(values) == 2 and operators == ["="] and (name := _name(sides[1])) and not _name(sides[0]):
+            return Named(name[0], values[0], name[1], Relation(values[::-1], ("=",)))
+        if r"\approx" in operators:
+            raise Unreadable("an approximation")
+        return Relation(values, tuple(operators))
+
+    def _membership(self, sides: Sequence[Part], operators: Sequence[str]) -> Value:
+        name = _name(sides[0])
+        if name is None or len(operators) != 1:
+            raise Unreadable(r"\in with something else than a name before it")
+        return Named(name[0], self._side(sides[1]), name[1])
+
+    def _named(self, sides: Sequence[Part], operators: Sequence[str], name: str, parameters: tuple[str, ...]) -> Value:
+        """A name and its value: of a chain the last side that is not called an approximation."""
+        if set(operators) - {"=", r"\approx"}:
+            raise Unreadable("an equation that goes on as an inequality")
+        values = _without_words(self._side(side) for side in sides[1:]) if len(sides) > 2 else (self._side(sides[1]),)
+        exact = [value for value, operator in zip(values, operators, strict=True) if operator == "="]
+        value = exact[-1] if exact else values[-1]
+        equation = None
+        if operators == ["="]:
+            try:
+                equation = Relation((self._side(sides[0]), value), ("=",))
+            except Unreadable:
+                equation = None
+        return Named(name, value, parameters, equation)
+
+    def _side(self, found: Part) -> Value:
+        """One value: a set, an interval, an expression, a ratio, words; perhaps with a unit."""
+        if not found:
+            raise Unreadable("nothing where a value belongs")
+        parts, operators = split_at(found, _SET_OPERATORS)
+        if operators:
+            if len(set(operators)) > 1 or not all(parts):
+                raise Unreadable("several set operators without brackets")
+            return Combined(operators[0], tuple(self._side(part) for part in parts))
+        if words := _words(found):
+            return words
+        ratio = split(found, {":"})
+        if len(ratio) > 1:
+            return Group("", _without_words(self._side(part) for part in ratio), "")
+        if bracketed := self._bracketed(found):
+            return bracketed
+        return self._signed(found)
+
+    def _bracketed(self, found: Part) -> Value | None:
+        """A set, tuple or interval, if the tokens are one pair of brackets that holds more than an expression."""
+        if len(found) == 1 and found[0].text == r"\emptyset":
+            return Collection((), is_set=True)
+        opening, closing = found[0].text, found[-1].text
+        if opening not in OPENING or end_of(found, 0) != len(found) - 1:
+            return None
+        inside = found[1:-1]
+        if opening == r"\{" or (opening == "{" and len(split(inside, SEPARATORS)) > 1):
+            return self._set(inside)
+        if opening == "{":
+            return self._side(inside) if inside else None
+        if opening not in ("(", "[", r"\langle"):
+            return None
+        items = split(inside, SEPARATORS)
+        if inside and inside[0].text == r"\begin" and matrix_cells(inside) is not None:
+            return self._side(inside)
+        if len(items) == 1:
+            return self._side(inside) if opening == "(" and closing == ")" and inside and _nested(inside) else None
+        return _interval(Group(opening, self._items(inside), closing))
+
+    def _set(self, inside: Part) -> Value:
+        if not inside:
+            return Collection((), is_set=True)
+        for bar in ("|", ":"):
+            head, *conditions = split(inside, {bar})
+            if len(conditions) == 1 and (_name(head) or split_at(head, _RELATIONS)[1]):
+                return self._described(head, conditions[0])
+        return Collection(
+            tuple(item for part in split(inside, SEPARATORS) for item in _members(self._item(part))), True
+        )
+
+    def _described(self, head: Part, condition: Part) -> Value:
+        """{x | x > 3}: the condition, if it is one and about the name."""
+        value = self._item(condition)
+        if not isinstance(value, Relation) or _name(head) is None:
+            raise Unreadable("a set that is described by something else than one relation")
+        return value
+
+    def _signed(self, found: Part) -> Value:
+        r"""An expression with a unit or not; one with \pm is the collection of what it stands for."""
+        count = sum(token.text == r"\pm" for token in found)
+        if count > 3 or (not count and any(token.text == r"\mp" for token in found)):
+            raise Unreadable(r"too many \pm")
+        values: list[Value] = []
+        for choice in range(2**count):
+            signs = ["-" if choice >> place & 1 else "+" for place in range(count)]
+            value = self._quantity(found, signs)
+            if value not in values:
+                values.append(value)
+        return values[0] if len(values) == 1 else Collection(tuple(values))
+
+    def _quantity(self, found: Part, signs: list[str]) -> Value:
+        money: list[Token] = [token for token in found[:2] if token.text in ("$", "€", "£")]
+        if money:
+            found = [token for token in found if token is not money[0]]
+        if (cells := matrix_cells(found)) is not None:
+            return self._matrix(cells)
+        expression = ExpressionReader(found, signs, self._letter_units)
+        value = expression.read_value()
+        unit = units.read(expression.rest()) if expression.rest() else ()
+        if money:
+            if unit and unit != ((_money(money[0]), 1),):
+                raise Unreadable("two units")
+            unit = ((_money(money[0]), 1),)
+        return Quantity(value, unit) if unit else value
+
+    def _matrix(self, cells: Sequence[Sequence[Part]]) -> Matrix:
+        if len({len(row) for row in cells}) != 1:
+            raise Unreadable("a matrix whose rows differ in length")
+        return Matrix(tuple(tuple(self._item(cell) for cell in row) for row in cells))
+
+
+def _money(token: Token) -> str:
+    return units.MONEY if token.text == "$" else token.text
+
+
+def _words(found: Part) -> Words | None:
+    """The text, if there are only words in it."""
+    inside = found[1:-1] if len(found) > 2 and found[0].text == "(" and found[-1].text == ")" else found
+    letters = [token for token in inside if token.kind in (Kind.TEXT, Kind.RUN, Kind.LETTER)]
+    others = [token for token in inside if token not in letters]
+    if any(token.text not in ("-", "'", '"', "/") or token.kind is not Kind.SIGN for token in others):
+        return None
+    if not any(token.kind is not Kind.LETTER for token in letters) and len(inside) == len(found):
+        return None
+    if any(token.text in FUNCTIONS for token in letters) or (others and all(len(t.text) < 3 for t in letters)):
+        return None
+    if len(letters) == 1 and len(inside) < len(found) and letters[0].kind is Kind.LETTER:
+        return Words(letters[0].text)
+    short = all(token.kind is not Kind.TEXT and len(token.text) < 4 for token in letters)
+    if short and (len(letters) > 1 or letters[0].text.lower() not in _SHORT_WORDS):
+        return None
+    return Words("".join((" " if token.spaced else "") + token.text for token in inside).strip())
+
+
+def _name(found: Part) -> tuple[str, tuple[str, ...]] | None:
+    """What the tokens name, and the parameters in brackets behind it, if they are a name and no computation."""
+    if not found or any(
+        token.kind is Kind.NUMBER and (at == 0 or found[at - 1].text not in ("_", "{")) and not _in_call(found, at)
+        for at, token in enumerate(found)
+    ):
+        return None
+    if any(token.text in ("+", "-", "*", "^", "!", r"\pm", r"\sqrt", r"\pi", "$", "%") for token in found):
+        return None
+    if not any(token.kind in (Kind.LETTER, Kind.RUN, Kind.TEXT) or token.text in GREEK for token in found):
+        return None
+    if any(token.text in FUNCTIONS or token.text[1:] in FUNCTIONS for token in found):
+        return None
+    if len(found) == 1 and found[0].text in ("i", "e"):
+        return None
+    text = "".join(token.text for token in found if token.text not in ("{", "}", "|"))
+    call = re.fullmatch(r"([A-Za-z]\w*)\(([a-z](?:,[a-z])*)\)", text)
+    return (call[1], tuple(call[2].split(","))) if call else (text, ())
+
+
+def _in_call(found: Part, at: int) -> bool:
+    """Whether the number is in the brackets of a function that is not known, as in f(2)."""
+    return at > 1 and found[at - 1].text in ("(", ",") and found[0].text in UNKNOWN_FUNCTIONS
+
+
+def _nested(inside: Part) -> bool:
+    return inside[0].text in OPENING and end_of(inside, 0) == len(inside) - 1
+
+
+def _without_words(values: Iterable[Value]) -> tuple[Value, ...]:
+    """The parts of a ratio or the sides of a relation, which are no words."""
+    found = tuple(values)
+    if words := [value.text for value in found if isinstance(value, Words)]:
+        raise Unreadable(f"'{words[0]}' as a part of a formula")
+    return found
+
+
+def _members(value: Value) -> tuple[Value, ...]:
+    return value.items if isinstance(value, Collection) and not value.is_set else (value,)
+
+
+def _as_point(group: Value) -> Value:
+    """`p = 5, q = 2` between semicolons is the point (5, 2), its coordinates named."""
+    items = _members(group)
+    names = [item.name for item in items if isinstance(item, Named)]
+    if len(items) > 1 and len(set(names)) == len(items):
+        return Group("(", items, ")")
+    return group
+
+
+def _interval(group: Group) -> Value:
+    ends = ((group.opening, group.items[0]), (group.closing, group.items[-1]))
+    if len(group.items) == 2:
+        for bracket, end in ends:
+            if isinstance(end, Scalar) and end.value.is_infinite and bracket in "[]":
+                raise Unreadable("an interval that includes infinity")
+    return group

@@ -1,0 +1,197 @@
+"""Units as answers write them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sympy
+
+from sprint_sgl.grading.notation import Kind, Token, Unreadable
+from sprint_sgl.grading.values import Expression
+
+PERCENT, DEGREE, MONEY = "%", "°", "$"
+UNNAMED = {"unit", "units"}  # say that there is a unit, and not which
+_NAMES = {
+    "mm": "millimeter millimetre",
+    "cm": "centimeter centimetre",
+    "dm": "decimeter decimetre",
+    "m": "meter metre",
+    "km": "kilometer kilometre",
+    "in": "inch inche",
+    "ft": "foot feet",
+    "yd": "yard",
+    "mi": "mile",
+    "g": "gram gramme gm",
+    "mg": "milligram",
+    "kg": "kilogram kilo",
+    "lb": "pound lbs",
+    "oz": "ounce",
+    "ml": "milliliter millilitre mL",
+    "l": "liter litre L",
+    "gal": "gallon",
+    "s": "second sec",
+    "min": "minute",
+    "h": "hour hr",
+    "day": "day",
+    "week": "week",
+    "month": "month mo",
+    "year": "year yr",
+    "mph": "mph",
+    "kmh": "kmh kph",
+    "N": "newton",
+    "J": "joule",
+    "kJ": "kilojoule",
+    "W": "watt",
+    "kW": "kilowatt",
+    "V": "volt",
+    "Hz": "hertz",
+    "Pa": "pascal",
+    "eV": "electronvolt",
+    "mol": "mole",
+    "cal": "calorie",
+    "rad": "radian",
+    DEGREE: "degree deg",
+    PERCENT: "percent percentage pct",
+    MONEY: "dollar usd USD buck",
+    "€": "euro eur EUR",
+    "£": "gbp GBP",
+    "cent": "cent ¢",
+}
+_CANONICAL = {name: unit for unit, names in _NAMES.items() for name in (unit, *names.split())}
+_DERIVED = {"mph": (("h", -1), ("mi", 1)), "kmh": (("h", -1), ("km", 1))}
+ALONE = {"m", "g", "s", "h", "l", "L", "N", "J", "W", "V"}  # a letter that is a unit after a number and a blank
+_POWERS = {"square": 2, "squared": 2, "sq": 2, "cubic": 3, "cubed": 3, "cu": 3}
+_NO_UNIT = (
+    "and or is are was be not no if when where then than more less but the at most least about with for to from half "
+    "plus minus times over by base mod either both neither approximately"
+)
+_NO_UNITS = frozenset(_NO_UNIT.split())
+MULTIPLES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+LONGEST_UNIT = 3  # words of a thing that is counted: "5 different red balls"
+
+Unit = tuple[tuple[str, int], ...]
+
+
+def known(word: str) -> bool:
+    return _canonical(word) is not None or word.lower() in UNNAMED or word in _POWERS or word == "per"
+
+
+def begins(tokens: Sequence[Token], at: int, letters: bool) -> bool:
+    """Whether a unit may begin with that token, behind a value. `letters`: also one of a letter after a blank."""
+    token = tokens[at]
+    if token.kind is Kind.SIGN:
+        return token.text in (PERCENT, MONEY, "€", "£")
+    if token.kind is Kind.COMMAND:
+        return token.text == r"\circ"
+    if token.kind is Kind.LETTER:
+        return letters and (token.spaced or token.upright) and token.text in ALONE
+    if token.kind is Kind.TEXT:
+        return token.text.lower() not in _NO_UNITS
+    return token.kind is Kind.RUN and (
+        known(token.text) or (len(token.text) > 3 and token.text.lower() not in _NO_UNITS)
+    )
+
+
+def read(tokens: Sequence[Token]) -> Unit:
+    """The unit that all the tokens are, its parts sorted. Raises Unreadable if they are none."""
+    found: dict[str, int] = {}
+    things: list[str] = []
+    sign, power, last = 1, 1, ""
+    rest = list(tokens)
+    while rest:
+        token = rest.pop(0)
+        text = token.text
+        if text == "^" or text in ("squared", "cubed"):
+            if not last:
+                raise Unreadable("a power without a unit")
+            found[last] *= _POWERS.get(text) or _power(rest)
+        elif text in ("/", "per"):
+            sign = -1
+        elif text in _POWERS:
+            power = _POWERS[text]
+            rest = rest[1:] if rest and rest[0].text == "." else rest
+        elif text in (".", "*", "-", "(", ")") and last:
+            continue
+        elif name := _canonical(text):
+            last = name
+            found[name] = found.get(name, 0) + sign * power
+            power = 1
+        elif text.lower() in UNNAMED:
+            continue
+        elif token.kind in (Kind.TEXT, Kind.RUN, Kind.LETTER) and text.lower() not in _NO_UNITS:
+            things.append(_singular(text.lower()))
+        else:
+            raise Unreadable(f"'{text}' behind a value")
+    if len(things) > LONGEST_UNIT:
+        raise Unreadable(f"'{' '.join(things)}' behind a value")
+    if things:
+        found[" ".join(things)] = 1
+    for short, parts in _DERIVED.items():
+        times = found.pop(short, 0)
+        for name, exponent in parts:
+            found[name] = found.get(name, 0) + times * exponent
+    return tuple(sorted((name, exponent) for name, exponent in found.items() if exponent))
+
+
+def _power(rest: list[Token]) -> int:
+    if not rest:
+        raise Unreadable("a power without an exponent")
+    braced = rest[0].text == "{"
+    del rest[:braced]
+    negative = bool(rest) and rest[0].text == "-"
+    del rest[:negative]
+    if not rest or not rest[0].text.isdecimal():
+        raise Unreadable("a unit's power that is no number")
+    power = int(rest.pop(0).text)
+    if braced and rest and rest[0].text == "}":
+        del rest[0]
+    return -power if negative else power
+
+
+def _canonical(word: str) -> str | None:
+    if word == r"\circ":
+        return DEGREE
+    for form in (word, word.lower(), _singular(word.lower())):
+        if form in _CANONICAL:
+            return _CANONICAL[form]
+    return None
+
+
+def _singular(word: str) -> str:
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
+
+
+def as_number(unit: Unit) -> Expression | None:
+    """What a number with this unit is without it, if the unit is a number: 50 % is 1/2, 180° is pi."""
+    return {PERCENT: sympy.Rational(1, 100), DEGREE: sympy.pi / 180}.get(unit[0][0]) if unit else None
+
+
+_SYMPY_NAMES = {
+    "in": "inch",
+    "l": "liter",
+    "ml": "milliliter",
+    "h": "hour",
+    "min": "minute",
+    "lb": "pound",
+    "oz": "ounce",
+}
+
+
+def conversion(unit: Unit, other: Unit) -> Expression | None:
+    """How many of the other unit one of this is, by SymPy's tables; None if they measure different things."""
+    import sympy.physics.units as physical
+
+    def of(parts: Unit) -> Expression | None:
+        value = sympy.Integer(1)
+        for name, power in parts:
+            found = getattr(physical, _SYMPY_NAMES.get(name, name), None)
+            if not isinstance(found, physical.Quantity):
+                return None
+            value = value * found**power
+        return value
+
+    one, two = of(unit), of(other)
+    if one is None or two is None:
+        return None
+    ratio = physical.convert_to(one / two, [physical.meter, physical.kilogram, physical.second])
+    return ratio if ratio.is_number else None

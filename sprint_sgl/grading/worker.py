@@ -1,0 +1,204 @@
+"""Processes that compare answers, each within its limits of time and memory, and the grader's handle on them.
+
+SymPy can spend any time and memory on a few characters, and neither a thread nor SIGALRM stops one long operation on
+integers. So comparisons run in processes: one that is late is killed and replaced. A process ends by itself when its
+input closes, and by a kernel timer when it is stuck and nobody is left to kill it. A pool of multiprocessing's kind
+would import the user's main module again in each of them, and fork a process that has threads.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+
+from sprint_sgl.grading.extract import extract_answer
+from sprint_sgl.grading.match import Comparison, Match
+from sprint_sgl.grading.notation import Unreadable, looks
+
+START_LIMIT = 120.0  # seconds; the imports take one or two on an idle machine
+MEMORY_LIMIT = 2 << 30  # bytes of address space: a power tower ends in a MemoryError, not in swapping
+GRACE = 1.0  # seconds between the caller's limit and the worker's own timer
+MOST_WORKERS = 4  # of about 100 MB each
+
+READY = "ready"
+
+
+def compare(given: str, gold: str, time_limit: float = 5.0) -> Comparison:
+    """Whether the given answer means the same as the gold one, decided within time_limit seconds.
+
+    Works in any thread, side by side with others as far as there are processor cores. The start of a worker, at first
+    and after a time-out, comes on top of the limit. Raises RuntimeError if none can be started.
+    """
+    given, gold = (_unboxed(text) for text in (given, gold))
+    with suppress(Unreadable):
+        if looks(gold) and looks(given) == looks(gold):
+            return Comparison(Match.SAME)
+    return WORKERS.compare(given, gold, time_limit)
+
+
+def same_answer(given: str, gold: str, time_limit: float = 5.0) -> bool:
+    """Whether the two are the same answer; also False where that is undecided."""
+    return compare(given, gold, time_limit).match is Match.SAME
+
+
+def _unboxed(text: str) -> str:
+    return extract_answer(text) or text if "box" in text else text
+
+
+class _Worker:
+    """One process, started on first use."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def compare(self, given: str, gold: str, time_limit: float) -> Comparison:
+        process = self._running()
+        request = json.dumps([given, gold, time_limit])
+        try:
+            reply = _ask(process, request.encode() + b"\n", time_limit)
+        except BaseException:
+            self.stop()
+            raise
+        if not reply:
+            self.stop()
+            return Comparison(Match.UNDECIDED, "no comparison within the limits of time and memory")
+        match, reason = json.loads(reply)
+        return Comparison(Match(match), reason)
+
+    def kill(self) -> None:
+        """Ends the process, waiting for no thread that uses it."""
+        if (process := self._process) is not None:
+            process.kill()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is not None and self._process.poll() is None:
+            return self._process
+        self.stop()
+        command = [sys.executable, "-P", "-m", __name__]
+        self._process = subprocess.Popen(
+            command,
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        try:
+            ready = _reply(self._process, START_LIMIT) == json.dumps(READY).encode()
+        except BaseException:
+            self.stop()
+            raise
+        if not ready:
+            self.stop()
+            raise RuntimeError(f"the grading worker did not start: {' '.join(command)}")
+        return self._process
+
+    def stop(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+class GradingWorkers:
+    """As many processes as comparisons run at a time, up to the number of cores. A forked child starts its own."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Drops the processes without ending them."""
+        count = max(1, min(MOST_WORKERS, os.cpu_count() or 1))
+        self._free = threading.BoundedSemaphore(count)
+        self._workers = [_Worker() for _ in range(count)]
+        self._idle = self._workers[::-1]  # the last used first, so that few are started
+
+    def compare(self, given: str, gold: str, time_limit: float) -> Comparison:
+        """Raises RuntimeError if no process can be started."""
+        with self._free:
+            worker = self._idle.pop()
+            try:
+                return worker.compare(given, gold, time_limit)
+            finally:
+                self._idle.append(worker)
+
+    def kill(self) -> None:
+        for worker in self._workers:
+            worker.kill()
+
+
+def _ask(process: subprocess.Popen[bytes], request: bytes, time_limit: float) -> bytes:
+    assert process.stdin is not None
+    try:
+        while request:
+            request = request[os.write(process.stdin.fileno(), request) :]
+    except BrokenPipeError:
+        return b""
+    return _reply(process, time_limit)
+
+
+def _reply(process: subprocess.Popen[bytes], limit: float) -> bytes:
+    """One line, or nothing if the worker is late or gone."""
+    assert process.stdout is not None
+    poller = select.poll()
+    poller.register(process.stdout, select.POLLIN)
+    end, line = time.monotonic() + limit, b""
+    while not line.endswith(b"\n"):
+        left = max(0.0, end - time.monotonic())
+        part = os.read(process.stdout.fileno(), 65536) if poller.poll(left * 1000) else b""
+        if not part:
+            return b""
+        line += part
+    return line.rstrip(b"\n")
+
+
+WORKERS = GradingWorkers()
+atexit.register(WORKERS.kill)
+os.register_at_fork(after_in_child=WORKERS.forget)
+
+
+def serve() -> None:
+    """The worker's loop: a ready mark, then one line for each comparison read, until the input closes."""
+    import logging
+    import resource
+
+    from sprint_sgl.grading.comparing import compared
+
+    logging.disable()
+    replies = os.dup(1)
+    silence = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        os.dup2(silence, descriptor)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
+
+    def reply(value: object) -> None:
+        os.write(replies, json.dumps(value).encode() + b"\n")
+
+    reply(READY)
+    for line in sys.stdin.buffer:
+        given, gold, limit = json.loads(line)
+        signal.setitimer(signal.ITIMER_REAL, limit + GRACE)
+        try:
+            match, reason = compared(given, gold)
+        except (MemoryError, RecursionError):
+            match, reason = Match.UNDECIDED, "no comparison within the limits of time and memory"
+        except Exception as error:  # SymPy raises anything on odd input; the next comparison must not suffer from it
+            match, reason = Match.UNDECIDED, f"no comparison: {type(error).__name__}: {error}"
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        reply([match.value, reason[:500]])
+
+
+if __name__ == "__main__":
+    serve()
