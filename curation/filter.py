@@ -16,7 +16,7 @@ from sprint_sgl.errors import BadInput
 class Thresholds:
     """What a trace must reach; the first one that it misses is its reason.
 
-    min_ratio       #steps / #stages as the paper counts it
+    min_ratio       #steps / #stages as the paper counts it, plan-only steps and stages included
     min_coverage    share of the thought, by characters, that the packed trajectory holds
     max_similarity  of two executions of one stage: shared words / all words of both
     max_chars       of the trajectory; four characters are about a token
@@ -40,15 +40,21 @@ class Filter:
     thresholds: Thresholds
 
     def __call__(self, record: Record) -> Outcome:
-        for check in (self._ratio, self._contents, self._siblings, self._length):
+        for check in (self._executions, self._ratio, self._contents, self._siblings, self._length):
             if found := check(record):
                 return Rejection(record["id"], record["index"], "filter", *found)
         return record
 
+    def _executions(self, record: Record) -> tuple[str, str] | None:
+        """Many steps in one stage make a high ratio, and nothing runs where all of them only plan."""
+        if any(stage["executions"] for stage in record["trajectory"]["stages"]):
+            return None
+        return "no executions", "all steps only plan"
+
     def _ratio(self, record: Record) -> tuple[str, str] | None:
         if record["ratio"] >= self.thresholds.min_ratio:
             return None
-        return "ratio", f"{record['ratio']:.2f} executions a stage, below {self.thresholds.min_ratio}"
+        return "ratio", f"{record['ratio']:.2f} steps a stage, below {self.thresholds.min_ratio}"
 
     def _contents(self, record: Record) -> tuple[str, str] | None:
         """The steps, rejoined, are the source, and the trajectory holds them."""

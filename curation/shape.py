@@ -80,7 +80,7 @@ def _sum(counts: Counter[float]) -> float:
 
 @dataclass(frozen=True)
 class Example:
-    """A packed trace; `sigma` is the stage of each step, where len(stages) + 1 is the final answer."""
+    """A packed trace; `sigma` is the stage of each step."""
 
     trace: Trace
     trajectory: Trajectory
@@ -97,7 +97,7 @@ class Example:
         """Whether each step still has an execution of its own: packing joins short ones to their plan."""
         written = [
             {(prompt.text, execution.text) for prompt, execution in zip(stage.prompts, stage.executions, strict=True)}
-            for stage in (*self.trajectory.stages, Stage())
+            for stage in self.trajectory.stages
         ]
         return tuple(
             _said(step) in written[number - 1] for step, number in zip(self.trace.steps, self.sigma, strict=True)
