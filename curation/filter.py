@@ -20,12 +20,16 @@ class Thresholds:
     min_coverage    share of the thought, by characters, that the packed trajectory holds
     max_similarity  of two executions of one stage: shared words / all words of both
     max_chars       of the trajectory; four characters are about a token
+    reject_later_results   whether a trace is rejected in which a step uses a result that is first said in a step on
+                           which it does not depend (curation/results.py). Else such steps are counted in the report.
+                           Rules make the step a parent instead, and have none.
     """
 
     min_ratio: float = 1.5
     min_coverage: float = 1.0
     max_similarity: float = 0.9
     max_chars: int = 60_000
+    reject_later_results: bool = False
 
     def __post_init__(self) -> None:
         shares = {"min_coverage": self.min_coverage, "max_similarity": self.max_similarity}
@@ -40,7 +44,7 @@ class Filter:
     thresholds: Thresholds
 
     def __call__(self, record: Record) -> Outcome:
-        for check in (self._executions, self._ratio, self._contents, self._siblings, self._length):
+        for check in (self._executions, self._ratio, self._contents, self._siblings, self._results, self._length):
             if found := check(record):
                 return Rejection(record["id"], record["index"], "filter", *found)
         return record
@@ -74,6 +78,12 @@ class Filter:
                 if similarity(first, second) > self.thresholds.max_similarity:
                     return "duplicate siblings", f"executions {number}.{j} and {number}.{k} say the same"
         return None
+
+    def _results(self, record: Record) -> tuple[str, str] | None:
+        if not (self.thresholds.reject_later_results and record["later_results"]):
+            return None
+        user, source, value = record["later_results"][0]
+        return "later result", f"step {user} uses {value} of step {source}, on which it does not depend"
 
     def _length(self, record: Record) -> tuple[str, str] | None:
         chars = sum(map(len, texts(record["trajectory"])))

@@ -10,8 +10,9 @@ in what released models write (`No prompt to execute.`), so that the trajectory'
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 
+from curation.results import unattached
 from curation.stages import Record
 from curation.trace import Step, Trace, join_lines
 from sprint_sgl.tags import SEPARATOR, based_on
@@ -101,11 +102,13 @@ def _stage(steps: Sequence[Step], leads: Sequence[str]) -> Stage:
 
 
 def packed_record(record: Record, min_lines: int = MIN_EXECUTION_LINES) -> Record:
-    """Stage 5: the record of a trace with its trajectory, the stage of each step, and the ratio."""
+    """Stage 5: the record of a trace with its trajectory, the stage of each step, the ratio, and the results that
+    a step uses without a dependency: (its number, the number of the step that says it first, the value)."""
     trace = Trace.from_dict(record["trace"])
     packed = pack(trace, min_lines)
     return record | {
         "trajectory": packed.trajectory.to_dict(),
         "sigma": list(packed.sigma),
         "ratio": packed.ratio,
+        "later_results": [astuple(use) for use in unattached(trace.steps, trace.question)],
     }
