@@ -35,9 +35,12 @@ _NO_VALUE = re.compile(
 _STATED = re.compile(
     r"(?:[=\u2248\u2261:]|\\approx|\\equiv|\b(?:is|are|was|be|equals?|gives?|get|gets|got|yields?|makes?|becomes?|into"
     r"|have|total of|sum of|answer|exactly|approximately|about|to))"
-    r"[\s$*({\[]*(?:\\boxed\{|\\\(|\\\[|-|\\?\$)*\s*\Z",
+    r"[\s$*({\[]*(?:\\boxed\{|\\\(|\\\[|-|\\?\$)*",
     re.I,
 )
+_TYPESETTING = re.compile(r"\$|\\[()\[\],;! ]|\*\*|\\left|\\right")
+_SIGN = r"[-+*/^=\u2248\u00d7\u00f7]"
+_AROUND_SIGNS = re.compile(rf"(?<!\s)\s+(?={_SIGN})|(?<={_SIGN})\s+")
 _VALUE = re.compile(r"[=\u2248](?=[^\s=,;]*\d)([^\s=\u2248,;:]*[^\s=\u2248,;:.!?])(?![^\s,;:.!?])")
 
 
@@ -68,18 +71,21 @@ def _uses(steps: Sequence[Step], question: str, attach: bool) -> Iterator[Use]:
     said = [_Said.by(step) for step in steps]
     given = _Said.by(Step(plan=question))
     sources: dict[str, int] = {}
+    expressions: list[str] = []
     ancestors: list[set[int]] = []
     for number, (step, mine) in enumerate(zip(steps, said, strict=True), 1):
         known = set(step.parents).union(*(ancestors[parent - 1] for parent in step.parents))
-        for value, source in sources.items():
-            if mine.uses(value) and not any(said[each - 1].says(value) for each in known):
+        for value in [*mine.used, *filter(mine.takes, expressions)]:
+            source = sources.get(value)
+            if source and not any(said[each - 1].says(value) for each in known):
                 yield Use(number, source, value)
                 if attach:
                     known |= {source} | ancestors[source - 1]
         ancestors.append(known)
         for value in mine.results:
-            if not given.says(value):
-                sources.setdefault(value, number)
+            if value not in sources and not given.says(value):
+                sources[value] = number
+                expressions += [] if _plain(value) else [value]
 
 
 @dataclass(frozen=True)
@@ -87,16 +93,15 @@ class _Said:
     """What a step says: before it is carried out (its plan and prompt), and then.
 
     results    the values that may be its own, in their order
-    planned    numbers of the plan and the prompt, common ones only where they are stated
-    taken      numbers that are said later, and first in other words than those that state them
+    used       numbers of the plan and the prompt, common ones only where they are stated, and those that are said later
+               and first in other words than those that state them
     numbers    all of them
     """
 
     before: str
     then: str
     results: tuple[str, ...]
-    planned: frozenset[str]
-    taken: frozenset[str]
+    used: tuple[str, ...]
     numbers: frozenset[str]
 
     @staticmethod
@@ -106,18 +111,18 @@ class _Said:
         first = dict(reversed(carried))
         squeezed = _squeezed(before), _squeezed(then)
         expressions = [v for text in squeezed for v in _VALUE.findall(text) if len(v) >= MIN_VALUE and not _plain(v)]
+        meant = [value for value, stated in planned if stated or not _common(value)]
+        taken = [value for value, stated in first.items() if not (stated or _common(value))]
         telling = [value for value, stated in chain(planned, carried) if stated or not _common(value)]
         return _Said(
             *squeezed,
             results=tuple(dict.fromkeys([*telling, *expressions])),
-            planned=frozenset(value for value, stated in planned if stated or not _common(value)),
-            taken=frozenset(value for value, stated in first.items() if not (stated or _common(value))),
+            used=tuple(dict.fromkeys([*meant, *taken])),
             numbers=frozenset(value for value, _ in chain(planned, carried)),
         )
 
-    def uses(self, value: str) -> bool:
-        if _plain(value):
-            return value in self.planned or value in self.taken
+    def takes(self, value: str) -> bool:
+        """Whether it uses an expression."""
         return _stands(value, self.before) is not None or _takes(self.then, value)
 
     def says(self, value: str) -> bool:
@@ -127,13 +132,16 @@ class _Said:
 def _numbers(text: str) -> Iterator[tuple[str, bool]]:
     """The numbers of a text but 0, 1 and 2, and whether each is stated there as the value of something."""
     text = _NO_VALUE.sub(" ", text.replace("{,}", ","))
+    stated = {found.end() for found in _STATED.finditer(text)}
     for found in _NUMBER.finditer(text):
         value = _canonical(found[0])
         if value not in NO_RESULTS:
-            yield value, _STATED.search(text, max(0, found.start() - 30), found.start()) is not None
+            yield value, found.start() in stated
 
 
 def _canonical(number: str) -> str:
+    if number.isdecimal() and number[0] != "0":
+        return number
     whole, _, decimals = number.replace(",", "").partition(".")
     decimals = decimals.rstrip("0")
     return (whole.lstrip("0") or "0") + (f".{decimals}" if decimals else "")
@@ -150,8 +158,7 @@ def _plain(value: str) -> bool:
 
 def _squeezed(text: str) -> str:
     """The text with its formulas in one piece each."""
-    text = re.sub(r"\$|\\[()\[\],;! ]|\*\*|\\left|\\right", "", text.replace("{,}", ","))
-    return re.sub(r"\s*([-+*/^=\u2248\u00d7\u00f7])\s*", r"\1", text)
+    return _AROUND_SIGNS.sub("", _TYPESETTING.sub("", text.replace("{,}", ",")))
 
 
 def _stands(value: str, text: str) -> re.Match[str] | None:
