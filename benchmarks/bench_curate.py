@@ -116,7 +116,7 @@ def main() -> None:
         if not options.rules:
             ideal = options.seconds / options.at_once
             for name in ("extract", "dag"):
-                stage = json.loads((out / "funnel" / f"{name}.json").read_text())
+                stage = json.loads((out / "funnel" / f"{name}.json").read_text())["funnel"]
                 share = stage["read"] * ideal / stage["seconds"]
                 console.print(f"{name}: {share:.0%} of the rate that the endpoint allows")
 

@@ -7,8 +7,8 @@ only where they are stated again ("so the area is 8?"). Numbers of lists, expone
 equations by their number are none.
 
 A step uses a result if its plan or its prompt says it, since a planner writes them before anything is worked out; or
-if its execution or comment takes it as given: says it first in other words than those that state it. So a second way
-that arrives at the same value does not use the first one's.
+if its execution or comment takes it as given: says it first in other words than those that state it, or says that it
+was found earlier. So a second way that arrives at the same value does not use the first one's.
 """
 
 from __future__ import annotations
@@ -36,6 +36,11 @@ _STATED = re.compile(
     r"(?:[=\u2248\u2261:]|\\approx|\\equiv|\b(?:is|are|was|be|equals?|gives?|get|gets|got|yields?|makes?|becomes?|into"
     r"|have|total of|sum of|answer|exactly|approximately|about|to))"
     r"[\s$*({\[]*(?:\\boxed\{|\\\(|\\\[|-|\\?\$)*",
+    re.I,
+)
+_RECALLED = re.compile(
+    r"\b(?:earlier|previous(?:ly)?|recall|remember|(?:we|I)(?:'ve| have| had)? (?:already )?(?:found|got|had|saw"
+    r"|computed|calculated|obtained)|(?:from|in|by) (?:my|our) )(?:[^.\n]|\.(?=\d)){0,200}",
     re.I,
 )
 _TYPESETTING = re.compile(r"\$|\\[()\[\],;! ]|\*\*|\\left|\\right")
@@ -130,13 +135,15 @@ class _Said:
 
 
 def _numbers(text: str) -> Iterator[tuple[str, bool]]:
-    """The numbers of a text but 0, 1 and 2, and whether each is stated there as the value of something."""
+    """The numbers of a text but 0, 1 and 2, and whether each is stated as the value of something and not recalled."""
     text = _NO_VALUE.sub(" ", text.replace("{,}", ","))
     stated = {found.end() for found in _STATED.finditer(text)}
+    recalled = [found.span() for found in _RECALLED.finditer(text)]
     for found in _NUMBER.finditer(text):
         value = _canonical(found[0])
         if value not in NO_RESULTS:
-            yield value, found.start() in stated
+            anew = _common(value) or not any(begin < found.start() < end for begin, end in recalled)
+            yield value, found.start() in stated and anew
 
 
 def _canonical(number: str) -> str:

@@ -29,6 +29,8 @@ def step(plan: str = "Go on.", execution: str = "a\nb\nc", *parents: int) -> Ste
         (step(execution="We know that 391 is it.\nb\nc"), ["391"]),
         (step(execution="340 + 51 = 391.\nNow 391 it is.\nc"), []),
         (step(execution="Counting gives 391 as before.\nb\nc"), []),
+        (step(execution="However, from our first approximation the area = 391.\nb\nc"), ["391"]),
+        (step(execution="Earlier we found that it is 391. So half = 195.5.\nb\nc"), ["391"]),
         (step("Look at the width of 17."), []),
         (step("See line 2.", "a^{391}\nx_{391}\nCase 391"), []),
         (step("In x391 there is 3911 and 0.391."), []),
