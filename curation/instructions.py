@@ -56,7 +56,7 @@ _LOWER = re.compile(
 _NARRATES = re.compile(
     r"\W*(?:wait|hold on|okay|ok|hm+|ah|oh|well|so|but|and|or|yes|yeah|no|right|alright|anyway|also|just|maybe|perhaps"
     r"|now|then|actually|however|alternatively|therefore|thus|hence|I|we|let me|let's|let us|another|the|this|that|it"
-    r"|there|these|those|my|our|if|is|are|does|what|how)\b",
+    r"|there|these|those|my|our|is|are|does|what|how)\b",
     re.I,
 )
 
