@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Self
@@ -96,7 +96,7 @@ class Agreement(Summed):
     same      pairs of lines: in one component
     needs     pairs of lines that the right annotation has in two components: the later one needs the earlier one,
               over any number of steps; within one component it does
-    steps, stages   to which the other annotation packs, and the right one
+    steps, stages   to which the other annotation packs, and the right one, as the filter counts them
     """
 
     starts: Confusion = Confusion()
@@ -169,10 +169,10 @@ def needs_of(annotation: Annotation) -> set[tuple[int, int]]:
 
 
 def packed(annotation: Annotation, lines: Sequence[str]) -> tuple[int, int]:
-    """Steps and stages."""
+    """Steps and stages, as the filter counts them."""
     steps = (c.step(lines, named) for c, named in zip(annotation.components, annotation.parents, strict=True))
-    result = pack(Trace("", "", tuple(steps), ""))
-    return result.steps, len(result.trajectory.stages)
+    sigma = pack(Trace("", "", tuple(steps), "")).sigma
+    return len(sigma), max(sigma)
 
 
 # The annotators
@@ -232,7 +232,11 @@ def table(title: str, rows: Mapping[str, Agreement]) -> Table:
 
 
 def measured(recordings: Sequence[Recording], annotate: Callable[[Sequence[str]], Annotation]) -> dict[str, Agreement]:
-    return {r.name: agreement(r.annotation, annotate(r.lines), r.lines) for r in recordings}
+    """By trace; what is recorded packs by the lines that its replies name."""
+    return {
+        r.name: replace(agreement(r.annotation, annotate(r.lines), r.lines), right_steps=r.steps, right_stages=r.stages)
+        for r in recordings
+    }
 
 
 @entry_point("agreement", Config)

@@ -78,7 +78,7 @@ def stages_table(out: Path) -> Table:
     """Seconds and rate of each stage; that of the rows is taken from the times at which files were complete."""
     table = Table("stage", "read", "kept", "seconds", "traces/s")
     for path in sorted((out / "funnel").glob("*.json"), key=lambda path: path.stat().st_mtime):
-        stage = json.loads(path.read_text())
+        stage = json.loads(path.read_text())["funnel"]
         rate = f"{stage['read'] / stage['seconds']:,.0f}" if stage["seconds"] else "-"
         table.add_row(stage["stage"], str(stage["read"]), str(stage["kept"]), f"{stage['seconds']:.1f}", rate)
     began, ended = ((out / name).stat().st_mtime for name in ("funnel/filter.json", "rft.valid.jsonl"))
@@ -116,7 +116,7 @@ def main() -> None:
         if not options.rules:
             ideal = options.seconds / options.at_once
             for name in ("extract", "dag"):
-                stage = json.loads((out / "funnel" / f"{name}.json").read_text())
+                stage = json.loads((out / "funnel" / f"{name}.json").read_text())["funnel"]
                 share = stage["read"] * ideal / stage["seconds"]
                 console.print(f"{name}: {share:.0%} of the rate that the endpoint allows")
 

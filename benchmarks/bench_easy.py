@@ -32,7 +32,6 @@ from programs.benchmark.replay_backend import ReplayBackend
 from programs.benchmark.statistics import Estimate, ratio_of_means
 from sprint_sgl import tags
 from sprint_sgl.console import screen
-from sprint_sgl.show import critical_path
 from sprint_sgl.trajectory import Trajectory
 
 CHARACTERS_A_TOKEN = 4
@@ -193,13 +192,13 @@ def clock(
         "thought", "n", "SPRINT, tokens", "seconds", "hedged, tokens", "seconds", "total / SPRINT's", "won"
     )
     for part in parts(found):
-        tokens, seconds = [critical_path(each.thought) for each in part], [each.thought.seconds for each in part]
+        tokens, seconds = [each.thought.sequential_tokens for each in part], [each.thought.seconds for each in part]
         shown_by.add_row(
             f"{tokens[0]:,}-{tokens[-1]:,}",
             str(len(part)),
-            shown(ratio_of_means([critical_path(each.sprint) for each in part], tokens)),
+            shown(ratio_of_means([each.sprint.sequential_tokens for each in part], tokens)),
             shown(ratio_of_means([each.sprint.seconds for each in part], seconds)),
-            shown(ratio_of_means([critical_path(each.hedged) for each in part], tokens)),
+            shown(ratio_of_means([each.hedged.sequential_tokens for each in part], tokens)),
             shown(ratio_of_means([each.hedged.seconds for each in part], seconds)),
             f"{sum(e.hedged.total_tokens for e in part) / sum(e.sprint.total_tokens for e in part):.2f}",
             f"{sum(each.hedged.launch == 'sequential' for each in part)}",

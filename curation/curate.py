@@ -52,6 +52,7 @@ from sprint_sgl.prompts import prompt_style
 from sprint_sgl.settings import entry_point
 
 WINDOWS = 16  # so many records in the works for each request that may be under way
+REVISION = 2  # raised where stages write something else for the same input: their old files are not taken up then
 ORDER = ("load", "verify", "extract", "dag", "pack", "filter", "rows")
 
 
@@ -122,7 +123,10 @@ def make_stages(config: Config, teacher: Teacher) -> dict[str, Stage]:
     """The stages before the rows, by name."""
     benchmarks = grams_of(benchmark_questions(config.benchmarks)) if "verify" in config.stages else Grams()
     works: dict[str, tuple[Work, dict[str, Any]]] = {
-        "load": (_same, {"source": asdict(config.source), "shard": [config.shard, config.shards]}),
+        "load": (
+            _same,
+            {"source": asdict(config.source), "shard": [config.shard, config.shards], "revision": REVISION},
+        ),
         "verify": (
             Verify(config.time_limit, benchmarks),
             {
@@ -133,7 +137,10 @@ def make_stages(config: Config, teacher: Teacher) -> dict[str, Stage]:
         ),
         "extract": annotation(config.models.extract, extract.by_rules, extract.ask, extract.PROMPT.template, teacher),
         "dag": annotation(config.models.dag, dag.by_rules, dag.ask, dag.PROMPT.template, teacher),
-        "pack": (partial(packed_record, min_lines=config.min_lines), {"min_lines": config.min_lines}),
+        "pack": (
+            partial(packed_record, min_lines=config.min_lines),
+            {"min_lines": config.min_lines, "revision": REVISION},
+        ),
         "filter": (Filter(config.filter), {"thresholds": asdict(config.filter)}),
     }
     window = WINDOWS * config.teacher.concurrency
@@ -152,7 +159,7 @@ def annotation(
 ) -> tuple[Work, dict[str, Any]]:
     """The work of a stage that rules or a model do, and what its result depends on."""
     if model == RULES:
-        return by_rules, {"model": model}
+        return by_rules, {"model": model, "revision": REVISION}
     config = teacher.config
     depends = {"model": model, "structured": config.structured, "url": config.url, "prompt": prompt}
     depends["max_tokens"] = config.max_tokens

@@ -8,18 +8,17 @@ no meaning: what agreement with an LLM's annotation this reaches, `python -m ben
 from __future__ import annotations
 
 import re
-import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from curation.components import Component, without_redundant
+from curation.instructions import checked, instruction
+from curation.results import attached
 
 MAX_PLAN = 4  # lines; a plan names the task, the rest of a step carries it out
 MAX_SETUP_PLAN = 8  # lines; a trace begins by restating its question
-MAX_CLAUSE = 240  # characters of the plan that a prompt repeats
 MAX_REMARK = 120  # characters
-MIN_RESULT = 3  # characters; shorter ones meet by chance
 
 
 class Move(Enum):
@@ -101,6 +100,7 @@ _WILL = re.compile(rf"\b{_I_WILL} (?P<task>.+)", re.I)
 _AIMS = re.compile(r"\b(?:(?:is|was) to|to(?= (?:find|solve|compute|calculate|determine|verify))) (?P<task>.+)", re.I)
 _ONWARD = re.compile(rf"{_LEAD}(?:now|next|second|secondly|moving on)\b", re.I)
 _ASKS = re.compile(r"[:?]\W*$")
+_CASE = re.compile(rf"{_LEAD}(?P<case>(?:sub-?)?(?:case|scenario|possibility) [^.\n]{{1,80}})(?:[.\n]|$)", re.I)
 _FINE = (
     r"(?:seems?|looks?|makes sense|checks? out|correct|right|confirms?|match(?:es)?|works?|agrees?|adds up|consistent)"
 )
@@ -110,8 +110,6 @@ _REMARK = re.compile(
     r"|same (?:answer|result)\b|yes\W+(?:that|this|it)\b)",
     re.I,
 )
-# The value of an equation: a number, or an expression with a digit in it.
-_RESULT = re.compile(r"[=\u2248](?=[^\s=,;]*\d)([^\s=\u2248,;:]*[^\s=\u2248,;:.!?])(?![^\s,;:.!?])")
 _OVERTURNED = re.compile(
     r"\b(?:that|this|it)(?:'s| is| was| must be) (?:wrong|incorrect|not (?:right|correct))\b"
     r"|(?:^|[.!]\s+|\b(?:so|oh|ah|wait|no),? )i (?:made an? (?:mistake|error)|was wrong|forgot|missed|miscalculated)\b"
@@ -120,15 +118,39 @@ _OVERTURNED = re.compile(
 )
 
 
+# For a plan that states something, and for one that says nothing of what to do.
+_FRAMES = {
+    Move.CASE: "Work out this case: {}.",
+    Move.ALTERNATIVE: "Work out this other way: {}.",
+    Move.CHECK: "Check whether {}.",
+    Move.RETHINK: "Check whether {}.",
+    Move.NEXT: "Work out what follows from this: {}.",
+}
+_INSTRUCTIONS = {
+    Move.SETUP: "Set the problem up and work out what follows from it.",
+    Move.CASE: "Work out the case that the plan above names.",
+    Move.ALTERNATIVE: "Solve the problem in the other way that the plan above names.",
+    Move.CHECK: "Check the results so far step by step.",
+    Move.CONCLUDE: "Bring the results so far together and state the answer.",
+    Move.NEXT: "Carry out the next step of the plan above.",
+    Move.RETHINK: "Reconsider the steps so far and correct what is wrong in them.",
+}
+
+
 def annotate(question: str, lines: Sequence[str]) -> tuple[tuple[Component, ...], list[tuple[int, ...]]]:
-    """The components of a trace and the parents of each, redundant ones left out; every line is in one."""
+    """The components of a trace and the parents of each, redundant ones left out; every line is in one.
+
+    Parents are named by the kinds of moves, and by the results that a step uses (curation/results.py).
+    """
     plain = [line.replace("\u2019", "'") for line in lines]
     opened = _opened(plain)
     ends = [*(start for start, _ in opened), len(plain)][1:]
     moves = [move for _, move in opened]
     components = tuple(_component(move, start, end, plain) for (start, move), end in zip(opened, ends, strict=True))
     texts = ["".join(plain[start:end]) for (start, _), end in zip(opened, ends, strict=True)]
-    return components, without_redundant(_parents(moves, texts, question))
+    parents = without_redundant(_parents(moves, texts))
+    steps = [component.step(plain, named) for component, named in zip(components, parents, strict=True)]
+    return components, without_redundant(attached(steps, question))
 
 
 # Moves and their phases
@@ -209,16 +231,12 @@ def _span(start: int, end: int) -> tuple[tuple[int, int], ...]:
 
 
 def _prompt(move: Move, plan: str) -> str:
-    """An instruction in the plan's own words: its longest clause of intention, else its first sentence."""
+    """An instruction by what the plan means to do or asks, else by the kind of the move."""
     sentences = [s for s in re.split(r"(?<=[.!?:])\s+|\n+", plan) if re.search(r"\w", s)]
-    tasks = [_tasks(mark, sentences) for mark in (_WILL, _AIMS)]
-    clause = max(tasks[0] or tasks[1] or sentences[:1], key=len, default="")
-    clause = textwrap.shorten(clause, MAX_CLAUSE, placeholder=" ...").rstrip(" .,:;")
-    return f"Carry out the plan above, which {move.value}" + (f": {clause}." if clause else ".")
-
-
-def _tasks(mark: re.Pattern[str], sentences: Sequence[str]) -> list[str]:
-    return [found["task"] for sentence in sentences if (found := mark.search(sentence))]
+    if move is Move.CASE and (case := _CASE.match(plan)) and (named := case["case"].rstrip(" .,:;\n")):
+        return checked(f"Work out {named[0].lower()}{named[1:]} in full.", _INSTRUCTIONS[move])
+    meant = [found["task"] for mark in (_WILL, _AIMS) for s in sentences if (found := mark.search(s))]
+    return instruction([*meant, *sentences], _FRAMES.get(move, ""), _INSTRUCTIONS[move])
 
 
 # Dependencies
@@ -233,14 +251,12 @@ class Branches:
     fork: int | None = None
 
 
-def _parents(moves: Sequence[Move], texts: Sequence[str], question: str) -> list[set[int]]:
+def _parents(moves: Sequence[Move], texts: Sequence[str]) -> list[set[int]]:
     at = Branches()
     parents: list[set[int]] = []
     for number, (move, text) in enumerate(zip(moves, texts, strict=True), 1):
         named, at = _attach(at, number, move, overturns=_OVERTURNED.search(text) is not None)
         parents.append(named)
-    for user, source in _uses(moves, texts, question):
-        parents[user - 1].add(source)
     return parents
 
 
@@ -261,29 +277,3 @@ def _attach(at: Branches, number: int, move: Move, overturns: bool) -> tuple[set
             return {*at.ends, at.tip}, Branches(number)
         case Move.NEXT | Move.RETHINK:
             return {at.tip}, replace(at, tip=number)
-
-
-def _uses(moves: Sequence[Move], texts: Sequence[str], question: str) -> Iterator[tuple[int, int]]:
-    """(user, source) for each result that one step finds and another takes as given."""
-    squeezed = [_squeezed(text) for text in texts]
-    given = " ".join((_squeezed(question), *squeezed[:1]))
-    sources: dict[str, int] = {}
-    for number, (move, text) in enumerate(zip(moves, squeezed, strict=True), 1):
-        if move not in (Move.ALTERNATIVE, Move.CASE):  # these have their branch to themselves
-            yield from ((number, source) for value, source in sources.items() if _takes(text, value))
-        for value in _RESULT.findall(text):
-            if len(value) >= MIN_RESULT and value not in given:
-                sources.setdefault(value, number)
-
-
-def _squeezed(text: str) -> str:
-    """The text with its formulas in one piece each."""
-    text = re.sub(r"\$|\\[()\[\],;! ]|\*\*|\\left|\\right", "", text)
-    return re.sub(r"\s*([-+*/^=\u2248\u00d7\u00f7])\s*", r"\1", text)
-
-
-def _takes(text: str, value: str) -> bool:
-    """Whether the value stands in the text before the text derives it itself."""
-    whole = rf"(?<![\w.^*/+-]){re.escape(value)}(?![\w^*/]|\.\d)"
-    found = re.search(whole, text) if value in text else None
-    return found is not None and text[: found.start()][-1:] not in ("=", "\u2248")

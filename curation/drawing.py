@@ -152,7 +152,7 @@ def picture(example: Example) -> Picture:
     top, bottom = min(heights.values(), default=0.0), max(heights.values(), default=0.0)
     at = {place: ((place[1] + 0.5) * COLUMN, y - top + TOP) for place, y in heights.items()}
     nodes = (Node(n, *at[n, column[n]], executes) for n, executes in enumerate(example.executes, 1))
-    bands = _bands([stage for stage, _ in columns], len(example.trajectory.stages))
+    bands = _bands([stage for stage, _ in columns])
     height = bottom - top + TOP + BOTTOM
     return Picture(COLUMN * len(columns), height, tuple(bands), tuple(_curves(graph, column, at)), tuple(nodes))
 
@@ -194,7 +194,6 @@ def _curves(graph: nx.DiGraph[int], column: dict[int, int], at: dict[Place, tupl
             yield Curve(start, y, *at[number, index + 1], arrives=False)
 
 
-def _bands(stages: Sequence[int], last: int) -> Iterator[Band]:
+def _bands(stages: Sequence[int]) -> Iterator[Band]:
     for stage in dict.fromkeys(stages):
-        label = f"stage {stage}" if stage <= last else "answer"
-        yield Band(label, stages.index(stage) * COLUMN, stages.count(stage) * COLUMN)
+        yield Band(f"stage {stage}", stages.index(stage) * COLUMN, stages.count(stage) * COLUMN)

@@ -16,16 +16,20 @@ from sprint_sgl.errors import BadInput
 class Thresholds:
     """What a trace must reach; the first one that it misses is its reason.
 
-    min_ratio       #steps / #stages as the paper counts it
+    min_ratio       #steps / #stages as the paper counts it, plan-only steps and stages included
     min_coverage    share of the thought, by characters, that the packed trajectory holds
     max_similarity  of two executions of one stage: shared words / all words of both
     max_chars       of the trajectory; four characters are about a token
+    reject_later_results   whether a trace is rejected in which a step uses a result that is first said in a step on
+                           which it does not depend (curation/results.py). Else such steps are counted in the report.
+                           Rules make the step a parent instead, and have none.
     """
 
     min_ratio: float = 1.5
     min_coverage: float = 1.0
     max_similarity: float = 0.9
     max_chars: int = 60_000
+    reject_later_results: bool = False
 
     def __post_init__(self) -> None:
         shares = {"min_coverage": self.min_coverage, "max_similarity": self.max_similarity}
@@ -40,15 +44,21 @@ class Filter:
     thresholds: Thresholds
 
     def __call__(self, record: Record) -> Outcome:
-        for check in (self._ratio, self._contents, self._siblings, self._length):
+        for check in (self._executions, self._ratio, self._contents, self._siblings, self._results, self._length):
             if found := check(record):
                 return Rejection(record["id"], record["index"], "filter", *found)
         return record
 
+    def _executions(self, record: Record) -> tuple[str, str] | None:
+        """Many steps in one stage make a high ratio, and nothing runs where all of them only plan."""
+        if any(stage["executions"] for stage in record["trajectory"]["stages"]):
+            return None
+        return "no executions", "all steps only plan"
+
     def _ratio(self, record: Record) -> tuple[str, str] | None:
         if record["ratio"] >= self.thresholds.min_ratio:
             return None
-        return "ratio", f"{record['ratio']:.2f} executions a stage, below {self.thresholds.min_ratio}"
+        return "ratio", f"{record['ratio']:.2f} steps a stage, below {self.thresholds.min_ratio}"
 
     def _contents(self, record: Record) -> tuple[str, str] | None:
         """The steps, rejoined, are the source, and the trajectory holds them."""
@@ -68,6 +78,12 @@ class Filter:
                 if similarity(first, second) > self.thresholds.max_similarity:
                     return "duplicate siblings", f"executions {number}.{j} and {number}.{k} say the same"
         return None
+
+    def _results(self, record: Record) -> tuple[str, str] | None:
+        if not (self.thresholds.reject_later_results and record["later_results"]):
+            return None
+        user, source, value = record["later_results"][0]
+        return "later result", f"step {user} uses {value} of step {source}, on which it does not depend"
 
     def _length(self, record: Record) -> tuple[str, str] | None:
         chars = sum(map(len, texts(record["trajectory"])))

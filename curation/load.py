@@ -11,12 +11,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from curation.calls import clean
+from curation.responses import ASSISTANT, USER, Unreadable, special_token, split_response, text_of, without_special
 from curation.stages import Record, Rejection
 from sprint_sgl.errors import BadInput
 from sprint_sgl.source import DataSource, chosen_rows, values
 
-THOUGHTS = (("<think>", "</think>"), ("<|begin_of_thought|>", "<|end_of_thought|>"))
-SOLUTION_TAGS = ("<|begin_of_solution|>", "<|end_of_solution|>")
+NEEDED = {"question": "question", "text": "thought", "answer": "reference answer"}
+NAMES = {**NEEDED, "response": "response"}
 
 
 @dataclass
@@ -49,11 +50,11 @@ def thoughts(source: Source, shard: int = 0, shards: int = 1) -> Iterator[Record
         missing -= {path for path in missing if any(True for _ in values(row, path))}
         for response in [*values(row, source.columns.response)] or [""]:
             index += 1
-            record = _record(row, response, index, source)
+            record, unreadable = _record(row, response, index, source)
             content = _digest(f"{record['question']}\n{record['text']}")
             if seen.get(record["id"], content) != content:  # another trace under the same id
                 record["id"] = f"{record['id']}-{content[:6]}"
-            if problem := _problem(record, seen):
+            if problem := unreadable or _problem(record, seen):
                 outcome: Record | Rejection = Rejection(record["id"], index, "load", problem)
             else:
                 seen[record["id"]], outcome = content, record
@@ -65,46 +66,33 @@ def thoughts(source: Source, shard: int = 0, shards: int = 1) -> Iterator[Record
         raise BadInput(f"no row of {source.path} has {min(missing)!r}: look at source.columns")
 
 
-def _record(row: Mapping[str, Any], response: object, index: int, source: Source) -> Record:
+def _record(row: Mapping[str, Any], response: object, index: int, source: Source) -> tuple[Record, str | None]:
+    """The record of a response, and why it cannot be used."""
     columns = source.columns
-    question, answer = (next(values(row, path), "") for path in (columns.question, columns.answer))
-    text, solution = split_response(str(response or ""))
+    question, answer = (next(values(row, path), None) for path in (columns.question, columns.answer))
+    texts, unreadable = {"question": "", "text": "", "response": "", "answer": ""}, None
+    try:
+        texts["question"] = without_special(text_of(question, "question", USER))
+        texts["text"], texts["response"] = split_response(text_of(response, "response", ASSISTANT))
+        texts["answer"] = text_of(answer, "reference answer").strip()
+    except Unreadable as error:
+        unreadable = str(error)
+    content = f"{texts['question']}\n{texts['text'] or response}"
     named = next(values(row, columns.id), None) if columns.id else None
-    id = _digest(f"{question}\n{text}")[:16] if named is None else str(named)
+    id = _digest(content)[:16] if named is None else str(named)
     if columns.id and "*" in columns.response:
-        id = f"{id}-{_digest(text)[:6]}"
-    return {
-        "id": clean(id),
-        "index": index,
-        "question": str(question or "").strip(),
-        "text": text,
-        "response": solution,
-        "answer": str(answer if answer is not None else "").strip(),
-        "source": source.path,
-    }
-
-
-def split_response(response: str) -> tuple[str, str]:
-    """A response as the thought and what follows it; without marks all of it is the thought."""
-    for opening, closing in THOUGHTS:
-        if closing in response:
-            thought, _, rest = response.partition(closing)
-            thought = thought.partition(opening)[2] if opening in thought else thought
-            for tag in SOLUTION_TAGS:
-                rest = rest.replace(tag, "")
-            return thought.strip(), rest.strip()
-    response = response.strip()
-    for opening, _ in THOUGHTS:
-        response = response.removeprefix(opening)
-    return response.strip(), ""
+        id = f"{id}-{_digest(texts['text'])[:6]}"
+    return {"id": clean(id), "index": index, **texts, "source": source.path}, unreadable
 
 
 def _problem(record: Record, seen: Container[str]) -> str | None:
-    for field_name, name in (("question", "question"), ("text", "thought"), ("answer", "reference answer")):
-        if not record[field_name]:
-            return f"no {name}"
+    if missing := next((name for field_name, name in NEEDED.items() if not record[field_name]), None):
+        return f"no {missing}"
+    for field_name, name in NAMES.items():
         if clean(record[field_name]) != record[field_name]:
             return f"half a pair of surrogates in the {name}"
+        if special_token(record[field_name]):
+            return f"a special token in the {name}"
     return "seen before" if record["id"] in seen else None
 
 

@@ -1,14 +1,18 @@
 """Packing: steps with dependencies become stages that run in parallel (paper, section 3.2.3 and appendix A.2).
 
 Pure. No line of the trace is lost: a short execution joins its plan, a comment opens the text of the
-steps that depend on it, and what nothing depends on opens the final answer.
+steps that depend on it, and a comment of a step that nothing depends on opens the final answer.
+
+There is one count of stages, the largest sigma: a last stage without executions is a stage of the trajectory too, as
+in what released models write (`No prompt to execute.`), so that the trajectory's own ratio is the filter's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 
+from curation.results import unattached
 from curation.stages import Record
 from curation.trace import Step, Trace, join_lines
 from sprint_sgl.tags import SEPARATOR, based_on
@@ -19,15 +23,15 @@ MIN_EXECUTION_LINES = 3
 
 @dataclass(frozen=True)
 class Packed:
-    """The packed trajectory and the counts that the filter reads."""
+    """The packed trajectory, the stage of each step of the trace, and the ratio that the filter reads."""
 
     trajectory: Trajectory
-    steps: int
+    sigma: tuple[int, ...]
 
     @property
     def ratio(self) -> float:
         """The paper's parallelization ratio, #steps / #stages; plan-only steps count."""
-        return self.steps / len(self.trajectory.stages) if self.trajectory.stages else 0.0
+        return len(self.sigma) / max(self.sigma, default=1)
 
 
 def merge_short(step: Step, min_lines: int = MIN_EXECUTION_LINES) -> Step:
@@ -38,7 +42,11 @@ def merge_short(step: Step, min_lines: int = MIN_EXECUTION_LINES) -> Step:
 
 
 def stage_numbers(steps: Sequence[Step]) -> list[int]:
-    """sigma of section 3.2: 1 without parents, else the maximum over parents of sigma + (parent executes)."""
+    """sigma of section 3.2: 1 without parents, else the maximum over parents of sigma + (parent executes).
+
+    A step executes if lines are left for its execution. Where a reply names the same lines as plan and as execution,
+    they are the plan's (curation/replies.py): the planner has written them, and there is nothing for an executor.
+    """
     sigma: list[int] = []
     for step in steps:
         sigma.append(max((sigma[p - 1] + bool(steps[p - 1].execution) for p in step.parents), default=1))
@@ -52,12 +60,9 @@ def pack(trace: Trace, min_lines: int = MIN_EXECUTION_LINES) -> Packed:
     places = _places(steps, sigma)
     leads = [_lead(step, steps, places) for step in steps]
     groups = [[n for n, s in enumerate(sigma) if s == k] for k in range(1, max(sigma, default=0) + 1)]
-    # Only the last stage can be without executions: a later one would need a parent that executes in it.
-    closing = groups.pop() if groups and not any(steps[n].execution for n in groups[-1]) else []
     stages = tuple(_stage([steps[n] for n in group], [leads[n] for n in group]) for group in groups)
-    remarks = _orphan_comments(steps)
-    answer = join_lines(*remarks, *(leads[n] for n in closing), trace.answer)
-    return Packed(Trajectory(trace.question, stages, answer), len(steps))
+    answer = join_lines(*_orphan_comments(steps), trace.answer)
+    return Packed(Trajectory(trace.question, stages, answer), tuple(sigma))
 
 
 def _places(steps: Sequence[Step], sigma: Sequence[int]) -> dict[int, tuple[int, int]]:
@@ -86,7 +91,7 @@ def _orphan_comments(steps: Sequence[Step]) -> list[str]:
 def _stage(steps: Sequence[Step], leads: Sequence[str]) -> Stage:
     prompts, pending = [], ""
     for position, (step, lead) in enumerate(zip(steps, leads, strict=True)):
-        if position and lead:
+        if position and (lead or pending):
             pending = join_lines(pending, SEPARATOR)
         pending = join_lines(pending, lead)
         if step.execution:
@@ -97,11 +102,13 @@ def _stage(steps: Sequence[Step], leads: Sequence[str]) -> Stage:
 
 
 def packed_record(record: Record, min_lines: int = MIN_EXECUTION_LINES) -> Record:
-    """Stage 5: the record of a trace with its trajectory, the stage of each step, and the ratio."""
+    """Stage 5: the record of a trace with its trajectory, the stage of each step, the ratio, and the results that
+    a step uses without a dependency: (its number, the number of the step that says it first, the value)."""
     trace = Trace.from_dict(record["trace"])
     packed = pack(trace, min_lines)
     return record | {
         "trajectory": packed.trajectory.to_dict(),
-        "sigma": stage_numbers([merge_short(step, min_lines) for step in trace.steps]),
-        "ratio": round(packed.ratio, 4),
+        "sigma": list(packed.sigma),
+        "ratio": packed.ratio,
+        "later_results": [astuple(use) for use in unattached(trace.steps, trace.question)],
     }

@@ -1,22 +1,26 @@
 """Recorded replies of an LLM as annotations of the traces that they give back.
 
-component_inline_K.txt lists components with the text of their phases, created_dag_K.json their parents. The text of
-comments is missing, and how two phases were joined: here each begins a line, each component a paragraph, which
-favours annotators that cut at paragraphs.
+component_inline_K.txt lists components with the text of their phases, component_separation_K.txt with the lines that
+the LLM named, created_dag_K.json their parents. In the inline text that of comments is missing, and how two phases were
+joined: here each begins a line, each component a paragraph, which favours annotators that cut at paragraphs. How many
+lines an execution has, on which the stages depend, only the named lines tell.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from curation.components import PHASES, Component, Refused, Span
 from curation.numbering import split_lines
-from curation.replies import read_parents
+from curation.pack import merge_short, stage_numbers
+from curation.replies import read_components, read_parents
 from sprint_sgl.errors import BadInput
 
+T = TypeVar("T")
 GO_ON = "Go on."  # a prompt where none is recorded
 
 
@@ -28,11 +32,13 @@ class Annotation:
 
 @dataclass(frozen=True)
 class Recording:
-    """A trace as its recorded annotation gives it back."""
+    """A trace as its recorded annotation gives it back, and the number of its steps and stages by the named lines."""
 
     name: str
     lines: tuple[str, ...]
     annotation: Annotation
+    steps: int
+    stages: int
 
 
 _COMPONENT = re.compile(r"^### Component \d+\s*$", re.M)
@@ -49,14 +55,29 @@ def read_recordings(folder: Path) -> list[Recording]:
 
 def _recording(file: Path) -> Recording:
     name = file.stem.rpartition("_")[2]
-    graph = file.with_name(f"created_dag_{name}.json")
     bodies = _COMPONENT.split(file.read_text())[1:]
-    try:
-        parents = read_parents(graph.read_text(), len(bodies))
-    except (OSError, Refused) as error:
-        raise BadInput(f"{graph} cannot be used: {error}") from None
+    parents = _read(file.with_name(f"created_dag_{name}.json"), lambda text: read_parents(text, len(bodies)))
+    named = _read(file.with_name(f"component_separation_{name}.txt"), read_components)
+    if len(named) != len(bodies):
+        raise BadInput(f"{file} has {len(bodies)} components, component_separation_{name}.txt {len(named)}")
     lines, components = rebuilt(bodies)
-    return Recording(name, tuple(lines), without_empty(components, parents))
+    sigma = recorded_stages(named, parents)
+    return Recording(name, tuple(lines), without_empty(components, parents), len(sigma), max(sigma))
+
+
+def _read(file: Path, read: Callable[[str], T]) -> T:
+    try:
+        return read(file.read_text())
+    except (OSError, Refused) as error:
+        raise BadInput(f"{file} cannot be used: {error}") from None
+
+
+def recorded_stages(components: Sequence[Component], parents: Sequence[Sequence[int]]) -> list[int]:
+    """The stage of each component, by the lines that it names and its parents alone, as a trace is packed."""
+    last = max(last for component in components for _, last in component.spans)
+    lines = [f"{number}\n" for number in range(1, last + 1)]
+    steps = [component.step(lines, named) for component, named in zip(components, parents, strict=True)]
+    return stage_numbers([merge_short(step) for step in steps])
 
 
 def rebuilt(bodies: Sequence[str]) -> tuple[list[str], list[Component]]:

@@ -24,8 +24,8 @@ class RowFormat(Enum):
 
 
 def rft_row(trace: Trace, style: PromptStyle) -> Row:
-    """The trace in its sequential order, for the reasoning fine-tuned baseline."""
-    thought = f"{trace.text}\n{tags.THOUGHT_CLOSE}\n\n{trace.answer}"
+    """The trace in its sequential order, for the reasoning fine-tuned baseline; what reads as a tag of ours is text."""
+    thought = f"{tags.neutralise(trace.text)}\n{tags.THOUGHT_CLOSE}\n\n{tags.neutralise(trace.answer)}"
     return make_row(tags.sequential_opening(trace.question, style), thought)
 
 

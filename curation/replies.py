@@ -1,7 +1,8 @@
 """The strict reading of LLM replies: components by line ranges, and the dictionary of their parents (appendix A.2).
 
 A reply is data. What cannot be used raises Refused, with a reason that is counted and, once, sent back to the
-model. One thing is mended: a line that two phases of one component claim belongs to the earlier phase.
+model. One thing is mended: a line that two phases of one component claim belongs to the earlier phase, so that a
+component whose plan and execution are the same lines only plans.
 """
 
 from __future__ import annotations

@@ -125,6 +125,7 @@ def print_summary(summary: Summary, console: Console) -> None:
     console.print(_funnel_table(summary.funnel))
     console.print(_ratio_table(summary))
     console.print(_shape_table(summary))
+    console.print(_fault_table(summary))
     if summary.costs:
         console.print(_cost_table(summary))
     for file in summary.files:
@@ -179,6 +180,17 @@ def _cost_table(summary: Summary) -> Table:
     return table
 
 
+def _fault_table(summary: Summary) -> Table:
+    table = _table("What a reader would not sign", "", packed=True, kept=True)
+    for (name, packed), kept in zip(summary.packed.shares.items(), summary.kept.shares.values(), strict=True):
+        table.add_row(name, share_of(*packed), share_of(*kept))
+    return table
+
+
+def share_of(count: int, whole: int) -> str:
+    return f"{count:,} of {whole:,}" + (f" ({count / whole:.1%})" if whole else "")
+
+
 def _table(title: str, *words: str, **numbers: bool) -> Table:
     table = Table(*words, title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for name in numbers:
@@ -195,14 +207,14 @@ def write_html(summary: Summary, path: Path) -> None:
         "histograms_svg": histograms_svg(summary.packed.measures, summary.kept.measures),
         "pictures": [picture(example) for example in summary.examples],
     }
-    render(HERE / "report.html.j2", path, summary=summary, reasons=reasons, **charts)
+    render(HERE / "report.html.j2", path, summary=summary, reasons=reasons, share_of=share_of, **charts)
 
 
 def write_card(summary: Summary, settings: dict[str, Any], path: Path) -> None:
     """The data card as Hugging Face reads it; `settings` are the run's, and a license where one is given."""
     given = {name: value for name, value in settings.items() if name != "license"}
     values = {"front_matter": front_matter(summary, settings), "command": command(given)}
-    render(HERE / "card.md.j2", path, summary=summary, settings=settings, reasons=reasons, **values)
+    render(HERE / "card.md.j2", path, summary=summary, settings=settings, reasons=reasons, share_of=share_of, **values)
 
 
 def front_matter(summary: Summary, settings: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import accumulate
 
+from curation.instructions import is_narration, is_short
 from curation.stages import Record
 from curation.trace import Step, Trace
 from sprint_sgl.trajectory import Stage, Trajectory
@@ -43,6 +44,10 @@ class Shape:
 
     width     prompts of a stage
     saving    per cent by which the critical path is shorter than the trace in sequence, by characters
+
+    Beside them counts over all traces, of what a reader would not sign: `late`, steps that use a result which is first
+    said in the same or a later stage (curation/results.py); `short`, prompts of three words or fewer; `narration`,
+    prompts that think aloud (curation/instructions.py).
     """
 
     ratio: Counter[float] = field(default_factory=Counter)
@@ -51,6 +56,7 @@ class Shape:
     steps: Counter[float] = field(default_factory=Counter)
     executions: Counter[float] = field(default_factory=Counter)
     saving: Counter[float] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
 
     @property
     def traces(self) -> int:
@@ -61,6 +67,16 @@ class Shape:
         """The share of all steps that have no execution."""
         steps = _sum(self.steps)
         return 1 - _sum(self.executions) / steps if steps else 0.0
+
+    @property
+    def shares(self) -> dict[str, tuple[int, int]]:
+        """Of the faults: how many there are, of how many steps or prompts."""
+        steps, prompts = int(_sum(self.steps)), int(_sum(self.executions))
+        return {
+            "steps that use a later result": (self.faults["late"], steps),
+            "prompts of three words or fewer": (self.faults["short"], prompts),
+            "prompts that narrate": (self.faults["narration"], prompts),
+        }
 
     @property
     def measures(self) -> tuple[Measure, ...]:
@@ -80,7 +96,7 @@ def _sum(counts: Counter[float]) -> float:
 
 @dataclass(frozen=True)
 class Example:
-    """A packed trace; `sigma` is the stage of each step, where len(stages) + 1 is the final answer."""
+    """A packed trace; `sigma` is the stage of each step."""
 
     trace: Trace
     trajectory: Trajectory
@@ -97,7 +113,7 @@ class Example:
         """Whether each step still has an execution of its own: packing joins short ones to their plan."""
         written = [
             {(prompt.text, execution.text) for prompt, execution in zip(stage.prompts, stage.executions, strict=True)}
-            for stage in (*self.trajectory.stages, Stage())
+            for stage in self.trajectory.stages
         ]
         return tuple(
             _said(step) in written[number - 1] for step, number in zip(self.trace.steps, self.sigma, strict=True)
@@ -141,7 +157,17 @@ def shape_of(records: Iterable[Record]) -> Shape:
         shape.steps[len(example.trace.steps)] += 1
         shape.executions[sum(len(stage.executions) for stage in stages)] += 1
         shape.saving[example.saving] += 1
+        prompts = [prompt.text for stage in stages for prompt in stage.prompts]
+        shape.faults["late"] += len(late_steps(record))
+        shape.faults["short"] += sum(map(is_short, prompts))
+        shape.faults["narration"] += sum(map(is_narration, prompts))
     return shape
+
+
+def late_steps(record: Record) -> set[int]:
+    """The packed steps that use a result which is first said in the same or a later stage."""
+    sigma = record["sigma"]
+    return {user for user, source, _ in record["later_results"] if sigma[source - 1] >= sigma[user - 1]}
 
 
 def examples_of(records: Iterable[Record], shape: Shape) -> tuple[Example, ...]:

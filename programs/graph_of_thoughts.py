@@ -65,5 +65,5 @@ def graph_of_thoughts_program(
         answer_calls=(refined.call,),
         repairs=tags.merge_repairs(cut_off([*first, *merged, refined]), marks.repairs, marks_of_merged.repairs),
         seconds=round(clock.now(), 6),
-        launch="barrier",
+        launch="rounds",
     )

@@ -71,7 +71,7 @@ def settle(s: ProgramState, question: str, written: Sequence[Written], winner: i
         final_answer=thought.final or thought.thought,
         repairs=cut_off(written),
         seconds=round(seconds, 6),
-        launch="barrier",
+        launch="rounds",
     )
 
 

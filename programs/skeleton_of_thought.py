@@ -55,7 +55,7 @@ def skeleton_of_thought_program(
         final_answer=solution,
         repairs=(*cut_off([skeleton, *written]), *(() if points else (("no_points", 1),))),
         seconds=round(clock.now(), 6),
-        launch="barrier",
+        launch="rounds",
     )
 
 

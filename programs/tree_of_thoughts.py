@@ -62,5 +62,5 @@ def tree_of_thoughts_program(
         answer_calls=(written_answer.call,),
         repairs=tags.merge_repairs(*repairs, cut_off([written_answer])),
         seconds=round(clock.now(), 6),
-        launch="barrier",
+        launch="rounds",
     )

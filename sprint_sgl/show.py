@@ -161,7 +161,7 @@ def costs(rows: Sequence[tuple[str, str, Trajectory]], width: int) -> Renderable
             method,
             Text(printable(answer)),
             str(len(trajectory.stages)),
-            f"{critical_path(trajectory):,}",
+            f"{trajectory.sequential_tokens:,}",
             f"{trajectory.total_tokens:,}",
             f"{trajectory.cached_share:.0%}",
             f"{trajectory.seconds:.2f}",
@@ -171,11 +171,6 @@ def costs(rows: Sequence[tuple[str, str, Trajectory]], width: int) -> Renderable
 
 def cost_line(trajectory: Trajectory) -> str:
     return (
-        f"{critical_path(trajectory):,} sequential of {trajectory.total_tokens:,} tokens, "
+        f"{trajectory.sequential_tokens:,} sequential of {trajectory.total_tokens:,} tokens, "
         f"{trajectory.cached_share:.0%} cached prefix, {trajectory.seconds:.2f} s"
     )
-
-
-def critical_path(trajectory: Trajectory) -> int:
-    """Sequential tokens under the launch that the run had."""
-    return trajectory.sequential_tokens_barrier if trajectory.launch == "barrier" else trajectory.sequential_tokens

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 ExecutionStatus = Literal["ok", "truncated", "cancelled", "failed"]
+Launch = Literal["eager", "barrier", "rounds", "sequential"]
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
 _SEPARATOR = re.compile(r"^[ \t]*-----[ \t]*\r?$", re.MULTILINE)
@@ -144,7 +145,7 @@ class Stage:
         return sum(call.completion_tokens for call in self.planner_calls)
 
     @property
-    def sequential_tokens(self) -> int:
+    def sequential_tokens_eager(self) -> int:
         """max(plan length, max_k(P_k + E_k)): eager launch, each executor starts at its prompt's end."""
         branches = (p.offset + e.tokens for p, e in zip(self.prompts, self.executions, strict=True))
         return max(self.plan_tokens, *branches, 0)
@@ -168,6 +169,8 @@ class Trajectory:
     `discarded_tokens` were decoded but are not part of the text (cut by a repair or a cancelled branch).
     `seconds` is the wall clock of the whole run, from the first request to the last token.
     A sequential baseline is a trajectory without stages: its thought is `thought`.
+    `launch` says what the run was and when the calls of a stage began: "eager" or "barrier" with a planner, "rounds"
+    where a baseline keeps what ran side by side (samples, points, proposals) as stages, "sequential" for one thought.
     """
 
     question: str
@@ -178,7 +181,7 @@ class Trajectory:
     repairs: tuple[tuple[str, int], ...] = ()
     discarded_tokens: int = 0
     seconds: float = 0.0
-    launch: Literal["eager", "barrier", "sequential"] = field(default="eager")
+    launch: Launch = "eager"
     beside: tuple[Call, ...] = ()
 
     def __post_init__(self) -> None:
@@ -194,13 +197,23 @@ class Trajectory:
         return sum(call.completion_tokens for call in self.answer_calls)
 
     @property
+    def planned(self) -> bool:
+        """Whether a planner made the run: rounds of a baseline and a sequential thought have none."""
+        return self.launch in ("eager", "barrier")
+
+    @property
     def sequential_tokens(self) -> int:
-        """Length of the critical path under eager launch (paper, section 4.1), final answer included."""
-        return sum(stage.sequential_tokens for stage in self.stages) + self.answer_tokens
+        """Length of the run's critical path under the launch that it had, final answer included."""
+        return self.sequential_tokens_eager if self.launch == "eager" else self.sequential_tokens_barrier
+
+    @property
+    def sequential_tokens_eager(self) -> int:
+        """Length of the critical path under eager launch (paper, section 4.1), whatever the run had."""
+        return sum(stage.sequential_tokens_eager for stage in self.stages) + self.answer_tokens
 
     @property
     def sequential_tokens_barrier(self) -> int:
-        """The same under barrier launch."""
+        """Length of the critical path under barrier launch, whatever the run had."""
         return sum(stage.sequential_tokens_barrier for stage in self.stages) + self.answer_tokens
 
     @property
@@ -233,7 +246,7 @@ class Trajectory:
 
     @property
     def parallelization_ratio(self) -> float:
-        """#steps / #stages (paper, section 3.2); steps without an execution count too."""
+        """#steps / #stages (paper, section 3.2); those without an execution count too."""
         return sum(stage.steps for stage in self.stages) / len(self.stages) if self.stages else 0.0
 
     @property

@@ -137,8 +137,21 @@ So it is 6.
 """
 
 
+SEPARATION = """### Component 1 (Lines 1-2)
+- **Plan:** Lines 1-2
+- **Prompt:** None
+- **Execution:** Lines not found
+
+### Component 2 (Lines 3-6)
+- **Plan:** Line 3
+- **Prompt:** Multiply the sides.
+- **Execution:** Lines 4-6
+"""
+
+
 def record(folder: Path, parents: str) -> Path:
     (folder / "component_inline_7.txt").write_text(INLINE)
+    (folder / "component_separation_7.txt").write_text(SEPARATION)
     (folder / "created_dag_7.json").write_text(parents)
     return folder
 
@@ -151,6 +164,16 @@ def test_a_recording_gives_back_the_trace_and_its_annotation(tmp_path: Path) -> 
     )
     assert [(c.plan, c.execution) for c in found.annotation.components] == [(((1, 1),), ()), (((2, 2),), ((3, 4),))]
     assert found.annotation.parents == ((), (1,))
+    assert (found.steps, found.stages) == (2, 1)
+
+
+def test_a_recording_packs_by_the_lines_that_its_reply_names(tmp_path: Path) -> None:
+    (found,) = read_recordings(record(tmp_path, '{"1": [], "2": [1]}'))
+    row = measured([found], by_rules)["7"]
+    assert (row.right_steps, row.right_stages) == (found.steps, found.stages)
+    (tmp_path / "component_separation_7.txt").write_text(SEPARATION.partition("### Component 2")[0])
+    with pytest.raises(BadInput, match=r"has 2 components, component_separation_7\.txt 1"):
+        read_recordings(tmp_path)
 
 
 def test_a_folder_without_recordings_is_named(tmp_path: Path) -> None:
@@ -168,6 +191,11 @@ def test_recorded_annotations_can_be_used(shared_data: Path) -> None:
         check_components(recording.annotation.components)
         assert cover(recording.annotation.components, recording.lines) == recording.annotation.components
         assert perfect(agreement(recording.annotation, recording.annotation, recording.lines))
+
+
+def test_the_ratio_of_a_recording_is_the_papers(shared_data: Path) -> None:
+    found = {r.name: (r.steps, r.stages) for r in read_recordings(shared_data / "curation_recorded")}
+    assert found == {"0": (11, 5), "1": (16, 5), "3": (15, 14), "4": (14, 10), "6": (13, 9), "8": (8, 4)}
 
 
 def test_the_rules_find_steps_and_phases_of_recordings_better_than_paragraphs_do(shared_data: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -256,6 +257,17 @@ def test_a_run_that_is_hardly_parallel_is_flagged(both: Path, tmp_path: Path) ->
     narrow = write_run(tmp_path / "narrow", [record(k, "sprint", widths=(1, 1)) for k in range(3)])
     report([narrow], tmp_path / "narrow_out")
     assert "hardly any stage" in (tmp_path / "narrow_out" / "report.html").read_text()
+
+
+def test_what_a_method_is_stands_in_its_trajectories_and_not_in_its_name(tmp_path: Path) -> None:
+    mine = [record(k, "my_planner", widths=(1, 1)) for k in range(3)]
+    samples = [record(k, "sprint_votes", widths=(1, 1)) for k in range(3)]
+    rounds = [replace(each, trajectory=replace(each.trajectory, launch="rounds")) for each in samples]
+    thoughts = [record(k, "my_thought") for k in range(3)]
+    (found,) = report([write_run(tmp_path / "run", [*mine, *rounds, *thoughts])], tmp_path / "out")
+    assert found.flagged == ("my_planner",)
+    assert set(found.bins) == {"my_planner"}
+    assert found.baseline == "my_thought"
 
 
 def test_stages_are_counted_by_group_and_number() -> None:

@@ -11,10 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curation.components import Component, Reason, Refused, cover
+from curation.filter import Filter, Thresholds
 from curation.numbering import numbered, split_lines
-from curation.pack import merge_short, stage_numbers
+from curation.pack import merge_short, packed_record
+from curation.recorded import recorded_stages
 from curation.replies import read_components, read_parents
-from curation.trace import Step
+from curation.stages import Rejection
+from curation.trace import Step, Trace
 from tests.fakes.scaling import takes_linear_time
 
 RECORDED = (0, 1, 3, 4, 6, 8)
@@ -255,28 +258,46 @@ def test_a_dictionary_that_cannot_be_used_says_why(text: str, reason: Reason) ->
 # By hand, from the recorded ranges and parents: one more than a parent's stage where the parent executes something.
 STAGES_BY_HAND = {
     0: [1, 1, 2, 3, 3, 3, 3, 4, 4, 5, 5],
+    1: [1, 1, 1, 1, 1, 1, 1, 1, 2, 3, 3, 4, 3, 4, 5, 5],
     3: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10, 11, 12, 13, 14],
     8: [1, 2, 3, 3, 2, 3, 2, 4],
 }
 
 
-def recorded_stages(folder: Path, number: int) -> list[int]:
-    """The stage of each step of one recorded trace, by the ranges and the parents alone."""
+def recorded_trace(folder: Path, number: int) -> Trace:
+    """One recorded trace by its ranges and parents; each line says its number."""
     components = read_components((folder / f"component_separation_{number}.txt").read_text())
     parents = read_parents((folder / f"created_dag_{number}.json").read_text(), len(components))
     lines = [f"line {n}\n" for n in range(1, max(last for c in components for _, last in c.spans) + 1)]
-    return list(
-        stage_numbers([merge_short(c.step(lines, named)) for c, named in zip(components, parents, strict=True)])
-    )
+    steps = tuple(c.step(lines, named) for c, named in zip(components, parents, strict=True))
+    return Trace(str(number), "q", steps, "a")
 
 
 def test_the_recorded_replies_give_the_stages_of_the_papers_formula(shared_data: Path) -> None:
-    found = {number: recorded_stages(shared_data / "curation_recorded", number) for number in RECORDED}
-    assert {number: found[number] for number in STAGES_BY_HAND} == STAGES_BY_HAND
-    shapes = {number: (len(stages), max(stages)) for number, stages in found.items()}
-    assert shapes == {0: (11, 5), 1: (16, 5), 3: (15, 14), 4: (14, 10), 6: (13, 9), 8: (8, 4)}
-    below = {number for number, (steps, stages) in shapes.items() if steps / stages < 1.5}
-    assert below == {3, 4, 6}  # these the ratio filter drops
+    folder = shared_data / "curation_recorded"
+    keep, dropped = Filter(Thresholds(max_chars=10**9, max_similarity=1.0)), {}
+    for number in RECORDED:
+        packed = packed_record({"id": str(number), "index": 0, "trace": recorded_trace(folder, number).to_dict()})
+        if number in STAGES_BY_HAND:
+            assert packed["sigma"] == STAGES_BY_HAND[number]
+        assert len(packed["trajectory"]["stages"]) == max(packed["sigma"])
+        if isinstance(outcome := keep(packed), Rejection):
+            dropped[number] = outcome.reason, outcome.detail
+    assert dropped == {
+        3: ("ratio", "1.07 steps a stage, below 1.5"),
+        4: ("ratio", "1.40 steps a stage, below 1.5"),
+        6: ("ratio", "1.44 steps a stage, below 1.5"),
+    }
+
+
+def test_a_component_whose_plan_and_execution_are_the_same_lines_only_plans() -> None:
+    reply = (
+        "### Component 1\n- **Plan:** Lines 1-4\n- **Prompt:** Summarise.\n- **Execution:** Lines 1-4\n"
+        "### Component 2\n- **Plan:** Line 5\n- **Prompt:** Add.\n- **Execution:** Lines 6-8\n"
+    )
+    first, second = read_components(reply)
+    assert (first.plan, first.execution) == (((1, 4),), ())
+    assert recorded_stages([first, second], [(), (1,)]) == [1, 1]
 
 
 def test_an_execution_counts_its_numbered_lines_where_sentences_are_lines() -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import networkx as nx
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from curation.components import Component, check_components, cover
 from curation.discourse import AT_LINE, AT_PARAGRAPH, Move, annotate
+from curation.instructions import is_narration, is_short
 from curation.numbering import split_lines
 from curation.trace import Step, Trace
 
@@ -133,6 +135,16 @@ def test_a_step_depends_on_the_step_whose_result_it_uses() -> None:
     assert parents(SETUP, MULTIPLY, other, then) == [(), (1,), (1,), (2, 3)]
 
 
+def test_a_plan_that_says_a_later_result_comes_after_the_step_that_finds_it() -> None:
+    guess = "Another way to see that the area is 391.\nThe rows say so.\nThere are 23 of them."
+    assert parents(SETUP, MULTIPLY, guess) == [(), (1,), (2,)]
+    eight = "Now, we need to halve the sides.\nOne half is short.\nThe area = 8 then."
+    ask = "Another way to see that the area is 8.\nThe rows say so.\nThere are some of them."
+    count = "Another way to see the 8 corners.\nThe rows say so.\nThere are some of them."
+    assert parents(SETUP, eight, ask) == [(), (1,), (2,)]
+    assert parents(SETUP, eight, count) == [(), (1,), (1,)]
+
+
 def test_a_step_that_derives_a_result_itself_does_not_use_it() -> None:
     other = "Alternatively, let's add up the columns.\nThere are seventeen of them."
     then = "Now, we need to sum them.\nAll columns together make 340 + 51 = 391, and 391 it is."
@@ -161,10 +173,49 @@ def test_a_remark_between_two_lines_of_work_stays_in_the_execution() -> None:
     assert not steps[1].comment
 
 
-def test_a_prompt_repeats_the_intention_of_its_plan() -> None:
+def test_a_prompt_is_the_intention_of_its_plan_in_the_imperative() -> None:
     steps, _ = annotated(SETUP, MULTIPLY, SQUARES)
-    assert steps[1].prompt == "Carry out the plan above, which takes the next step: multiply the sides."
-    assert steps[2].prompt == "Carry out the plan above, which tries another way: use a difference of squares."
+    assert steps[1].prompt == "Multiply the sides, as the plan above says."
+    assert steps[2].prompt == "Use a difference of squares."
+
+
+DO = "\nOne line.\nTwo lines."
+LONGER = f"{MULTIPLY}\nFour lines.\nFive lines.\nSix lines."
+
+
+@pytest.mark.parametrize(
+    ("plan", "prompt"),
+    [
+        ("Now, let me compute the area of the triangle.", "Compute the area of the triangle."),
+        ("Wait, so the area is 8?", "Check whether the area is 8."),
+        ("Wait, no.", "Reconsider the steps so far and correct what is wrong in them."),
+        ("Let me double-check my calculation of the height, because I am not sure.", "Double-check the calculation"),
+        ("Alternatively, using Heron's formula for the area.", "Use Heron's formula for the area."),
+        ("Case 2: the root is negative.", "Work out case 2: the root is negative in full."),
+        ("Wait, does the order of the letters matter?", "Answer this question: does the order of the letters matter?"),
+        ("Let me check that again.", "Check the results so far step by step."),
+        ("Therefore, the answer is 8, I think.", "Bring the results so far together and state the answer."),
+        ("Let me verify that (2 + 3 is five.", "Check the results so far step by step."),
+    ],
+)
+def test_a_prompt_says_what_to_do_and_never_thinks_aloud(plan: str, prompt: str) -> None:
+    steps, _ = annotated(SETUP, LONGER, plan + DO)
+    assert steps[2].prompt.startswith(prompt.removesuffix("."))
+    assert not is_narration(steps[2].prompt)
+    assert not is_short(steps[2].prompt)
+
+
+@given(LINES)
+def test_no_prompt_is_short_or_narrates(lines: list[str]) -> None:
+    prompts = [component.prompt for component in annotate(QUESTION, lines)[0] if component.execution]
+    assert not [prompt for prompt in prompts if is_short(prompt) or is_narration(prompt)]
+
+
+@pytest.mark.parametrize("prompt", ["Wait, no.", "So the area is 8", "I should check it", "Compute what I need here"])
+def test_narration_is_told_from_instructions(prompt: str) -> None:
+    assert is_narration(prompt)
+    assert not is_narration("Compute the area of the triangle.")
+    assert is_short("Wait, no.")
 
 
 def test_a_wait_and_the_check_that_it_announces_are_one_step() -> None:

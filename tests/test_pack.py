@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from curation.pack import merge_short, pack, stage_numbers
 from curation.trace import Step, Trace
-from sprint_sgl.tags import SEPARATOR
+from sprint_sgl.tags import SEPARATOR, parse, render
 
 LONG = "one\ntwo\nthree"
 
@@ -63,8 +63,17 @@ def test_each_execution_stands_at_the_place_of_its_own_prompt(trace: Trace) -> N
 
 
 @given(traces())
-def test_every_stage_but_a_missing_last_one_executes_something(trace: Trace) -> None:
-    assert all(stage.executions for stage in pack(trace).trajectory.stages)
+def test_every_stage_but_the_last_executes_something(trace: Trace) -> None:
+    assert all(stage.executions for stage in pack(trace).trajectory.stages[:-1])
+
+
+@given(traces())
+def test_the_ratio_the_trajectory_and_what_is_read_back_have_one_number_the_papers(trace: Trace) -> None:
+    sigma = stage_numbers([merge_short(step) for step in trace.steps])
+    packed = pack(trace)
+    assert packed.ratio == len(trace.steps) / max(sigma)
+    assert packed.trajectory.parallelization_ratio == packed.ratio
+    assert parse(render(packed.trajectory)).parallelization_ratio == packed.ratio
 
 
 def worked_example() -> Trace:
@@ -91,11 +100,19 @@ def test_a_dependent_step_names_the_executions_that_it_builds_on() -> None:
     assert trajectory.stages[2].prompts[0].lead.startswith("Based on execution_2.1:\nplan 5")
 
 
-def test_a_plan_only_step_at_the_end_opens_the_final_answer() -> None:
+def test_a_plan_only_step_at_the_end_is_a_stage_of_its_own() -> None:
     steps = (Step("try", "do it", LONG), Step("So it is 4.", parents=(1,)))
-    trajectory = pack(Trace("t", "q", steps, "\\boxed{4}")).trajectory
-    assert len(trajectory.stages) == 1
-    assert trajectory.final_answer == "Based on execution_1.1:\nSo it is 4.\n\\boxed{4}"
+    packed = pack(Trace("t", "q", steps, "\\boxed{4}"))
+    assert [stage.plan for stage in packed.trajectory.stages] == ["try", "Based on execution_1.1:\nSo it is 4."]
+    assert packed.trajectory.final_answer == "\\boxed{4}"
+    assert packed.ratio == 1.0
+
+
+def test_a_plan_only_step_before_one_without_a_plan_is_a_step_of_its_own() -> None:
+    steps = (Step("Two tries."), Step("", "the first", f"1 {LONG}", parents=(1,)))
+    trajectory = pack(Trace("t", "q", steps, "a")).trajectory
+    assert trajectory.stages[0].prompts[0].lead == f"Two tries.\n{SEPARATOR}"
+    assert trajectory.parallelization_ratio == 2.0
 
 
 def test_a_comment_opens_the_text_of_the_step_that_depends_on_it() -> None:

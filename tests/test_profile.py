@@ -82,6 +82,11 @@ def test_a_table_says_how_many_answers_it_is_taken_from(tmp_path: Path) -> None:
     text = shown.file.getvalue()
     assert re.search(r"answers with stamps +2 of 3", text)
     assert re.search(rf"all +{run().seconds:.3f}", text)
+    assert "as fast as alone" not in text
+    thought = Trajectory("q", answer_calls=(call(0.1, 10, 0.1),), seconds=0.2, launch="sequential")
+    beside = [*kept, *(replace(record(k, "my_thought"), trajectory=thought) for k in range(3))]
+    shown.print(show(write_run(tmp_path / "beside", beside)))
+    assert "as fast as alone" in shown.file.getvalue()
     unstamped = write_run(tmp_path / "unstamped", [replace(kept[0], id=str(k)) for k in range(2)])
     with pytest.raises(BadInput, match="does not say where its time went"):
         show(unstamped)

@@ -73,7 +73,7 @@ def test_samples_have_seeds_of_their_own_and_only_the_longest_is_sequential() ->
     assert len({request.seed for request in backend.requests}) == 3
     assert trajectory.sequential_tokens == 3 + 1  # a token ends a text
     assert trajectory.total_tokens == 6 + 3
-    assert trajectory.launch == "barrier"
+    assert trajectory.launch == "rounds"
     with pytest.raises(BadInput, match="samples must be at least 1"):
         self_consistency_program.run(QUESTION, samples=0, backend=backend)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def test_the_program_does_what_the_recording_did(shape: Shape, launch: str) -> N
     grade = replay(Path("x.jsonl")).grade_run(question, run.trajectory)
     assert grade.correct, grade.reason
     assert run.trajectory.total_tokens == shape.total
-    assert run.trajectory.sequential_tokens == shape.sequential
+    assert run.trajectory.sequential_tokens_eager == shape.sequential
 
 
 @given(shapes)
@@ -76,7 +77,10 @@ def test_questions_are_the_trajectories_that_planned(tmp_path: Path) -> None:
     (question,) = replay(path).questions()
     assert (question.id, question.group) == ("0", "1 stages")
     assert isinstance(replay(path), Drives)
-    records = [{"method": name, "trajectory": planned.to_dict()} for name in ("sprint_barrier", "self_consistency")]
+    records = [
+        {"method": "my_planner", "trajectory": planned.to_dict()},
+        {"method": "sprint_of_samples", "trajectory": replace(planned, launch="rounds").to_dict()},
+    ]
     (tmp_path / "records.jsonl").write_text("".join(json.dumps(row) + "\n" for row in records))
     assert [question.id for question in replay(tmp_path / "records.jsonl").questions()] == ["0"]
     with pytest.raises(BadInput, match=r"no column 'trajectory' or 'text'; the rows have response"):

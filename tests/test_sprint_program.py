@@ -390,6 +390,8 @@ def test_sequential_tokens_follow_the_papers_definition() -> None:
         expected += max(stage.plan_tokens, *branches)
     assert trajectory.sequential_tokens == expected
     assert trajectory.sequential_tokens < trajectory.sequential_tokens_barrier < trajectory.total_tokens
+    barrier = run(ScriptedBackend(replay(TWO_STAGES)), launch="barrier").trajectory
+    assert barrier.sequential_tokens == trajectory.sequential_tokens_barrier
     offsets = [p.offset for p in trajectory.stages[0].prompts]
     assert offsets == sorted(offsets)
     assert offsets[0] > 0

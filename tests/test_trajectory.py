@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
+from sprint_sgl.trajectory import Call, Execution, Launch, Prompt, Stage, Trajectory
 
 EAGER_WINS = Stage(
     (Prompt("a", offset=10), Prompt("b", offset=30)),
@@ -50,7 +52,7 @@ def test_a_stage_has_one_execution_for_each_prompt() -> None:
 
 def test_sequential_tokens_are_the_longest_branch_from_its_prompts_end() -> None:
     assert EAGER_WINS.plan_tokens == 35
-    assert EAGER_WINS.sequential_tokens == 70
+    assert EAGER_WINS.sequential_tokens_eager == 70
     assert EAGER_WINS.sequential_tokens_barrier == 85
 
 
@@ -60,9 +62,9 @@ def test_a_plan_longer_than_its_branches_is_its_stages_length() -> None:
         (Execution("x", call=Call(completion_tokens=4)),),
         planner_calls=(Call(completion_tokens=20),),
     )
-    assert stage.sequential_tokens == 20
-    assert Stage(planner_calls=(Call(completion_tokens=9),)).sequential_tokens == 9
-    assert Stage().sequential_tokens == Stage().sequential_tokens_barrier == 0
+    assert stage.sequential_tokens_eager == 20
+    assert Stage(planner_calls=(Call(completion_tokens=9),)).sequential_tokens_eager == 9
+    assert Stage().sequential_tokens_eager == Stage().sequential_tokens_barrier == 0
 
 
 @given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 99)), max_size=5))
@@ -73,17 +75,24 @@ def test_eager_launch_is_never_longer_than_barrier_launch(branches: list[tuple[i
         tuple(Execution("x", call=Call(completion_tokens=executor)) for _, executor in branches),
         planner_calls=tuple(Call(completion_tokens=piece) for piece in pieces),
     )
-    assert max(0, sum(pieces)) <= stage.sequential_tokens <= stage.sequential_tokens_barrier
+    assert max(0, sum(pieces)) <= stage.sequential_tokens_eager <= stage.sequential_tokens_barrier
 
 
 def test_a_trajectory_adds_up_its_stages_and_its_answer() -> None:
     trajectory = run()
-    assert trajectory.sequential_tokens == 112 + 70 + 7
+    assert trajectory.sequential_tokens_eager == 112 + 70 + 7
     assert trajectory.sequential_tokens_barrier == 172 + 85 + 7
     assert trajectory.total_tokens == 112 + 60 + 35 + 90 + 7
     assert trajectory.uncached_prefill_tokens == 100 + 20 + 20 + 50
     assert trajectory.cached_share == pytest.approx(330 / 520)
     assert trajectory.width == 2
+
+
+@pytest.mark.parametrize(("launch", "tokens"), [("eager", 189), ("barrier", 264), ("rounds", 264), ("sequential", 264)])
+def test_sequential_tokens_are_those_of_the_launch_that_the_run_had(launch: Launch, tokens: int) -> None:
+    trajectory = replace(run(), launch=launch)
+    assert trajectory.sequential_tokens == tokens
+    assert trajectory.sequential_tokens_eager == 189
 
 
 def test_calls_come_stage_by_stage_and_planner_before_executors() -> None:

@@ -6,10 +6,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from programs.benchmark.lines import Side
+from programs.benchmark.lines import Side, sequential
 from programs.benchmark.records import Record
 from programs.benchmark.statistics import Estimate, ratio_of_means
-from sprint_sgl.show import critical_path
 
 SHOWN_FAILURES = 50  # of each method and cause
 BINS = 5
@@ -28,13 +27,13 @@ class Bin:
 def bins(side: Side, baseline: Side, count: int = BINS) -> list[Bin]:
     """Equal numbers of questions, from short baselines to long ones."""
     ids = side.common(baseline)
-    lengths = dict(zip(ids, baseline.values(critical_path, ids), strict=True))
+    lengths = dict(zip(ids, baseline.values(sequential, ids), strict=True))
     ordered = sorted(ids, key=lengths.__getitem__)
     found = []
     for k in range(count):
         part = ordered[k * len(ordered) // count : (k + 1) * len(ordered) // count]
         if part:
-            ratio = ratio_of_means(side.values(critical_path, part), baseline.values(critical_path, part))
+            ratio = ratio_of_means(side.values(sequential, part), baseline.values(sequential, part))
             saved = Estimate(1 - ratio.value, 1 - ratio.high, 1 - ratio.low)
             found.append(Bin(lengths[part[0]], lengths[part[-1]], len(part), saved))
     return found

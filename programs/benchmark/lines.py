@@ -9,7 +9,6 @@ from statistics import fmean, median
 
 from programs.benchmark.records import Record
 from programs.benchmark.statistics import Estimate, mean, paired_p, ratio_of_means, share
-from sprint_sgl.show import critical_path
 from sprint_sgl.trajectory import Trajectory
 
 Value = Callable[[Trajectory], float]
@@ -37,6 +36,17 @@ class Side:
     @property
     def asked(self) -> list[str]:
         return [*self.records, *sorted(self.failed.keys() - self.records.keys())]
+
+    @property
+    def planned(self) -> bool:
+        """Whether a planner made any of its answers."""
+        return any(record.trajectory.planned for records in self.records.values() for record in records)
+
+    @property
+    def sequential(self) -> bool:
+        """Whether all of its answers are one thought each."""
+        launches = {record.trajectory.launch for records in self.records.values() for record in records}
+        return launches == {"sequential"}
 
     def part(self, group: str) -> Side:
         """Its answered questions of that group; of what could not be asked nobody knows the group."""
@@ -67,6 +77,10 @@ class Side:
 
 def seconds(trajectory: Trajectory) -> float:
     return trajectory.seconds
+
+
+def sequential(trajectory: Trajectory) -> float:
+    return trajectory.sequential_tokens
 
 
 def total(trajectory: Trajectory) -> float:
@@ -131,7 +145,7 @@ class Against:
             len(ids),
             100 * (fmean(ours) - fmean(theirs)),
             paired_p(ours, theirs),
-            _ratio(side, baseline, critical_path, ids),
+            _ratio(side, baseline, sequential, ids),
             _ratio(side, baseline, total, ids),
             _ratio(baseline, side, seconds, ids),
         )
@@ -169,7 +183,7 @@ class Line:
             questions=len(side.asked),
             failed=len(side.failed),
             correct=share(side.correct()),
-            sequential=mean(side.values(critical_path)),
+            sequential=mean(side.values(sequential)),
             total=mean(side.values(total)),
             discarded=fmean(side.values(discarded)),
             uncached=fmean(side.values(uncached)),

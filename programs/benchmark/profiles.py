@@ -22,11 +22,14 @@ PARTS = ("prefill", "queue", "tokenising", "http", "program")
 
 @dataclass(frozen=True)
 class Sample:
-    """The mean profile of a method's answers, how many were stamped, and how many there are."""
+    """The mean profile of a method's answers, how many were stamped, how many there are, and whether each is one
+    thought, which no sibling slows down.
+    """
 
     mean: Profile
     stamped: int
     answers: int
+    alone: bool
 
 
 def samples(run: Run) -> dict[str, Sample]:
@@ -35,7 +38,7 @@ def samples(run: Run) -> dict[str, Sample]:
     for side in run.sides:
         known = [profile(record.trajectory) for records in side.records.values() for record in records]
         if kept := [each for each in known if each is not None]:
-            found[side.name] = Sample(mean(kept), len(kept), len(known))
+            found[side.name] = Sample(mean(kept), len(kept), len(known), side.sequential)
     if not found:
         raise BadInput(
             f"{run.folder} does not say where its time went: run it on a runtime with enable-metrics, "
@@ -47,7 +50,7 @@ def samples(run: Run) -> dict[str, Sample]:
 def table(methods: Mapping[str, Sample]) -> Table:
     """Seconds a question, with shares. Decoding is split by the speed of the method that writes alone, if one is."""
     means = {name: sample.mean for name, sample in methods.items()}
-    step = means["sequential"].step if "sequential" in means else None
+    step = next((sample.mean.step for sample in methods.values() if sample.alone), None)
     shown = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,

@@ -168,8 +168,8 @@ class Replay:
         planned = False
         for number, row in enumerate(chosen_rows(self.source)):
             trajectory = self._trajectory(row, number)
-            if not trajectory.stages or not str(row.get("method", "sprint")).startswith("sprint"):
-                continue  # nothing was planned, or not by a planner of ours
+            if not (trajectory.planned and trajectory.stages):
+                continue
             shape = Shape.of(trajectory, self.characters_a_token, self.scale)
             text, group = filler(shape.question, seed=number), f"{min(len(shape.stages), 6)} stages"
             yield ReplayQuestion(str(number), text, shape.digest, group, shape)

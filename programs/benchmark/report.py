@@ -71,7 +71,7 @@ def section(task: str, runs: Sequence[Run], baseline: str | None) -> Section:
     alone = baseline == base != named.name  # one run of a method that several have
     baselines = {name: named if alone else baseline_in(run, side, named) for name, (run, side) in found.items()}
     lines = {name: Line.of(name, side, _other(side, baselines[name], sides)) for name, side in sides.items()}
-    staged = {name: side for name, side in sides.items() if side.name.startswith("sprint")}
+    staged = {name: side for name, side in sides.items() if side.planned}
     saved = {name: bins(side, baselines[name]) for name, side in staged.items() if side is not baselines[name]}
     against = [(name, other) for name in staged if (other := lines[name].against)]
     speeds = [(name, other.promised, other.realised.value if other.realised else None) for name, other in against]

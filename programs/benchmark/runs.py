@@ -123,7 +123,7 @@ def baseline_in(run: Run, side: Side, named: Side) -> Side:
 def baseline_of(names: Mapping[str, tuple[Run, Side]], wanted: str | None) -> str:
     """The named one, else the first sequential one, else the last. Raises BadInput with the names that there are."""
     if wanted is None:
-        return next((name for name, (_, side) in names.items() if side.name == "sequential"), list(names)[-1])
+        return next((name for name, (_, side) in names.items() if side.sequential), list(names)[-1])
     if found := next((name for name, (_, side) in names.items() if wanted in (name, side.name)), None):
         return found
     raise BadInput(f"no method {wanted!r} in these runs; there are {', '.join(names)}")

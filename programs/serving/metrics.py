@@ -5,7 +5,6 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from programs.serving.gate import Gate
-from sprint_sgl.show import critical_path
 from sprint_sgl.trajectory import Trajectory
 
 SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -39,7 +38,7 @@ class Metrics:
             "prompt": trajectory.prompt_tokens,
             "cached": trajectory.cached_tokens,
             "total": trajectory.total_tokens,
-            "sequential": critical_path(trajectory),
+            "sequential": trajectory.sequential_tokens,
         }
         for kind, tokens in kinds.items():
             self._tokens.labels(model, kind).inc(tokens)

@@ -19,7 +19,6 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
 from programs.serving.stream import BranchText, Content, Piece, Reasoning, reasoning
-from sprint_sgl.show import critical_path
 from sprint_sgl.trajectory import Trajectory
 
 DONE = "data: [DONE]\n\n"
@@ -57,7 +56,7 @@ class Figures(BaseModel):
     @staticmethod
     def of(trajectory: Trajectory, whole: bool) -> Figures:
         return Figures(
-            sequential_tokens=critical_path(trajectory),
+            sequential_tokens=trajectory.sequential_tokens,
             total_tokens=trajectory.total_tokens,
             stages=len(trajectory.stages),
             width=trajectory.width,

@@ -13,7 +13,6 @@ from sprint_sgl import tags
 from sprint_sgl.errors import BadInput
 from sprint_sgl.files import RECORDS
 from sprint_sgl.pages import render
-from sprint_sgl.show import critical_path
 from sprint_sgl.trajectory import Stage, Trajectory, reason
 from sprint_sgl.viewer.dag import Dag
 from sprint_sgl.viewer.timeline import Bar, by_clock, by_tokens
@@ -60,7 +59,7 @@ class Shown:
 
     @property
     def sequential(self) -> int:
-        return critical_path(self.trajectory)
+        return self.trajectory.sequential_tokens
 
     @property
     def clock(self) -> list[Bar]:

@@ -68,10 +68,10 @@ def by_tokens(trajectory: Trajectory) -> list[Bar]:
     """In tokens on the path that leads there: where the last one ends are the run's sequential tokens."""
     bars: list[Bar] = []
     begun = 0
-    barrier = trajectory.launch == "barrier"
+    barrier = trajectory.launch != "eager"
     for i, stage in enumerate(trajectory.stages, 1):
         bars += _stage_by_tokens(i, stage, begun, barrier)
-        begun += stage.sequential_tokens_barrier if barrier else stage.sequential_tokens
+        begun += stage.sequential_tokens_barrier if barrier else stage.sequential_tokens_eager
     last = len(trajectory.stages) + 1
     return bars + _in_a_row(PLANNER, last, trajectory.answer_calls, begun)
 
