@@ -115,7 +115,7 @@ def check_timeline(run: Trajectory) -> None:
     """Bars end where the run's own counts say, and none ends before it begins."""
     tokens = by_tokens(run)
     assert all(bar.start <= bar.end for bar in [*tokens, *by_clock(run)])
-    path = run.sequential_tokens_barrier if run.launch == "barrier" else run.sequential_tokens
+    path = run.sequential_tokens
     assert max((bar.end for bar in tokens), default=0) == path
 
 

@@ -98,7 +98,7 @@ def trajectory(rng: random.Random, piece: Callable[[random.Random], str] = short
         stages.append(Stage(tuple(prompts), tuple(executions), piece(rng), (call(rng),)))
     thought = "" if stages else piece(rng)
     repairs = ((piece(rng), 1),) if rng.random() < 0.1 else ()
-    launch = rng.choice(("eager", "barrier"))
+    launch = rng.choice(("eager", "barrier", "rounds"))
     return Trajectory(
         piece(rng), tuple(stages), piece(rng), thought, (call(rng),), repairs, seconds=rng.random(), launch=launch
     )
