@@ -46,13 +46,14 @@ def hedged_program(
     max_stages: int = MAX_STAGES,
     launch: Literal["eager", "barrier"] = "eager",
     prompt_style: str | None = None,
+    max_tokens: int | None = None,
     seed: int | None = None,
     straggler: StragglerPolicy | None = None,
     watch: Watch | None = None,
 ) -> Trajectory:
     """Answers the question; the trajectory is that of the attempt which ended first, `beside` has the other's calls.
 
-    thought_tokens   after which the thought is given up
+    thought_tokens   after which the thought is given up; after max_tokens, where these are fewer
     watch            sees what SPRINT writes; a thought that answers comes in one piece, as the planner's
     The other options are those of sprint_program.
     """
@@ -61,7 +62,7 @@ def hedged_program(
         raise BadInput(f"thought_tokens must be at least 1, got {thought_tokens!r}")
     clock, executor, first = Clock(), s.stream_executor, threading.Lock()
     thought = branch(s, 0, 0, tags.sequential_opening(question, style_for(s, prompt_style)), seed)
-    submit(thought[0], THOUGHT, (), min(thought_tokens, thought_limit(s, None)))
+    submit(thought[0], THOUGHT, (), min(thought_tokens, thought_limit(s, max_tokens)))
     planner = executor.backend = Stoppable(executor.backend)
     executor.request_id = f"{executor.sid}-planner."
     race = threading.Thread(target=_stop_if_first, args=(thought, planner, first), daemon=True)

@@ -164,6 +164,8 @@ class _Round:
         idle, plan.idle = plan.idle, not read.prompts
         if closed_by == "</prompt_" and not (idle and plan.idle) and limit > written.call.completion_tokens:
             return False
+        if closed_by == "</prompt_" and limit <= written.call.completion_tokens:
+            self.repairs.append((("truncated", 1),))
         if read.answer is None:
             self._append(tags.close_plan(plan.stage), plan.stage)
         return True

@@ -11,6 +11,7 @@ import openai
 import pytest
 
 from programs.methods import named_method
+from programs.scripted import count_tokens
 from programs.serving.gate import Gate
 from programs.serving.keys import allowed, check_address, read_keys
 from programs.serving.service import Service, Stopping
@@ -18,6 +19,7 @@ from programs.serving.stream import BranchText, Content, Reasoning, Sorter, reas
 from programs.serving.wire import ChatAsked, Message
 from sprint_sgl import tags
 from sprint_sgl.errors import BadInput
+from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE, prompt_style
 from sprint_sgl.trajectory import Trajectory
 from tests.fakes.served import PLAYED, QUESTION, Scripted, serving
 from tests.fakes.waiting import wait_for
@@ -141,6 +143,56 @@ def test_a_stream_of_responses_is_what_openais_client_puts_together(client: open
     assert items == [("added", "reasoning"), ("done", "reasoning"), ("added", "message"), ("done", "message")]
     branches = {(event.sprint["stage"], event.sprint["prompt"]) for event in events if event.type == "sprint.branch"}
     assert {(1, 1), (1, 2), (2, 1)} < branches
+
+
+@pytest.mark.parametrize("program", ["sprint", "sequential", "self_consistency"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_limit_that_cut_any_call_is_the_reason_of_the_end(client: openai.OpenAI, program: str, stream: bool) -> None:
+    reasons = set()
+    for limit in (1, 2, 3, 5, 8, 12, 16, 20, 40):
+        options = {"max_completion_tokens": limit, "stream": stream, "extra_body": {"sprint": {"trajectory": True}}}
+        reply = ask(client, model=f"mini:{program}", **options)
+        last = [chunk for chunk in reply if chunk.choices][-1] if stream else reply
+        calls = Trajectory.from_dict(last.sprint["trajectory"]).calls
+        cut = any(call.finish == "length" for call in calls)
+        assert last.choices[0].finish_reason == ("length" if cut else "stop"), limit
+        reasons.add(last.choices[0].finish_reason)
+    assert reasons == {"length", "stop"}
+
+
+def test_completions_and_responses_say_that_a_limit_cut_them(client: openai.OpenAI) -> None:
+    model = "mini:sprint"
+    text = client.completions.create(model=model, prompt=QUESTION, max_tokens=3)
+    *_, last = client.completions.create(model=model, prompt=QUESTION, max_tokens=3, stream=True)
+    assert text.choices[0].finish_reason == last.choices[0].finish_reason == "length"
+    whole = client.responses.create(model=model, input=QUESTION, max_output_tokens=3)
+    with client.responses.stream(model=model, input=QUESTION, max_output_tokens=3) as stream:
+        events = list(stream)
+    assert events[-1].type == "response.incomplete"
+    for response in (whole, events[-1].response):
+        assert (response.status, response.incomplete_details.reason) == ("incomplete", "max_output_tokens")
+        assert response.output[-1].status == "incomplete"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_run_that_filled_the_context_is_incomplete(stream: bool) -> None:
+    asked = count_tokens(tags.opening(QUESTION, prompt_style(DEFAULT_PROMPT_STYLE)))
+    found = set()
+    for room in range(asked + 3, asked + 90, 20):
+        with serving(Scripted(room=room)) as url:
+            reply = client_of(url).responses.create(model="mini:sprint", input=QUESTION, stream=stream)
+            response = list(reply)[-1].response if stream else reply
+            full = response.sprint["repairs"].keys() & {"context_full", "truncated"}
+            assert response.status == ("incomplete" if full else "completed")
+            found.add(response.status)
+    assert found == {"incomplete", "completed"}
+
+
+def test_an_answer_that_a_stop_string_ended_first_is_not_cut(client: openai.OpenAI) -> None:
+    options = {"model": "mini:sequential", "max_tokens": 4}
+    assert ask(client, **options).choices[0].finish_reason == "length"
+    stopped = ask(client, stop="sum", **options).choices[0]
+    assert (stopped.message.content, stopped.finish_reason) == ("The", "stop")
 
 
 def test_stop_strings_cut_the_answer_not_the_reasoning(client: openai.OpenAI) -> None:

@@ -256,6 +256,17 @@ def test_a_truncated_execution_is_marked_and_counted() -> None:
     assert dict(trajectory.repairs)["truncated"] == 1
 
 
+@pytest.mark.parametrize("launch", ["eager", "barrier"])
+def test_a_run_of_which_nothing_was_cut_is_the_whole_run(launch: str) -> None:
+    whole = tags.render(TWO_STAGES)
+    cut = set()
+    for limit in range(1, 40):
+        trajectory = run(ScriptedBackend(replay(TWO_STAGES)), max_new_tokens=limit, launch=launch).trajectory
+        assert trajectory.cuts or tags.render(trajectory) == whole, limit
+        cut.add(trajectory.cuts > 0)
+    assert cut == {True, False}
+
+
 def test_an_executor_cannot_open_tags_in_the_planners_context() -> None:
     backend = ScriptedBackend(planner(plan(1, "a"), ANSWER))
     honest = backend.script

@@ -27,15 +27,17 @@ DONE = "data: [DONE]\n\n"
 
 @dataclass(frozen=True)
 class Answered:
-    """A finished run: the answer as the client is to have it, and the run."""
+    """A finished run: the answer as the client is to have it, the run, and whether a stop string ended the answer."""
 
     content: str
     trajectory: Trajectory
+    stopped: bool = False
 
     @property
     def finish_reason(self) -> Literal["stop", "length"]:
-        calls = self.trajectory.answer_calls
-        return "length" if calls and calls[-1].finish == "length" else "stop"
+        """Length where a limit cut anything that the answer rests on, unless it came behind a stop string."""
+        behind = self.stopped and any(call.finish == "length" for call in self.trajectory.answer_calls)
+        return "length" if self.trajectory.cuts > behind else "stop"
 
 
 class Figures(BaseModel):

@@ -78,7 +78,9 @@ class Job:
             **self.options,
         )
         trajectory = run.trajectory
-        return Answered(shortened(trajectory.final_answer or run["answer"], self.stops).strip(), trajectory)
+        whole = trajectory.final_answer or run["answer"]
+        content = shortened(whole, self.stops)
+        return Answered(content.strip(), trajectory, stopped=content != whole)
 
 
 @dataclass
