@@ -120,7 +120,7 @@ def test_responses_have_the_reasoning_as_an_item_of_its_own(client: openai.OpenA
     again = client.responses.create(model="mini:sprint", input=earlier, **options)
     asked = again.sprint["trajectory"]["question"]
     assert asked.index("Be brief.") < asked.index(PLAYED.final_answer) < asked.index("And doubled?")
-    with pytest.raises(openai.BadRequestError, match="previous_response_id"):
+    with pytest.raises(openai.BadRequestError, match="previous_response_id: not offered"):
         client.responses.create(model="mini:sprint", input="And?", previous_response_id=reply.id)
     with pytest.raises(openai.BadRequestError, match="no message"):
         client.responses.create(model="mini:sprint", input=[thought.to_dict()])
@@ -224,17 +224,27 @@ def test_what_was_said_before_is_part_of_the_question(client: openai.OpenAI) -> 
         ({"messages": [{"role": "user", "content": "  "}]}, None, "the question is empty"),
         ({"messages": [{"role": "assistant", "content": "x"}]}, None, "must be a user's"),
         ({"temperature": 3}, "temperature", "less than or equal to 2"),
-        ({"n": 2}, "n", "Input should be 1"),
-        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools", "at most 0 items"),
+        ({"n": 2}, "n", "only 1 is taken"),
+        ({"extra_body": {"n": True}}, "n", "only 1 is taken"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools", "not offered here"),
         ({"max_tokens": "5"}, "max_tokens", "valid integer"),
         ({"max_tokens": 10**26}, "max_tokens", "less than"),
         ({"response_format": {"type": "json_object"}}, "response_format.type", "'text'"),
-        ({"frequency_penalty": 1}, "frequency_penalty", "less than or equal to 0"),
-        ({"extra_body": {"top_k": 5}}, "top_k", "-1 or 0"),
-        ({"tool_choice": "required"}, "tool_choice", "'none' or 'auto'"),
-        ({"reasoning_effort": "high"}, None, "reasoning_effort is not offered"),
+        ({"frequency_penalty": 1}, "frequency_penalty", "only 0 is taken"),
+        ({"extra_body": {"top_k": 5}}, "top_k", "only -1 or 0 is taken"),
+        ({"tool_choice": "required"}, "tool_choice", '"none" or "auto"'),
+        ({"logprobs": True}, "logprobs", "only false is taken"),
+        ({"extra_body": {"logprobs": 0}}, "logprobs", "only false is taken"),
+        ({"reasoning_effort": "high"}, "reasoning_effort", "not offered"),
+        ({"extra_body": {"bad_words": ["x"]}}, "bad_words", "bad_words: not offered here'"),
+        ({"extra_body": {"temprature": 1}}, "temprature", r"did you mean temperature\?"),
+        ({"extra_body": {"max_new_tokens": 5}}, "max_new_tokens", r"did you mean max_tokens\?"),
+        ({"extra_body": {"sprint": {"time_limit": "1"}}}, "sprint.time_limit", "valid number"),
+        ({"stop": 5}, "stop", "a text or a list of texts is expected, got a number"),
+        ({"stop": [True]}, "stop.0", "valid string"),
         ({"seed": 10**30}, "seed", "less than"),
-        ({"extra_body": {"sprint": {"max_stage": 3}}}, "sprint.max_stage", "not permitted"),
+        ({"extra_body": {"sprint": {"max_stage": 3}}}, "sprint.max_stage", r"did you mean max_stages\?"),
+        ({"stream_options": {"include_usages": True}}, "stream_options.include_usages", "did you mean include_usage"),
         ({"model": "mini:sequential", "extra_body": {"sprint": {"max_stages": 3}}}, None, "no option max_stages"),
         ({"stop": list("abcde")}, None, "at most 4"),
     ],
@@ -243,7 +253,88 @@ def test_what_cannot_be_honoured_is_refused(client: openai.OpenAI, options: dict
     with pytest.raises(openai.BadRequestError, match=said) as caught:
         ask(client, **options)
     assert caught.value.body["type"] == "invalid_request_error"
-    assert (caught.value.body["param"] or "").startswith(param or "")
+    assert caught.value.body["param"] == param
+    assert caught.value.body["message"].startswith(f"{param}: " if param else "")
+    assert "\n" not in caught.value.body["message"]
+
+
+PICTURE = {"type": "image_url", "image_url": {"url": "x"}}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param", "said"),
+    [
+        ("chat/completions", {"messages": ["hi"]}, "messages.0", "an object is expected, got a text"),
+        ("chat/completions", {"messages": [{"content": 5}]}, "messages.0.content", "text parts is expected, got a num"),
+        ("chat/completions", {"messages": [{"content": [PICTURE]}]}, "messages.0.content.0.image_url", "not offered"),
+        ("chat/completions", {"messages": [{"tool_calls": [{}]}]}, "messages.0.tool_calls", "not offered"),
+        ("chat/completions", {"messages": [{"tool_call_id": "1"}]}, "messages.0.tool_call_id", "not offered"),
+        ("chat/completions", {"mesages": []}, "mesages", "did you mean messages?"),
+        ("chat/completions", {"response_format": {"json_schema": {}}}, "response_format.json_schema", "not offered"),
+        ("completions", {"prompt": 3}, "prompt", "a text or a list of one text is expected, got a number"),
+        ("completions", {"prompt": ["x", "y"]}, "prompt", "at most 1 item"),
+        ("completions", {"prompt": "x", "max_completion_tokens": 5}, "max_completion_tokens", "not offered"),
+        ("completions", {"prompt": "x", "echo": True}, "echo", "not offered"),
+        ("responses", {"input": {}}, "input", "a text or a list of items is expected, got an object"),
+        ("responses", {"input": [5]}, "input.0", "an item of type message or reasoning is expected"),
+        ("responses", {"input": [{"role": "user", "foo": 1}]}, "input.0.foo", "not offered"),
+        ("responses", {"input": [{"type": "function_call"}]}, "input.0", "of type message or reasoning"),
+        ("responses", {"input": [{"type": "reasoning", "sumary": []}]}, "input.0.sumary", "not offered"),
+        ("responses", {"input": "x", "max_tokens": 5}, "max_tokens", "did you mean max_output_tokens?"),
+        ("responses", {"input": "x", "reasoning": {"effort": "low"}}, "reasoning.effort", "not offered"),
+        ("responses", {"input": "x", "text": {"verbosity": "low"}}, "text.verbosity", "not offered"),
+        ("responses", {"input": "x", "prompt": {"id": "p"}}, "prompt", "not offered"),
+        ("responses", {"input": "x", "sprint": 5}, "sprint", "an object is expected, got a number"),
+        ("responses", [], None, "the body: an object is expected, got a list"),
+    ],
+)
+def test_a_refusal_says_where_in_the_request_and_what_is_expected(
+    url: str, path: str, body: object, param: str | None, said: str
+) -> None:
+    if isinstance(body, dict) and isinstance(body.get("messages"), list):
+        body["messages"] = [{"role": "user", **m} if isinstance(m, dict) else m for m in body["messages"]]
+    if path == "chat/completions" and "mesages" not in body:
+        body = {"messages": [{"role": "user", "content": QUESTION}], **body}
+    reply = httpx.post(f"{url}/v1/{path}", json=body)
+    error = reply.json()["error"]
+    assert (reply.status_code, error["type"], error["param"]) == (400, "invalid_request_error", param)
+    assert said in error["message"]
+    assert error["message"].startswith(f"{param}: " if param else "the body: ")
+
+
+def test_what_asks_for_nothing_is_taken(client: openai.OpenAI) -> None:
+    """Values that clients send by themselves, and fields that an answer cannot show."""
+    nothing = {"n": 1, "tools": [], "tool_choice": "auto", "logprobs": False, "logit_bias": {}, "top_logprobs": 0}
+    nothing |= {"frequency_penalty": 0, "presence_penalty": 0.0, "response_format": {"type": "text"}}
+    harmless = {"user": "u", "metadata": {"a": "b"}, "store": True, "service_tier": "auto", "parallel_tool_calls": True}
+    harmless |= {"safety_identifier": "s", "prompt_cache_key": "k", "stream_options": {"include_obfuscation": False}}
+    others = {"top_k": -1, "min_p": 0, "repetition_penalty": 1.0, "min_tokens": 0, "ignore_eos": False, "new": None}
+    others |= {"skip_special_tokens": True, "chat_template_kwargs": {}, "stop_token_ids": []}
+    assert ask(client, **nothing, **harmless, extra_body=others).choices[0].message.content == PLAYED.final_answer
+    options = {"include": [], "truncation": "disabled", "background": False, "text": {"format": {"type": "text"}}}
+    reply = client.responses.create(model="mini:sprint", input=QUESTION, tools=[], store=False, reasoning={}, **options)
+    assert reply.output_text == PLAYED.final_answer
+    text = client.completions.create(model="mini:sprint", prompt=[QUESTION], echo=False, best_of=1, suffix="")
+    assert text.choices[0].text == PLAYED.final_answer
+
+
+def test_an_answer_can_be_handed_back_as_it_came(client: openai.OpenAI) -> None:
+    messages = [{"role": "user", "content": QUESTION, "name": "Ann"}]
+    reply = client.chat.completions.create(model="mini:sprint", messages=messages)
+    messages += [reply.choices[0].message.model_dump(), {"role": "user", "content": "And doubled?"}]
+    again = ask(client, messages=messages, extra_body={"sprint": {"trajectory": True}})
+    asked = again.sprint["trajectory"]["question"]
+    assert f"user (Ann): {QUESTION}\n\nassistant: {PLAYED.final_answer}" in asked
+    assert reply.choices[0].message.reasoning_content not in asked
+
+
+@pytest.mark.parametrize("sent", [None, "text/plain", "application/x-www-form-urlencoded"])
+def test_a_content_type_that_is_not_json_is_named(url: str, sent: str | None) -> None:
+    body = json.dumps({"messages": [{"role": "user", "content": QUESTION}]})
+    reply = httpx.post(f"{url}/v1/chat/completions", content=body, headers={"Content-Type": sent} if sent else {})
+    assert reply.status_code == 415
+    assert "Content-Type must be application/json" in (said := reply.json()["error"]["message"])
+    assert (sent or "missing") in said
 
 
 def test_half_a_pair_of_surrogates_is_no_question(url: str) -> None:

@@ -87,7 +87,7 @@ class Api:
 
     def _wanted(self, asked: Asked) -> dict[str, Any]:
         return {
-            "model": asked.model or self.service.default,
+            "model": self.service.default if asked.model is None else asked.model,
             "events": asked.sprint.events,
             "with_usage": asked.stream_options.include_usage,
             "whole_trajectory": asked.sprint.trajectory,

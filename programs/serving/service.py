@@ -104,7 +104,7 @@ class Service:
 
     def job(self, asked: Asked, time_limit: float) -> Job:
         """What a client asks for, within the server's time limit. Raises BadInput for what cannot be honoured."""
-        model = asked.model or self.default
+        model = self.default if asked.model is None else asked.model
         method, backend = self.offer(model)
         given = {"max_stages": asked.sprint.max_stages, "launch": asked.sprint.launch}
         return Job(
