@@ -216,6 +216,9 @@ def serve(
     host: Annotated[str, typer.Option(help="address to listen on; others than this machine's need keys")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
     key_file: Annotated[Path | None, typer.Option(help="keys of clients, one a line, beside SPRINT_SERVE_KEYS")] = None,
+    allow_origin: Annotated[
+        list[str], typer.Option(help="let pages of this origin ask, such as https://example.org; * for all (repeat it)")
+    ] = [],  # noqa: B006
     concurrency: Annotated[int, typer.Option(min=1, help="questions at a time")] = 16,
     queue: Annotated[
         int, typer.Option(min=0, help="requests that may wait; beyond them clients are told to wait")
@@ -242,6 +245,7 @@ def serve(
             host=host,
             port=port,
             key_file=key_file,
+            origins=allow_origin,
             concurrency=concurrency,
             queue=queue,
             time_limit=time_limit,

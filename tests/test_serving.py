@@ -13,7 +13,7 @@ import pytest
 from programs.methods import named_method
 from programs.scripted import count_tokens
 from programs.serving.gate import Gate
-from programs.serving.keys import allowed, check_address, read_keys
+from programs.serving.keys import allowed, check_address, check_origins, read_keys
 from programs.serving.service import Service, Stopping
 from programs.serving.stream import BranchText, Content, Reasoning, Sorter, reasoning
 from programs.serving.wire import ChatAsked, Message
@@ -106,6 +106,16 @@ def test_plain_completions_and_the_list_of_models(client: openai.OpenAI) -> None
     pieces = list(client.completions.create(model="mini:sprint", prompt=QUESTION, stream=True))
     assert "".join(piece.choices[0].text for piece in pieces) == PLAYED.final_answer
     assert pieces[-1].choices[0].finish_reason == "stop"
+
+
+def test_the_last_chunk_has_the_usage_and_no_choice_for_those_who_ask(client: openai.OpenAI) -> None:
+    options = {"model": "mini:sprint", "stream": True, "stream_options": {"include_usage": True}}
+    for stream in (client.completions.create(prompt=QUESTION, **options), ask(client, **options)):
+        *before, last = stream
+        assert (last.choices, last.usage.completion_tokens > 0) == ([], True)
+        assert all(chunk.choices and chunk.usage is None for chunk in before)
+        assert before[-1].choices[0].finish_reason == "stop"
+    assert all(chunk.usage is None for chunk in ask(client, stream=True))
 
 
 def test_responses_have_the_reasoning_as_an_item_of_its_own(client: openai.OpenAI) -> None:
@@ -507,6 +517,45 @@ def test_only_loopback_is_served_without_keys() -> None:
         with pytest.raises(BadInput, match="SPRINT_SERVE_KEYS"):
             check_address(host, ())
         check_address(host, ("key",))
+
+
+OURS, THEIRS = "https://ours.example", "https://theirs.example"
+
+
+def preflight(url: str, origin: str) -> httpx.Response:
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}
+    return httpx.options(f"{url}/v1/chat/completions", headers={"Origin": origin, **asked})
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_pages_of_an_allowed_origin_may_ask(stream: bool) -> None:
+    body = {"messages": [{"role": "user", "content": QUESTION}], "stream": stream}
+    with serving(Scripted(), keys=("key",), origins=(OURS,)) as url:
+        asked = preflight(url, OURS)
+        assert (asked.status_code, asked.headers["access-control-allow-origin"]) == (200, OURS)
+        assert "authorization" in asked.headers["access-control-allow-headers"].lower()
+        for key, status in (("key", 200), ("none", 401)):
+            headers = {"Origin": OURS, "Authorization": f"Bearer {key}"}
+            reply = httpx.post(f"{url}/v1/chat/completions", json=body, headers=headers)
+            assert (reply.status_code, reply.headers["access-control-allow-origin"]) == (status, OURS)
+        assert preflight(url, THEIRS).status_code == 400
+        headers = {"Origin": THEIRS, "Authorization": "Bearer key"}
+        assert "access-control-allow-origin" not in httpx.get(f"{url}/v1/models", headers=headers).headers
+
+
+def test_no_other_page_may_ask_by_default(url: str) -> None:
+    assert preflight(url, OURS).status_code == 405
+    reply = httpx.get(f"{url}/v1/models", headers={"Origin": OURS})
+    assert not [name for name in reply.headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize(
+    "origin", ["ours.example", "https://ours.example/", "https://*.example", "https://", "null", ""]
+)
+def test_what_no_page_has_as_its_origin_is_refused(origin: str) -> None:
+    check_origins(["*", OURS, "http://localhost:5173", "http://[::1]:5173"])
+    with pytest.raises(BadInput, match="is no origin"):
+        check_origins([origin])
 
 
 def test_keys_come_from_the_environment_and_from_a_file(tmp_path) -> None:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from fastapi import FastAPI, Request
 from openai.types import Model
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from programs.calls import Branch
@@ -32,19 +33,29 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Api:
-    """The handlers of one server; whoever serves it closes the service."""
+    """The handlers of one server; whoever serves it closes the service. Pages of `origins` may ask it."""
 
     service: Service
     metrics: Metrics
     time_limit: float
     keys: Sequence[str] = ()
     body_limit: int = 2**20
+    origins: Sequence[str] = ()
 
     def app(self) -> FastAPI:
         app = FastAPI(title="sprint-sgl", docs_url=None, redoc_url=None, openapi_url=None)
         app.add_middleware(LimitBody, limit=self.body_limit)
         app.add_middleware(CheckKey, keys=self.keys, open=("/", "/health"))
         app.add_middleware(CountAnswers, count=self.metrics.answered)
+        if self.origins:  # before all others: a preflight has no key, and a refusal is to be read too
+            app.add_middleware(
+                CORSMiddleware,
+                allow_origins=self.origins,
+                allow_methods=("GET", "POST"),
+                allow_headers=("*",),
+                expose_headers=("Retry-After",),
+                allow_private_network=True,
+            )
         handle_faults(app)
         app.add_api_route("/v1/chat/completions", self.chat, methods=["POST"])
         app.add_api_route("/v1/completions", self.complete, methods=["POST"])

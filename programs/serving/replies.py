@@ -101,6 +101,11 @@ class Envelope:
     def head(self, kind: str) -> dict[str, Any]:
         return {"id": self.id, "created": self.created, "model": self.model, "object": kind}
 
+    @property
+    def no_usage_yet(self) -> dict[str, Any]:
+        """OpenAI has a null in every chunk before the one with the usage."""
+        return {"usage": None} if self.with_usage else {}
+
     def framed(self, chunk: BaseModel) -> str:
         return event(chunk)
 
@@ -156,7 +161,8 @@ class Chat(Envelope):
     def _chunk(self, delta: dict[str, Any] | None, finish_reason: str | None = None, **more: Any) -> BaseModel:
         choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
         choices = [] if delta is None else [choice]
-        return ChatCompletionChunk.model_validate(self.head("chat.completion.chunk") | {"choices": choices} | more)
+        head = self.head("chat.completion.chunk") | self.no_usage_yet
+        return ChatCompletionChunk.model_validate(head | {"choices": choices} | more)
 
 
 class Text(Envelope):
@@ -164,22 +170,27 @@ class Text(Envelope):
 
     def whole(self, answered: Answered) -> BaseModel:
         more = {"usage": usage(answered), "sprint": self.figures(answered)}
-        return self._message(answered.content, answered.finish_reason, **more)
+        return self._message([self._choice(answered.content, answered.finish_reason)], **more)
 
     def opening(self) -> list[BaseModel]:
         return []
 
     def chunks(self, piece: Piece) -> list[BaseModel]:
-        return [self._message(piece.text)] if isinstance(piece, Content) else []
+        if not isinstance(piece, Content):
+            return []
+        return [self._message([self._choice(piece.text)], **self.no_usage_yet)]
 
     def closing(self, answered: Answered) -> list[BaseModel]:
-        more = {"usage": usage(answered)} if self.with_usage else {}
-        return [self._message("", answered.finish_reason, sprint=self.figures(answered), **more)]
+        choice = self._choice("", answered.finish_reason)
+        last = self._message([choice], sprint=self.figures(answered), **self.no_usage_yet)
+        return [last, self._message([], usage=usage(answered))] if self.with_usage else [last]
 
-    def _message(self, text: str, finish_reason: str | None = None, **more: Any) -> BaseModel:
-        choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": finish_reason}
+    def _choice(self, text: str, finish_reason: str | None = None) -> dict[str, Any]:
+        return {"index": 0, "text": text, "logprobs": None, "finish_reason": finish_reason}
+
+    def _message(self, choices: list[dict[str, Any]], **more: Any) -> BaseModel:
         # OpenAI's type wants a reason in every chunk, its server gives none but in the last.
-        return Completion.model_construct(**self.head("text_completion"), choices=[choice], **more)
+        return Completion.model_construct(**self.head("text_completion"), choices=choices, **more)
 
 
 def branch_event(piece: BranchText) -> dict[str, Any]:
