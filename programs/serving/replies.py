@@ -205,6 +205,17 @@ def event(value: BaseModel) -> str:
     return f"data: {value.model_dump_json(exclude_unset=True)}\n\n"
 
 
+class Fault(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorReply(BaseModel):
+    error: Fault
+
+
 def error_body(message: str, kind: str, code: str | None = None, param: str | None = None) -> dict[str, Any]:
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
