@@ -28,8 +28,9 @@ from programs.sequential import read_thought, thought_limit
 from programs.sprint import MAX_STAGES, sprint_program
 from programs.straggler import ASK_AGAIN, StragglerPolicy, abort
 from sprint_sgl import tags
-from sprint_sgl.errors import BadInput, ProgramFailed, SprintError
+from sprint_sgl.errors import ProgramFailed, SprintError
 from sprint_sgl.frontend import BaseBackend, ProgramState, ProgramStateGroup, SglSamplingParams, StreamExecutor
+from sprint_sgl.limits import checked_count
 from sprint_sgl.question import checked_question
 from sprint_sgl.trajectory import Call, Trajectory
 
@@ -58,8 +59,7 @@ def hedged_program(
     The other options are those of sprint_program.
     """
     question = checked_question(question)
-    if not (isinstance(thought_tokens, int) and thought_tokens > 0):
-        raise BadInput(f"thought_tokens must be at least 1, got {thought_tokens!r}")
+    checked_count("thought_tokens", thought_tokens)
     clock, executor, first = Clock(), s.stream_executor, threading.Lock()
     thought = branch(s, 0, 0, tags.sequential_opening(question, style_for(s, prompt_style)), seed)
     submit(thought[0], THOUGHT, (), min(thought_tokens, thought_limit(s, max_tokens)))

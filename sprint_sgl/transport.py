@@ -18,6 +18,7 @@ import httpx
 from sprint_sgl import behind
 from sprint_sgl.connections import Connections
 from sprint_sgl.errors import RequestFailed, RuntimeUnavailable, SprintError
+from sprint_sgl.limits import checked_seconds
 from sprint_sgl.messages import GENERATE, Meta, generated, lacks_worker, parsed, refused, renamed
 
 WORKER_LIMIT = 180.0  # seconds that a generation waits for a gateway to have a worker again
@@ -36,7 +37,8 @@ class Transport:
 
     def __init__(self, url: str, api_key: str | None, time_limit: float, reconnects: int, connect_limit: float) -> None:
         self.url = url.rstrip("/") if "://" in url else f"http://{url.rstrip('/')}"
-        self.time_limit, self.reconnects, self.connect_limit = time_limit, reconnects, connect_limit
+        self.time_limit, self.reconnects = checked_seconds("time_limit", time_limit), reconnects
+        self.connect_limit = checked_seconds("connect_limit", connect_limit)
         self._in_flight: set[str] = set()
         self._lock = threading.Lock()
         self._shut, self._owns_client = False, True
@@ -48,7 +50,7 @@ class Transport:
         """The same connections, with requests of its own: shutting it ends none of the others."""
         session = copy(self)
         session._in_flight, session._owns_client = set(), False
-        session.time_limit = time_limit or self.time_limit
+        session.time_limit = self.time_limit if time_limit is None else checked_seconds("time_limit", time_limit)
         return session
 
     def running(self) -> list[str]:

@@ -73,6 +73,35 @@ def test_bad_input_is_one_line_and_a_failing_exit_status(
     assert done.out == ""
 
 
+SECONDS, COUNT, WHOLE = (
+    ("inf", "1e400", "nan", "-1", "0", "2000000", "soon"),
+    ("0", "-1", "9" * 20, "1.5", "true"),
+    "9" * 30,
+)
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "value"),
+    [
+        *[(command, "--time-limit", value) for command in ("solve", "chat", "serve") for value in SECONDS],
+        *[(command, "--max-new-tokens", value) for command in ("solve", "chat") for value in COUNT],
+        *[(command, "--max-stages", value) for command in ("solve", "chat") for value in COUNT],
+        *[("serve", "--concurrency", value) for value in COUNT],
+        *[("serve", "--shutdown-limit", value) for value in ("inf", "nan", "-1", "1e400")],
+        ("serve", "--queue", WHOLE),
+        ("solve", "--seed", WHOLE),
+        ("solve", "--temperature", "inf"),
+    ],
+)
+def test_a_number_that_no_runtime_takes_is_one_clear_error(
+    run_command: Callable[..., Done], command: str, option: str, value: str
+) -> None:
+    done = run_command(command, "--url", "http://127.0.0.1:9", f"{option}={value}", *["q"][: command == "solve"])
+    assert done.status == 2
+    assert f"Invalid value for '{option}'" in done.err
+    assert "Traceback" not in done.err
+
+
 @pytest.mark.parametrize(
     "command", ["solve", "chat", "launch", "serve", "bench", "report", "view", "train", "curate", "experiment"]
 )

@@ -1,6 +1,7 @@
 """The endpoint against real sockets: what answers, what does not, what breaks off, and what is held back."""
 
 import json
+import math
 import socket
 import threading
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 from programs import sprint_program
 from sprint_sgl import tags
 from sprint_sgl.endpoint import Endpoint
-from sprint_sgl.errors import ContextFull, ProgramFailed, RequestFailed, RuntimeUnavailable
+from sprint_sgl.errors import BadInput, ContextFull, ProgramFailed, RequestFailed, RuntimeUnavailable
 from sprint_sgl.frontend import sgl
 from sprint_sgl.messages import held_back
 from sprint_sgl.prompts import prompt_style
@@ -45,6 +46,15 @@ def test_nothing_at_the_address_is_one_clear_error() -> None:
     port = free_port()
     with pytest.raises(RuntimeUnavailable, match=f"nothing answers at http://127.0.0.1:{port}"):
         Endpoint(f"127.0.0.1:{port}", reconnects=0)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, math.nan, math.inf, 10**7, 10**400, True, "60"])
+def test_a_time_limit_that_no_socket_takes_is_refused(seconds: object) -> None:
+    with server(final_answer) as url:
+        with pytest.raises(BadInput, match="time_limit must be a number of seconds above 0 and up to 1,000,000"):
+            Endpoint(url, time_limit=seconds)
+        with pytest.raises(BadInput, match="time_limit must be"):
+            Endpoint(url).session(seconds)
 
 
 def test_a_server_that_is_not_sglang_is_one_clear_error() -> None:

@@ -13,9 +13,10 @@ from pydantic import Discriminator, Field, Tag
 from programs.conversation import Turn, conversation
 from programs.serving.fields import Only, Request, as_list
 from sprint_sgl.errors import BadInput
+from sprint_sgl.limits import COUNT_LIMIT
 
 MAX_STOPS = 4
-Limit = Annotated[int | None, Field(ge=1, lt=2**31)]  # runtimes take no number of any size
+Count = Annotated[int | None, Field(ge=1, le=COUNT_LIMIT)]
 
 # Of whom, for whom, where it is kept: nothing that an answer could show.
 HARMLESS = frozenset(
@@ -42,7 +43,7 @@ class SprintOptions(Request):
     trajectory           whether the answer carries the whole trajectory
     """
 
-    max_stages: Annotated[int | None, Field(ge=1, lt=2**31)] = None
+    max_stages: Count = None
     launch: Literal["eager", "barrier"] | None = None
     time_limit: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
     stop_on_disconnect: bool = True
@@ -152,8 +153,8 @@ class Message(Said):
 
 class ChatAsked(Asked):
     messages: Annotated[list[Message], Field(min_length=1)]
-    max_tokens: Limit = None
-    max_completion_tokens: Limit = None
+    max_tokens: Count = None
+    max_completion_tokens: Count = None
     best_of: Annotated[None, Only(1)] = None
     modalities: Annotated[None, Only(["text"])] = None
     verbosity: Annotated[None, Only("medium")] = None
@@ -169,7 +170,7 @@ class ChatAsked(Asked):
 
 class CompletionAsked(Asked):
     prompt: Annotated[list[str], as_list("a text or a list of one text"), Field(min_length=1, max_length=1)]
-    max_tokens: Limit = None
+    max_tokens: Count = None
     echo: Annotated[None, Only(False)] = None
     best_of: Annotated[None, Only(1)] = None
     suffix: Annotated[None, Only("")] = None
@@ -238,7 +239,7 @@ class ResponseAsked(Asked):
 
     input: Annotated[list[Item], INPUT, Field(min_length=1)]
     instructions: str | None = None
-    max_output_tokens: Limit = None
+    max_output_tokens: Count = None
     text: TextOptions | None = None
     reasoning: Reasoning | None = None
     include: Annotated[None, Only([])] = None
