@@ -304,7 +304,9 @@ def profile(run: Annotated[Path, typer.Argument(help="a folder that bench has wr
 def view(
     source: Annotated[
         Path,
-        typer.Argument(help="a trajectory (.json), a transcript (.txt), or the folder of a benchmark or a curation"),
+        typer.Argument(
+            help="a trajectory or an answer of serve (.json), a transcript (.txt), a benchmark's or a curation's folder"
+        ),
     ],
     out: Annotated[Path, typer.Option(help="the page")] = Path("work/view.html"),
     method: Annotated[str | None, typer.Option(help="of a benchmark, this method only")] = None,

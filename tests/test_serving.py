@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import openai
@@ -16,11 +18,21 @@ from programs.serving.gate import Gate
 from programs.serving.keys import allowed, check_address, check_origins, read_keys
 from programs.serving.service import Service, Stopping
 from programs.serving.stream import BranchText, Content, Reasoning, Sorter, reasoning
-from programs.serving.wire import ChatAsked, Message
+from programs.serving.wire import (
+    ChatAsked,
+    CompletionAsked,
+    Message,
+    PastMessage,
+    PastReasoning,
+    ResponseAsked,
+    StreamOptions,
+    TextPart,
+)
 from sprint_sgl import tags
 from sprint_sgl.errors import BadInput
 from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE, prompt_style
 from sprint_sgl.trajectory import Trajectory
+from sprint_sgl.viewer.page import read
 from tests.fakes.served import PLAYED, QUESTION, Scripted, serving
 from tests.fakes.waiting import wait_for
 
@@ -63,6 +75,25 @@ def test_the_whole_trajectory_is_there_for_those_who_ask(client: openai.OpenAI) 
     reply = ask(client, extra_body={"sprint": {"trajectory": True, "launch": "barrier"}})
     trajectory = Trajectory.from_dict(reply.sprint["trajectory"])
     assert (trajectory.question, trajectory.launch, len(trajectory.stages)) == (QUESTION, "barrier", 2)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_was_saved_with_its_trajectory_can_be_viewed(url: str, tmp_path: Path, stream: bool) -> None:
+    bodies = {"chat/completions": {"messages": [{"role": "user", "content": QUESTION}]}}
+    bodies |= {"completions": {"prompt": QUESTION}, "responses": {"input": QUESTION}}
+    saved, lines = tmp_path / "reply.json", tmp_path / "replies.jsonl"
+    for path, body in bodies.items():
+        options = {"stream": stream, "stream_options": {"include_usage": True}}
+        reply = httpx.post(f"{url}/v1/{path}", json={**body, **options, "sprint": {"trajectory": True}})
+        saved.write_bytes(reply.content)
+        (shown,) = read(saved)
+        assert (shown.trajectory.question, tags.render(shown.trajectory)) == (QUESTION, tags.render(PLAYED))
+        if not stream:
+            lines.open("ab").write(reply.content + b"\n")
+        saved.write_bytes(httpx.post(f"{url}/v1/{path}", json={**body, **options}).content)
+        with pytest.raises(BadInput, match="came without its trajectory: ask with"):
+            read(saved)
+    assert stream or len(read(lines)) == 3
 
 
 def test_a_stream_says_the_same_and_who_wrote_what(client: openai.OpenAI) -> None:
@@ -326,6 +357,15 @@ def test_what_asks_for_nothing_is_taken(client: openai.OpenAI) -> None:
     assert reply.output_text == PLAYED.final_answer
     text = client.completions.create(model="mini:sprint", prompt=[QUESTION], echo=False, best_of=1, suffix="")
     assert text.choices[0].text == PLAYED.final_answer
+
+
+def test_the_guide_names_every_field_that_is_ignored() -> None:
+    table = (
+        (Path(__file__).parents[1] / "SERVING.md").read_text().partition("| where | ignored |")[2].partition("\n\n")[0]
+    )
+    named = set(re.findall(r"`(\w+)`", table.partition("\n")[2]))
+    kinds = (ChatAsked, CompletionAsked, ResponseAsked, StreamOptions, Message, PastMessage, PastReasoning, TextPart)
+    assert named - {"stream_options", "input"} == set().union(*(kind.ignored for kind in kinds))
 
 
 def test_an_answer_can_be_handed_back_as_it_came(client: openai.OpenAI) -> None:
