@@ -287,7 +287,7 @@ def test_what_was_said_before_is_part_of_the_question(client: openai.OpenAI) -> 
         ({"extra_body": {"sprint": {"max_stage": 3}}}, "sprint.max_stage", r"did you mean max_stages\?"),
         ({"stream_options": {"include_usages": True}}, "stream_options.include_usages", "did you mean include_usage"),
         ({"model": "mini:sequential", "extra_body": {"sprint": {"max_stages": 3}}}, None, "no option max_stages"),
-        ({"stop": list("abcde")}, None, "at most 4"),
+        ({"stop": list("abcde")}, "stop", "at most 4"),
     ],
 )
 def test_what_cannot_be_honoured_is_refused(client: openai.OpenAI, options: dict, param: str | None, said: str) -> None:
@@ -341,6 +341,20 @@ def test_a_refusal_says_where_in_the_request_and_what_is_expected(
     assert (reply.status_code, error["type"], error["param"]) == (400, "invalid_request_error", param)
     assert said in error["message"]
     assert error["message"].startswith(f"{param}: " if param else "the body: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("\ud800", r"'\ud800'"), ("a\nb", r"'a\nb'"), ("", "''"), ("x" * 10**5, f"'{'x' * 64}...'"), ("größe", "größe")],
+)
+def test_an_odd_name_is_shown_on_one_short_line(url: str, name: str, shown: str) -> None:
+    for body, place in (({name: 1}, ""), ({"sprint": {name: 1}}, "sprint.")):
+        content = json.dumps({"messages": [{"role": "user", "content": QUESTION}], **body})
+        headers = {"Content-Type": "application/json"}
+        reply = httpx.post(f"{url}/v1/chat/completions", content=content, headers=headers)
+        error = reply.json()["error"]
+        assert (reply.status_code, error["message"]) == (400, f"{error['param']}: not offered here")
+        assert error["param"] == place + shown
 
 
 def test_what_asks_for_nothing_is_taken(client: openai.OpenAI) -> None:

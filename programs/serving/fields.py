@@ -4,6 +4,7 @@ all others are refused by their path."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
 from typing import Any, ClassVar
@@ -15,6 +16,8 @@ NOT_OFFERED = "not_offered"
 NEAR = (
     0.73  # how alike a name has to be to be suggested: max_tokens is to max_output_tokens, but hardly more may differ
 )
+LONGEST_NAME = 64
+_PLAIN = re.compile(rf"[\w.-]{{1,{LONGEST_NAME}}}")
 KINDS: Mapping[type, str] = {dict: "an object", list: "a list", str: "a text", bool: "a boolean", type(None): "null"}
 
 
@@ -37,7 +40,8 @@ class Request(BaseModel):
         given = {name: field for name, field in value.items() if field is not None}
         for name in given:
             if name not in cls.model_fields and name not in cls.ignored:
-                raise PydanticCustomError(NOT_OFFERED, "{said}", {"field": name, "said": refusal(name, cls._offered())})
+                said = refusal(name, cls._offered())
+                raise PydanticCustomError(NOT_OFFERED, "{said}", {"field": shown(name), "said": said})
         return {name: field for name, field in given.items() if name not in cls.ignored}
 
     @classmethod
@@ -81,6 +85,13 @@ class Only:
 def refusal(name: str, offered: Collection[str]) -> str:
     near = get_close_matches(name, offered, n=1, cutoff=NEAR)
     return f"not offered here, did you mean {near[0]}?" if near else "not offered here"
+
+
+def shown(name: str) -> str:
+    """A field's name as a message can carry it: short, on one line, without halves of surrogate pairs."""
+    if _PLAIN.fullmatch(name):
+        return name
+    return ascii(name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}...")
 
 
 def as_list(forms: str, item: Callable[[str], Any] = str, schema: Any = str | list[str]) -> BeforeValidator:
