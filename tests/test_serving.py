@@ -3,9 +3,11 @@
 import asyncio
 import json
 import re
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import httpx
@@ -29,12 +31,16 @@ from programs.serving.wire import (
     TextPart,
 )
 from sprint_sgl import tags
+from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import BadInput
 from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE, prompt_style
 from sprint_sgl.trajectory import Trajectory
 from sprint_sgl.viewer.page import read
+from tests.fakes.http_server import META, send, server
 from tests.fakes.served import PLAYED, QUESTION, Scripted, serving
 from tests.fakes.waiting import wait_for
+
+ANSWERED = {"text": "<Final_answer>\n\\boxed{4}\n", "meta_info": META}
 
 
 @pytest.fixture(scope="module")
@@ -236,6 +242,31 @@ def test_an_answer_that_a_stop_string_ended_first_is_not_cut(client: openai.Open
     assert (stopped.message.content, stopped.finish_reason) == ("The", "stop")
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_connection_to_the_runtime_that_breaks_at_first_costs_no_answer(stream: bool) -> None:
+    asked = []
+
+    def reply(handler: BaseHTTPRequestHandler, body: dict) -> None:
+        asked.append(body)
+        if len(asked) == 1:
+            handler.connection.shutdown(socket.SHUT_RDWR)
+            handler.close_connection = True
+        elif stream:
+            handler.send_response(200)
+            handler.send_header("Content-Type", "text/event-stream")
+            handler.end_headers()
+            handler.wfile.write(f"data: {json.dumps(ANSWERED)}\n\ndata: [DONE]\n\n".encode())
+            handler.close_connection = True
+        else:
+            send(handler, ANSWERED)
+
+    with server(reply) as runtime, serving(Endpoint(runtime)) as url:
+        answer = ask(client_of(url), stream=stream)
+        texts = [chunk.choices[0].delta.content for chunk in answer] if stream else [answer.choices[0].message.content]
+    assert "".join(filter(None, texts)) == "\\boxed{4}"
+    assert len(asked) == 2
+
+
 def test_stop_strings_cut_the_answer_not_the_reasoning(client: openai.OpenAI) -> None:
     reply = ask(client, stop=[". Done"])
     assert reply.choices[0].message.content == "The sum is \\boxed{9}"
@@ -341,6 +372,19 @@ def test_a_refusal_says_where_in_the_request_and_what_is_expected(
     assert (reply.status_code, error["type"], error["param"]) == (400, "invalid_request_error", param)
     assert said in error["message"]
     assert error["message"].startswith(f"{param}: " if param else "the body: ")
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1e400", "-1e400", "NaN", "9" * 20, "9" * 400, "true", "[]", "1.5e0"])
+@pytest.mark.parametrize("field", ["max_completion_tokens", "max_tokens", "sprint.max_stages", "sprint.time_limit"])
+def test_a_number_that_means_nothing_is_refused_by_its_field(url: str, field: str, value: str) -> None:
+    group, _, name = field.rpartition(".")
+    options = f'"{name}": {value}'
+    options = f'"{group}": {{{options}}}' if group else options
+    content = f'{{"messages": [{{"role": "user", "content": "x"}}], {options}}}'
+    reply = httpx.post(f"{url}/v1/chat/completions", content=content, headers={"Content-Type": "application/json"})
+    meant = (field, value) == ("sprint.time_limit", "1.5e0")
+    assert reply.status_code == (200 if meant else 400)
+    assert meant or reply.json()["error"]["message"].startswith(f"{field}: ")
 
 
 @pytest.mark.parametrize(

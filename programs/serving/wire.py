@@ -12,7 +12,7 @@ from pydantic import Discriminator, Field, Tag
 
 from programs.conversation import Turn, conversation
 from programs.serving.fields import Only, Request, as_list
-from sprint_sgl.limits import COUNT_LIMIT
+from sprint_sgl.limits import COUNT_LIMIT, SECONDS_LIMIT
 
 MAX_STOPS = 4  # as OpenAI has it
 Count = Annotated[int | None, Field(ge=1, le=COUNT_LIMIT)]
@@ -44,7 +44,7 @@ class SprintOptions(Request):
 
     max_stages: Count = None
     launch: Literal["eager", "barrier"] | None = None
-    time_limit: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
+    time_limit: Annotated[float | None, Field(gt=0, le=SECONDS_LIMIT, allow_inf_nan=False)] = None
     stop_on_disconnect: bool = True
     events: bool = True
     trajectory: bool = False
