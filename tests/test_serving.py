@@ -49,9 +49,15 @@ def url() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(url: str) -> openai.OpenAI:
     return client_of(url)
+
+
+@pytest.fixture(scope="module")
+def web(url: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=url) as web:
+        yield web
 
 
 def client_of(url: str, key: str = "none") -> openai.OpenAI:
@@ -361,13 +367,13 @@ PICTURE = {"type": "image_url", "image_url": {"url": "x"}}
     ],
 )
 def test_a_refusal_says_where_in_the_request_and_what_is_expected(
-    url: str, path: str, body: object, param: str | None, said: str
+    web: httpx.Client, path: str, body: object, param: str | None, said: str
 ) -> None:
     if isinstance(body, dict) and isinstance(body.get("messages"), list):
         body["messages"] = [{"role": "user", **m} if isinstance(m, dict) else m for m in body["messages"]]
     if path == "chat/completions" and "mesages" not in body:
         body = {"messages": [{"role": "user", "content": QUESTION}], **body}
-    reply = httpx.post(f"{url}/v1/{path}", json=body)
+    reply = web.post(f"/v1/{path}", json=body)
     error = reply.json()["error"]
     assert (reply.status_code, error["type"], error["param"]) == (400, "invalid_request_error", param)
     assert said in error["message"]
@@ -376,12 +382,12 @@ def test_a_refusal_says_where_in_the_request_and_what_is_expected(
 
 @pytest.mark.parametrize("value", ["0", "-1", "1e400", "-1e400", "NaN", "9" * 20, "9" * 400, "true", "[]", "1.5e0"])
 @pytest.mark.parametrize("field", ["max_completion_tokens", "max_tokens", "sprint.max_stages", "sprint.time_limit"])
-def test_a_number_that_means_nothing_is_refused_by_its_field(url: str, field: str, value: str) -> None:
+def test_a_number_that_means_nothing_is_refused_by_its_field(web: httpx.Client, field: str, value: str) -> None:
     group, _, name = field.rpartition(".")
     options = f'"{name}": {value}'
     options = f'"{group}": {{{options}}}' if group else options
     content = f'{{"messages": [{{"role": "user", "content": "x"}}], {options}}}'
-    reply = httpx.post(f"{url}/v1/chat/completions", content=content, headers={"Content-Type": "application/json"})
+    reply = web.post("/v1/chat/completions", content=content, headers={"Content-Type": "application/json"})
     meant = (field, value) == ("sprint.time_limit", "1.5e0")
     assert reply.status_code == (200 if meant else 400)
     assert meant or reply.json()["error"]["message"].startswith(f"{field}: ")
@@ -391,11 +397,11 @@ def test_a_number_that_means_nothing_is_refused_by_its_field(url: str, field: st
     ("name", "shown"),
     [("\ud800", r"'\ud800'"), ("a\nb", r"'a\nb'"), ("", "''"), ("x" * 10**5, f"'{'x' * 64}...'"), ("größe", "größe")],
 )
-def test_an_odd_name_is_shown_on_one_short_line(url: str, name: str, shown: str) -> None:
+def test_an_odd_name_is_shown_on_one_short_line(web: httpx.Client, name: str, shown: str) -> None:
     for body, place in (({name: 1}, ""), ({"sprint": {name: 1}}, "sprint.")):
         content = json.dumps({"messages": [{"role": "user", "content": QUESTION}], **body})
         headers = {"Content-Type": "application/json"}
-        reply = httpx.post(f"{url}/v1/chat/completions", content=content, headers=headers)
+        reply = web.post("/v1/chat/completions", content=content, headers=headers)
         error = reply.json()["error"]
         assert (reply.status_code, error["message"]) == (400, f"{error['param']}: not offered here")
         assert error["param"] == place + shown
@@ -437,9 +443,9 @@ def test_an_answer_can_be_handed_back_as_it_came(client: openai.OpenAI) -> None:
 
 
 @pytest.mark.parametrize("sent", [None, "text/plain", "application/x-www-form-urlencoded"])
-def test_a_content_type_that_is_not_json_is_named(url: str, sent: str | None) -> None:
+def test_a_content_type_that_is_not_json_is_named(web: httpx.Client, sent: str | None) -> None:
     body = json.dumps({"messages": [{"role": "user", "content": QUESTION}]})
-    reply = httpx.post(f"{url}/v1/chat/completions", content=body, headers={"Content-Type": sent} if sent else {})
+    reply = web.post("/v1/chat/completions", content=body, headers={"Content-Type": sent} if sent else {})
     assert reply.status_code == 415
     assert "Content-Type must be application/json" in (said := reply.json()["error"]["message"])
     assert (sent or "missing") in said
