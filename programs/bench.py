@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,10 +32,10 @@ from programs.benchmark.runner import Ask, Tally, Work, run
 from programs.benchmark.sweep import write_report
 from programs.benchmark.tables import comparison
 from programs.methods import Method, method_names, method_of, named_method, weights_for
-from programs.program import checked_temperature
 from sprint_sgl.console import say, screen
 from sprint_sgl.errors import BadInput, RequestFailed
 from sprint_sgl.files import RECORDS, alone, whole_file
+from sprint_sgl.limits import checked_count, checked_seconds, checked_temperature
 from sprint_sgl.provenance import commit, hub_revision, versions, weight_digests
 from sprint_sgl.question import checked_question
 from sprint_sgl.runtime import RuntimeConfig, resolve_model
@@ -117,10 +116,10 @@ def task_name() -> str | None:
 
 def check(config: Config) -> None:
     """Refuses what cannot be run before anything starts. Raises BadInput."""
-    for name in ("limit", "samples", "concurrency", "block", "max_new_tokens", "time_limit"):
-        value = getattr(config, name)
-        if value is not None and not 1 <= value < math.inf:
-            raise BadInput(f"{name} must be at least 1, got {value}")
+    for name in ("limit", "samples", "concurrency", "block", "max_new_tokens"):
+        if (value := getattr(config, name)) is not None:
+            checked_count(name, value)
+    checked_seconds("time_limit", config.time_limit)
     if config.temperature is not None:
         checked_temperature(config.temperature)
     if config.url and config.runtime != RuntimeConfig():

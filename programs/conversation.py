@@ -12,8 +12,14 @@ _TEXT = prompt("conversation")
 
 
 class Turn(NamedTuple):
+    """What somebody said; `name` tells several of one role apart."""
+
     role: str
     text: str
+    name: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.role} ({self.name}): {self.text}" if self.name else f"{self.role}: {self.text}"
 
 
 def conversation(turns: Sequence[Turn]) -> str:
@@ -25,5 +31,5 @@ def conversation(turns: Sequence[Turn]) -> str:
         raise BadInput(f"the last message must be a user's, got one of role {last.role!r}")
     if not before:
         return last.text
-    said = "\n\n".join(f"{turn.role}: {turn.text}" for turn in before)
+    said = "\n\n".join(map(str, before))
     return _TEXT.substitute(conversation=said, question=last.text)

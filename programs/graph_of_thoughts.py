@@ -31,6 +31,7 @@ def graph_of_thoughts_program(
     keep: int = 3,
     merges: int = 2,
     prompt_style: str | None = None,
+    max_tokens: int | None = None,
     seed: int | None = None,
     watch: Watch | None = None,
 ) -> Trajectory:
@@ -39,7 +40,7 @@ def graph_of_thoughts_program(
     if min(attempts, keep, merges) < 1:
         raise BadInput(f"attempts, keep and merges must be at least 1, got {attempts}, {keep} and {merges}")
     opened = [opening_for(s, question, prompt_style)] * attempts
-    first = fan_out(s, 1, opened, clock, max_tokens=thought_limit(s, None), seed=seed, watch=watch)
+    first = fan_out(s, 1, opened, clock, max_tokens=thought_limit(s, max_tokens), seed=seed, watch=watch)
     solutions = [after_thought(each.text) for each in first]
     marks = score(s, 2, question, solutions, clock, seed, watch)
 

@@ -28,8 +28,9 @@ from programs.sequential import read_thought, thought_limit
 from programs.sprint import MAX_STAGES, sprint_program
 from programs.straggler import ASK_AGAIN, StragglerPolicy, abort
 from sprint_sgl import tags
-from sprint_sgl.errors import BadInput, ProgramFailed, SprintError
+from sprint_sgl.errors import ProgramFailed, SprintError
 from sprint_sgl.frontend import BaseBackend, ProgramState, ProgramStateGroup, SglSamplingParams, StreamExecutor
+from sprint_sgl.limits import checked_count
 from sprint_sgl.question import checked_question
 from sprint_sgl.trajectory import Call, Trajectory
 
@@ -46,22 +47,22 @@ def hedged_program(
     max_stages: int = MAX_STAGES,
     launch: Literal["eager", "barrier"] = "eager",
     prompt_style: str | None = None,
+    max_tokens: int | None = None,
     seed: int | None = None,
     straggler: StragglerPolicy | None = None,
     watch: Watch | None = None,
 ) -> Trajectory:
     """Answers the question; the trajectory is that of the attempt which ended first, `beside` has the other's calls.
 
-    thought_tokens   after which the thought is given up
+    thought_tokens   after which the thought is given up; after max_tokens, where these are fewer
     watch            sees what SPRINT writes; a thought that answers comes in one piece, as the planner's
     The other options are those of sprint_program.
     """
     question = checked_question(question)
-    if not (isinstance(thought_tokens, int) and thought_tokens > 0):
-        raise BadInput(f"thought_tokens must be at least 1, got {thought_tokens!r}")
+    checked_count("thought_tokens", thought_tokens)
     clock, executor, first = Clock(), s.stream_executor, threading.Lock()
     thought = branch(s, 0, 0, tags.sequential_opening(question, style_for(s, prompt_style)), seed)
-    submit(thought[0], THOUGHT, (), min(thought_tokens, thought_limit(s, None)))
+    submit(thought[0], THOUGHT, (), min(thought_tokens, thought_limit(s, max_tokens)))
     planner = executor.backend = Stoppable(executor.backend)
     executor.request_id = f"{executor.sid}-planner."
     race = threading.Thread(target=_stop_if_first, args=(thought, planner, first), daemon=True)

@@ -7,7 +7,6 @@ carries the trajectory.
 
 from __future__ import annotations
 
-import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
@@ -25,6 +24,7 @@ from sprint_sgl.frontend import (
     get_chat_template,
     global_config,
 )
+from sprint_sgl.limits import checked_count, checked_temperature
 from sprint_sgl.trajectory import Trajectory
 
 TEMPERATURE = 0.6
@@ -116,8 +116,8 @@ class Program(SglFunction):  # type: ignore[misc]
         Raises ProgramFailed, which names the branch, RuntimeUnavailable where no backend is set, and BadInput.
         """
         backend = _backend(backend)
-        if max_new_tokens is not None and not (isinstance(max_new_tokens, int) and max_new_tokens > 0):
-            raise BadInput(f"max_new_tokens must be a whole number, at least 1, got {max_new_tokens!r}")
+        if max_new_tokens is not None:
+            checked_count("max_new_tokens", max_new_tokens)
         sampling = SglSamplingParams(
             max_new_tokens=max_new_tokens or note(backend, "max_new_tokens") or MAX_NEW_TOKENS,
             temperature=checked_temperature(temperature),
@@ -196,13 +196,6 @@ class Program(SglFunction):  # type: ignore[misc]
 def program(function: Callable[..., Any]) -> Program:
     """The decorator: `@program` in the place of `@sgl.function`."""
     return Program(function)
-
-
-def checked_temperature(temperature: object) -> float:
-    """Raises BadInput for what is no number from 0 on."""
-    if isinstance(temperature, int | float) and 0 <= temperature < math.inf:
-        return temperature
-    raise BadInput(f"temperature must be a number, at least 0, got {temperature!r}")
 
 
 def _backend(backend: Any) -> Any:

@@ -12,6 +12,7 @@ from programs.program import program
 from sprint_sgl import tags
 from sprint_sgl.frontend import ProgramState
 from sprint_sgl.grading.extract import read_answer
+from sprint_sgl.limits import checked_count
 from sprint_sgl.question import checked_question
 from sprint_sgl.trajectory import Trajectory
 
@@ -65,5 +66,7 @@ def after_thought(text: str) -> str:
 
 
 def thought_limit(s: ProgramState, max_tokens: int | None) -> int:
-    """Tokens of a whole thought: as given, the model's own limit, or the paper's 36,000."""
-    return max_tokens or note(s.stream_executor.backend, "max_sequential_tokens") or MAX_NEW_TOKENS
+    """Tokens of a whole thought: as given, the model's own limit, or the paper's 36,000. Raises BadInput."""
+    if max_tokens is not None:
+        return checked_count("max_tokens", max_tokens)
+    return note(s.stream_executor.backend, "max_sequential_tokens") or MAX_NEW_TOKENS

@@ -32,6 +32,7 @@ from sprint_sgl import tags
 from sprint_sgl.errors import BadInput, ContextFull, ProgramFailed
 from sprint_sgl.frontend import ProgramState, ProgramStateGroup
 from sprint_sgl.grading.extract import read_answer
+from sprint_sgl.limits import checked_count
 from sprint_sgl.question import checked_question
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
 
@@ -66,8 +67,7 @@ def sprint_program(
         raise BadInput(f"launch must be one of {', '.join(LAUNCHES)}, got {launch!r}")
     if on_failure not in ("raise", "mark"):
         raise BadInput(f"on_failure must be raise or mark, got {on_failure!r}")
-    if not (isinstance(max_stages, int) and max_stages > 0):
-        raise BadInput(f"max_stages must be a whole number, at least 1, got {max_stages!r}")
+    checked_count("max_stages", max_stages)
     run = _Round(s, Clock(), launch, seed, checked_policy(straggler), on_failure, watch)
     s += tags.opening(question, style_for(s, prompt_style))
 
@@ -164,6 +164,8 @@ class _Round:
         idle, plan.idle = plan.idle, not read.prompts
         if closed_by == "</prompt_" and not (idle and plan.idle) and limit > written.call.completion_tokens:
             return False
+        if closed_by == "</prompt_" and limit <= written.call.completion_tokens:
+            self.repairs.append((("truncated", 1),))
         if read.answer is None:
             self._append(tags.close_plan(plan.stage), plan.stage)
         return True

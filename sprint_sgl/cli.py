@@ -16,6 +16,7 @@ import typer
 from sprint_sgl import runtime as runtimes
 from sprint_sgl.console import busy, notes, one_line_errors, say, screen, tell
 from sprint_sgl.errors import BadInput, LaunchFailed
+from sprint_sgl.limits import COUNT_LIMIT, SECONDS_LIMIT
 from sprint_sgl.prompts import prompt_style as load_style
 from sprint_sgl.question import checked_question
 from sprint_sgl.show import costs
@@ -36,10 +37,12 @@ RuntimeName = Annotated[str | None, typer.Option(help="a name in conf/runtime, s
 Style = Annotated[str | None, typer.Option(help="sprint, mini, or a folder with your own texts")]
 Launch = Annotated[Literal["eager", "barrier"], typer.Option(help="when executors start")]
 Temperature = Annotated[float, typer.Option(min=0.0, max=2.0)]
-MaxStages = Annotated[int, typer.Option(min=1)]
-MaxNewTokens = Annotated[int | None, typer.Option(min=1, help="limit for each call")]
-Seed = Annotated[int | None, typer.Option(help="for runtimes with deterministic inference")]
-RequestLimit = Annotated[float, typer.Option(min=0.1, help="seconds that one request may take")]
+MaxStages = Annotated[int, typer.Option(min=1, max=COUNT_LIMIT)]
+MaxNewTokens = Annotated[int | None, typer.Option(min=1, max=COUNT_LIMIT, help="limit for each call")]
+Seed = Annotated[
+    int | None, typer.Option(min=-(2**63), max=2**63 - 1, help="for runtimes with deterministic inference")
+]
+RequestLimit = Annotated[float, typer.Option(min=0.1, max=SECONDS_LIMIT, help="seconds that one request may take")]
 
 
 def show_version(asked: bool) -> None:
@@ -216,13 +219,16 @@ def serve(
     host: Annotated[str, typer.Option(help="address to listen on; others than this machine's need keys")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
     key_file: Annotated[Path | None, typer.Option(help="keys of clients, one a line, beside SPRINT_SERVE_KEYS")] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="questions at a time")] = 16,
+    allow_origin: Annotated[
+        list[str], typer.Option(help="let pages of this origin ask, such as https://example.org; * for all (repeat it)")
+    ] = [],  # noqa: B006
+    concurrency: Annotated[int, typer.Option(min=1, max=COUNT_LIMIT, help="questions at a time")] = 16,
     queue: Annotated[
-        int, typer.Option(min=0, help="requests that may wait; beyond them clients are told to wait")
+        int, typer.Option(min=0, max=COUNT_LIMIT, help="requests that may wait; beyond them clients are told to wait")
     ] = 64,
-    time_limit: Annotated[float, typer.Option(min=0.1, help="seconds for a whole answer")] = 600.0,
+    time_limit: Annotated[float, typer.Option(min=0.1, max=SECONDS_LIMIT, help="seconds for a whole answer")] = 600.0,
     shutdown_limit: Annotated[
-        float, typer.Option(min=0.0, help="seconds that answers may take on after Ctrl-C")
+        float, typer.Option(min=0.0, max=SECONDS_LIMIT, help="seconds that answers may take on after Ctrl-C")
     ] = 30.0,
 ) -> None:
     """Serve programs behind OpenAI's HTTP interface until Ctrl-C.
@@ -242,6 +248,7 @@ def serve(
             host=host,
             port=port,
             key_file=key_file,
+            origins=allow_origin,
             concurrency=concurrency,
             queue=queue,
             time_limit=time_limit,
@@ -297,7 +304,9 @@ def profile(run: Annotated[Path, typer.Argument(help="a folder that bench has wr
 def view(
     source: Annotated[
         Path,
-        typer.Argument(help="a trajectory (.json), a transcript (.txt), or the folder of a benchmark or a curation"),
+        typer.Argument(
+            help="a trajectory or an answer of serve (.json), a transcript (.txt), a benchmark's or a curation's folder"
+        ),
     ],
     out: Annotated[Path, typer.Option(help="the page")] = Path("work/view.html"),
     method: Annotated[str | None, typer.Option(help="of a benchmark, this method only")] = None,

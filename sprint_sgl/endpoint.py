@@ -50,7 +50,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
     time_limit     seconds that one request may take in all
     reconnects     how often a refused or reset connection is tried again, 0.2 s apart and doubling
     token_prompts  send contexts as token ids where the server's tokenizer is here too, else as text
-    Raises RuntimeUnavailable where no SGLang server answers there.
+    Raises RuntimeUnavailable where no SGLang server answers there, BadInput for a limit that is none.
     """
 
     def __init__(

@@ -245,6 +245,12 @@ class Trajectory:
         return sum(execution.status == "cancelled" for stage in self.stages for execution in stage.executions)
 
     @property
+    def cuts(self) -> int:
+        """How many texts a token limit or the end of the model's context has cut short."""
+        found = dict(self.repairs)
+        return found.get("truncated", 0) + found.get("context_full", 0)
+
+    @property
     def parallelization_ratio(self) -> float:
         """#steps / #stages (paper, section 3.2); those without an execution count too."""
         return sum(stage.steps for stage in self.stages) / len(self.stages) if self.stages else 0.0

@@ -1,7 +1,7 @@
 """Requests to an SGLang server over kept connections: bounded in time, named, sent again where that does no harm.
 
 The stock `RuntimeEndpoint` opens a connection for each request and waits for ever. Here a refused or reset connection
-is tried again, as is a gateway's lack of a worker; an answer, a refusal or a stream that breaks off is not.
+is tried again, as is a gateway's lack of a worker; an answer, a refusal or a stream that has begun is not.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import httpx
 from sprint_sgl import behind
 from sprint_sgl.connections import Connections
 from sprint_sgl.errors import RequestFailed, RuntimeUnavailable, SprintError
+from sprint_sgl.limits import checked_seconds
 from sprint_sgl.messages import GENERATE, Meta, generated, lacks_worker, parsed, refused, renamed
 
 WORKER_LIMIT = 180.0  # seconds that a generation waits for a gateway to have a worker again
@@ -36,7 +37,8 @@ class Transport:
 
     def __init__(self, url: str, api_key: str | None, time_limit: float, reconnects: int, connect_limit: float) -> None:
         self.url = url.rstrip("/") if "://" in url else f"http://{url.rstrip('/')}"
-        self.time_limit, self.reconnects, self.connect_limit = time_limit, reconnects, connect_limit
+        self.time_limit, self.reconnects = checked_seconds("time_limit", time_limit), reconnects
+        self.connect_limit = checked_seconds("connect_limit", connect_limit)
         self._in_flight: set[str] = set()
         self._lock = threading.Lock()
         self._shut, self._owns_client = False, True
@@ -48,7 +50,7 @@ class Transport:
         """The same connections, with requests of its own: shutting it ends none of the others."""
         session = copy(self)
         session._in_flight, session._owns_client = set(), False
-        session.time_limit = time_limit or self.time_limit
+        session.time_limit = self.time_limit if time_limit is None else checked_seconds("time_limit", time_limit)
         return session
 
     def running(self) -> list[str]:
@@ -111,29 +113,45 @@ class Transport:
     def stream(self, body: Meta) -> Iterator[Meta]:
         """A generation as it grows. Raises as `send` does, and for what the server refuses or says instead.
 
-        The limit is looked at with each piece: one that falls silent is given its whole limit again to go on.
+        A connection that breaks before the first piece is tried again as in `send`. The limit is looked at with each
+        piece: one that falls silent is given its whole limit again to go on.
         """
-        begun = time.monotonic()
-        deadline = begun + self.time_limit
-        try:
-            for attempt in count():
-                named, timeout = renamed(body, attempt), self._timeout(deadline)
-                sent = self._client.stream("POST", self.url + GENERATE, json=named, timeout=timeout)
-                with self._named(named), sent as response:
-                    if response.status_code == 200:
-                        for answer in self._events(response, deadline):
-                            answer["meta_info"]["retries"] = attempt
-                            yield answer
-                        return
-                    response.read()
-                if not lacks_worker(response) or not _waited(attempt + 1, begun, self.time_limit):
-                    raise _refusal(response)
-        except httpx.HTTPError as error:
-            raise self._failure(error, self.time_limit) from error
-        except RuntimeError as error:
-            if not self._client.is_closed:
-                raise
-            raise self._closed_here() from error
+        begun, broken = time.monotonic(), 0
+        for attempt in count():
+            received = False
+            try:
+                for answer in self._streamed(renamed(body, attempt), begun + self.time_limit):
+                    received = True
+                    answer["meta_info"]["retries"] = attempt
+                    yield answer
+                return
+            except _LacksWorker as error:
+                broken = 0
+                if not _waited(attempt + 1, begun, self.time_limit):
+                    raise _refusal(error.response) from None
+            except httpx.HTTPError as error:
+                if received or not isinstance(error, _RECONNECTABLE) or broken == self.reconnects:
+                    raise self._failure(error, self.time_limit) from error
+                time.sleep(0.2 * 2**broken)
+                broken += 1
+            except RuntimeError as error:
+                if not self._client.is_closed:
+                    raise
+                raise self._closed_here() from error
+
+    def _streamed(self, body: Meta | None, deadline: float) -> Iterator[Meta]:
+        """One attempt. Raises _LacksWorker, and RemoteProtocolError where it ends before its first piece."""
+        timeout, received = self._timeout(deadline), False
+        sent = self._client.stream("POST", self.url + GENERATE, json=body, timeout=timeout)
+        with self._named(body), sent as response:
+            if response.status_code != 200:
+                response.read()
+                raise _LacksWorker(response) if lacks_worker(response) else _refusal(response)
+            for answer in self._events(response, deadline):
+                received = True
+                yield answer
+            if not received:
+                raise httpx.RemoteProtocolError("the stream ended before its first piece")
 
     def _events(self, response: httpx.Response, deadline: float) -> Iterator[Meta]:
         for line in response.iter_lines():
@@ -176,6 +194,13 @@ class Transport:
         if isinstance(error, httpx.TimeoutException):
             return RequestFailed(f"{self.url} did not answer within {limit:g} s")
         return RuntimeUnavailable(f"the connection to {self.url} broke: {type(error).__name__}: {error}")
+
+
+class _LacksWorker(Exception):
+    """A gateway has nobody to send the request to, for now."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self.response = response
 
 
 def _waited(attempt: int, begun: float, limit: float) -> bool:

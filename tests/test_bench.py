@@ -298,7 +298,15 @@ def test_questions_that_no_program_takes_are_named_before_anything_starts() -> N
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("temperature", math.nan), ("temperature", -1.0), ("time_limit", math.nan), ("time_limit", math.inf)],
+    [
+        ("temperature", math.nan),
+        ("temperature", -1.0),
+        ("time_limit", math.nan),
+        ("time_limit", math.inf),
+        ("max_new_tokens", 0),
+        ("max_new_tokens", 10**20),
+        ("block", True),
+    ],
 )
 def test_numbers_that_mean_nothing_are_refused(key: str, value: float) -> None:
     with pytest.raises(BadInput, match=f"{key} must be"):

@@ -57,6 +57,7 @@ def run_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
         (["bench", "against=[tree]"], "unknown program 'tree'; known: base, best_of_n, "),
         (["bench", "weights.sprint=nope", "out=work/nothing"], "unknown model 'nope'"),
         (["serve", "--host", "0.0.0.0"], "0.0.0.0 can be reached by others: set SPRINT_SERVE_KEYS"),
+        (["serve", "--allow-origin", "example.org"], "'example.org' is no origin: give scheme, host and port"),
         (["serve", "--program", "tree"], "unknown program 'tree'; known: base, best_of_n, "),
         (["serve", "--url", "http://127.0.0.1:9"], "nothing answers at http://127.0.0.1:9"),
         (["view", "work/nothing.json"], "work/nothing.json cannot be read"),
@@ -71,6 +72,35 @@ def test_bad_input_is_one_line_and_a_failing_exit_status(
     said = [line for line in done.err.strip().splitlines() if not line.startswith("waiting for")]  # on a busy machine
     assert len(said) == 1
     assert done.out == ""
+
+
+SECONDS, COUNT, WHOLE = (
+    ("inf", "1e400", "nan", "-1", "0", "2000000", "soon"),
+    ("0", "-1", "9" * 20, "1.5", "true"),
+    "9" * 30,
+)
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "value"),
+    [
+        *[(command, "--time-limit", value) for command in ("solve", "chat", "serve") for value in SECONDS],
+        *[(command, "--max-new-tokens", value) for command in ("solve", "chat") for value in COUNT],
+        *[(command, "--max-stages", value) for command in ("solve", "chat") for value in COUNT],
+        *[("serve", "--concurrency", value) for value in COUNT],
+        *[("serve", "--shutdown-limit", value) for value in ("inf", "nan", "-1", "1e400")],
+        ("serve", "--queue", WHOLE),
+        ("solve", "--seed", WHOLE),
+        ("solve", "--temperature", "inf"),
+    ],
+)
+def test_a_number_that_no_runtime_takes_is_one_clear_error(
+    run_command: Callable[..., Done], command: str, option: str, value: str
+) -> None:
+    done = run_command(command, "--url", "http://127.0.0.1:9", f"{option}={value}", *["q"][: command == "solve"])
+    assert done.status == 2
+    assert f"Invalid value for '{option}'" in done.err
+    assert "Traceback" not in done.err
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The endpoint against real sockets: what answers, what does not, what breaks off, and what is held back."""
 
 import json
+import math
 import socket
 import threading
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 from programs import sprint_program
 from sprint_sgl import tags
 from sprint_sgl.endpoint import Endpoint
-from sprint_sgl.errors import ContextFull, ProgramFailed, RequestFailed, RuntimeUnavailable
+from sprint_sgl.errors import BadInput, ContextFull, ProgramFailed, RequestFailed, RuntimeUnavailable
 from sprint_sgl.frontend import sgl
 from sprint_sgl.messages import held_back
 from sprint_sgl.prompts import prompt_style
@@ -45,6 +46,15 @@ def test_nothing_at_the_address_is_one_clear_error() -> None:
     port = free_port()
     with pytest.raises(RuntimeUnavailable, match=f"nothing answers at http://127.0.0.1:{port}"):
         Endpoint(f"127.0.0.1:{port}", reconnects=0)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, math.nan, math.inf, 10**7, 10**400, True, "60"])
+def test_a_time_limit_that_no_socket_takes_is_refused(seconds: object) -> None:
+    with server(final_answer) as url:
+        with pytest.raises(BadInput, match="time_limit must be a number of seconds above 0 and up to 1,000,000"):
+            Endpoint(url, time_limit=seconds)
+        with pytest.raises(BadInput, match="time_limit must be"):
+            Endpoint(url).session(seconds)
 
 
 def test_a_server_that_is_not_sglang_is_one_clear_error() -> None:
@@ -232,6 +242,74 @@ def stream(*texts: str, finish: bool = True) -> Reply:
         handler.close_connection = True
 
     return reply
+
+
+def begun(end: Callable[[BaseHTTPRequestHandler], None]) -> Callable[[BaseHTTPRequestHandler], None]:
+    """An answer that ends so behind its headers."""
+
+    def reply(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", "text/event-stream")
+        handler.end_headers()
+        end(handler)
+
+    return reply
+
+
+@pytest.mark.parametrize("end", [shut, reset, begun(shut), begun(reset)])
+def test_a_stream_that_breaks_before_its_first_piece_is_tried_again_and_recorded(
+    end: Callable[[BaseHTTPRequestHandler], None],
+) -> None:
+    names = []
+
+    def reply(handler: BaseHTTPRequestHandler, body: dict) -> None:
+        names.append(body["rid"])
+        if len(names) < 3:
+            end(handler)
+        else:
+            stream("<Final_answer>\n\\boxed{4}\n")(handler, body)
+
+    with server(reply) as url, connect(url, reconnects=2):
+        state = sprint_program.run("q", stream=True)
+        assert "".join(state.text_iter()).endswith("<think>\n<Final_answer>\n\\boxed{4}\n")
+    assert [call.retries for call in state.trajectory.calls] == [2]
+    assert len(set(names)) == 3  # the server may still hold the first
+
+
+@pytest.mark.filterwarnings("ignore:Error in stream_executor")
+@pytest.mark.parametrize("end", [shut, begun(shut)])
+def test_retries_of_a_stream_are_bounded(end: Callable[[BaseHTTPRequestHandler], None]) -> None:
+    asked = []
+
+    def reply(handler: BaseHTTPRequestHandler, body: dict) -> None:
+        asked.append(body)
+        end(handler)
+
+    with server(reply) as url, connect(url, reconnects=1):
+        state = sprint_program.run("q", stream=True)
+        with pytest.raises(ProgramFailed, match=r"connection .* broke"):
+            _ = state["answer"]
+    assert len(asked) == 2
+
+
+@pytest.mark.filterwarnings("ignore:Error in stream_executor")
+@pytest.mark.parametrize("end", [shut, reset])
+def test_a_stream_that_has_begun_is_not_asked_for_again(end: Callable[[BaseHTTPRequestHandler], None]) -> None:
+    asked = []
+
+    def reply(handler: BaseHTTPRequestHandler, body: dict) -> None:
+        asked.append(body)
+        stream("<Plan_1>\nI thi", finish=False)(handler, body)
+        handler.wfile.flush()
+        read.wait()
+        end(handler)
+
+    read = threading.Event()
+    with server(reply) as url, connect(url):
+        state = sprint_program.run("q", stream=True, watch=lambda branch, text: read.set())
+        with pytest.raises(ProgramFailed, match=r"broke"):
+            _ = state["answer"]
+    assert len(asked) == 1
 
 
 def test_a_stop_string_in_the_making_never_reaches_the_text() -> None:

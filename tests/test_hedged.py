@@ -64,8 +64,9 @@ def test_a_planner_that_ends_first_answers_and_stops_the_thought() -> None:
     assert trajectory.sequential_tokens <= alone + trajectory.answer_tokens < trajectory.total_tokens
 
 
-def test_a_thought_that_reaches_its_limit_is_given_up() -> None:
-    run = ask(thinking=0.0, planning=0.02, thought_tokens=4)
+@pytest.mark.parametrize("limit", ["thought_tokens", "max_tokens"])
+def test_a_thought_that_reaches_its_limit_is_given_up(limit: str) -> None:
+    run = ask(thinking=0.0, planning=0.02, **{limit: 4})
     assert (run["answer"], run.trajectory.launch) == ("2", "eager")
     assert [(call.finish, call.completion_tokens) for call in run.trajectory.beside] == [("length", 4)]
 
@@ -96,5 +97,5 @@ def test_a_planner_that_fails_is_the_runs_error_and_leaves_no_thread() -> None:
 
 
 def test_a_thought_without_tokens_is_refused() -> None:
-    with pytest.raises(BadInput, match="thought_tokens must be at least 1, got 0"):
+    with pytest.raises(BadInput, match=r"thought_tokens must be a whole number from 1 to .*, got 0"):
         ask(0.0, 0.0, thought_tokens=0)

@@ -5,6 +5,9 @@ from dataclasses import replace
 import pytest
 from playwright.sync_api import Page, expect
 
+from programs.scripted import count_tokens
+from sprint_sgl import tags
+from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE, prompt_style
 from sprint_sgl.trajectory import Execution
 from tests.fakes.served import PLAYED, QUESTION, Scripted, serving
 from tests.fakes.waiting import wait_for
@@ -34,6 +37,13 @@ def test_a_question_is_answered_branch_by_branch(page: Page) -> None:
         assert "sequential tokens" in (page.locator("#facts").text_content() or "")
         assert page.locator(".execution.open").count() == 0
     assert errors == []
+
+
+def test_an_answer_that_a_limit_cut_is_shown_as_such(page: Page) -> None:
+    room = count_tokens(tags.opening(QUESTION, prompt_style(DEFAULT_PROMPT_STYLE))) + 20
+    with serving(Scripted(room=room)) as url:
+        ask(page, url)
+        expect(page.locator("#status")).to_have_text("Cut short by a limit")
 
 
 def test_what_a_model_writes_is_text(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:

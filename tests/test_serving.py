@@ -2,25 +2,45 @@
 
 import asyncio
 import json
+import re
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 
 import httpx
 import openai
 import pytest
 
 from programs.methods import named_method
+from programs.scripted import count_tokens
 from programs.serving.gate import Gate
-from programs.serving.keys import allowed, check_address, read_keys
+from programs.serving.keys import allowed, check_address, check_origins, read_keys
 from programs.serving.service import Service, Stopping
 from programs.serving.stream import BranchText, Content, Reasoning, Sorter, reasoning
-from programs.serving.wire import ChatAsked, Message
+from programs.serving.wire import (
+    ChatAsked,
+    CompletionAsked,
+    Message,
+    PastMessage,
+    PastReasoning,
+    ResponseAsked,
+    StreamOptions,
+    TextPart,
+)
 from sprint_sgl import tags
+from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import BadInput
+from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE, prompt_style
 from sprint_sgl.trajectory import Trajectory
+from sprint_sgl.viewer.page import read
+from tests.fakes.http_server import META, send, server
 from tests.fakes.served import PLAYED, QUESTION, Scripted, serving
 from tests.fakes.waiting import wait_for
+
+ANSWERED = {"text": "<Final_answer>\n\\boxed{4}\n", "meta_info": META}
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +49,15 @@ def url() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(url: str) -> openai.OpenAI:
     return client_of(url)
+
+
+@pytest.fixture(scope="module")
+def web(url: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=url) as web:
+        yield web
 
 
 def client_of(url: str, key: str = "none") -> openai.OpenAI:
@@ -61,6 +87,25 @@ def test_the_whole_trajectory_is_there_for_those_who_ask(client: openai.OpenAI) 
     reply = ask(client, extra_body={"sprint": {"trajectory": True, "launch": "barrier"}})
     trajectory = Trajectory.from_dict(reply.sprint["trajectory"])
     assert (trajectory.question, trajectory.launch, len(trajectory.stages)) == (QUESTION, "barrier", 2)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_was_saved_with_its_trajectory_can_be_viewed(url: str, tmp_path: Path, stream: bool) -> None:
+    bodies = {"chat/completions": {"messages": [{"role": "user", "content": QUESTION}]}}
+    bodies |= {"completions": {"prompt": QUESTION}, "responses": {"input": QUESTION}}
+    saved, lines = tmp_path / "reply.json", tmp_path / "replies.jsonl"
+    for path, body in bodies.items():
+        options = {"stream": stream, "stream_options": {"include_usage": True}}
+        reply = httpx.post(f"{url}/v1/{path}", json={**body, **options, "sprint": {"trajectory": True}})
+        saved.write_bytes(reply.content)
+        (shown,) = read(saved)
+        assert (shown.trajectory.question, tags.render(shown.trajectory)) == (QUESTION, tags.render(PLAYED))
+        if not stream:
+            lines.open("ab").write(reply.content + b"\n")
+        saved.write_bytes(httpx.post(f"{url}/v1/{path}", json={**body, **options}).content)
+        with pytest.raises(BadInput, match="came without its trajectory: ask with"):
+            read(saved)
+    assert stream or len(read(lines)) == 3
 
 
 def test_a_stream_says_the_same_and_who_wrote_what(client: openai.OpenAI) -> None:
@@ -106,6 +151,16 @@ def test_plain_completions_and_the_list_of_models(client: openai.OpenAI) -> None
     assert pieces[-1].choices[0].finish_reason == "stop"
 
 
+def test_the_last_chunk_has_the_usage_and_no_choice_for_those_who_ask(client: openai.OpenAI) -> None:
+    options = {"model": "mini:sprint", "stream": True, "stream_options": {"include_usage": True}}
+    for stream in (client.completions.create(prompt=QUESTION, **options), ask(client, **options)):
+        *before, last = stream
+        assert (last.choices, last.usage.completion_tokens > 0) == ([], True)
+        assert all(chunk.choices and chunk.usage is None for chunk in before)
+        assert before[-1].choices[0].finish_reason == "stop"
+    assert all(chunk.usage is None for chunk in ask(client, stream=True))
+
+
 def test_responses_have_the_reasoning_as_an_item_of_its_own(client: openai.OpenAI) -> None:
     reply = client.responses.create(model="mini:sprint", input=QUESTION)
     thought, message = reply.output
@@ -118,7 +173,7 @@ def test_responses_have_the_reasoning_as_an_item_of_its_own(client: openai.OpenA
     again = client.responses.create(model="mini:sprint", input=earlier, **options)
     asked = again.sprint["trajectory"]["question"]
     assert asked.index("Be brief.") < asked.index(PLAYED.final_answer) < asked.index("And doubled?")
-    with pytest.raises(openai.BadRequestError, match="previous_response_id"):
+    with pytest.raises(openai.BadRequestError, match="previous_response_id: not offered"):
         client.responses.create(model="mini:sprint", input="And?", previous_response_id=reply.id)
     with pytest.raises(openai.BadRequestError, match="no message"):
         client.responses.create(model="mini:sprint", input=[thought.to_dict()])
@@ -141,6 +196,81 @@ def test_a_stream_of_responses_is_what_openais_client_puts_together(client: open
     assert items == [("added", "reasoning"), ("done", "reasoning"), ("added", "message"), ("done", "message")]
     branches = {(event.sprint["stage"], event.sprint["prompt"]) for event in events if event.type == "sprint.branch"}
     assert {(1, 1), (1, 2), (2, 1)} < branches
+
+
+@pytest.mark.parametrize("program", ["sprint", "sequential", "self_consistency"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_limit_that_cut_any_call_is_the_reason_of_the_end(client: openai.OpenAI, program: str, stream: bool) -> None:
+    reasons = set()
+    for limit in (1, 2, 3, 5, 8, 12, 16, 20, 40):
+        options = {"max_completion_tokens": limit, "stream": stream, "extra_body": {"sprint": {"trajectory": True}}}
+        reply = ask(client, model=f"mini:{program}", **options)
+        last = [chunk for chunk in reply if chunk.choices][-1] if stream else reply
+        calls = Trajectory.from_dict(last.sprint["trajectory"]).calls
+        cut = any(call.finish == "length" for call in calls)
+        assert last.choices[0].finish_reason == ("length" if cut else "stop"), limit
+        reasons.add(last.choices[0].finish_reason)
+    assert reasons == {"length", "stop"}
+
+
+def test_completions_and_responses_say_that_a_limit_cut_them(client: openai.OpenAI) -> None:
+    model = "mini:sprint"
+    text = client.completions.create(model=model, prompt=QUESTION, max_tokens=3)
+    *_, last = client.completions.create(model=model, prompt=QUESTION, max_tokens=3, stream=True)
+    assert text.choices[0].finish_reason == last.choices[0].finish_reason == "length"
+    whole = client.responses.create(model=model, input=QUESTION, max_output_tokens=3)
+    with client.responses.stream(model=model, input=QUESTION, max_output_tokens=3) as stream:
+        events = list(stream)
+    assert events[-1].type == "response.incomplete"
+    for response in (whole, events[-1].response):
+        assert (response.status, response.incomplete_details.reason) == ("incomplete", "max_output_tokens")
+        assert response.output[-1].status == "incomplete"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_run_that_filled_the_context_is_incomplete(stream: bool) -> None:
+    asked = count_tokens(tags.opening(QUESTION, prompt_style(DEFAULT_PROMPT_STYLE)))
+    found = set()
+    for room in range(asked + 3, asked + 90, 20):
+        with serving(Scripted(room=room)) as url:
+            reply = client_of(url).responses.create(model="mini:sprint", input=QUESTION, stream=stream)
+            response = list(reply)[-1].response if stream else reply
+            full = response.sprint["repairs"].keys() & {"context_full", "truncated"}
+            assert response.status == ("incomplete" if full else "completed")
+            found.add(response.status)
+    assert found == {"incomplete", "completed"}
+
+
+def test_an_answer_that_a_stop_string_ended_first_is_not_cut(client: openai.OpenAI) -> None:
+    options = {"model": "mini:sequential", "max_tokens": 4}
+    assert ask(client, **options).choices[0].finish_reason == "length"
+    stopped = ask(client, stop="sum", **options).choices[0]
+    assert (stopped.message.content, stopped.finish_reason) == ("The", "stop")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_connection_to_the_runtime_that_breaks_at_first_costs_no_answer(stream: bool) -> None:
+    asked = []
+
+    def reply(handler: BaseHTTPRequestHandler, body: dict) -> None:
+        asked.append(body)
+        if len(asked) == 1:
+            handler.connection.shutdown(socket.SHUT_RDWR)
+            handler.close_connection = True
+        elif stream:
+            handler.send_response(200)
+            handler.send_header("Content-Type", "text/event-stream")
+            handler.end_headers()
+            handler.wfile.write(f"data: {json.dumps(ANSWERED)}\n\ndata: [DONE]\n\n".encode())
+            handler.close_connection = True
+        else:
+            send(handler, ANSWERED)
+
+    with server(reply) as runtime, serving(Endpoint(runtime)) as url:
+        answer = ask(client_of(url), stream=stream)
+        texts = [chunk.choices[0].delta.content for chunk in answer] if stream else [answer.choices[0].message.content]
+    assert "".join(filter(None, texts)) == "\\boxed{4}"
+    assert len(asked) == 2
 
 
 def test_stop_strings_cut_the_answer_not_the_reasoning(client: openai.OpenAI) -> None:
@@ -172,26 +302,153 @@ def test_what_was_said_before_is_part_of_the_question(client: openai.OpenAI) -> 
         ({"messages": [{"role": "user", "content": "  "}]}, None, "the question is empty"),
         ({"messages": [{"role": "assistant", "content": "x"}]}, None, "must be a user's"),
         ({"temperature": 3}, "temperature", "less than or equal to 2"),
-        ({"n": 2}, "n", "Input should be 1"),
-        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools", "at most 0 items"),
+        ({"n": 2}, "n", "only 1 is taken"),
+        ({"extra_body": {"n": True}}, "n", "only 1 is taken"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools", "not offered here"),
         ({"max_tokens": "5"}, "max_tokens", "valid integer"),
         ({"max_tokens": 10**26}, "max_tokens", "less than"),
         ({"response_format": {"type": "json_object"}}, "response_format.type", "'text'"),
-        ({"frequency_penalty": 1}, "frequency_penalty", "less than or equal to 0"),
-        ({"extra_body": {"top_k": 5}}, "top_k", "-1 or 0"),
-        ({"tool_choice": "required"}, "tool_choice", "'none' or 'auto'"),
-        ({"reasoning_effort": "high"}, None, "reasoning_effort is not offered"),
+        ({"frequency_penalty": 1}, "frequency_penalty", "only 0 is taken"),
+        ({"extra_body": {"top_k": 5}}, "top_k", "only -1 or 0 is taken"),
+        ({"tool_choice": "required"}, "tool_choice", '"none" or "auto"'),
+        ({"logprobs": True}, "logprobs", "only false is taken"),
+        ({"extra_body": {"logprobs": 0}}, "logprobs", "only false is taken"),
+        ({"reasoning_effort": "high"}, "reasoning_effort", "not offered"),
+        ({"extra_body": {"bad_words": ["x"]}}, "bad_words", "bad_words: not offered here'"),
+        ({"extra_body": {"temprature": 1}}, "temprature", r"did you mean temperature\?"),
+        ({"extra_body": {"max_new_tokens": 5}}, "max_new_tokens", r"did you mean max_tokens\?"),
+        ({"extra_body": {"sprint": {"time_limit": "1"}}}, "sprint.time_limit", "valid number"),
+        ({"stop": 5}, "stop", "a text or a list of texts is expected, got a number"),
+        ({"stop": [True]}, "stop.0", "valid string"),
         ({"seed": 10**30}, "seed", "less than"),
-        ({"extra_body": {"sprint": {"max_stage": 3}}}, "sprint.max_stage", "not permitted"),
+        ({"extra_body": {"sprint": {"max_stage": 3}}}, "sprint.max_stage", r"did you mean max_stages\?"),
+        ({"stream_options": {"include_usages": True}}, "stream_options.include_usages", "did you mean include_usage"),
         ({"model": "mini:sequential", "extra_body": {"sprint": {"max_stages": 3}}}, None, "no option max_stages"),
-        ({"stop": list("abcde")}, None, "at most 4"),
+        ({"stop": list("abcde")}, "stop", "at most 4"),
     ],
 )
 def test_what_cannot_be_honoured_is_refused(client: openai.OpenAI, options: dict, param: str | None, said: str) -> None:
     with pytest.raises(openai.BadRequestError, match=said) as caught:
         ask(client, **options)
     assert caught.value.body["type"] == "invalid_request_error"
-    assert (caught.value.body["param"] or "").startswith(param or "")
+    assert caught.value.body["param"] == param
+    assert caught.value.body["message"].startswith(f"{param}: " if param else "")
+    assert "\n" not in caught.value.body["message"]
+
+
+PICTURE = {"type": "image_url", "image_url": {"url": "x"}}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param", "said"),
+    [
+        ("chat/completions", {"messages": ["hi"]}, "messages.0", "an object is expected, got a text"),
+        ("chat/completions", {"messages": [{"content": 5}]}, "messages.0.content", "text parts is expected, got a num"),
+        ("chat/completions", {"messages": [{"content": [PICTURE]}]}, "messages.0.content.0.image_url", "not offered"),
+        ("chat/completions", {"messages": [{"tool_calls": [{}]}]}, "messages.0.tool_calls", "not offered"),
+        ("chat/completions", {"messages": [{"tool_call_id": "1"}]}, "messages.0.tool_call_id", "not offered"),
+        ("chat/completions", {"mesages": []}, "mesages", "did you mean messages?"),
+        ("chat/completions", {"response_format": {"json_schema": {}}}, "response_format.json_schema", "not offered"),
+        ("completions", {"prompt": 3}, "prompt", "a text or a list of one text is expected, got a number"),
+        ("completions", {"prompt": ["x", "y"]}, "prompt", "at most 1 item"),
+        ("completions", {"prompt": "x", "max_completion_tokens": 5}, "max_completion_tokens", "not offered"),
+        ("completions", {"prompt": "x", "echo": True}, "echo", "not offered"),
+        ("responses", {"input": {}}, "input", "a text or a list of items is expected, got an object"),
+        ("responses", {"input": [5]}, "input.0", "an item of type message or reasoning is expected"),
+        ("responses", {"input": [{"role": "user", "foo": 1}]}, "input.0.foo", "not offered"),
+        ("responses", {"input": [{"type": "function_call"}]}, "input.0", "of type message or reasoning"),
+        ("responses", {"input": [{"type": "reasoning", "sumary": []}]}, "input.0.sumary", "not offered"),
+        ("responses", {"input": "x", "max_tokens": 5}, "max_tokens", "did you mean max_output_tokens?"),
+        ("responses", {"input": "x", "reasoning": {"effort": "low"}}, "reasoning.effort", "not offered"),
+        ("responses", {"input": "x", "text": {"verbosity": "low"}}, "text.verbosity", "not offered"),
+        ("responses", {"input": "x", "prompt": {"id": "p"}}, "prompt", "not offered"),
+        ("responses", {"input": "x", "sprint": 5}, "sprint", "an object is expected, got a number"),
+        ("responses", [], None, "the body: an object is expected, got a list"),
+    ],
+)
+def test_a_refusal_says_where_in_the_request_and_what_is_expected(
+    web: httpx.Client, path: str, body: object, param: str | None, said: str
+) -> None:
+    if isinstance(body, dict) and isinstance(body.get("messages"), list):
+        body["messages"] = [{"role": "user", **m} if isinstance(m, dict) else m for m in body["messages"]]
+    if path == "chat/completions" and "mesages" not in body:
+        body = {"messages": [{"role": "user", "content": QUESTION}], **body}
+    reply = web.post(f"/v1/{path}", json=body)
+    error = reply.json()["error"]
+    assert (reply.status_code, error["type"], error["param"]) == (400, "invalid_request_error", param)
+    assert said in error["message"]
+    assert error["message"].startswith(f"{param}: " if param else "the body: ")
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1e400", "-1e400", "NaN", "9" * 20, "9" * 400, "true", "[]", "1.5e0"])
+@pytest.mark.parametrize("field", ["max_completion_tokens", "max_tokens", "sprint.max_stages", "sprint.time_limit"])
+def test_a_number_that_means_nothing_is_refused_by_its_field(web: httpx.Client, field: str, value: str) -> None:
+    group, _, name = field.rpartition(".")
+    options = f'"{name}": {value}'
+    options = f'"{group}": {{{options}}}' if group else options
+    content = f'{{"messages": [{{"role": "user", "content": "x"}}], {options}}}'
+    reply = web.post("/v1/chat/completions", content=content, headers={"Content-Type": "application/json"})
+    meant = (field, value) == ("sprint.time_limit", "1.5e0")
+    assert reply.status_code == (200 if meant else 400)
+    assert meant or reply.json()["error"]["message"].startswith(f"{field}: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("\ud800", r"'\ud800'"), ("a\nb", r"'a\nb'"), ("", "''"), ("x" * 10**5, f"'{'x' * 64}...'"), ("größe", "größe")],
+)
+def test_an_odd_name_is_shown_on_one_short_line(web: httpx.Client, name: str, shown: str) -> None:
+    for body, place in (({name: 1}, ""), ({"sprint": {name: 1}}, "sprint.")):
+        content = json.dumps({"messages": [{"role": "user", "content": QUESTION}], **body})
+        headers = {"Content-Type": "application/json"}
+        reply = web.post("/v1/chat/completions", content=content, headers=headers)
+        error = reply.json()["error"]
+        assert (reply.status_code, error["message"]) == (400, f"{error['param']}: not offered here")
+        assert error["param"] == place + shown
+
+
+def test_what_asks_for_nothing_is_taken(client: openai.OpenAI) -> None:
+    """Values that clients send by themselves, and fields that an answer cannot show."""
+    nothing = {"n": 1, "tools": [], "tool_choice": "auto", "logprobs": False, "logit_bias": {}, "top_logprobs": 0}
+    nothing |= {"frequency_penalty": 0, "presence_penalty": 0.0, "response_format": {"type": "text"}}
+    harmless = {"user": "u", "metadata": {"a": "b"}, "store": True, "service_tier": "auto", "parallel_tool_calls": True}
+    harmless |= {"safety_identifier": "s", "prompt_cache_key": "k", "stream_options": {"include_obfuscation": False}}
+    others = {"top_k": -1, "min_p": 0, "repetition_penalty": 1.0, "min_tokens": 0, "ignore_eos": False, "new": None}
+    others |= {"skip_special_tokens": True, "chat_template_kwargs": {}, "stop_token_ids": []}
+    assert ask(client, **nothing, **harmless, extra_body=others).choices[0].message.content == PLAYED.final_answer
+    options = {"include": [], "truncation": "disabled", "background": False, "text": {"format": {"type": "text"}}}
+    reply = client.responses.create(model="mini:sprint", input=QUESTION, tools=[], store=False, reasoning={}, **options)
+    assert reply.output_text == PLAYED.final_answer
+    text = client.completions.create(model="mini:sprint", prompt=[QUESTION], echo=False, best_of=1, suffix="")
+    assert text.choices[0].text == PLAYED.final_answer
+
+
+def test_the_guide_names_every_field_that_is_ignored() -> None:
+    table = (
+        (Path(__file__).parents[1] / "SERVING.md").read_text().partition("| where | ignored |")[2].partition("\n\n")[0]
+    )
+    named = set(re.findall(r"`(\w+)`", table.partition("\n")[2]))
+    kinds = (ChatAsked, CompletionAsked, ResponseAsked, StreamOptions, Message, PastMessage, PastReasoning, TextPart)
+    assert named - {"stream_options", "input"} == set().union(*(kind.ignored for kind in kinds))
+
+
+def test_an_answer_can_be_handed_back_as_it_came(client: openai.OpenAI) -> None:
+    messages = [{"role": "user", "content": QUESTION, "name": "Ann"}]
+    reply = client.chat.completions.create(model="mini:sprint", messages=messages)
+    messages += [reply.choices[0].message.model_dump(), {"role": "user", "content": "And doubled?"}]
+    again = ask(client, messages=messages, extra_body={"sprint": {"trajectory": True}})
+    asked = again.sprint["trajectory"]["question"]
+    assert f"user (Ann): {QUESTION}\n\nassistant: {PLAYED.final_answer}" in asked
+    assert reply.choices[0].message.reasoning_content not in asked
+
+
+@pytest.mark.parametrize("sent", [None, "text/plain", "application/x-www-form-urlencoded"])
+def test_a_content_type_that_is_not_json_is_named(web: httpx.Client, sent: str | None) -> None:
+    body = json.dumps({"messages": [{"role": "user", "content": QUESTION}]})
+    reply = web.post("/v1/chat/completions", content=body, headers={"Content-Type": sent} if sent else {})
+    assert reply.status_code == 415
+    assert "Content-Type must be application/json" in (said := reply.json()["error"]["message"])
+    assert (sent or "missing") in said
 
 
 def test_half_a_pair_of_surrogates_is_no_question(url: str) -> None:
@@ -364,6 +621,45 @@ def test_only_loopback_is_served_without_keys() -> None:
         with pytest.raises(BadInput, match="SPRINT_SERVE_KEYS"):
             check_address(host, ())
         check_address(host, ("key",))
+
+
+OURS, THEIRS = "https://ours.example", "https://theirs.example"
+
+
+def preflight(url: str, origin: str) -> httpx.Response:
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}
+    return httpx.options(f"{url}/v1/chat/completions", headers={"Origin": origin, **asked})
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_pages_of_an_allowed_origin_may_ask(stream: bool) -> None:
+    body = {"messages": [{"role": "user", "content": QUESTION}], "stream": stream}
+    with serving(Scripted(), keys=("key",), origins=(OURS,)) as url:
+        asked = preflight(url, OURS)
+        assert (asked.status_code, asked.headers["access-control-allow-origin"]) == (200, OURS)
+        assert "authorization" in asked.headers["access-control-allow-headers"].lower()
+        for key, status in (("key", 200), ("none", 401)):
+            headers = {"Origin": OURS, "Authorization": f"Bearer {key}"}
+            reply = httpx.post(f"{url}/v1/chat/completions", json=body, headers=headers)
+            assert (reply.status_code, reply.headers["access-control-allow-origin"]) == (status, OURS)
+        assert preflight(url, THEIRS).status_code == 400
+        headers = {"Origin": THEIRS, "Authorization": "Bearer key"}
+        assert "access-control-allow-origin" not in httpx.get(f"{url}/v1/models", headers=headers).headers
+
+
+def test_no_other_page_may_ask_by_default(url: str) -> None:
+    assert preflight(url, OURS).status_code == 405
+    reply = httpx.get(f"{url}/v1/models", headers={"Origin": OURS})
+    assert not [name for name in reply.headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize(
+    "origin", ["ours.example", "https://ours.example/", "https://*.example", "https://", "null", ""]
+)
+def test_what_no_page_has_as_its_origin_is_refused(origin: str) -> None:
+    check_origins(["*", OURS, "http://localhost:5173", "http://[::1]:5173"])
+    with pytest.raises(BadInput, match="is no origin"):
+        check_origins([origin])
 
 
 def test_keys_come_from_the_environment_and_from_a_file(tmp_path) -> None:

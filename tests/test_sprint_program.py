@@ -213,9 +213,14 @@ def test_options_that_a_program_does_not_have_are_named() -> None:
     with pytest.raises(BadInput, match="no argument 'stop'; it has question, max_stages"):
         run(ScriptedBackend(replay(TWO_STAGES)), stop="x")
     for name, value in (("max_stages", "a"), ("max_stages", 0), ("launch", "never"), ("on_failure", None),
-                        ("temperature", math.nan), ("temperature", -1), ("max_new_tokens", 0)):  # fmt: skip
+                        ("temperature", math.nan), ("temperature", -1), ("max_new_tokens", 0),
+                        ("max_new_tokens", 10**20), ("max_new_tokens", True), ("max_stages", True),
+                        ("max_stages", 10**20), ("temperature", True)):  # fmt: skip
         with pytest.raises(BadInput, match=f"{name} must be .*got {value!r}"):
             run(ScriptedBackend(replay(TWO_STAGES)), **{name: value})
+    for limit in (0, -1, 10**20, True):
+        with pytest.raises(BadInput, match=f"max_tokens must be .*got {limit!r}"):
+            sequential_program.run("q", max_tokens=limit, backend=ScriptedBackend(replay(TWO_STAGES)))
     for threads in (0, "2"):
         with pytest.raises(BadInput, match="num_threads"):
             sprint_program.run_batch(["q"], num_threads=threads)
@@ -254,6 +259,17 @@ def test_a_truncated_execution_is_marked_and_counted() -> None:
     assert execution.status == "truncated"
     assert execution.tokens == 40
     assert dict(trajectory.repairs)["truncated"] == 1
+
+
+@pytest.mark.parametrize("launch", ["eager", "barrier"])
+def test_a_run_of_which_nothing_was_cut_is_the_whole_run(launch: str) -> None:
+    whole = tags.render(TWO_STAGES)
+    cut = set()
+    for limit in range(1, 40):
+        trajectory = run(ScriptedBackend(replay(TWO_STAGES)), max_new_tokens=limit, launch=launch).trajectory
+        assert trajectory.cuts or tags.render(trajectory) == whole, limit
+        cut.add(trajectory.cuts > 0)
+    assert cut == {True, False}
 
 
 def test_an_executor_cannot_open_tags_in_the_planners_context() -> None:

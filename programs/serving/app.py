@@ -6,11 +6,16 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
-from openai.types import Model
+from openai.types import Completion, Model
+from openai.types.chat import ChatCompletion
+from openai.types.responses import Response as OpenAIResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from programs.calls import Branch
@@ -18,7 +23,7 @@ from programs.serving.faults import FAULTS, handle_faults, told_in_stream
 from programs.serving.live import live_page
 from programs.serving.metrics import Metrics
 from programs.serving.middleware import CheckKey, CountAnswers, LimitBody
-from programs.serving.replies import Answered, Chat, Form, Text
+from programs.serving.replies import Answered, Chat, ErrorReply, Form, Text
 from programs.serving.responses import Responses
 from programs.serving.service import Job, Service
 from programs.serving.stream import Piece, Sorter
@@ -27,33 +32,43 @@ from programs.serving.wire import Asked, ChatAsked, CompletionAsked, ResponseAsk
 HEALTH_LIMIT = 5.0  # seconds
 CLIENT_GONE = 499  # nobody reads it; metrics do
 NO_BUFFER = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+ERRORS: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorReply}, "5XX": {"model": ErrorReply}}
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Api:
-    """The handlers of one server; whoever serves it closes the service."""
+    """The handlers of one server; whoever serves it closes the service. Pages of `origins` may ask it."""
 
     service: Service
     metrics: Metrics
     time_limit: float
     keys: Sequence[str] = ()
     body_limit: int = 2**20
+    origins: Sequence[str] = ()
 
     def app(self) -> FastAPI:
-        app = FastAPI(title="sprint-sgl", docs_url=None, redoc_url=None, openapi_url=None)
+        app = FastAPI(title="sprint-sgl", version=metadata.version("sprint-sgl"), docs_url=None, redoc_url=None)
         app.add_middleware(LimitBody, limit=self.body_limit)
         app.add_middleware(CheckKey, keys=self.keys, open=("/", "/health"))
         app.add_middleware(CountAnswers, count=self.metrics.answered)
+        if self.origins:  # before all others: a preflight has no key, and a refusal is to be read too
+            app.add_middleware(
+                CORSMiddleware,
+                allow_origins=self.origins,
+                allow_methods=("GET", "POST"),
+                allow_headers=("*",),
+                expose_headers=("Retry-After",),
+                allow_private_network=True,
+            )
         handle_faults(app)
-        app.add_api_route("/v1/chat/completions", self.chat, methods=["POST"])
-        app.add_api_route("/v1/completions", self.complete, methods=["POST"])
-        app.add_api_route("/v1/responses", self.respond, methods=["POST"])
-        app.add_api_route("/v1/models", self.models)
-        app.add_api_route("/v1/models/{name:path}", self.model)
-        app.add_api_route("/metrics", self.measured)
-        app.add_api_route("/health", self.health, methods=["GET", "HEAD"])
-        app.add_api_route("/", self.page, methods=["GET", "HEAD"])
+        app.add_api_route("/v1/chat/completions", self.chat, methods=["POST"], responses=replies(ChatCompletion))
+        app.add_api_route("/v1/completions", self.complete, methods=["POST"], responses=replies(Completion))
+        app.add_api_route("/v1/responses", self.respond, methods=["POST"], responses=replies(OpenAIResponse))
+        app.add_api_route("/v1/models", self.models, responses=ERRORS)
+        app.add_api_route("/v1/models/{name:path}", self.model, responses=ERRORS)
+        for path, page in (("/metrics", self.measured), ("/health", self.health), ("/", self.page)):
+            app.add_api_route(path, page, methods=["GET", "HEAD"], include_in_schema=False)
         return app
 
     async def page(self) -> Response:
@@ -87,7 +102,7 @@ class Api:
 
     def _wanted(self, asked: Asked) -> dict[str, Any]:
         return {
-            "model": asked.model or self.service.default,
+            "model": self.service.default if asked.model is None else asked.model,
             "events": asked.sprint.events,
             "with_usage": asked.stream_options.include_usage,
             "whole_trajectory": asked.sprint.trajectory,
@@ -125,6 +140,11 @@ class Api:
         for chunk in form.closing(stream.answered):
             yield form.framed(chunk)
         yield form.end
+
+
+def replies(whole: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """What the schema says of answers: whole, as a stream, and refused."""
+    return {200: {"model": whole, "content": {"text/event-stream": {}}}, **ERRORS}
 
 
 def described(name: str) -> dict[str, Any]:

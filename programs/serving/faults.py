@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse
 from programs.serving.gate import Busy
 from programs.serving.replies import error_event, error_kind, error_reply
 from programs.serving.service import DeadlinePassed, NoSuchModel, Stopping
+from programs.serving.wire import ITEM
 from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput, ContextFull, RuntimeUnavailable, SprintError
 
@@ -70,10 +71,21 @@ async def known(request: Request, error: Exception) -> JSONResponse:
 
 async def unreadable(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
+    if isinstance(error.body, bytes):  # what is not sent as JSON is not read as JSON
+        sent = request.headers.get("content-type")
+        found = f"it is {sent!r}" if sent else "it is missing"
+        return error_reply(415, f"Content-Type must be application/json, {found}", param="Content-Type")
     first = error.errors()[0]
-    broken = first["type"] == "json_invalid"  # its place is a character's
-    place = "" if broken else ".".join(str(part) for part in first["loc"] if part != "body")
+    place = path_of(first)
     return error_reply(400, f"{place or 'the body'}: {first['msg']}", param=place or None)
+
+
+def path_of(error: Mapping[str, Any]) -> str:
+    """The field that a validation error is about, such as messages.0.content; empty for the whole body."""
+    if error["type"] == "json_invalid":  # its place is a character's
+        return ""
+    parts = [*error["loc"][1:], error.get("ctx", {}).get("field")]
+    return ".".join(str(part) for part in parts if part is not None and not str(part).endswith(ITEM))
 
 
 async def refused(request: Request, error: Exception) -> JSONResponse:

@@ -1,8 +1,9 @@
-"""Who may ask: bearer tokens, compared in constant time."""
+"""Who may ask: bearer tokens, compared in constant time, and pages of which origins."""
 
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from sprint_sgl.errors import BadInput
 
 VARIABLE = "SPRINT_SERVE_KEYS"
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:]+\])(:\d{1,5})?")
 
 
 def read_keys(listed: str | None, file: Path | None) -> tuple[str, ...]:
@@ -41,6 +43,13 @@ def allowed(header: str | None, keys: Sequence[str]) -> bool:
         return False
     # All are compared, so that the time taken says nothing about which one was close.
     return sum(hmac.compare_digest(given.strip().encode(), key.encode()) for key in keys) > 0
+
+
+def check_origins(origins: Sequence[str]) -> None:
+    """Raises BadInput for what no browser sends as the origin of a page."""
+    for origin in origins:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            raise BadInput(f"{origin!r} is no origin: give scheme, host and port only, as https://example.org, or *")
 
 
 def check_address(host: str, keys: Sequence[str]) -> None:

@@ -26,15 +26,17 @@ DONE = "data: [DONE]\n\n"
 
 @dataclass(frozen=True)
 class Answered:
-    """A finished run: the answer as the client is to have it, and the run."""
+    """A finished run: the answer as the client is to have it, the run, and whether a stop string ended the answer."""
 
     content: str
     trajectory: Trajectory
+    stopped: bool = False
 
     @property
     def finish_reason(self) -> Literal["stop", "length"]:
-        calls = self.trajectory.answer_calls
-        return "length" if calls and calls[-1].finish == "length" else "stop"
+        """Length where a limit cut anything that the answer rests on, unless it came behind a stop string."""
+        behind = self.stopped and any(call.finish == "length" for call in self.trajectory.answer_calls)
+        return "length" if self.trajectory.cuts > behind else "stop"
 
 
 class Figures(BaseModel):
@@ -98,6 +100,11 @@ class Envelope:
     def head(self, kind: str) -> dict[str, Any]:
         return {"id": self.id, "created": self.created, "model": self.model, "object": kind}
 
+    @property
+    def no_usage_yet(self) -> dict[str, Any]:
+        """OpenAI has a null in every chunk before the one with the usage."""
+        return {"usage": None} if self.with_usage else {}
+
     def framed(self, chunk: BaseModel) -> str:
         return event(chunk)
 
@@ -153,7 +160,8 @@ class Chat(Envelope):
     def _chunk(self, delta: dict[str, Any] | None, finish_reason: str | None = None, **more: Any) -> BaseModel:
         choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
         choices = [] if delta is None else [choice]
-        return ChatCompletionChunk.model_validate(self.head("chat.completion.chunk") | {"choices": choices} | more)
+        head = self.head("chat.completion.chunk") | self.no_usage_yet
+        return ChatCompletionChunk.model_validate(head | {"choices": choices} | more)
 
 
 class Text(Envelope):
@@ -161,22 +169,27 @@ class Text(Envelope):
 
     def whole(self, answered: Answered) -> BaseModel:
         more = {"usage": usage(answered), "sprint": self.figures(answered)}
-        return self._message(answered.content, answered.finish_reason, **more)
+        return self._message([self._choice(answered.content, answered.finish_reason)], **more)
 
     def opening(self) -> list[BaseModel]:
         return []
 
     def chunks(self, piece: Piece) -> list[BaseModel]:
-        return [self._message(piece.text)] if isinstance(piece, Content) else []
+        if not isinstance(piece, Content):
+            return []
+        return [self._message([self._choice(piece.text)], **self.no_usage_yet)]
 
     def closing(self, answered: Answered) -> list[BaseModel]:
-        more = {"usage": usage(answered)} if self.with_usage else {}
-        return [self._message("", answered.finish_reason, sprint=self.figures(answered), **more)]
+        choice = self._choice("", answered.finish_reason)
+        last = self._message([choice], sprint=self.figures(answered), **self.no_usage_yet)
+        return [last, self._message([], usage=usage(answered))] if self.with_usage else [last]
 
-    def _message(self, text: str, finish_reason: str | None = None, **more: Any) -> BaseModel:
-        choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": finish_reason}
+    def _choice(self, text: str, finish_reason: str | None = None) -> dict[str, Any]:
+        return {"index": 0, "text": text, "logprobs": None, "finish_reason": finish_reason}
+
+    def _message(self, choices: list[dict[str, Any]], **more: Any) -> BaseModel:
         # OpenAI's type wants a reason in every chunk, its server gives none but in the last.
-        return Completion.model_construct(**self.head("text_completion"), choices=[choice], **more)
+        return Completion.model_construct(**self.head("text_completion"), choices=choices, **more)
 
 
 def branch_event(piece: BranchText) -> dict[str, Any]:
@@ -189,6 +202,17 @@ def branch_event(piece: BranchText) -> dict[str, Any]:
 def event(value: BaseModel) -> str:
     """A server-sent event."""
     return f"data: {value.model_dump_json(exclude_unset=True)}\n\n"
+
+
+class Fault(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorReply(BaseModel):
+    error: Fault
 
 
 def error_body(message: str, kind: str, code: str | None = None, param: str | None = None) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from programs.serving.replies import Answered, Envelope, branch_event, event, us
 from programs.serving.stream import BranchText, Piece, Reasoning, reasoning
 
 Kind = Literal["reasoning", "message"]
+Status = Literal["in_progress", "completed", "incomplete"]
 DELTA: dict[Kind, type[BaseModel]] = {"reasoning": ResponseReasoningTextDeltaEvent, "message": ResponseTextDeltaEvent}
 DONE: dict[Kind, type[BaseModel]] = {"reasoning": ResponseReasoningTextDoneEvent, "message": ResponseTextDoneEvent}
 
@@ -52,13 +53,13 @@ class Responses(Envelope):
         return f"event: {chunk.type}\n{event(chunk)}"  # type: ignore[attr-defined]
 
     def whole(self, answered: Answered) -> Response:
-        length = answered.finish_reason == "length"
+        status = status_of(answered)
         texts: dict[Kind, str] = {"reasoning": reasoning(answered.trajectory), "message": answered.content}
         spent = usage(answered).model_dump(exclude_unset=True)
         return self._response(
-            "incomplete" if length else "completed",
-            output=[self._item(kind, text) for kind, text in texts.items() if text or kind == "message"],
-            incomplete_details={"reason": "max_output_tokens"} if length else None,
+            status,
+            output=[self._item(kind, text, status) for kind, text in texts.items() if text or kind == "message"],
+            incomplete_details={"reason": "max_output_tokens"} if status == "incomplete" else None,
             usage={
                 "input_tokens": spent["prompt_tokens"],
                 "input_tokens_details": spent["prompt_tokens_details"],
@@ -83,10 +84,9 @@ class Responses(Envelope):
 
     def closing(self, answered: Answered) -> list[BaseModel]:
         opened = [] if "message" in self._written else self._opened("message")
-        last: type[BaseModel] = ResponseCompletedEvent
-        if answered.finish_reason == "length":
-            last = ResponseIncompleteEvent
-        return [*opened, *self._closed("message"), self._say(last, response=self.whole(answered))]
+        status = status_of(answered)
+        last: type[BaseModel] = ResponseIncompleteEvent if status == "incomplete" else ResponseCompletedEvent
+        return [*opened, *self._closed("message", status), self._say(last, response=self.whole(answered))]
 
     def _opened(self, kind: Kind) -> list[BaseModel]:
         before = [said for other in self._written for said in self._closed(other)]
@@ -96,12 +96,13 @@ class Responses(Envelope):
         part = self._say(ResponseContentPartAddedEvent, part=_part(kind, ""), **self._place(kind))
         return [*before, added, part]
 
-    def _closed(self, kind: Kind) -> list[BaseModel]:
+    def _closed(self, kind: Kind, status: Status = "completed") -> list[BaseModel]:
         text, place = self._written[kind], self._place(kind)
+        item = self._item(kind, text, status)
         return [
             self._say(DONE[kind], text=text, **place, **_no_logprobs(kind)),
             self._say(ResponseContentPartDoneEvent, part=_part(kind, text), **place),
-            self._say(ResponseOutputItemDoneEvent, item=self._item(kind, text), output_index=place["output_index"]),
+            self._say(ResponseOutputItemDoneEvent, item=item, output_index=place["output_index"]),
         ]
 
     def _say(self, kind: type[BaseModel], **fields: Any) -> BaseModel:
@@ -114,19 +115,22 @@ class Responses(Envelope):
     def _item_id(self, kind: Kind) -> str:
         return self.id.replace("resp", "rs" if kind == "reasoning" else "msg", 1)
 
-    def _item(self, kind: Kind, text: str | None = None) -> dict[str, Any]:
-        """An item of the output; without its text it has just begun."""
-        status = "in_progress" if text is None else "completed"
+    def _item(self, kind: Kind, text: str | None = None, status: Status = "in_progress") -> dict[str, Any]:
+        """An item of the output; without its text it has just begun. Only a message may be incomplete."""
         content = [] if text is None else [_part(kind, text)]
-        shared = {"id": self._item_id(kind), "status": status, "content": content}
         if kind == "reasoning":
-            return {"type": "reasoning", "summary": [], **shared}
-        return {"type": "message", "role": "assistant", **shared}
+            status = "completed" if status == "incomplete" else status
+            return {"type": "reasoning", "id": self._item_id(kind), "summary": [], "status": status, "content": content}
+        return {"type": "message", "id": self._item_id(kind), "role": "assistant", "status": status, "content": content}
 
-    def _response(self, status: str, **more: Any) -> Response:
+    def _response(self, status: Status, **more: Any) -> Response:
         head = {"id": self.id, "object": "response", "created_at": self.created, "model": self.model, "status": status}
         plain: dict[str, Any] = {"error": None, "tools": [], "tool_choice": "none", "parallel_tool_calls": False}
         return Response.model_validate({**head, **plain, **more})
+
+
+def status_of(answered: Answered) -> Status:
+    return "incomplete" if answered.finish_reason == "length" else "completed"
 
 
 def _part(kind: Kind, text: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from programs.methods import Method, named_method, weights_for
 from programs.serving.app import Api
 from programs.serving.backends import Backend, Embedded, Remote
 from programs.serving.gate import Gate
-from programs.serving.keys import VARIABLE, check_address, read_keys
+from programs.serving.keys import VARIABLE, check_address, check_origins, read_keys
 from programs.serving.metrics import Metrics
 from programs.serving.service import LAST_WAIT, Service
 from sprint_sgl.console import busy, say
@@ -46,6 +46,7 @@ class Options:
     host: str
     port: int
     key_file: Path | None
+    origins: Sequence[str]
     concurrency: int
     queue: int
     time_limit: float
@@ -60,12 +61,13 @@ def serve(options: Options) -> None:
     """Serves until Ctrl-C or SIGTERM. Raises BadInput and LaunchFailed before it listens."""
     keys = read_keys(os.environ.get(VARIABLE), options.key_file)
     check_address(options.host, keys)
+    check_origins(options.origins)
     check_port(options.host, options.port)
     share_free_memory()
     with leaving_nothing_stuck(), backends(options) as offered:
         gate = Gate(options.concurrency, options.queue)
         service = Service(offered, gate)
-        app = Api(service, Metrics(gate), options.time_limit, keys).app()
+        app = Api(service, Metrics(gate), options.time_limit, keys, origins=options.origins).app()
         say(f"{', '.join(offered)} at http://{options.host}:{options.port}/v1; Ctrl-C stops it")
         Server(app, service, options.host, options.port, options.shutdown_limit).run()
 

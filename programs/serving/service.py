@@ -78,7 +78,9 @@ class Job:
             **self.options,
         )
         trajectory = run.trajectory
-        return Answered(shortened(trajectory.final_answer or run["answer"], self.stops).strip(), trajectory)
+        whole = trajectory.final_answer or run["answer"]
+        content = shortened(whole, self.stops)
+        return Answered(content.strip(), trajectory, stopped=content != whole)
 
 
 @dataclass
@@ -102,7 +104,7 @@ class Service:
 
     def job(self, asked: Asked, time_limit: float) -> Job:
         """What a client asks for, within the server's time limit. Raises BadInput for what cannot be honoured."""
-        model = asked.model or self.default
+        model = self.default if asked.model is None else asked.model
         method, backend = self.offer(model)
         given = {"max_stages": asked.sprint.max_stages, "launch": asked.sprint.launch}
         return Job(

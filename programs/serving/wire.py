@@ -6,32 +6,30 @@ A field that would change the answer and cannot be honoured is refused, never ig
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Discriminator, Field, Tag
 
 from programs.conversation import Turn, conversation
-from sprint_sgl.errors import BadInput
+from programs.serving.fields import Only, Request, as_list
+from sprint_sgl.limits import COUNT_LIMIT, SECONDS_LIMIT
 
-MAX_STOPS = 4
-Zero = Annotated[float, Field(ge=0, le=0)]
-Limit = Annotated[int | None, Field(ge=1, lt=2**31)]  # runtimes take no number of any size
+MAX_STOPS = 4  # as OpenAI has it
+Count = Annotated[int | None, Field(ge=1, le=COUNT_LIMIT)]
 
-
-# What changes the text and no program has; some of them other servers' own. Fields that nobody knows are passed over.
-REFUSED = {"reasoning_effort", "verbosity", "min_tokens", "ignore_eos", "stop_token_ids", "stop_regex", "prediction"}
-REFUSED |= {"regex", "json_schema", "ebnf", "guided_json", "guided_regex", "guided_choice", "guided_grammar"}
-
-
-class Request(BaseModel):
-    """As in OpenAI's schema, what may be left out may be null."""
-
-    model_config = ConfigDict(strict=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_default(cls, value: Any) -> Any:
-        return {name: field for name, field in value.items() if field is not None} if isinstance(value, dict) else value
+# Of whom, for whom, where it is kept: nothing that an answer could show.
+HARMLESS = frozenset(
+    {
+        "metadata",
+        "parallel_tool_calls",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "safety_identifier",
+        "service_tier",
+        "store",
+        "user",
+    }
+)
 
 
 class SprintOptions(Request):
@@ -44,94 +42,121 @@ class SprintOptions(Request):
     trajectory           whether the answer carries the whole trajectory
     """
 
-    model_config = ConfigDict(extra="forbid")
-
-    max_stages: Annotated[int | None, Field(ge=1)] = None
+    max_stages: Count = None
     launch: Literal["eager", "barrier"] | None = None
-    time_limit: Annotated[float | None, Field(gt=0)] = None
+    time_limit: Annotated[float | None, Field(gt=0, le=SECONDS_LIMIT, allow_inf_nan=False)] = None
     stop_on_disconnect: bool = True
     events: bool = True
     trajectory: bool = False
 
 
 class StreamOptions(Request):
+    ignored = frozenset({"include_obfuscation"})
+
     include_usage: bool = False
+
+
+class TextFormat(Request):
+    type: Literal["text"]
 
 
 class Asked(Request, ABC):
     """What all kinds of requests have in common. Token limits are for each call of a program."""
 
-    model_config = ConfigDict(extra="allow")
+    ignored: ClassVar[frozenset[str]] = HARMLESS
 
     model: str | None = None
     temperature: Annotated[float | None, Field(ge=0, le=2)] = None
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     seed: Annotated[int | None, Field(ge=-(2**63), lt=2**63)] = None
-    max_tokens: Limit = None
-    stop: str | list[str] | None = None
+    stop: Annotated[list[str], as_list("a text or a list of texts"), Field(max_length=MAX_STOPS)] = Field(
+        default_factory=list
+    )
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
     sprint: SprintOptions = SprintOptions()
-    n: Literal[1] = 1
-    # These change what is written or returned, and no program has them: only the values that do nothing are taken.
-    tools: Annotated[list[Any], Field(max_length=0)] | None = None
-    tool_choice: Literal["none", "auto"] | None = None
-    functions: Annotated[list[Any], Field(max_length=0)] | None = None
-    function_call: Literal["none", "auto"] | None = None
-    logprobs: Literal[False] | None = None
-    top_logprobs: Literal[0] | None = None
-    logit_bias: Annotated[dict[str, Any], Field(max_length=0)] | None = None
-    response_format: dict[Literal["type"], Literal["text"]] | None = None
-    frequency_penalty: Zero | None = None
-    presence_penalty: Zero | None = None
-    repetition_penalty: Annotated[float | None, Field(ge=1, le=1)] = None
-    min_p: Zero | None = None
-    top_k: Literal[-1, 0] | None = None
-
-    @model_validator(mode="after")
-    def _nothing_refused(self) -> Self:
-        if found := sorted(REFUSED & (self.model_extra or {}).keys()):
-            raise ValueError(f"{found[0]} is not offered")
-        return self
+    response_format: TextFormat | None = None
+    # What OpenAI and other servers have and clients send without asking for anything.
+    n: Annotated[None, Only(1)] = None
+    tools: Annotated[None, Only([])] = None
+    tool_choice: Annotated[None, Only("none", "auto")] = None
+    functions: Annotated[None, Only([])] = None
+    function_call: Annotated[None, Only("none", "auto")] = None
+    logprobs: Annotated[None, Only(False)] = None
+    top_logprobs: Annotated[None, Only(0)] = None
+    logit_bias: Annotated[None, Only({})] = None
+    frequency_penalty: Annotated[None, Only(0)] = None
+    presence_penalty: Annotated[None, Only(0)] = None
+    repetition_penalty: Annotated[None, Only(1)] = None
+    length_penalty: Annotated[None, Only(1)] = None
+    min_p: Annotated[None, Only(0)] = None
+    top_k: Annotated[None, Only(-1, 0)] = None
+    min_tokens: Annotated[None, Only(0)] = None
+    ignore_eos: Annotated[None, Only(False)] = None
+    stop_token_ids: Annotated[None, Only([])] = None
+    skip_special_tokens: Annotated[None, Only(True)] = None
+    use_beam_search: Annotated[None, Only(False)] = None
+    chat_template_kwargs: Annotated[None, Only({})] = None
 
     @property
     @abstractmethod
     def question(self) -> str: ...
 
     @property
-    def limit(self) -> int | None:
-        return self.max_tokens
+    @abstractmethod
+    def limit(self) -> int | None: ...
 
     @property
     def stops(self) -> list[str]:
-        """Where the answer, not the reasoning, is cut off. Raises BadInput for more than OpenAI takes."""
-        stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
-        if len(stops) > MAX_STOPS:
-            raise BadInput(f"stop holds {len(stops)} strings, at most {MAX_STOPS} are allowed")
-        return [stop for stop in stops if stop]
+        """Where the answer, not the reasoning, is cut off."""
+        return [stop for stop in self.stop if stop]
 
 
-class TextPart(BaseModel):
+class TextPart(Request):
+    ignored = frozenset({"annotations", "cache_control", "logprobs"})
+
     type: Literal["text", "input_text", "output_text"]
     text: str
 
 
-class Message(BaseModel):
+def text_part(text: str) -> dict[str, str]:
+    return {"type": "text", "text": text}
+
+
+CONTENT = as_list("a text or a list of text parts", text_part, schema=str | list[TextPart])
+
+
+class Said(Request):
+    """A message of a conversation."""
+
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart] | None = None
+    content: Annotated[list[TextPart], CONTENT] = Field(default_factory=list)
 
     @property
-    def text(self) -> str:
-        if isinstance(self.content, list):
-            return "\n".join(part.text for part in self.content)
-        return self.content or ""
+    def turn(self) -> Turn:
+        return Turn(self.role, "\n".join(part.text for part in self.content))
+
+
+class Message(Said):
+    """Of a chat; an answer of ours may be handed back as it came, with a thought that no program reads."""
+
+    ignored = frozenset({"annotations", "reasoning", "reasoning_content"})
+
+    name: str | None = None
+    tool_calls: Annotated[None, Only([])] = None
+
+    @property
+    def turn(self) -> Turn:
+        return super().turn._replace(name=self.name)
 
 
 class ChatAsked(Asked):
     messages: Annotated[list[Message], Field(min_length=1)]
-    max_completion_tokens: Limit = None
-    best_of: Literal[1] | None = None
-    modalities: list[Literal["text"]] | None = None
+    max_tokens: Count = None
+    max_completion_tokens: Count = None
+    best_of: Annotated[None, Only(1)] = None
+    modalities: Annotated[None, Only(["text"])] = None
+    verbosity: Annotated[None, Only("medium")] = None
 
     @property
     def limit(self) -> int | None:
@@ -139,49 +164,86 @@ class ChatAsked(Asked):
 
     @property
     def question(self) -> str:
-        return conversation([Turn(message.role, message.text) for message in self.messages])
+        return conversation([message.turn for message in self.messages])
 
 
 class CompletionAsked(Asked):
-    prompt: str | Annotated[list[str], Field(min_length=1, max_length=1)]
-    logprobs: None = None  # a number here, and 0 asks for the token's own
-    echo: Literal[False] = False
-    best_of: Literal[1] | None = None
-    suffix: Literal[""] | None = None
+    prompt: Annotated[list[str], as_list("a text or a list of one text"), Field(min_length=1, max_length=1)]
+    max_tokens: Count = None
+    echo: Annotated[None, Only(False)] = None
+    best_of: Annotated[None, Only(1)] = None
+    suffix: Annotated[None, Only("")] = None
+
+    @property
+    def limit(self) -> int | None:
+        return self.max_tokens
 
     @property
     def question(self) -> str:
-        return self.prompt if isinstance(self.prompt, str) else self.prompt[0]
+        return self.prompt[0]
 
 
-class PastReasoning(BaseModel):
+class PastMessage(Said):
+    """Of a conversation in `input`; an answer of ours may be handed back as it came."""
+
+    ignored = frozenset({"id", "phase", "status"})
+
+    type: Literal["message"] = "message"
+
+
+class PastReasoning(Request):
     """An earlier response's thought, which a client hands back with its output; no program reads it."""
+
+    ignored = frozenset({"content", "encrypted_content", "id", "status", "summary"})
 
     type: Literal["reasoning"]
 
 
-class Reasoning(BaseModel):
-    """A program's limits are under `sprint`; how hard it thinks is its own."""
-
-    effort: None = None
+ITEM = " item"  # ends the tags of the kinds of items, which are no part of a field's path
 
 
-class TextFormat(BaseModel):
-    format: dict[Literal["type"], Literal["text"]] | None = None
+def item_kind(item: Any) -> str | None:
+    kind = item.get("type") or "message" if isinstance(item, dict) else getattr(item, "type", None)
+    return f"{kind}{ITEM}"
+
+
+Item = Annotated[
+    Annotated[PastMessage, Tag(f"message{ITEM}")] | Annotated[PastReasoning, Tag(f"reasoning{ITEM}")],
+    Discriminator(
+        item_kind, custom_error_type="item", custom_error_message="an item of type message or reasoning is expected"
+    ),
+]
+
+
+def user_item(text: str) -> dict[str, str]:
+    return {"role": "user", "content": text}
+
+
+INPUT = as_list("a text or a list of items", user_item, schema=str | list[Item])
+
+
+class Reasoning(Request):
+    """A program's limits are under `sprint`; how hard it thinks is its own, so that no field of this is offered."""
+
+
+class TextOptions(Request):
+    format: TextFormat | None = None
+    verbosity: Annotated[None, Only("medium")] = None
 
 
 class ResponseAsked(Asked):
     """Nothing is stored here, so that a conversation comes whole in `input`."""
 
-    input: str | Annotated[list[Message | PastReasoning], Field(min_length=1)]
+    ignored = HARMLESS | {"max_tool_calls"}
+
+    input: Annotated[list[Item], INPUT, Field(min_length=1)]
     instructions: str | None = None
-    max_output_tokens: Limit = None
-    text: TextFormat | None = None
+    max_output_tokens: Count = None
+    text: TextOptions | None = None
     reasoning: Reasoning | None = None
-    truncation: Literal["disabled"] | None = None
-    previous_response_id: None = None
-    conversation: None = None
-    background: Literal[False] | None = None
+    include: Annotated[None, Only([])] = None
+    truncation: Annotated[None, Only("disabled")] = None
+    background: Annotated[None, Only(False)] = None
 
     @property
     def limit(self) -> int | None:
@@ -190,6 +252,4 @@ class ResponseAsked(Asked):
     @property
     def question(self) -> str:
         turns = [Turn("system", self.instructions)] if self.instructions else []
-        if isinstance(self.input, str):
-            return conversation([*turns, Turn("user", self.input)])
-        return conversation([*turns, *(Turn(m.role, m.text) for m in self.input if isinstance(m, Message))])
+        return conversation([*turns, *(item.turn for item in self.input if isinstance(item, PastMessage))])

@@ -15,6 +15,7 @@ from sprint_sgl.files import RECORDS
 from sprint_sgl.pages import render
 from sprint_sgl.trajectory import Stage, Trajectory, reason
 from sprint_sgl.viewer.dag import Dag
+from sprint_sgl.viewer.served import from_reply, from_stream, is_reply, is_stream
 from sprint_sgl.viewer.timeline import Bar, by_clock, by_tokens
 from sprint_sgl.viewer.writing import marked_up, with_tags_apart
 
@@ -118,8 +119,8 @@ def view(shown: Sequence[Shown], path: Path, title: str, left_out: int = 0) -> N
 
 
 def read(source: Path) -> list[Shown]:
-    """A trajectory's JSON, a transcript as text, a benchmark's folder or records, or a curation's folder or packed
-    traces. Raises BadInput."""
+    """A trajectory's JSON, an answer of `sprint-sgl serve` that carries one, a transcript as text, a benchmark's folder
+    or records, or a curation's folder or packed traces. Raises BadInput."""
     path = next((source / name for name in (RECORDS, PACKED) if (source / name).is_file()), source)
     try:
         content = path.read_bytes()
@@ -130,7 +131,7 @@ def read(source: Path) -> list[Shown]:
         raise BadInput(f"{path} cannot be read: {error}") from error
     if path.suffix == ".jsonl":
         return [_row(line, f"{path}:{number}") for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    if path.suffix == ".json":
+    if path.suffix == ".json" or is_stream(text):
         return [Shown(_trajectory(text, str(path)))]
     return [Shown(tags.parse(text))]
 
@@ -146,16 +147,23 @@ def _is_json(line: bytes) -> bool:
 def _row(line: str, place: str) -> Shown:
     try:
         row = json.loads(line)
+        if is_reply(row):
+            return Shown(from_reply(row))
         trajectory = Trajectory.from_dict(row["trajectory"])
         if "trace" in row:
             return Shown(trajectory, dag=Dag.of(row["trace"]["steps"], row["sigma"]))
         return Shown(trajectory, row["method"], row["correct"])
     except (ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{place} is no record of sprint-sgl bench and no packed trace: {reason(error)}") from error
+        raise BadInput(
+            f"{place} is no record of sprint-sgl bench, no answer of serve and no packed trace: {reason(error)}"
+        ) from error
 
 
 def _trajectory(text: str, place: str) -> Trajectory:
     try:
-        return Trajectory.from_json(text)
+        if is_stream(text):
+            return from_stream(text)
+        row = json.loads(text)
+        return from_reply(row) if is_reply(row) else Trajectory.from_dict(row)
     except ValueError as error:
         raise BadInput(f"{place} is no trajectory: {reason(error)}; sprint-sgl solve --json prints one") from error

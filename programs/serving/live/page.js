@@ -8,6 +8,7 @@ const HALF_TAG = /<[^<>\n]*$/;
 const NEUTRALISED = /<\\(\\*\/?(?:Question|think|Final|Plan|prompt|Execution))/gi; // a tag that was only talked about
 const ANSWER = "<Final_answer>";
 const THOUGHT_END = "</think>";
+const ENDS = { stop: "Done", length: "Cut short by a limit" };
 
 const readable = (text) => text.replace(TAGS, "").replace(HALF_TAG, "").replace(NEUTRALISED, "<$1").trim();
 
@@ -114,6 +115,8 @@ function take(chunk) {
   if (chunk.error) throw new Error(chunk.error.message);
   const content = chunk.choices?.[0]?.delta?.content;
   if (content) at("answer").textContent += content;
+  const reason = chunk.choices?.[0]?.finish_reason;
+  if (reason) at("status").textContent = ENDS[reason];
   if (chunk.sprint?.role) branch(chunk.sprint);
   else if (chunk.sprint) figures(chunk.sprint);
 }
@@ -156,7 +159,6 @@ async function ask() {
     const response = await fetch("v1/chat/completions", { method: "POST", headers: headers(), body: JSON.stringify(asked), signal: asking.signal });
     if (!response.ok) throw await failure(response);
     await read(response.body);
-    at("status").textContent = "Done";
   } catch (error) {
     const stopped = error.name === "AbortError";
     at("status").textContent = stopped ? "Stopped" : "";
