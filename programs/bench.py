@@ -36,7 +36,8 @@ from programs.methods import Method, method_names, method_of, named_method, weig
 from programs.program import checked_temperature
 from sprint_sgl.console import say, screen
 from sprint_sgl.errors import BadInput, RequestFailed
-from sprint_sgl.files import RECORDS, alone, whole_file
+from sprint_sgl.files import RECORDS, whole_file
+from sprint_sgl.folders import BENCH, alone, output_folder
 from sprint_sgl.provenance import commit, hub_revision, versions, weight_digests
 from sprint_sgl.question import checked_question
 from sprint_sgl.runtime import RuntimeConfig, resolve_model
@@ -217,7 +218,7 @@ def bench(config: Config, console: Console) -> list[Record]:
     Raises RequestFailed at the end for questions that could not be asked, RuntimeUnavailable where the runtime is gone.
     """
     check(config)
-    task, methods, folder = made(config.task, "task"), methods_of(config), config.folder
+    task, methods = made(config.task, "task"), methods_of(config)
     grader = made(config.judge, "judge") if config.judge else None
     asks = [Ask(each, sample) for each in questions_of(task, config.limit) for sample in range(config.samples)]
     work = Work(
@@ -231,7 +232,8 @@ def bench(config: Config, console: Console) -> list[Record]:
         concurrency=config.concurrency,
         block=config.block or max(25, 4 * config.concurrency),
     )
-    with alone(folder):
+    output_folder(config.out, BENCH)  # of all jobs of a sweep
+    with alone(config.folder, BENCH) as folder:
         known = claim(folder, config, methods)
         mend(folder / RECORDS)
         records = asked_before(read_records(folder / RECORDS), work, folder)
@@ -250,7 +252,7 @@ def bench(config: Config, console: Console) -> list[Record]:
     groups = {ask.question.id: ask.question.group for ask in asks}
     shown = comparison(records, [method.name for method in methods], failures, groups)
     console.print(*shown)
-    with (folder / "table.txt").open("w") as file:
+    with whole_file(folder / "table.txt") as file:
         Console(file=file, width=160).print(*shown)
     if unjudged:
         raise unjudged

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import struct
 import sys
@@ -44,7 +43,6 @@ def check(model: str, files: Iterable[Path], out: Path, args: Mapping[str, Any])
     refuse_adapters(folder)
     context = check_model(folder, args)
     found = [note for path in files for note in check_rows(path, folder, context, args)]
-    check_out(out)
     found += check_room(out, folder, args)
     check_devices(args)
     return found
@@ -252,16 +250,6 @@ def end_text(model: str) -> str:
 def spelling_of(model: str) -> Spelling:
     """Raises BadInput where the model has no tokenizer."""
     return file_spelling(model) or TransformersSpelling(load_tokenizer(model))
-
-
-def check_out(out: Path) -> None:
-    """The folder can be written to."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"{out} cannot be written to: {error.strerror}") from error
-    if not os.access(out, os.W_OK):
-        raise BadInput(f"{out} cannot be written to")
 
 
 def check_room(out: Path, folder: Path, args: Mapping[str, Any]) -> list[str]:

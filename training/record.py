@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sprint_sgl.files import file_digest
+from sprint_sgl.files import file_digest, whole_bytes
 from sprint_sgl.provenance import commit, versions, weight_digests
 
 PACKAGES = ("sprint-sgl", "ms-swift", "deepspeed", "transformers", "torch")
@@ -62,5 +62,6 @@ def draw(run: Path) -> Path | None:
         axis.set_title(CURVES[name])
         axis.set_xlabel("step")
         axis.grid(alpha=0.3)
-    figure.savefig(run / "curves.png", dpi=120)
+    with whole_bytes(run / "curves.png") as file:
+        figure.savefig(file, dpi=120)
     return run / "curves.png"

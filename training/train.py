@@ -21,7 +21,8 @@ from typing import Any
 from sprint_sgl.checkpoints import MODEL_NOTES, last_checkpoint, model_notes, model_type, weights
 from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput
-from sprint_sgl.files import alone, whole_file
+from sprint_sgl.files import whole_file
+from sprint_sgl.folders import TRAINING, alone, output_folder
 from sprint_sgl.keeper import kept
 from sprint_sgl.settings import changed, entry_point
 from training.card import write_card
@@ -160,8 +161,8 @@ def finished(out: Path, args: Mapping[str, Any]) -> int | None:
 
 def train(config: Config) -> int:
     """Runs the command in the foreground; returns its exit status. Raises BadInput before anything loads."""
-    out = Path(config.out)
     config.machines.check(config.recipe.args)
+    out = output_folder(config.out, TRAINING)
     for note in check(config.model, rows_of(config), out, config.recipe.args):
         say(note)
     made = record(asdict(config), weights(config.model), rows_of(config))
@@ -212,7 +213,7 @@ def main(config: Config) -> None:
     if config.machines.place[0]:  # the first node holds the folder for all of them
         code = train(config)
     else:
-        with alone(Path(config.out)):
+        with alone(config.out, TRAINING):
             code = train(config)
     if code:
         sys.exit(code)
