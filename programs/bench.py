@@ -218,6 +218,7 @@ def bench(config: Config, console: Console) -> list[Record]:
     Raises RequestFailed at the end for questions that could not be asked, RuntimeUnavailable where the runtime is gone.
     """
     check(config)
+    output_folder(config.out, BENCH)  # of all jobs of a sweep
     task, methods = made(config.task, "task"), methods_of(config)
     grader = made(config.judge, "judge") if config.judge else None
     asks = [Ask(each, sample) for each in questions_of(task, config.limit) for sample in range(config.samples)]
@@ -232,7 +233,6 @@ def bench(config: Config, console: Console) -> list[Record]:
         concurrency=config.concurrency,
         block=config.block or max(25, 4 * config.concurrency),
     )
-    output_folder(config.out, BENCH)  # of all jobs of a sweep
     with alone(config.folder, BENCH) as folder:
         known = claim(folder, config, methods)
         mend(folder / RECORDS)

@@ -315,6 +315,8 @@ def view(
     """
     with one_line_errors():
         page, path = importlib.import_module("sprint_sgl.viewer.page"), given_path(out, "--out")
+        if path.exists() and path.samefile(source):
+            raise BadInput(f"--out {path} is what is read: give the page another name")
         found = [
             run
             for run in page.read(source)

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -151,5 +152,9 @@ def begin(out: str | Path, kind: Kind, settings: Mapping[str, Any]) -> Path:
     folder = output_folder(out, kind)
     made_by = {"command": kind.command, "settings": settings, "versions": versions(PACKAGES), "commit": commit()}
     with whole_file(folder / RUN) as file:
-        json.dump(made_by, file, indent=2, default=str)
+        json.dump(made_by, file, indent=2, default=_plain)
     return folder
+
+
+def _plain(value: object) -> object:
+    return value.value if isinstance(value, Enum) else str(value)
