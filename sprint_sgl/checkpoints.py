@@ -63,7 +63,9 @@ def _is_model(folder: Path) -> bool:
 
 
 def check_tokenizer(folder: Path) -> None:
-    """Raises BadInput for a folder without a tokenizer: transformers would make an empty one."""
+    """Raises BadInput for a file, and for a folder without a tokenizer: transformers would make an empty one."""
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"{folder} is a file: a model is a folder, or a hub id")
     if folder.is_dir() and not any(folder.glob("token*")) and not any(folder.glob("vocab*")):
         raise BadInput(f"{folder} holds no tokenizer (tokenizer.json)")
 

@@ -76,7 +76,9 @@ def begun_by(command: str, setting: str = "out=") -> Kind:
 
 
 # Those of a sweep or of shards hold the folders of its jobs, and what Hydra keeps of the settings.
-BENCH = Kind("sprint-sgl bench", (Mark(RUN, "methods"), Mark(f"*/{RUN}", "methods"), Mark("multirun.yaml", "against:")))
+BENCH = Kind(
+    "sprint-sgl bench", (Mark(RUN, "methods"), Mark(f"*=*/{RUN}", "methods"), Mark("multirun.yaml", "against:"))
+)
 CURATION = Kind(
     "sprint-sgl curate",
     (Mark("account.json", "lines"), Mark("shard-*-of-*/account.json", "lines"), Mark("multirun.yaml", "teacher:")),

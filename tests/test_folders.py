@@ -134,6 +134,16 @@ def test_new_folders_and_empty_ones_are_taken(tmp_path: Path) -> None:
     assert output_folder(tmp_path / "a", BENCH)
 
 
+def test_the_folder_of_a_sweep_or_of_shards_is_known_by_its_jobs_and_a_folder_of_runs_is_not(tmp_path: Path) -> None:
+    bench, shard = BEGUN[BENCH]["run.json"], BEGUN[CURATION]["account.json"]
+    assert output_folder(fill(tmp_path / "sweep", {"temperature=0.6,limit=2/run.json": bench}), BENCH)
+    assert output_folder(fill(tmp_path / "begun", {"multirun.yaml": "hydra: {}\nagainst: []\n"}), BENCH)
+    assert output_folder(fill(tmp_path / "shards", {"shard-0-of-2/account.json": shard}), CURATION)
+    for kind in (BENCH, CURATION):
+        home = fill(tmp_path / "home", {"README.md": "mine", "bench/run.json": bench, "rows/account.json": shard})
+        assert "holds README.md, bench, rows and no run of" in said(lambda: output_folder(home, kind))  # noqa: B023
+
+
 def test_a_model_that_ships_can_be_exported_again() -> None:
     assert output_folder(MODELS / "countdown-mini-sprint", EXPORT)
 

@@ -188,8 +188,7 @@ def check_rows(path: Path, folder: Path, context: int | None, args: Mapping[str,
             check_channel(row, trees)
             if row.get("channel") == TREE:
                 read_back(row)
-            if end and end in row_text(row):
-                raise BadInput(f"the text holds {end!r}, by which this model ends what it writes: take it out")
+            check_text(row, end)
         tokens, longest_path = tokens_of(row, str(folder), limit, context)
         if limit and tokens > limit:
             long.append(count)
@@ -212,6 +211,12 @@ def check_rows(path: Path, folder: Path, context: int | None, args: Mapping[str,
         which = f"row {lines[0]} is" if len(lines) == 1 else f"{len(lines)} rows, the first on line {lines[0]}, are"
         said.append(f"{path}: {which} longer than {most}, and left out")
     return said
+
+
+def check_text(row: Row, end: str) -> None:
+    """The row does not hold the token by which the model ends what it writes. Raises BadInput."""
+    if end and end in row_text(row):
+        raise BadInput(f"the text holds {end!r}, by which this model ends what it writes: take it out")
 
 
 def check_channel(row: Row, laid_out: bool) -> None:
