@@ -48,7 +48,7 @@ from curation.watch import watching
 from sprint_sgl.console import say, screen
 from sprint_sgl.errors import BadInput
 from sprint_sgl.files import file_digest, whole_file
-from sprint_sgl.folders import CURATION, alone, output_folder
+from sprint_sgl.folders import CURATION, REPLIES, alone, output_folder
 from sprint_sgl.prompts import prompt_style
 from sprint_sgl.settings import entry_point
 
@@ -115,6 +115,8 @@ def check(config: Config) -> None:
     if not config.stages:
         raise BadInput(f"stages=[] leaves nothing to do; they are {', '.join(ORDER)}")
     prompt_style(config.rows.prompt_style)
+    if models:
+        output_folder(config.teacher.cache, REPLIES)
     if config.models.extract != RULES and config.models.dag == RULES:
         raise BadInput("models.dag=rules knows only the components of models.extract=rules: name a model for both")
 

@@ -22,6 +22,7 @@ from sprint_sgl.provenance import commit, versions
 
 RUN = "run.json"
 LOCK = ".lock"
+MOST_READ = 2**16  # characters of a file that may be large
 NAMED = 3  # of the files in a folder that is refused
 PACKAGES = ("sprint-sgl", "torch", "transformers")
 
@@ -42,10 +43,10 @@ class Mark:
 
     def _marks(self, file: Path) -> bool:
         try:
-            text = file.read_text()
             if file.suffix != ".json":
-                return f"\n{self.key}" in f"\n{text}"
-            found = json.loads(text)
+                with file.open(errors="replace") as lines:
+                    return f"\n{self.key}" in f"\n{lines.read(MOST_READ)}"
+            found = json.loads(file.read_text())
         except (OSError, ValueError, RecursionError):
             return False
         has = isinstance(found, dict) and (self.key in found or not self.key)
@@ -90,7 +91,10 @@ EXPORT = Kind("training.export", (Mark(MODEL_NOTES),), without=RUN)
 MINI = begun_by("training.mini")
 COUNTDOWN_ROWS = begun_by("curation.countdown_rows")
 SELF_TRAINING = Kind("curation.self_training", (Mark("account.json", "questions"),))
-KINDS = (BENCH, CURATION, TRAINING, EXPERIMENT, REPORT, EXPORT, MINI, COUNTDOWN_ROWS, SELF_TRAINING)
+REPLIES = Kind(
+    "sprint-sgl curate's teacher", (Mark("cache.db", "SQLite format 3"), Mark("batches.lock")), "teacher.cache="
+)
+KINDS = (BENCH, CURATION, REPLIES, TRAINING, EXPERIMENT, REPORT, EXPORT, MINI, COUNTDOWN_ROWS, SELF_TRAINING)
 
 
 def output_folder(out: str | Path, kind: Kind) -> Path:

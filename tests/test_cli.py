@@ -67,6 +67,14 @@ def run_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
         (["curate", "source.path=x.jsonl", "out=."], "and no run of sprint-sgl curate: give a new or an empty folder"),
         (["curate", "source.path=x.jsonl", "out=.", "shards=2"], "and no run of sprint-sgl curate"),
         (["curate", "--multirun", "source.path=x.jsonl", "out=.", "shards=2", "shard=0,1"], "out=. holds "),
+        (
+            ["curate", "source.path=x", "teacher=sglang", "models.extract=m", "models.dag=m", "teacher.cache="],
+            "is empty",
+        ),
+        (
+            ["curate", "source.path=x", "teacher=sglang", "models.extract=m", "models.dag=m", "teacher.cache=."],
+            "holds ",
+        ),
         (["train", "model=countdown-mini-rft", "dataset=x", "out=."], "and no run of sprint-sgl train"),
         (["experiment", "experiment=formats", "out=."], "and no run of sprint-sgl experiment"),
     ],

@@ -24,6 +24,7 @@ from sprint_sgl.folders import (
     EXPORT,
     KINDS,
     MINI,
+    REPLIES,
     REPORT,
     SELF_TRAINING,
     TRAINING,
@@ -39,6 +40,7 @@ ROOT = Path(__file__).parents[1]
 # As each command's run begins its folder.
 BEGUN = {
     BENCH: {"run.json": '{"settings": {}, "methods": {}}', "records.jsonl": ""},
+    REPLIES: {"cache.db": "SQLite format 3\0", "batches.json": "[]"},
     CURATION: {"account.json": '{"lines": []}', "load.jsonl.partial": "{"},
     TRAINING: {
         "run.json": '{"settings": {}, "weights": {}}',
@@ -76,7 +78,7 @@ def write(path: Path, text: str = "new") -> None:
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.command)
 def test_a_run_goes_on_in_its_own_folder_and_in_no_other_commands(kind: Kind, tmp_path: Path) -> None:
     for other, files in BEGUN.items():
-        folder = fill(tmp_path / other.command, files)
+        folder = fill(tmp_path / f"{other.setting}{other.command}", files)
         if other is kind:
             assert output_folder(folder, kind) == folder
         else:
