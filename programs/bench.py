@@ -36,7 +36,7 @@ from programs.methods import Method, method_names, method_of, named_method, weig
 from programs.program import checked_temperature
 from sprint_sgl.console import say, screen
 from sprint_sgl.errors import BadInput, RequestFailed
-from sprint_sgl.files import RECORDS, whole_file
+from sprint_sgl.files import RECORDS, lines_added, whole_file
 from sprint_sgl.folders import BENCH, alone, output_folder
 from sprint_sgl.provenance import commit, hub_revision, versions, weight_digests
 from sprint_sgl.question import checked_question
@@ -287,7 +287,7 @@ def asked_before(records: Sequence[Record], work: Work, folder: Path) -> list[Re
 def keeping(path: Path, records: list[Record], total: int, console: Console) -> Iterator[Any]:
     """A function that writes a record, adds it to `records` and moves the progress bar."""
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console) as progress, path.open("a") as file:
+    with Progress(*columns, console=console) as progress, lines_added(path) as file:
         bar, tally = progress.add_task("starting", total=total, completed=len(records)), Tally(records)
 
         def keep(record: Record) -> None:

