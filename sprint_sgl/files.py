@@ -77,7 +77,7 @@ def lines_added(path: Path) -> Iterator[TextIO]:
 
 @contextmanager
 def _errors_of(path: Path, opened: Path) -> Iterator[None]:
-    """Raises BadInput with the path for an error of the file that is open; others are of something else in the block."""
+    """Raises BadInput with the path for an error of the file that is open, no other error of the block."""
     try:
         yield
     except OSError as error:
