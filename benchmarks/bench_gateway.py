@@ -27,13 +27,16 @@ from benchmarks.measuring import AtLeastOne, spread
 from benchmarks.steady import emptied
 from programs import sprint_program
 from programs.benchmark.records import Record
-from sprint_sgl.console import screen
+from sprint_sgl.console import one_line_errors, screen
 from sprint_sgl.countdown import drawn
 from sprint_sgl.endpoint import Endpoint
+from sprint_sgl.files import whole_file
+from sprint_sgl.folders import begin, begun_by
 from sprint_sgl.gateway import started_gateway
 from sprint_sgl.runtime import RuntimeConfig, Server, free_port, runtime_config, start_server, wait_until_ready
 from sprint_sgl.trajectory import Trajectory
 
+GATEWAY = begun_by("benchmarks/bench_gateway.py", "--out ")
 ONE = "one runtime, no gateway"
 CLIENT = httpx.Client(timeout=600.0)  # one for all: a client of its own costs a request more than the runtime does
 
@@ -146,8 +149,10 @@ def main(
     numbers: int = 3,
     policies: Annotated[str, typer.Option(help="of the gateway, with commas")] = "cache_aware,round_robin",
     measure: Annotated[bool, typer.Option("--figures/--no-figures")] = True,
-    out: Path | None = None,
+    out: str | None = None,
 ) -> None:
+    with one_line_errors():
+        folder = begin(out, GATEWAY, {"rounds": rounds, "questions": questions}) if out is not None else None
     asked = [problem.question for problem in drawn(numbers, 5, questions, held_out=True)]
     with ExitStack() as stack:
         workers = [start_server(runtime_config("cpu")) for _ in range(2)]
@@ -178,8 +183,8 @@ def main(
                 measured, runs = pass_over(asked, concurrency, endpoint, sides[name])
                 found[name].append(measured)
                 screen().print(f"{name}: {measured.seconds:.1f} s, forks {measured.cached_forks:.1%}", style="dim")
-                if out and number == 0 and name == policies.partition(",")[0]:
-                    keep(out, runs)
+                if folder and number == 0 and name == policies.partition(",")[0]:
+                    keep(folder, runs)
         screen().print(table(found))
         clients = [r.client for each in found.values() for r in each]
         gateways = [r.gateway for name, each in found.items() if name != ONE for r in each]
@@ -188,8 +193,7 @@ def main(
 
 
 def keep(out: Path, runs: Sequence[Trajectory]) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / "records.jsonl").open("w") as file:
+    with whole_file(out / "records.jsonl") as file:
         for number, run in enumerate(runs):
             record = Record("sprint", str(number), 0, "", run.question, "", run.final_answer, True, "", True, run)
             file.write(record.to_json() + "\n")

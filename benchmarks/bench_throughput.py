@@ -30,13 +30,16 @@ from benchmarks.measuring import Runtime, measured
 from benchmarks.steady import emptied
 from programs import sprint_program
 from programs.benchmark.statistics import Estimate
-from sprint_sgl.console import screen
+from sprint_sgl.console import one_line_errors, screen
 from sprint_sgl.countdown import drawn
 from sprint_sgl.endpoint import Endpoint
+from sprint_sgl.files import whole_bytes, whole_file
+from sprint_sgl.folders import Kind, Mark, output_folder
 from sprint_sgl.frontend import SglSamplingParams, StreamExecutor
 from sprint_sgl.messages import request_body
 
 Body = dict[str, Any]
+THROUGHPUT = Kind("benchmarks/bench_throughput.py", (Mark("runtime.csv", "side,"),), "--out ")
 
 
 @dataclass(frozen=True)
@@ -226,8 +229,9 @@ def report(rounds: Sequence[Round], price: float, out: Path) -> None:
     from programs.benchmark.charts import cost_figure
 
     figure = cost_figure(costs, price)
-    figure.savefig(out / "cost.png", dpi=150)
-    with (out / "cost.csv").open("w", newline="") as file:
+    with whole_bytes(out / "cost.png") as picture:
+        figure.savefig(picture, dpi=150)
+    with whole_file(out / "cost.csv") as file:
         rows = csv.writer(file)
         rows.writerow(["side", "concurrency", "seconds", "low", "high", "dollars"])
         for name, points in costs.items():
@@ -253,14 +257,15 @@ def main(
     price: float = 2.0,
     url: str = "",
     runtime: Runtime = None,
-    out: Path = Path("work/throughput"),
+    out: str = "work/throughput",
 ) -> None:
     """`questions` at least, and one for each of those at a time; `price` in dollars for an hour of the machine.
 
     `max_stages` and `max_new_tokens`, of a call, make questions shorter, for less time.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    file = out / "runtime.csv"
+    with one_line_errors():
+        folder = output_folder(out, THROUGHPUT)
+    file = folder / "runtime.csv"
     found, options = earlier(file), {"max_stages": max_stages, "max_new_tokens": max_new_tokens}
 
     def measure(url: str) -> None:
@@ -270,7 +275,7 @@ def main(
             for each in in_turns(url, asked, at_a_time, rounds, options):
                 screen().print(f"{each}, {each.rate:.0f} tokens/s")
                 found.append(each)
-                with file.open("w", newline="") as lines:
+                with whole_file(file) as lines:
                     rows = csv.DictWriter(lines, [field.name for field in fields(Round)])
                     rows.writeheader()
                     rows.writerows(map(asdict, found))
@@ -280,7 +285,7 @@ def main(
     elif rounds:
         with measured(None, runtime) as address:
             measure(address)
-    report(found, price, out)
+    report(found, price, folder)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import typer
 from curation.reformat import RowFormat, sprint_row
 from curation.stages import read_jsonl, write_jsonl
 from sprint_sgl import tags
-from sprint_sgl.console import say
+from sprint_sgl.console import one_line_errors, say
 from sprint_sgl.prompts import prompt_style
 
 
@@ -28,7 +28,8 @@ def main(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)], out
     rows = [sprint_row(trajectory, style, RowFormat.tree) for trajectory in found if trajectory.stages]
     if not rows:
         raise typer.BadParameter(f"{file}: no response has stages")
-    count = write_jsonl(Path(f"{out}.train.jsonl"), iter(rows))
+    with one_line_errors():
+        count = write_jsonl(Path(f"{out}.train.jsonl"), iter(rows))
     say(f"{out}.train.jsonl: {count} rows")
 
 

@@ -29,8 +29,11 @@ from rich.table import Table
 from benchmarks.soaking import claims, load, machine
 from benchmarks.soaking.claims import Claim
 from benchmarks.soaking.load import Load, Outcome
-from sprint_sgl.console import busy, screen
+from sprint_sgl.console import busy, one_line_errors, screen
+from sprint_sgl.files import whole_bytes, whole_file
+from sprint_sgl.folders import begin, begun_by
 
+SOAK = begun_by("benchmarks/soak.py", "--out ")
 CALM = 0.35  # of the time, at its end, in which nothing is killed
 WARM_UP = 60.0  # seconds of load before the first rest
 KEPT = 6.0  # seconds that an idle connection is kept, and a little
@@ -136,7 +139,7 @@ def verdicts(found: Sequence[Claim]) -> Table:
 
 def write(rows: Sequence[Any], path: Path) -> None:
     if rows:
-        with path.open("w", newline="") as file:
+        with whole_file(path) as file:
             writer = csv.DictWriter(file, list(asdict(rows[0])))
             writer.writeheader()
             writer.writerows(asdict(row) for row in rows)
@@ -162,7 +165,8 @@ def draw(found: Found, path: Path) -> None:
     for kill in found.kills:
         for axes in panels:
             axes.axvline(kill.second / 60, color="#b3261e", linewidth=0.5)
-    figure.savefig(path, dpi=110)
+    with whole_bytes(path) as file:
+        figure.savefig(file, dpi=110)
 
 
 def report(found: Found, out: Path, left: int) -> bool:
@@ -175,7 +179,8 @@ def report(found: Found, out: Path, left: int) -> bool:
     ):
         write(rows, out / f"{name}.csv")
     draw(found, out / "soak.png")
-    (out / "metrics.txt").write_text(found.metrics)
+    with whole_file(out / "metrics.txt") as file:
+        file.write(found.metrics)
     log = (out / "server.log").read_text(errors="replace")
     judged = claims.claims(found.outcomes, found.metrics, found.samples, found.rests, found.kills, log, left)
     screen().print(table(load.KINDS, found.outcomes), verdicts(judged))
@@ -194,19 +199,21 @@ def main(
         int, typer.Option(min=1, help="of the server; more clients than this and its queue are told 429")
     ] = 5,
     queue: Annotated[int, typer.Option(min=0)] = 3,
-    out: Path = Path("work/soak"),
+    out: str = "work/soak",
 ) -> None:
-    out.mkdir(parents=True, exist_ok=True)
+    with one_line_errors():
+        settings = {"minutes": minutes, "kill_every": kill_every, "seed": seed, "clients": clients}
+        folder = begin(out, SOAK, settings | {"concurrency": concurrency, "queue": queue})
     begun = time.monotonic()
     with (
         busy(f"{minutes:g} minutes and what is under way then"),
-        machine.served(out, concurrency, queue) as (server, url),
+        machine.served(folder, concurrency, queue) as (server, url),
     ):
         found = asyncio.run(soaked(server, url, 60 * minutes, kill_every, clients, seed))
         family = [server, *machine.family(server)]
     _, alive = psutil.wait_procs(family, timeout=30)
     screen().print(f"{(time.monotonic() - begun) / 60:.1f} minutes, seed {seed}", highlight=False)
-    raise typer.Exit(0 if report(found, out, len(alive)) else 1)
+    raise typer.Exit(0 if report(found, folder, len(alive)) else 1)
 
 
 if __name__ == "__main__":

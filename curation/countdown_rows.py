@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import islice
-from pathlib import Path
 
 from rich.progress import track
 
@@ -20,6 +19,7 @@ from curation.reformat import RowFormat, rft_row, sprint_row
 from curation.stages import write_jsonl
 from sprint_sgl.countdown import Problem, drawn
 from sprint_sgl.errors import BadInput
+from sprint_sgl.folders import COUNTDOWN_ROWS, begin
 from sprint_sgl.prompts import prompt_style
 from sprint_sgl.rows import Row
 from sprint_sgl.settings import entry_point
@@ -64,9 +64,8 @@ def training_problems(config: Problems) -> Iterator[Problem]:
 
 def make(config: Config) -> dict[str, int]:
     """Writes traces.jsonl and {sprint,rft}.{train,valid}.jsonl; returns the number of rows of each."""
-    out, rng = Path(config.out), random.Random(config.problems.seed)
-    out.mkdir(parents=True, exist_ok=True)
-    style = prompt_style(config.prompt_style)
+    style, rng = prompt_style(config.prompt_style), random.Random(config.problems.seed)
+    out = begin(config.out, COUNTDOWN_ROWS, asdict(config))
     total = config.problems.three + config.problems.four
     traces = [t for p in track(training_problems(config.problems), "writing traces", total) if (t := write(p))]
     packed = [(trace, pack(trace)) for trace in traces]

@@ -47,7 +47,8 @@ from curation.verify import Verify
 from curation.watch import watching
 from sprint_sgl.console import say, screen
 from sprint_sgl.errors import BadInput
-from sprint_sgl.files import alone, file_digest, whole_file
+from sprint_sgl.files import file_digest, whole_file
+from sprint_sgl.folders import CURATION, REPLIES, alone, output_folder
 from sprint_sgl.prompts import prompt_style
 from sprint_sgl.settings import entry_point
 
@@ -115,6 +116,8 @@ def check(config: Config) -> None:
     if not config.stages:
         raise BadInput(f"stages=[] leaves nothing to do; they are {', '.join(ORDER)}")
     prompt_style(config.rows.prompt_style)
+    if models:
+        output_folder(config.teacher.cache, REPLIES)
     if config.models.extract != RULES and config.models.dag == RULES:
         raise BadInput("models.dag=rules knows only the components of models.extract=rules: name a model for both")
 
@@ -232,6 +235,7 @@ async def curate(config: Config) -> None:
         await collect_batches(config.teacher)
     state = Path(config.teacher.cache) / STATE
     async with Teacher(config.teacher, awaited(state)) as teacher:
+        write_accounts(config.folder, teacher.account)  # first, since the folder is known by them
         try:
             with watching(lambda: teacher.account.dollars) as watch:
                 await run(config, watch, teacher)
@@ -284,8 +288,12 @@ async def dry_run(config: Config) -> None:
 @entry_point("curate", Config)
 def main(config: Config) -> None:
     check(config)
-    with alone(config.folder):
-        asyncio.run(dry_run(config) if config.dry_run else curate(config))
+    if config.dry_run:
+        asyncio.run(dry_run(config))
+        return
+    output_folder(config.out, CURATION)  # of all shards
+    with alone(config.folder, CURATION):
+        asyncio.run(curate(config))
 
 
 if __name__ == "__main__":

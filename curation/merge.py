@@ -17,7 +17,8 @@ from curation.calls import Account
 from curation.curate import ORDER, Config, check, finish, write_accounts
 from curation.stages import Done, Funnel, Record, chain, read_jsonl, to_line
 from sprint_sgl.errors import BadInput
-from sprint_sgl.files import alone, file_digest, whole_file
+from sprint_sgl.files import file_digest, whole_file
+from sprint_sgl.folders import CURATION, alone
 from sprint_sgl.settings import changed, entry_point
 
 
@@ -75,7 +76,7 @@ def summed(accounts: Sequence[Funnel]) -> Funnel:
 @entry_point("curate", Config)
 def main(config: Config) -> None:
     check(config)
-    with alone(Path(config.out)):
+    with alone(config.out, CURATION):
         merge(config)
 
 

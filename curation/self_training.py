@@ -27,6 +27,7 @@ from sprint_sgl.checkpoints import load_tokenizer
 from sprint_sgl.console import screen
 from sprint_sgl.errors import BadInput
 from sprint_sgl.files import whole_file
+from sprint_sgl.folders import SELF_TRAINING, output_folder
 from sprint_sgl.prompts import prompt_style
 from sprint_sgl.settings import entry_point
 from sprint_sgl.trajectory import Trajectory
@@ -110,7 +111,8 @@ def make(config: Config) -> dict[str, int]:
     for path in (config.records, config.seeds):
         if not Path(path).is_file():
             raise BadInput(f"{path} is not there")
-    count, out, rng = token_counter(config.tokenizer), Path(config.out), random.Random(config.seed)
+    out = output_folder(config.out, SELF_TRAINING)
+    count, rng = token_counter(config.tokenizer), random.Random(config.seed)
     seeds = {row["question"]: pack(Trace.from_dict(row)).trajectory for row in read_jsonl(Path(config.seeds))}
     kept, verdicts = select(read_jsonl(Path(config.records)), seeds, count, config.min_ratio)
     wide = {question: seed for question, seed in seeds.items() if seed.parallelization_ratio >= config.min_ratio}
@@ -125,11 +127,13 @@ def make(config: Config) -> dict[str, int]:
     rng.shuffle(chosen)
     style = prompt_style(config.prompt_style)
     account: dict[str, int] = dict(verdicts.most_common()) | {"questions": len(chosen), "questions with one": len(kept)}
-    for split, part in (("valid", chosen[: config.validation]), ("train", chosen[config.validation :])):
-        rows = [sprint_row(each, style, config.row_format) for each in part]
-        account[f"{split} rows"] = write_jsonl(out / f"sprint.{split}.jsonl", rng.sample(rows, len(rows)))
-    with whole_file(out / "account.json") as file:
+    splits = {"valid": chosen[: config.validation], "train": chosen[config.validation :]}
+    account |= {f"{split} rows": len(part) for split, part in splits.items()}
+    with whole_file(out / "account.json") as file:  # first, since the folder is known by it
         json.dump(account, file, indent=2)
+    for split, part in splits.items():
+        rows = [sprint_row(each, style, config.row_format) for each in part]
+        write_jsonl(out / f"sprint.{split}.jsonl", rng.sample(rows, len(rows)))
     return account
 
 

@@ -63,8 +63,14 @@ class Done:
 
     @staticmethod
     def read(path: Path) -> Done:
-        found = json.loads(path.read_text())
-        return Done(**found | {"funnel": Funnel(**found["funnel"])})
+        """Raises BadInput for a file that is no account of a stage."""
+        try:
+            found = json.loads(path.read_text())
+            return Done(**found | {"funnel": Funnel(**found["funnel"])})
+        except (ValueError, TypeError, KeyError) as error:
+            raise BadInput(
+                f"{path} does not say how the stage ended: remove it, and the stage is done again"
+            ) from error
 
     def write(self, path: Path) -> None:
         with whole_file(path) as file:

@@ -34,7 +34,8 @@ from programs.benchmark.tables import comparison
 from programs.methods import Method, method_names, method_of, named_method, weights_for
 from sprint_sgl.console import say, screen
 from sprint_sgl.errors import BadInput, RequestFailed
-from sprint_sgl.files import RECORDS, alone, whole_file
+from sprint_sgl.files import RECORDS, lines_added, whole_file
+from sprint_sgl.folders import BENCH, alone, output_folder
 from sprint_sgl.limits import checked_count, checked_seconds, checked_temperature
 from sprint_sgl.provenance import commit, hub_revision, versions, weight_digests
 from sprint_sgl.question import checked_question
@@ -216,7 +217,8 @@ def bench(config: Config, console: Console) -> list[Record]:
     Raises RequestFailed at the end for questions that could not be asked, RuntimeUnavailable where the runtime is gone.
     """
     check(config)
-    task, methods, folder = made(config.task, "task"), methods_of(config), config.folder
+    output_folder(config.out, BENCH)  # of all jobs of a sweep
+    task, methods = made(config.task, "task"), methods_of(config)
     grader = made(config.judge, "judge") if config.judge else None
     asks = [Ask(each, sample) for each in questions_of(task, config.limit) for sample in range(config.samples)]
     work = Work(
@@ -230,7 +232,7 @@ def bench(config: Config, console: Console) -> list[Record]:
         concurrency=config.concurrency,
         block=config.block or max(25, 4 * config.concurrency),
     )
-    with alone(folder):
+    with alone(config.folder, BENCH) as folder:
         known = claim(folder, config, methods)
         mend(folder / RECORDS)
         records = asked_before(read_records(folder / RECORDS), work, folder)
@@ -249,7 +251,7 @@ def bench(config: Config, console: Console) -> list[Record]:
     groups = {ask.question.id: ask.question.group for ask in asks}
     shown = comparison(records, [method.name for method in methods], failures, groups)
     console.print(*shown)
-    with (folder / "table.txt").open("w") as file:
+    with whole_file(folder / "table.txt") as file:
         Console(file=file, width=160).print(*shown)
     if unjudged:
         raise unjudged
@@ -284,7 +286,7 @@ def asked_before(records: Sequence[Record], work: Work, folder: Path) -> list[Re
 def keeping(path: Path, records: list[Record], total: int, console: Console) -> Iterator[Any]:
     """A function that writes a record, adds it to `records` and moves the progress bar."""
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console) as progress, path.open("a") as file:
+    with Progress(*columns, console=console) as progress, lines_added(path) as file:
         bar, tally = progress.add_task("starting", total=total, completed=len(records)), Tally(records)
 
         def keep(record: Record) -> None:

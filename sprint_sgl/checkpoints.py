@@ -17,14 +17,26 @@ IMPORTING = Lock()  # transformers puts another module in its own place while it
 
 def last_checkpoint(run: Path) -> Path | None:
     """The newest complete checkpoint of a run, by its step."""
-    found = [path.parent for path in run.glob("checkpoint-*/trainer_state.json")]
-    return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    found = {path.name.removeprefix("checkpoint-"): path for path in run.glob("checkpoint-*")}
+    steps = {
+        int(step): folder for step, folder in found.items() if step.isdecimal() and trainer_state(folder) is not None
+    }
+    return steps[max(steps)] if steps else None
+
+
+def trainer_state(checkpoint: Path) -> dict[str, Any] | None:
+    """What the trainer keeps of a checkpoint, in the last file that it writes; None while that is not whole."""
+    try:
+        found = json.loads((checkpoint / "trainer_state.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def best_checkpoint(run: Path) -> Path | None:
     """The checkpoint with the lowest evaluation loss so far, as the newest one's state has it, else the newest."""
     last = last_checkpoint(run)
-    step = json.loads((last / "trainer_state.json").read_text()).get("best_global_step") if last else None
+    step = (trainer_state(last) or {}).get("best_global_step") if last else None
     best = run / f"checkpoint-{step}"
     return best if step and _is_model(best) else last
 
@@ -51,7 +63,9 @@ def _is_model(folder: Path) -> bool:
 
 
 def check_tokenizer(folder: Path) -> None:
-    """Raises BadInput for a folder without a tokenizer: transformers would make an empty one."""
+    """Raises BadInput for a file, and for a folder without a tokenizer: transformers would make an empty one."""
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"{folder} is a file: a model is a folder, or a hub id")
     if folder.is_dir() and not any(folder.glob("token*")) and not any(folder.glob("vocab*")):
         raise BadInput(f"{folder} holds no tokenizer (tokenizer.json)")
 

@@ -16,6 +16,7 @@ import typer
 from sprint_sgl import runtime as runtimes
 from sprint_sgl.console import busy, notes, one_line_errors, say, screen, tell
 from sprint_sgl.errors import BadInput, LaunchFailed
+from sprint_sgl.files import given_path
 from sprint_sgl.limits import COUNT_LIMIT, SECONDS_LIMIT
 from sprint_sgl.prompts import prompt_style as load_style
 from sprint_sgl.question import checked_question
@@ -276,7 +277,9 @@ def bench(context: typer.Context) -> None:
 @app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="folders that bench has written")],
-    out: Annotated[Path, typer.Option(help="where report.html, report.csv and the figures go")] = Path("work/report"),
+    out: Annotated[
+        str, typer.Option(metavar="FOLDER", help="where report.html, report.csv and the figures go")
+    ] = "work/report",
     baseline: Annotated[
         str | None, typer.Option(help="the method to compare with; by default the sequential one")
     ] = None,
@@ -287,7 +290,7 @@ def report(
     """
     with one_line_errors():
         importlib.import_module("programs.benchmark.report").report(runs, out, baseline)
-        say(f"{out / 'report.html'}, {out / 'report.csv'}")
+        say(f"{Path(out, 'report.html')}, {Path(out, 'report.csv')}")
 
 
 @app.command()
@@ -308,7 +311,7 @@ def view(
             help="a trajectory or an answer of serve (.json), a transcript (.txt), a benchmark's or a curation's folder"
         ),
     ],
-    out: Annotated[Path, typer.Option(help="the page")] = Path("work/view.html"),
+    out: Annotated[str, typer.Option(metavar="FILE", help="the page")] = "work/view.html",
     method: Annotated[str | None, typer.Option(help="of a benchmark, this method only")] = None,
     wrong: Annotated[bool, typer.Option("--wrong", help="of a benchmark, wrong answers only")] = False,
     most: Annotated[int, typer.Option(min=1, help="runs on the page")] = 20,
@@ -320,7 +323,9 @@ def view(
     [dim]sprint-sgl view work/bench --method sprint --wrong[/dim]
     """
     with one_line_errors():
-        page = importlib.import_module("sprint_sgl.viewer.page")
+        page, path = importlib.import_module("sprint_sgl.viewer.page"), given_path(out, "--out")
+        if path.exists() and path.samefile(source):
+            raise BadInput(f"--out {path} is what is read: give the page another name")
         found = [
             run
             for run in page.read(source)
@@ -328,10 +333,10 @@ def view(
         ]
         if not found:
             raise BadInput(f"{source} holds no such run")
-        page.view(found[:most], out, title=source.stem, left_out=len(found[most:]))
-        say(str(out))
+        page.view(found[:most], path, title=source.stem, left_out=len(found[most:]))
+        say(str(path))
     if show:
-        typer.launch(str(out))
+        typer.launch(str(path))
 
 
 @app.command(context_settings=EXPERIMENT)

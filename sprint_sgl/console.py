@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import signal
 import sys
@@ -16,6 +17,10 @@ from sprint_sgl.errors import SprintError
 
 PIPE_WIDTH = 120
 LONG = 2.0  # seconds after which a wait is worth a line
+OUTSIDE = {  # what the machine refuses, whatever we do
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
+    *(errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG),
+}
 _COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 notes = Console(stderr=True)
 
@@ -64,6 +69,7 @@ def busy(doing: str) -> Iterator[None]:
 def one_line_errors() -> Iterator[None]:
     """A SprintError is one message on stderr and exit status 1; Ctrl-C is 130. Others are bugs and show their trace.
 
+    So is what the machine refuses, such as a full disk or a file that must not be read.
     SIGTERM (143), too, ends the process by way of every `with` that is open.
     """
     warnings.filterwarnings("ignore", message="Error in stream_executor")  # a Program raises it
@@ -75,6 +81,11 @@ def one_line_errors() -> Iterator[None]:
         yield
     except SprintError as error:
         say(f"sprint-sgl: {error}", style="red")
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in OUTSIDE:
+            raise
+        say(f"sprint-sgl: {f'{error.filename}: ' if error.filename else ''}{error.strerror}", style="red")
         sys.exit(1)
     except KeyboardInterrupt:
         say("sprint-sgl: stopped", style="red")

@@ -21,7 +21,8 @@ from typing import Any
 
 from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput
-from sprint_sgl.files import alone, whole_file
+from sprint_sgl.files import make_folder, whole_file
+from sprint_sgl.folders import EXPERIMENT, alone
 from sprint_sgl.keeper import kept
 from sprint_sgl.settings import changed, entry_point
 from sprint_sgl.shipped import conf_names
@@ -84,10 +85,10 @@ def run(config: Config) -> None:
         raise BadInput(f"no experiment is chosen: experiment={' or '.join(names)}")
     if any(letter.isspace() for letter in config.out):
         raise BadInput(f"out={config.out!r}: commands are split at spaces, so that the folder's name can have none")
-    steps, path = config.experiment.steps, Path(config.out) / "steps.json"
+    steps = config.experiment.steps
     plan = {name: [words(command) for command in commands] for name, commands in steps.items()}
-    with alone(path.parent):
-        in_order(steps, plan, path)
+    with alone(config.out, EXPERIMENT) as folder:
+        in_order(steps, plan, folder / "steps.json")
 
 
 def in_order(steps: dict[str, list[str]], plan: dict[str, list[list[str]]], path: Path) -> None:
@@ -110,7 +111,7 @@ def side_by_side(name: str, commands: Sequence[list[str]], logs: Path) -> None:
     shared = len(commands) > 1
     paths = [logs / f"{name}-{number}.log" for number in range(1, len(commands) + 1)] if shared else [None]
     if shared:
-        logs.mkdir(parents=True, exist_ok=True)
+        make_folder(logs)
         say(f"{name}: their output is in {', '.join(map(str, paths))}", style="dim")
     with ExitStack() as stack:
         keepers = [stack.enter_context(started(command, path)) for command, path in zip(commands, paths, strict=True)]

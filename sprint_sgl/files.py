@@ -2,55 +2,121 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 from sprint_sgl.errors import BadInput
 
 RECORDS = "records.jsonl"  # of a benchmark's run, in its folder
+PARTIAL = ".partial"  # ends the name of a file that is being written
+LONGEST_NAME = 255  # bytes
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # a write failed, by no fault of the one who writes
+NOT_PLAIN = {
+    stat.S_IFDIR: "folder",
+    stat.S_IFCHR: "device",
+    stat.S_IFBLK: "device",
+    stat.S_IFIFO: "pipe",
+    stat.S_IFSOCK: "socket",
+}
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[TextIO]:
-    """Writes a file that appears, complete and on disk, when the block ends without an error.
+    """Write a text file that appears, complete and on disk, when the block ends without an error.
 
-    Raises BadInput where its folder cannot be made.
+    A link stays a link, and the file that it names is replaced. Raises BadInput for a folder, a device or the like,
+    and where the file cannot be written.
     """
-    _make(path.parent)
-    partial = path.with_name(f"{path.name}.partial")
+    with _replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def whole_bytes(path: Path) -> Iterator[BinaryIO]:
+    """Write a file of bytes, such as a picture, as `whole_file` does one of text."""
+    with _replacing(path) as partial, partial.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Yield the place of a new file beside the one at that path, whose place and permissions it takes in the end."""
+    before = _plain_file(path)
+    target = Path(os.path.realpath(path))
+    make_folder(target.parent)
+    name = f"{target.name}{PARTIAL}"
+    fits = len(os.fsencode(name)) <= LONGEST_NAME
+    partial = target.with_name(name if fits else f"{hashlib.sha256(os.fsencode(name)).hexdigest()}{PARTIAL}")
     try:
-        with partial.open("w") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        with _errors_of(path, partial):
+            yield partial
+            if before:
+                partial.chmod(stat.S_IMODE(before.st_mode))
+            partial.replace(target)
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
 
 
-def _make(folder: Path, setting: str = "") -> None:
-    """Raises BadInput where there can be no such folder, with the setting that names it."""
+@contextmanager
+def lines_added(path: Path) -> Iterator[TextIO]:
+    """Open a file to append to. Raises BadInput where it cannot be written; what stands there already stays."""
+    with _errors_of(path, path), path.open("a", encoding="utf-8") as file:
+        yield file
+
+
+@contextmanager
+def _errors_of(path: Path, opened: Path) -> Iterator[None]:
+    """Raises BadInput with the path for an error of the file that is open, no other error of the block."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename != str(opened) and not (error.filename is None and error.errno in FULL):
+            raise
+        raise BadInput(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _plain_file(path: Path) -> os.stat_result | None:
+    """What the file system says of the file at that path; None where there is none yet.
+
+    Raises BadInput for anything else that is there, and for a file that must not be written to.
+    """
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written: {error.strerror}") from error
+    if kind := NOT_PLAIN.get(stat.S_IFMT(found.st_mode)):
+        raise BadInput(f"{path} is a {kind}: give the name of a file")
+    if not os.access(path, os.W_OK):
+        raise BadInput(f"{path} is read-only: give the name of another file")
+    return found
+
+
+def make_folder(folder: Path, setting: str = "") -> None:
+    """Make the folder and those above it. Raises BadInput where that cannot be, with the setting that names it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInput(f"{setting}{folder} cannot be a folder: {error.strerror}") from error
 
 
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """One run at a time in a folder, else BadInput; a run that was killed leaves no lock behind."""
-    from filelock import FileLock, Timeout
-
-    _make(folder, "out=")
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            yield
-    except Timeout:
-        raise BadInput(f"another run is writing to {folder}: wait for it, or give another out=FOLDER") from None
+def given_path(text: str, setting: str) -> Path:
+    """Return the path that a setting names. Raises BadInput for an empty one, which would be the current folder."""
+    if not text.strip():
+        raise BadInput(f"{setting} is empty: give a name")
+    return Path(text)
 
 
 def file_digest(path: Path) -> str:

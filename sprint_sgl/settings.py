@@ -11,12 +11,14 @@ from typing import Any, TypeVar
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException, InstantiationException, OverrideParseException
+from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from sprint_sgl.console import one_line_errors
 from sprint_sgl.errors import BadInput
+from sprint_sgl.folders import KINDS, output_folder
 from sprint_sgl.shipped import CONF
 
 T = TypeVar("T")
@@ -53,6 +55,18 @@ def entry_point(name: str, schema: type[T]) -> Callable[[Callable[[T], None]], C
         return main
 
     return decorate
+
+
+class SweepFolder(Callback):
+    """Hydra calls it before it writes into a sweep's folder, which is to be one of the command's own."""
+
+    def __init__(self, command: str) -> None:
+        self.kind = next(kind for kind in KINDS if kind.command == command)
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Ends the process with one line where it is not: Hydra would turn an error into a warning."""
+        with one_line_errors():
+            output_folder(config.hydra.sweep.dir, self.kind)
 
 
 def settings(raw: Any, schema: type[T]) -> T:

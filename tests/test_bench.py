@@ -14,7 +14,7 @@ import pytest
 from scipy import stats
 
 from programs.bench import Config, asked_before, check, claim, methods_of, others_failures, questions_of
-from programs.benchmark.failures import Failure, unanswered, write_failures
+from programs.benchmark.failures import Failure, read_failures, unanswered, write_failures
 from programs.benchmark.judging import judge, judged
 from programs.benchmark.lines import Against, Line, Side
 from programs.benchmark.records import Record, mend, read_records
@@ -281,6 +281,11 @@ def test_what_could_not_be_asked_stays_known_until_it_is_answered(tmp_path: Path
     assert others_failures(tmp_path, work(), {"sequential", "base"}) == others
     assert others_failures(tmp_path, work(), {"sequential"}) == others[1:]
     assert unanswered(ours, [record("2", "sequential")]) == ours[:1]
+    with pytest.raises(TypeError):  # where writing ends early, what was known stays
+        write_failures(tmp_path / "failures.jsonl", [*ours, Failure("base", "2", 0, object())])  # type: ignore[arg-type]
+    assert read_failures(tmp_path / "failures.jsonl") == [*ours, *others]
+    write_failures(tmp_path / "failures.jsonl", [])
+    assert not list(tmp_path.iterdir())
 
 
 def test_questions_that_no_program_takes_are_named_before_anything_starts() -> None:

@@ -61,6 +61,23 @@ def run_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
         (["serve", "--program", "tree"], "unknown program 'tree'; known: base, best_of_n, "),
         (["serve", "--url", "http://127.0.0.1:9"], "nothing answers at http://127.0.0.1:9"),
         (["view", "work/nothing.json"], "work/nothing.json cannot be read"),
+        (["bench", "out=", "task.problems=1"], "out= is empty"),
+        (["bench", "--multirun", "out=", "limit=1,2"], "out= is empty"),
+        (["bench", "--multirun", "out=.", "limit=1,2"], "out=. holds "),
+        (["curate", "source.path=x.jsonl", "out="], "out= is empty"),
+        (["curate", "source.path=x.jsonl", "out=."], "and no run of sprint-sgl curate: give a new or an empty folder"),
+        (["curate", "source.path=x.jsonl", "out=.", "shards=2"], "and no run of sprint-sgl curate"),
+        (["curate", "--multirun", "source.path=x.jsonl", "out=.", "shards=2", "shard=0,1"], "out=. holds "),
+        (
+            ["curate", "source.path=x", "teacher=sglang", "models.extract=m", "models.dag=m", "teacher.cache="],
+            "is empty",
+        ),
+        (
+            ["curate", "source.path=x", "teacher=sglang", "models.extract=m", "models.dag=m", "teacher.cache=."],
+            "holds ",
+        ),
+        (["train", "model=countdown-mini-rft", "dataset=x", "out=."], "and no run of sprint-sgl train"),
+        (["experiment", "experiment=formats", "out=."], "and no run of sprint-sgl experiment"),
     ],
 )
 def test_bad_input_is_one_line_and_a_failing_exit_status(

@@ -203,9 +203,10 @@ def test_files_that_were_not_made_from_one_another_are_not_made_into_rows(source
 
 
 def test_shards_of_different_settings_are_not_merged(source: Path, tmp_path: Path) -> None:
-    curate(source, tmp_path, "shards=2", "shard=0")
-    curate(source, tmp_path, "shards=2", "shard=1", "filter.max_chars=5000")
-    words = [sys.executable, "-m", "curation.merge", f"source.path={source}", f"out={tmp_path}", "shards=2"]
+    out = tmp_path / "out"
+    curate(source, out, "shards=2", "shard=0")
+    curate(source, out, "shards=2", "shard=1", "filter.max_chars=5000")
+    words = [sys.executable, "-m", "curation.merge", f"source.path={source}", f"out={out}", "shards=2"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "different thresholds of filter" in done.stderr

@@ -24,8 +24,8 @@ from programs import sprint_program
 from sprint_sgl import tags
 from sprint_sgl.checkpoints import best_checkpoint, last_checkpoint, model_notes
 from sprint_sgl.errors import BadInput
-from sprint_sgl.files import alone
-from sprint_sgl.rows import row_text
+from sprint_sgl.folders import TRAINING, alone
+from sprint_sgl.rows import make_row, row_text
 from sprint_sgl.runtime import free_port, launch, resolve_model, runtime_config
 from sprint_sgl.settings import settings
 from sprint_sgl.shipped import CONF
@@ -33,6 +33,7 @@ from sprint_sgl.tags import EXECUTOR_STOPS, PLANNER_STOPS
 from tests.fakes.waiting import wait_for
 from training.card import write_card
 from training.check import Encoder
+from training.check import main as check_command
 from training.export import export
 from training.machines import Machines, processor_has_bf16
 from training.mini import Shape, init_weights, row_texts, train_tokenizer
@@ -94,6 +95,9 @@ def test_an_interrupted_run_is_resumed_from_its_newest_checkpoint(tmp_path: Path
         (tmp_path / f"checkpoint-{step}").mkdir()
         (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
     (tmp_path / "checkpoint-1500").mkdir()  # cut off while it was written
+    for name, state in (("checkpoint-1200", '{"global_st'), ("checkpoint-old", "{}")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "trainer_state.json").write_text(state)
     command = compose(Config("model", "data", str(tmp_path)))
     assert command[command.index("--resume_from_checkpoint") + 1] == str(tmp_path / "checkpoint-1000")
 
@@ -117,7 +121,7 @@ def test_a_run_does_not_go_on_from_checkpoints_of_another(rows: Path, base: Path
     with pytest.raises(BadInput, match="holds a run from other weights"):
         claim(tmp_path, {**on_hub, "settings": {**before["settings"], "model": "org/other"}})
     (tmp_path / "run.json").unlink()
-    with pytest.raises(BadInput, match=r"no run\.json"):
+    with pytest.raises(BadInput, match="holds checkpoint-5, other and no run of sprint-sgl train"):
         train(config)
 
 
@@ -509,9 +513,25 @@ def test_the_best_checkpoint_is_the_one_that_the_trainer_found_best_wherever_the
     assert best_checkpoint(moved) == moved / "checkpoint-300"
 
 
+@pytest.mark.parametrize(
+    ("answer", "model", "message"),
+    [
+        ("No.<|endoftext|>", "countdown-mini-rft", "line 1: the text holds '<|endoftext|>', by which this model ends"),
+        ("No.", "README.md", "README.md is a file: a model is a folder, or a hub id"),
+    ],
+)
+def test_the_check_refuses_what_a_training_would_refuse(
+    answer: str, model: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (file := tmp_path / "rows.jsonl").write_text(json.dumps(make_row("Why?", answer)) + "\n")
+    with pytest.raises(SystemExit) as ended:
+        check_command([str(file), "--model", model])
+    assert (ended.value.code, message in capsys.readouterr().err) == (1, True)
+
+
 def test_two_trainings_do_not_write_into_one_folder(rows: Path, tmp_path: Path) -> None:
     words = ["-m", "training.train", "model=x", f"dataset={rows}/rft", f"out={tmp_path}"]
-    with alone(tmp_path):
+    with alone(tmp_path, TRAINING):
         done = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1
     assert "another run is writing" in done.stderr

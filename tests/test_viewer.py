@@ -139,12 +139,40 @@ def test_trajectories_transcripts_and_benchmarks_can_be_read(tmp_path: Path) -> 
     assert len(read(tmp_path / "lines.jsonl")) == 1
     (tmp_path / "one.jsonl").write_text(json.dumps(record))  # whole, without an end of line
     assert len(read(tmp_path / "one.jsonl")) == 1
-    for name, text in (("bad.json", "{}"), ("records.jsonl", '{"method": 1}\n')):
-        (tmp_path / name).write_text(text)
-        with pytest.raises(BadInput, match=name):
+    (tmp_path / "marked.json").write_text(f"\ufeff{RUN.to_json()}")  # as some editors write it
+    (tmp_path / "piped").write_text(RUN.to_json())
+    assert read(tmp_path / "marked.json") == read(tmp_path / "piped") == read(tmp_path / "run.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("bad.json", b"{}", "is no trajectory: question: Field required"),
+        ("list.json", b"[1]", "is no trajectory: Input should be an object"),
+        ("deep.json", b"[" * 100_000, "is no trajectory: Invalid JSON"),
+        ("bad.jsonl", b'{"method": 1}\n', "is no record of sprint-sgl bench and no packed trace"),
+        ("deep.jsonl", b"[" * 100_000 + b"\n{}\n", "is no record of sprint-sgl bench and no packed trace"),
+        ("empty.json", b"", "is no trajectory"),
+        ("empty.txt", b" \n", "is empty"),
+        ("bytes.txt", b"\xff\xfe\x01", "is no text in UTF-8"),
+        ("zeros.txt", bytes(9), "is no text: it holds bytes of 0"),
+        ("other", b'{"question": 5}', "is no trajectory"),
+    ],
+)
+def test_what_is_no_trajectory_is_one_line(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadInput, match=f"{name}.* {message}") as error:
+        read(tmp_path / name)
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_without_a_run_or_a_missing_file_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "records.jsonl").mkdir()
+    with pytest.raises(BadInput, match=r"holds no run: neither records\.jsonl of a benchmark nor filter\.jsonl"):
+        read(tmp_path)
+    for name in ("nothing.json", "n" * 300):
+        with pytest.raises(BadInput, match="cannot be read: "):
             read(tmp_path / name)
-    with pytest.raises(BadInput, match="cannot be read"):
-        read(tmp_path / "nothing.json")
 
 
 def test_the_command_writes_the_page(tmp_path: Path) -> None:
@@ -153,6 +181,20 @@ def test_the_command_writes_the_page(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["view", str(tmp_path / "run.json"), "--out", str(out), "--no-open"])
     assert done.exit_code == 0, done.output
     assert re.search(r"<b>56</b><span>sequential tokens", out.read_text())
+
+
+def test_the_page_goes_nowhere_but_into_a_plain_file_of_its_own(tmp_path: Path) -> None:
+    (source := tmp_path / "run.json").write_text(RUN.to_json())
+    for out, said in (
+        ("", "--out is empty"),
+        ("/dev/null", "/dev/null is a device"),
+        (str(tmp_path), "is a folder"),
+        (str(source), "is what is read"),
+        (str(source / "page.html"), "cannot be written: Not a directory"),
+    ):
+        done = CliRunner().invoke(app, ["view", str(source), "--out", out, "--no-open"])
+        assert (done.exit_code, said in done.output.replace("\n", "")) == (1, True), done.output
+    assert source.read_text() == RUN.to_json()
 
 
 def test_released_transcripts_make_a_page(tmp_path: Path, shared_data: Path) -> None:

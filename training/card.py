@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from sprint_sgl.files import whole_file
 from training.record import history
 
 # Of the arguments those that a reader asks for first; all are in run.json and in the command.
@@ -34,7 +35,8 @@ def write_card(run: Path) -> Path | None:
     if not lines:
         return None
     record = json.loads((run / "run.json").read_text())
-    (run / "README.md").write_text(card(run, record, lines, (run / "command.sh").read_text()))
+    with whole_file(run / "README.md") as file:
+        file.write(card(run, record, lines, (run / "command.sh").read_text()))
     return run / "README.md"
 
 

@@ -28,6 +28,7 @@ from sprint_sgl.console import notes, one_line_errors, screen
 from sprint_sgl.errors import BadInput
 from sprint_sgl.markup import find_tags
 from sprint_sgl.rows import Row, row_text
+from training.preflight import check_text, end_text, model_folder
 from training.rows import naming_line, read_rows
 from training.tree import IGNORED
 from training.tree_rows import TREE_TEMPLATE
@@ -90,13 +91,13 @@ class Encoder:
     @staticmethod
     def of(model: str, template: str = TREE_TEMPLATE) -> Encoder:
         """Loads the tokenizer of a folder or hub id, not the weights. Raises BadInput where there is none."""
+        folder = weights(model)
+        check_tokenizer(folder)
         os.environ.setdefault("USE_HF", "1")
         os.environ.setdefault("LOG_LEVEL", "ERROR")
         from swift.model import get_processor
         from swift.template import get_template
 
-        folder = weights(model)
-        check_tokenizer(folder)
         try:
             processor = get_processor(str(folder), model_type=model_type(folder))
         except (OSError, ValueError) as error:
@@ -224,7 +225,10 @@ def check(
     [dim]sprint-sgl train check work/curation/sprint.train.jsonl --model deepseek-ai/DeepSeek-R1-Distill-Qwen-7B[/dim]
     """
     with one_line_errors():
-        rows = list(islice(read_rows(file), limit))
+        rows, end = list(islice(read_rows(file), limit)), end_text(str(model_folder(model)))
+        for number, row in enumerate(rows, 1):
+            with naming_line(file, number):
+                check_text(row, end)
         encoder, out = Encoder.of(model, template), screen()
         for number, row in enumerate(rows[:show], 1):
             title = f"row {number}: dim is seen, [green]green is trained[/green]"

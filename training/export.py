@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from sprint_sgl.checkpoints import ADAPTER, MODEL_NOTES, model_notes, weights
 from sprint_sgl.errors import BadInput
+from sprint_sgl.files import whole_file
+from sprint_sgl.folders import EXPORT, output_folder
 from sprint_sgl.settings import entry_point
 
 if TYPE_CHECKING:
@@ -42,9 +44,10 @@ def export(checkpoint: Path, out: Path, also: Sequence[Path] = ()) -> int:
     if also:
         others = {path: load(weights(str(path)), torch.float32).state_dict() for path in also}
         model.load_state_dict(mean(model.state_dict(), others))
+    with whole_file(out / MODEL_NOTES) as file:  # first, since the folder is known by it
+        file.write(json.dumps(model_notes(str(source)), indent=2) + "\n")
     model.to(torch.bfloat16).save_pretrained(out)
     AutoTokenizer.from_pretrained(model.config.name_or_path).save_pretrained(out)
-    (out / MODEL_NOTES).write_text(json.dumps(model_notes(str(source)), indent=2) + "\n")
     return sum(file.stat().st_size for file in out.iterdir())
 
 
@@ -72,7 +75,8 @@ def load(source: Path, dtype: torch.dtype) -> Any:
 
 @entry_point("export", Config)
 def main(config: Config) -> None:
-    size = export(Path(config.checkpoint), Path(config.out), [Path(each) for each in config.also])
+    out = output_folder(config.out, EXPORT)
+    size = export(Path(config.checkpoint), out, [Path(each) for each in config.also])
     print(f"{config.out}: {size / 1e6:.1f} MB")
 
 

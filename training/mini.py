@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from sprint_sgl.errors import BadInput
+from sprint_sgl.folders import MINI, begin
 from sprint_sgl.settings import entry_point
 
 END = "<|endoftext|>"
@@ -111,10 +112,9 @@ def row_texts(path: Path, limit: int) -> Iterator[str]:
 
 @entry_point("mini", Config)
 def main(config: Config) -> None:
-    out = Path(config.out)
     if missing := [path for path in config.rows if not Path(path).is_file()]:
         raise BadInput(f"{missing[0]} is not there: rows=[FILE,...] names what the tokenizer is trained on")
-    out.mkdir(parents=True, exist_ok=True)
+    out = begin(config.out, MINI, asdict(config))
     texts = [text for path in config.rows for text in row_texts(Path(path), config.texts)]
     vocabulary = train_tokenizer(texts, config.vocab_size, out)
     parameters = init_weights(out, vocabulary, config.shape, config.seed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import struct
 import sys
@@ -44,7 +43,6 @@ def check(model: str, files: Iterable[Path], out: Path, args: Mapping[str, Any])
     refuse_adapters(folder)
     context = check_model(folder, args)
     found = [note for path in files for note in check_rows(path, folder, context, args)]
-    check_out(out)
     found += check_room(out, folder, args)
     check_devices(args)
     return found
@@ -190,8 +188,7 @@ def check_rows(path: Path, folder: Path, context: int | None, args: Mapping[str,
             check_channel(row, trees)
             if row.get("channel") == TREE:
                 read_back(row)
-            if end and end in row_text(row):
-                raise BadInput(f"the text holds {end!r}, by which this model ends what it writes: take it out")
+            check_text(row, end)
         tokens, longest_path = tokens_of(row, str(folder), limit, context)
         if limit and tokens > limit:
             long.append(count)
@@ -214,6 +211,12 @@ def check_rows(path: Path, folder: Path, context: int | None, args: Mapping[str,
         which = f"row {lines[0]} is" if len(lines) == 1 else f"{len(lines)} rows, the first on line {lines[0]}, are"
         said.append(f"{path}: {which} longer than {most}, and left out")
     return said
+
+
+def check_text(row: Row, end: str) -> None:
+    """The row does not hold the token by which the model ends what it writes. Raises BadInput."""
+    if end and end in row_text(row):
+        raise BadInput(f"the text holds {end!r}, by which this model ends what it writes: take it out")
 
 
 def check_channel(row: Row, laid_out: bool) -> None:
@@ -252,16 +255,6 @@ def end_text(model: str) -> str:
 def spelling_of(model: str) -> Spelling:
     """Raises BadInput where the model has no tokenizer."""
     return file_spelling(model) or TransformersSpelling(load_tokenizer(model))
-
-
-def check_out(out: Path) -> None:
-    """The folder can be written to."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"{out} cannot be written to: {error.strerror}") from error
-    if not os.access(out, os.W_OK):
-        raise BadInput(f"{out} cannot be written to")
 
 
 def check_room(out: Path, folder: Path, args: Mapping[str, Any]) -> list[str]:

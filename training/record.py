@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sprint_sgl.files import file_digest
+from sprint_sgl.files import file_digest, whole_bytes
 from sprint_sgl.provenance import commit, versions, weight_digests
 
 PACKAGES = ("sprint-sgl", "ms-swift", "deepspeed", "transformers", "torch")
@@ -39,12 +39,20 @@ def _rows(path: Path) -> int:
 def history(run: Path) -> list[dict[str, Any]]:
     """What ms-swift logged, in the order of steps; of a step that was trained again after a resume, the last."""
     path = run / "logging.jsonl"
-    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
     found: dict[tuple[int, bool], dict[str, Any]] = {}
-    for line in lines:
+    for line in map(_object, path.read_text().splitlines() if path.is_file() else []):
         if step := str(line.get("global_step/max_steps", "")).partition("/")[0]:
             found.setdefault((int(step), "eval_loss" in line), {"step": int(step)}).update(line)
     return [found[key] for key in sorted(found)]
+
+
+def _object(line: str) -> dict[str, Any]:
+    """The line's JSON object; an empty one for a line that a kill has cut off."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def draw(run: Path) -> Path | None:
@@ -62,5 +70,6 @@ def draw(run: Path) -> Path | None:
         axis.set_title(CURVES[name])
         axis.set_xlabel("step")
         axis.grid(alpha=0.3)
-    figure.savefig(run / "curves.png", dpi=120)
+    with whole_bytes(run / "curves.png") as file:
+        figure.savefig(file, dpi=120)
     return run / "curves.png"

@@ -18,10 +18,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sprint_sgl.checkpoints import MODEL_NOTES, last_checkpoint, model_notes, model_type, weights
+from sprint_sgl.checkpoints import MODEL_NOTES, last_checkpoint, model_notes, model_type, trainer_state, weights
 from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput
-from sprint_sgl.files import alone, whole_file
+from sprint_sgl.files import whole_file
+from sprint_sgl.folders import TRAINING, alone, output_folder
 from sprint_sgl.keeper import kept
 from sprint_sgl.settings import changed, entry_point
 from training.card import write_card
@@ -125,8 +126,6 @@ def claim(out: Path, made: Mapping[str, Any]) -> None:
     path = out / "run.json"
     if not last_checkpoint(out):
         return
-    if not path.is_file():
-        raise BadInput(f"{out} holds checkpoints and no run.json that says of what: choose another out=FOLDER")
     before = json.loads(path.read_text())
     models = [each["weights"] or each["settings"]["model"] for each in (before, made)]  # one on the hub has a name only
     if models[0] != models[1]:
@@ -148,9 +147,9 @@ def claim(out: Path, made: Mapping[str, Any]) -> None:
 def finished(out: Path, args: Mapping[str, Any]) -> int | None:
     """The last step of a run that has nothing left to do; ms-swift would train one more."""
     checkpoint = last_checkpoint(out)
-    if checkpoint is None:
+    state = trainer_state(checkpoint) if checkpoint else None
+    if state is None:
         return None
-    state = json.loads((checkpoint / "trainer_state.json").read_text())
     most = int(args.get("max_steps", -1))
     if most <= 0:  # epochs decide
         same = state.get("num_train_epochs") == math.ceil(float(args.get("num_train_epochs", 3)))
@@ -160,8 +159,8 @@ def finished(out: Path, args: Mapping[str, Any]) -> int | None:
 
 def train(config: Config) -> int:
     """Runs the command in the foreground; returns its exit status. Raises BadInput before anything loads."""
-    out = Path(config.out)
     config.machines.check(config.recipe.args)
+    out = output_folder(config.out, TRAINING)
     for note in check(config.model, rows_of(config), out, config.recipe.args):
         say(note)
     made = record(asdict(config), weights(config.model), rows_of(config))
@@ -212,7 +211,7 @@ def main(config: Config) -> None:
     if config.machines.place[0]:  # the first node holds the folder for all of them
         code = train(config)
     else:
-        with alone(Path(config.out)):
+        with alone(config.out, TRAINING):
             code = train(config)
     if code:
         sys.exit(code)

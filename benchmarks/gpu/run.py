@@ -26,11 +26,13 @@ import typer
 
 from benchmarks.gpu.dummy_model import SHAPES
 from benchmarks.gpu.parts import PARTS, SHARED, Setting
-from sprint_sgl.console import say, screen
+from sprint_sgl.console import one_line_errors, say, screen
 from sprint_sgl.errors import LaunchFailed
 from sprint_sgl.files import whole_file
+from sprint_sgl.folders import RUN, begin, begun_by
 from sprint_sgl.shipped import conf_names
 
+GPU = begun_by("benchmarks.gpu.run", "--out ")
 LEAST = 20.0  # seconds that must be left for a part to begin
 
 
@@ -54,7 +56,7 @@ class Limits:
 def main(
     runtime: str = "gpu",
     shape: Annotated[str, typer.Option(help=", ".join(SHAPES))] = "7b",
-    out: Path = Path("work/gpu"),
+    out: str = "work/gpu",
     trajectories: Annotated[Path | None, typer.Option(exists=True, dir_okay=False)] = None,
     levels: Annotated[str, typer.Option(help="questions at a time, with commas")] = "1,4,16,64",
     rounds: Annotated[int, typer.Option(min=1)] = 3,
@@ -69,18 +71,19 @@ def main(
     names = chosen(parts.split(","), PARTS, "part")
     chosen([shape], SHAPES, "shape")
     chosen([runtime], conf_names("runtime"), "runtime")
-    setting = Setting(runtime, shape, out, trajectories, numbers(levels), rounds, scale)
+    setting = Setting(runtime, shape, Path(out), trajectories, numbers(levels), rounds, scale)
     if only:
         measure(only, replace(setting, url=url))
         return
-    out.mkdir(parents=True, exist_ok=True)
+    with one_line_errors():
+        folder = begin(out, GPU, described(setting))
     limits = Limits(time.monotonic() + 60 * minutes, 60 * part_minutes)
     todo = [name for name in names if not there(name, setting)]
     together, alone = ([name for name in todo if (name in SHARED) == shared] for shared in (True, False))
     done = not together or run_together(together, setting, limits)
     for name in alone:
-        done &= run_part(name, out, limits)
-    for path in sorted(out.glob("*.json")):
+        done &= run_part(name, folder, limits)
+    for path in sorted(path for path in folder.glob("*.json") if path.name != RUN):
         screen().print(f"[bold]{path.name}[/bold]")
         screen().print_json(path.read_text())
     raise typer.Exit(int(not done))

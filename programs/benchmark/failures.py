@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from programs.benchmark.records import Key, Record, parsed
+from sprint_sgl.files import whole_file
 
 FAILURES = "failures.jsonl"
 
@@ -39,6 +40,8 @@ def unanswered(failures: Sequence[Failure], records: Sequence[Record]) -> list[F
 
 def write_failures(path: Path, failures: Sequence[Failure]) -> None:
     """None leaves no file."""
-    path.unlink(missing_ok=True)
-    if failures:
-        path.write_text("".join(json.dumps(vars(failure)) + "\n" for failure in failures))
+    if not failures:
+        path.unlink(missing_ok=True)
+        return
+    with whole_file(path) as file:
+        file.writelines(json.dumps(vars(failure)) + "\n" for failure in failures)

@@ -14,6 +14,7 @@ from rich.progress import track
 from programs.benchmark.records import Key, Record, mend, parsed
 from sprint_sgl.console import notes
 from sprint_sgl.errors import SprintError
+from sprint_sgl.files import lines_added
 from sprint_sgl.tasks.task import Question
 
 VERDICTS = "judged.jsonl"
@@ -34,7 +35,7 @@ def judge(records: Sequence[Record], by: Judge, path: Path, concurrency: int = 8
     asked = [record for record in records if not record.read and record.key not in known]
     failure: SprintError | None = None
     mend(path)
-    with ThreadPoolExecutor(concurrency) as pool, path.open("a") as file:
+    with ThreadPoolExecutor(concurrency) as pool, lines_added(path) as file:
         futures = {pool.submit(_verdict, record, by): record for record in asked}
         for future in track(as_completed(futures), "judging", len(futures), console=notes, disable=not futures):
             try:

@@ -78,7 +78,7 @@ def parsed(path: Path, read: Callable[[str], T], what: str) -> list[T]:
     for number, line in enumerate(whole_lines(path), 1):
         try:
             found.append(read(line))
-        except (ValueError, TypeError, KeyError, IndexError) as error:
+        except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
             raise BadInput(f"{path}, line {number} is no {what} ({reason(error)}): mend it or take it out") from error
     return found
 

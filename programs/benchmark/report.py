@@ -27,7 +27,8 @@ from programs.benchmark.findings import Bin, Cause, bins, causes, parallel_share
 from programs.benchmark.lines import Line, Side
 from programs.benchmark.runs import Run, baseline_in, baseline_of, labelled, read_runs, swept
 from sprint_sgl import tags
-from sprint_sgl.errors import BadInput
+from sprint_sgl.files import whole_bytes, whole_file
+from sprint_sgl.folders import REPORT, output_folder
 from sprint_sgl.pages import chart_style, render, svg
 from sprint_sgl.settings import flat
 
@@ -128,24 +129,21 @@ def lines_by_group(sides: Mapping[str, Side]) -> dict[str, dict[str, Line]]:
     }
 
 
-def report(folders: Sequence[Path], out: Path, baseline: str | None = None) -> list[Section]:
+def report(folders: Sequence[Path], to: str | Path, baseline: str | None = None) -> list[Section]:
     """Writes report.html, report.csv and the figures as PNG; returns what they say, a section a task.
 
     Raises BadInput.
     """
-    by_task = read_runs(folders)
+    by_task, out = read_runs(folders), output_folder(to, REPORT)
     with chart_style():
         sections = [section(task, runs, baseline) for task, runs in by_task.items()]
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise BadInput(f"{out} cannot be a folder for the report: {error.strerror}") from error
+        write_csv(sections, out / "report.csv")  # first, since the folder is known by it
         for each in sections:
             for name, figure in each.figures.items():
                 if figure:
-                    figure.savefig(out / f"{name}{f'_{each.task}' if len(sections) > 1 else ''}.png", dpi=150)
+                    with whole_bytes(out / f"{name}{f'_{each.task}' if len(sections) > 1 else ''}.png") as file:
+                        figure.savefig(file, dpi=150)
                     figure.set_layout_engine("none")  # what was laid out now stays so in the page
-        write_csv(sections, out / "report.csv")
         methods = list(dict.fromkeys(line.name for each in sections for line in each.lines))
         render(TEMPLATE, out / "report.html", sections=sections, methods=methods, transcript=tags.transcript)
     return sections
@@ -155,7 +153,7 @@ def write_csv(sections: Sequence[Section], path: Path) -> None:
     """One row a line; an estimate becomes three columns."""
     rows = [{"task": each.task, **flat(known(asdict(line)))} for each in sections for line in each.lines]
     columns = list(dict.fromkeys(key for row in sorted(rows, key=len, reverse=True) for key in row))
-    with path.open("w", newline="") as file:
+    with whole_file(path) as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)

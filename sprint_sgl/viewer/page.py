@@ -121,25 +121,41 @@ def view(shown: Sequence[Shown], path: Path, title: str, left_out: int = 0) -> N
 def read(source: Path) -> list[Shown]:
     """A trajectory's JSON, an answer of `sprint-sgl serve` that carries one, a transcript as text, a benchmark's folder
     or records, or a curation's folder or packed traces. Raises BadInput."""
-    path = next((source / name for name in (RECORDS, PACKED) if (source / name).is_file()), source)
     try:
+        path = next((source / name for name in (RECORDS, PACKED) if (source / name).is_file()), source)
+        if path.is_dir():
+            raise BadInput(f"{path} holds no run: neither {RECORDS} of a benchmark nor {PACKED} of a curation")
         content = path.read_bytes()
-        if path.suffix == ".jsonl" and not _is_json(content.rpartition(b"\n")[2]):
-            content = content.rpartition(b"\n")[0]  # a run is writing its last line, or was killed
-        text = content.decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path} cannot be read: {error}") from error
-    if path.suffix == ".jsonl":
+    except OSError as error:
+        raise BadInput(f"{source} cannot be read: {error.strerror}") from error
+    kind = path.suffix.lower()
+    if kind == ".jsonl" and not _is_json(content.rpartition(b"\n")[2]):
+        content = content.rpartition(b"\n")[0]  # a run is writing its last line, or was killed
+    text = _text(content, path)
+    if kind == ".jsonl":
         return [_row(line, f"{path}:{number}") for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    if path.suffix == ".json" or is_stream(text):
+    if kind == ".json" or is_stream(text) or (kind != ".txt" and text.lstrip().startswith("{")):
         return [Shown(_trajectory(text, str(path)))]
+    if not text.strip():
+        raise BadInput(f"{path} is empty")
     return [Shown(tags.parse(text))]
+
+
+def _text(content: bytes, path: Path) -> str:
+    """What the file says, without the mark that some editors begin it with."""
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path} is no text in UTF-8: {error}") from error
+    if "\0" in text:
+        raise BadInput(f"{path} is no text: it holds bytes of 0")
+    return text
 
 
 def _is_json(line: bytes) -> bool:
     try:
         json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 
@@ -153,7 +169,7 @@ def _row(line: str, place: str) -> Shown:
         if "trace" in row:
             return Shown(trajectory, dag=Dag.of(row["trace"]["steps"], row["sigma"]))
         return Shown(trajectory, row["method"], row["correct"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadInput(
             f"{place} is no record of sprint-sgl bench, no answer of serve and no packed trace: {reason(error)}"
         ) from error
