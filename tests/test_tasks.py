@@ -121,6 +121,13 @@ def test_gpqa_with_an_empty_field_is_refused(gpqa_csv: Path) -> None:
         ("A, B", None),
         ("(A) and (B)", None),
         ("B-cell", None),
+        ("The answer is C. Option A is incorrect.", "C"),
+        ("The answer is C, not option A", "C"),
+        ("answer A is wrong", None),
+        ("The answer is A and B", None),
+        (r"\(B\)", "B"),
+        ("B\n\nExplanation: it is a vector", "B"),
+        ("I choose D", "D"),
     ],
 )
 def test_the_letter_that_an_answer_names(answer: str, letter: str | None) -> None:

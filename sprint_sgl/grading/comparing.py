@@ -8,11 +8,12 @@ one answer states is forgiven (`x = 5` is 5, `5 cm` is 5); two that contradict o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import sympy
 
 from sprint_sgl.grading import units
-from sprint_sgl.grading.extract import answers_in_prose
+from sprint_sgl.grading.extract import answers_in_prose, without_opener
 from sprint_sgl.grading.match import Match, all_of, any_of, at_most
 from sprint_sgl.grading.notation import Unreadable
 from sprint_sgl.grading.reading import readings
@@ -56,15 +57,23 @@ def compared(given: str, gold: str) -> tuple[Match, str]:
 
 def _read(text: str) -> list[Value]:
     """The readings of an answer, or of what a sentence says the answer is."""
+    text = without_opener(text)
     try:
-        return readings(text)
+        found = readings(text)
     except Unreadable as fault:
-        for part in answers_in_prose(text):
-            try:
-                return readings(part)
-            except Unreadable:
-                continue
-        raise fault
+        return _in_prose(text) or _raise(fault)
+    return found + (_in_prose(text) if all(isinstance(value, Words) for value in found) else [])
+
+
+def _in_prose(text: str) -> list[Value]:
+    for part in answers_in_prose(text):
+        with suppress(Unreadable):
+            return readings(part)
+    return []
+
+
+def _raise(fault: Unreadable) -> list[Value]:
+    raise fault
 
 
 def _compared(gold: Value, given: Value, digits: int) -> Match:
@@ -115,6 +124,8 @@ def _kinds(gold: Value, given: Value, same: Callable[[Value, Value], Match]) -> 
     kinds = {type(gold), type(given)}
     if kinds == {Scalar, Group}:
         group, scalar = (gold, given) if isinstance(gold, Group) else (given, gold)
+        if isinstance(scalar, Scalar) and "mathbb" in str(scalar.value):
+            return UNDECIDED
         if isinstance(group, Group) and not group.opening and len(group.items) == 2 and isinstance(scalar, Scalar):
             over, under = group.items
             if isinstance(over, Scalar) and isinstance(under, Scalar) and under.value != 0:
@@ -207,21 +218,41 @@ def _collections(gold: Value, given: Value, same: Callable[[Value, Value], Match
     if isinstance(gold, Collection) and isinstance(given, Collection):
         if any(isinstance(item, Ellipsis) for item in (*gold.items, *given.items)):
             return _with_ellipsis(gold.items, given.items, same)
+        if _has_relation(gold) or _has_relation(given):
+            match = _in_any_order(gold.items, given.items, same)
+            return match if gold.connective == given.connective else at_most(UNDECIDED, match)
+        if _mixed_units(gold) or _mixed_units(given):
+            return at_most(UNDECIDED, _in_order(gold.items, given.items, same))
         if _distinct_names(gold.items) != _distinct_names(given.items):
+            names = [item.name for item in (*gold.items, *given.items) if isinstance(item, Named)]
+            if names != sorted(names) and set(names) <= set("xyz"):  # the order of a point, or the one stated?
+                return UNDECIDED
             return _in_order(gold.items, given.items, same)
         return _in_any_order(
             _shared_name(gold.items), _shared_name(given.items), same, sets=gold.is_set and given.is_set
         )
     collection, other = (gold, given) if isinstance(gold, Collection) else (given, gold)
     assert isinstance(collection, Collection)
+    if _has_relation(collection) or isinstance(other, Relation) or _mixed_units(collection):
+        return UNDECIDED
     if isinstance(other, Group):
         match = _in_order(collection.items, other.items, same) if len(collection.items) > 1 else DIFFERENT
         return at_most(UNDECIDED, match)
-    if isinstance(other, Words | Combined) or any(isinstance(item, Relation) for item in (*collection.items, other)):
+    if isinstance(other, Words | Combined):
         return UNDECIDED
     if len(collection.items) == 1:
         return same(*((collection.items[0], other) if collection is gold else (other, collection.items[0])))
     return _in_any_order(collection.items, (other,), same)
+
+
+def _has_relation(collection: Collection) -> bool:
+    return any(isinstance(item, Relation) for item in collection.items)
+
+
+def _mixed_units(collection: Collection) -> bool:
+    """Whether it may be one quantity: 1 hour and 30 minutes."""
+    units_given = [item.unit for item in collection.items if isinstance(item, Quantity)]
+    return len(units_given) == len(collection.items) and len(set(units_given)) > 1
 
 
 def _distinct_names(items: Sequence[Value]) -> bool:
@@ -316,10 +347,13 @@ def _relations(gold: Value, given: Value, digits: int) -> Match:
         return _two_relations(_upwards(gold), _upwards(given), digits)
     relation, other = (gold, given) if isinstance(gold, Relation) else (given, gold)
     assert isinstance(relation, Relation)
-    interval = _as_interval(relation)
-    if interval is None or not isinstance(other, Group | Combined):
-        return UNDECIDED if isinstance(other, Group | Combined | Words) else DIFFERENT
-    return _compared(interval, other, digits)
+    if isinstance(other, Group | Combined):
+        interval = _as_interval(relation)
+        return UNDECIDED if interval is None else _compared(interval, other, digits)
+    if isinstance(other, Words):
+        return UNDECIDED
+    is_equation = set(relation.operators) == {"="}
+    return at_most(UNDECIDED, _compared(relation.sides[-1], other, digits)) if is_equation else DIFFERENT
 
 
 def _upwards(relation: Relation) -> Relation:
@@ -369,28 +403,53 @@ def _as_interval(relation: Relation) -> Value | None:
     relation = _upwards(relation)
     if any(operator not in ("<", r"\le") for operator in relation.operators):
         return None
-    numbers = [
-        isinstance(side, Scalar)
-        and not side.value.free_symbols
-        and not side.value.has(sympy.core.function.AppliedUndef)
-        for side in relation.sides
-    ]
+    free = [_is_unknown(side) for side in relation.sides]
+    numbers = [isinstance(side, Scalar) and not side.value.free_symbols for side in relation.sides]
+    if [is_free != is_number for is_free, is_number in zip(free, numbers, strict=True)] != [True] * len(free):
+        return None
     brackets = [("(", ")") if operator == "<" else ("[", "]") for operator in relation.operators]
     if numbers == [True, False, True]:
         low, size, high = relation.sides
         positive = Group(brackets[0][0], (low, high), brackets[1][1])
-        if not (isinstance(size, Scalar) and isinstance(size.value, sympy.Abs)):
+        if not _is_size(size):
             return positive
         flipped = {"(": ")", "[": "]", ")": "(", "]": "["}
         minus = tuple(_scaled(end, sympy.Integer(-1)) for end in (high, low))
         return Combined(r"\cup", (Group(flipped[positive.closing], minus, flipped[positive.opening]), positive))
+    low, high = Scalar(-sympy.oo), Scalar(sympy.oo)
     if numbers == [False, True]:
-        return Group("(", (Scalar(-sympy.oo), relation.sides[1]), brackets[0][1])
+        (size, end), (opening, closing) = relation.sides, brackets[0]
+        if _is_size(size):
+            return Group({")": "(", "]": "["}[closing], (_scaled(end, sympy.Integer(-1)), end), closing)
+        return Group("(", (low, end), closing)
     if numbers == [True, False]:
-        return Group(brackets[0][0], (relation.sides[0], Scalar(sympy.oo)), ")")
+        (end, size), (opening, closing) = relation.sides, brackets[0]
+        if _is_size(size):
+            outer = Group("(", (low, _scaled(end, sympy.Integer(-1))), {"(": ")", "[": "]"}[opening])
+            return Combined(r"\cup", (outer, Group(opening, (end, high), ")")))
+        return Group(opening, (end, high), ")")
     return None
 
 
+def _is_unknown(side: Value) -> bool:
+    """Whether the side is a variable, its absolute value, or a function's value: what an inequality bounds."""
+    if not isinstance(side, Scalar):
+        return False
+    value = side.value.args[0] if isinstance(side.value, sympy.Abs) else side.value
+    return bool(value.is_Symbol or isinstance(value, sympy.core.function.AppliedUndef))
+
+
+def _is_size(side: Value) -> bool:
+    return isinstance(side, Scalar) and isinstance(side.value, sympy.Abs)
+
+
 def _words(gold: Words, given: Words) -> Match:
-    one, other = (" ".join(words.text.split()) for words in (gold, given))
-    return SAME if one.casefold() == other.casefold() else DIFFERENT
+    one, other = (_plain_words(words.text) for words in (gold, given))
+    if one == other:
+        return SAME
+    longer, shorter = sorted((one, other), key=len, reverse=True)
+    return UNDECIDED if set(shorter) <= set(longer) else DIFFERENT
+
+
+def _plain_words(text: str) -> list[str]:
+    return [word for word in text.casefold().split() if word not in ("a", "an", "the")]

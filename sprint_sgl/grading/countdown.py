@@ -28,7 +28,7 @@ class Verdict:
 _SPACING = re.compile(r"\$|~|\\[()\[\],;:! ]|\\(?:left|right|[bB]igg?[lr]?|quad|qquad|displaystyle)(?![A-Za-z])")
 _SYMBOL = re.compile(r"\s*(\\[A-Za-z]+|\\[{}]|[0-9]+|.)", re.DOTALL)
 _SPELLINGS = {
-    **dict.fromkeys((r"\times", r"\cdot", r"\ast", *"\u00d7\u00b7\u22c5\u2217x"), "*"),
+    **dict.fromkeys((r"\times", r"\cdot", r"\ast", *"\u00d7\u00b7\u22c5\u2217xX"), "*"),
     **dict.fromkeys((r"\div", *"\u00f7\u2215\u2044"), "/"),
     **dict.fromkeys("\u2212\u2013", "-"),
     **dict.fromkeys((r"\dfrac", r"\tfrac", r"\cfrac"), r"\frac"),
@@ -70,7 +70,7 @@ class _Reader:
 
     def _product(self) -> Fraction:
         value = self._factor()
-        while sign := self._take("*", "/"):
+        while sign := self._take("*", "/") or ("*" if self._next in _CLOSING else ""):
             factor = self._factor()
             value = value * factor if sign == "*" else _divided(value, factor)
         return value
@@ -100,6 +100,9 @@ class _Reader:
         return Fraction(number)
 
     def _braced(self) -> Fraction:
+        """An argument of \\frac, which may be one digit without braces."""
+        if len(self._next) == 1 and self._next.isdecimal():
+            return self._unit()
         self._expect("{")
         return self._until("}")
 
@@ -129,6 +132,7 @@ def check_countdown(expression: str, numbers: Sequence[int], target: int) -> Ver
     """
     if len(expression) > LONGEST_EXPRESSION:
         return Verdict(False, f"has {len(expression)} characters, over {LONGEST_EXPRESSION}", None)
+    expression = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", expression.strip("`* "))
     given = Counter(numbers)
     sides: list[tuple[Fraction, list[int]]] = []
     refused: list[str] = []
@@ -189,12 +193,13 @@ _NUMBER = rf"\(?(?<![\w.]){_MINUS}?\d{{1,6}}(?![\d%]|\.\d)\)?"
 _SEPARATOR = r"(?:\s*[,;&]\s*(?:and\s+)?|\s+and\s+|\s+)"
 _THOUSANDS = re.compile(r"(?<![\d,])\d{1,3}(?:,\d{3})+(?!\d|,\d)")
 _LIST = re.compile(
-    r"\b(?P<verb>use|using|numbers?|inputs?|from|of|with|have|given|combin(?:e|ing)|countdown)\b[^\d.?!]{0,40}?"
+    r"(?:\b(?P<verb>use|using|numbers?|nums|inputs?|from|of|with|have|given|combin(?:e|ing)|countdown)\b[^\d.?!]{0,40}?|^\W*)"
     rf"(?P<list>{_NUMBER}(?:{_SEPARATOR}{_NUMBER})+)",
     re.IGNORECASE,
 )
 _TARGET = re.compile(
-    r"(?:\b(?:mak(?:e|es|ing)|targets?|goal|equals?|equal to|reach(?:es)?|gets?|obtain|results?|evaluates?|value)\b"
+    r"(?:\b(?:mak(?:e|es|ing)|targets?|goal|equals?|equal to|reach(?:es)?|gets?|obtain|results?|evaluates?|value"
+    r"|create|produce|hit|arrive at)\b"
     rf"|[-=]>|[\u2192\u21d2])[^\d.?!]{{0,25}}?(?P<target>{_MINUS}?(?:\d{{1,3}}(?:,\d{{3}})+|\d{{1,9}}))(?![\d%]|\.\d)",
     re.IGNORECASE,
 )
@@ -203,9 +208,10 @@ _COMMON = {"of", "with", "have", "given", "from"}  # words before two numbers in
 
 def countdown_problem(question: str) -> Problem | None:
     """The numbers and the target that a free-form question names, or None if it is not recognisably Countdown."""
-    text = unicodedata.normalize("NFKC", question)
+    text = re.sub(r"\$|\\[()\[\]]", "", unicodedata.normalize("NFKC", question))
+    text = re.sub(r"\b(\d+)[- ]game\b", r"game, target \1,", text)
     listed = _LIST.search(text)
-    if listed is None or (listed["verb"].lower() in _COMMON and len(read_numbers(listed["list"])) < 3):
+    if listed is None or ((listed["verb"] or "with").lower() in _COMMON and len(read_numbers(listed["list"])) < 3):
         return None
     found = _TARGET.search(f"{text[: listed.start('list')]}.{text[listed.end('list') :]}")
     if found is None:

@@ -24,6 +24,7 @@ FUNCTIONS: dict[str, Callable[..., Expression]] = {
     **{"arc" + name: getattr(sympy, "a" + name) for name in _CIRCULAR},
     **{"a" + name: getattr(sympy, "a" + name) for name in (*_CIRCULAR[:3], "sinh", "cosh", "tanh")},
     "exp": sympy.exp,
+    "cis": lambda value: sympy.exp(sympy.I * value),
     "ln": sympy.log,
     "log": lambda value: sympy.log(value) / LOG_BASE,
     "lg": lambda value: sympy.log(value, 10),
@@ -58,7 +59,7 @@ class ExpressionReader:
 
     def __init__(self, found: Part, signs: Sequence[str], letter_units: bool) -> None:
         self._tokens, self._at, self._bars = found, 0, 0
-        self._signs, self._letter_units = iter(signs), letter_units
+        self._signs, self._signs_read, self._letter_units = signs, 0, letter_units
         self._first_sign = signs[0] if signs else "+"
         self._depth = 0
 
@@ -71,16 +72,27 @@ class ExpressionReader:
             self._at = len(self._tokens)
             return _formula(self._tokens)
         value = self._sum()
-        while multiple := units.MULTIPLES.get(self._next.lower()):
+        while multiple := units.MULTIPLES.get(self._next.lower().removesuffix("s")):
             self._at += 1
             value = value * multiple
-        if self._at < len(self._tokens) and not self._at_unit():
-            raise Unreadable(f"'{self._tokens[self._at]}' after the value")
+        if self._at < len(self._tokens):
+            self._check_unit(value)
         read = [token for token in self._tokens[: self._at] if token.text not in ("-", "+", "(", ")", "{", "}")]
         decimals = None
         if len(read) == 1 and read[0].kind is Kind.NUMBER and re.fullmatch(r"\d*\.\d+", read[0].text):
             decimals = len(read[0].text.partition(".")[2])
         return Scalar(_finite(value), decimals)
+
+    def _check_unit(self, value: Expression) -> None:
+        """Raises Unreadable if what follows the value is no unit of it, or as well a factor of its last term."""
+        token, before = self._tokens[self._at], self._tokens[: self._at]
+        if not self._at_unit():
+            raise Unreadable(f"'{token}' after the value")
+        written_as_unit = token.upright or token.kind in (Kind.TEXT, Kind.SIGN, Kind.COMMAND)
+        if not written_as_unit and (value.free_symbols or any(each.text in ("+", "-") for each in before[1:])):
+            raise Unreadable(f"'{token}' behind an expression")
+        if units.may_be_factors(token) and not all(each.kind is Kind.NUMBER or each.text == "-" for each in before):
+            raise Unreadable(f"'{token}' behind an expression")
 
     def _at_unit(self) -> bool:
         return self._at > 0 and units.begins(self._tokens, self._at, self._letter_units)
@@ -113,7 +125,8 @@ class ExpressionReader:
 
     def _sign(self) -> str:
         if self._take(r"\pm"):
-            return next(self._signs)
+            self._signs_read += 1
+            return self._signs[self._signs_read - 1]
         if self._take(r"\mp"):
             return "-" if self._first_sign == "+" else "+"
         return self._take("+", "-")
@@ -160,10 +173,10 @@ class ExpressionReader:
         )
 
     def _power(self) -> Expression:
-        value = self._postfixed(self._primary())
-        if self._take("^"):
-            return _raised(value, self._exponent())
-        return value
+        return self._raised_by_next(self._postfixed(self._primary()))
+
+    def _raised_by_next(self, value: Expression) -> Expression:
+        return _raised(value, self._exponent()) if self._take("^") else value
 
     def _exponent(self) -> Expression:
         if self._take("-"):
@@ -174,6 +187,8 @@ class ExpressionReader:
     def _postfixed(self, value: Expression) -> Expression:
         while True:
             if self._take("!"):
+                if self._next == "!":
+                    raise Unreadable("a double factorial")
                 value = _factorial(value)
             elif self._next in (r"\circ", "%") and not self._last_unit():
                 value = value * (sympy.pi / 180 if self._take(r"\circ", "%") == r"\circ" else sympy.Rational(1, 100))
@@ -199,7 +214,7 @@ class ExpressionReader:
 
     def _mixed(self, whole: Expression) -> Expression:
         """A whole number with a fraction behind it: 1 1/2, 1\frac{1}{2}."""
-        start = self._at
+        start, signs_read = self._at, self._signs_read
         if not whole.is_Integer or start >= len(self._tokens):
             return whole
         token = self._tokens[start]
@@ -215,7 +230,7 @@ class ExpressionReader:
             if not 0 < over < under:
                 raise Unreadable("a mixed number whose fraction is not below one")
             return whole + over / under
-        self._at = start
+        self._at, self._signs_read = start, signs_read
         return whole
 
     def _text(self, at: int) -> str:
@@ -250,7 +265,7 @@ class ExpressionReader:
         value = sympy.Integer(1)
         for letter in name[:-1]:
             value = value * (_CONSTANTS.get(letter) or sympy.Symbol(letter))
-        return value * self._letter(name[-1])
+        return value * self._raised_by_next(self._postfixed(self._letter(name[-1])))
 
     def _command(self, token: Token) -> Expression:
         text = token.text
@@ -329,7 +344,11 @@ class ExpressionReader:
         degree = sympy.Integer(2)
         if self._take("["):
             degree = self._until("]")
+        if self._is_number(self._at) and len(self._next) > 1 and self._tokens[self._at - 1].text == r"\sqrt":
+            raise Unreadable(f"a root of '{self._next}' without braces")
         value = self._applied()
+        if value.is_negative and degree.is_odd:
+            return -sympy.Pow(-value, 1 / degree)
         return sympy.Pow(value, _divided(sympy.Integer(1), degree))
 
     def _arguments(self) -> list[Expression]:
@@ -349,6 +368,10 @@ class ExpressionReader:
             self._at += 1
             base = self._applied()
             return sympy.log(self._argument()) / sympy.log(base)
+        if name == "log" and self._text(self._at + 1) == "(" and self._is_number(self._at):
+            base = _number(self._next)
+            self._at += 1
+            return sympy.log(self._argument()) / sympy.log(base)
         if self._take("^"):
             power = self._applied() if self._next != "-" else self._exponent()
         if power == -1 and name in _INVERSE:
@@ -366,9 +389,13 @@ class ExpressionReader:
         """Of a function: in brackets, or all factors up to a sign or the next function."""
         if self._next in ("(", "[", "{"):
             return self._postfixed(self._primary())
+        self._depth += 1  # a degree sign in it is its own, not the whole answer's
         value = self._power()
         while self._starts_factor() and self._next not in ("(", "[") and self._function_name() not in FUNCTIONS:
             value = value * self._power()
+        self._depth -= 1
+        if self._next == "/" and self._text(self._at + 1).lstrip("\\") not in FUNCTIONS:
+            raise Unreadable("a division behind a function without brackets")
         return value
 
     def _function_name(self) -> str:
@@ -416,6 +443,14 @@ def _raised(base: Expression, exponent: Expression) -> Expression:
 
 def _factorial(value: Expression) -> Expression:
     return sympy.factorial(value, evaluate=not (value.is_Integer and abs(value) > LONGEST_POWER))
+
+
+def is_approximation(exact: Value, rounded: Value) -> bool:
+    """Whether the second is a number within two per cent of the first."""
+    if not (isinstance(exact, Scalar) and isinstance(rounded, Scalar)):
+        return False
+    difference = sympy.N(exact.value - rounded.value, 30)
+    return bool(difference.is_real and abs(difference) <= abs(sympy.N(exact.value, 30)) / 50)
 
 
 def _is_calculus(found: Part) -> bool:

@@ -13,11 +13,19 @@ _BOX_TOKEN = re.compile(
     r"\\?\\(?P<box>boxed|fbox)(?![A-Za-z])\s*(?:(?P<open>\{)|(?P<bare>[-+]?[\d.][^\s{}$\\]*))?|\\.|(?P<brace>[{}])",
     re.DOTALL,
 )
-_MINUS = re.compile(r"(?:^|[=$(\[:,&]|\\[(\[]|[A-Za-z]{2,})\s*-\s?$")
+_SIGN = re.compile(
+    r"(?P<before>^|[=$(\[:,&]|\\[(\[]|(?:^|[^\\A-Za-z])[A-Za-z]{2,}[^\S\n]+)[^\S\n]*(?P<sign>[-\u2212\u2013]|\\pm)[^\S\n]?$"
+)
+_FACTOR_BEFORE = re.compile(r"(?:\\(?:neq?|sin|cos|tan|log|ln|mp|sqrt|not)|\bnot|\bnegative|(?<![\w\s])\d+)\s*$")
+_FACTOR_BEHIND = re.compile(
+    r"\s*(?:/|\^|!|\\(?:pi|cdot|times|sqrt|frac|div)(?![A-Za-z]))[^$\n]*?(?=\$|\\\)|\\\]|\n|\.\s|\.?$)"
+)
 _LAYOUT = re.compile(r"\\q?quad|\\[()\[\],;:! ]|\\text\s*|\$|[{}\s]")
 _NAMING = re.compile(r"\\?[A-Za-z]\w*(?:_\{?\w+\}?)?(?:\([a-z]\))?\s*=\s*$")
 _NEGATIONS = re.compile(
-    r"\b(?:no|not|wait|actually|but|instead|rather|wrong|check|hence|so|then|thus|therefore)\b", re.IGNORECASE
+    r"\b(?:no|not|wait|actually|but|instead|rather|wrong|check|since|because|where|when|if|with|hence|so|then|thus"
+    r"|therefore)\b",
+    re.IGNORECASE,
 )
 
 
@@ -40,7 +48,7 @@ def extract_answer(text: str) -> str | None:
     """
     final = _last_tagged(text, "Final_answer")
     place = final or text.rpartition("</think>")[2].strip() or text
-    found = _last_boxes(place) or _last_tagged(place, "answer")
+    found = _last_boxes(place) or _last_tagged(place, "answer") or _after_hashes(place)
     if found or not final or "boxed" in final or "\n" in final or len(final) > SHORT_ANSWER:
         return found
     return final
@@ -52,27 +60,31 @@ def read_answer(final: str, thought: str = "") -> str:
     return extract_answer(final or thought) or final.strip()
 
 
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\[(<$\\])|\n\s*\n")
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\[(<$\\])|\n\s*\n|\s+(?=(?:Therefore|Thus|Hence|So|Final Answer)\b)")
 _CLOSING_WORDS = re.compile(r"\s*(?:I hope (?:it|this) is correct\.?\s*|<\|.*)+$", re.DOTALL)
-_FINAL = re.compile(r"\bfinal answer is:?\s*(.+?)(?:\.\s|\.?$)", re.IGNORECASE)
-_CANDIDATE = re.compile(r"\$[^$]*\$|\\\(.*?\\\)|(?<![A-Za-z\d.])-?\d(?:[\d.,]*\d)?(?:\s*%)?")
+_FINAL = re.compile(r"\bfinal answer(?: is|:)[:*\s]*(?=[-\d$\\(\[{])(.+?)(?:\.\s|\.?$)", re.IGNORECASE)
 _NO_WORDS = {"inf", "infinity", "sqrt", "sin", "cos", "tan", "log", "exp", "abs", "and"}
 _DOUBTS = re.compile(
-    r"\b(?:not|never|no|or|maybe|perhaps|between|least|most|more|less|than|over|under|if|unless|except|without|either"
-    r"|neither|nearly|about|approximately|wrong)\b|n't|\?",
+    r"\b(?:not|never|no|or|maybe|perhaps|between|at least|at most|than|over|under|if|unless|except|without|either"
+    r"|neither|nearly|about|approximately|roughly|around|wrong|false|incorrect|guess|suppose|assume|let|doubt"
+    r"|impossible|hardly|anything)\b|n't|\?|\b(?:might|could|may|would|can|cannot|unlikely to|to)\s+\w+\W*$",
     re.IGNORECASE,
 )
+_VALUE = re.compile(r"\d")
 _COPULA = re.compile(
-    r"(?<!not )(?<!n't )(?<!never )"
-    r"(?:\b(?:is|are|was|be|by|equals?|gives?|yields?|becomes|answer|obtain|find that|get|have)\b|'s|:(?=\s))"
-    r"\s*(?:(?:about|simply|just|exactly)\b)?\s*:?",
+    r"(?:\b(?:is|are|was|be|equals?|becomes)\b|\b(?:answer|solution|result|value)s?\b(?=\s*[:$\\])|:(?=\s))\s*:?",
     re.IGNORECASE,
 )
+_LABEL = re.compile(r"^\W*(?:final )?(?:answer|solution|result)\W*:\W*", re.IGNORECASE)
+_OPENING_WORD = re.compile(
+    r"^\s*(?:and so|therefore|hence|thus|so|yes|then|finally|consequently|it follows that"
+    r"|we (?:get|find|have|obtain)(?: that)?)"
+    r"(?![A-Za-z])[,:]?\s*",
+    re.IGNORECASE,
+)
+_REASON = re.compile(r"[,;]?\s+(?:because|since|where|when|if|as|for|and that)\b.*$", re.DOTALL)
 _IS_THE_ANSWER = re.compile(
     r"\s*(?:is|are) (?:the|our|my)? ?(?:final |correct |right )?(?:answers?|solutions?|result)\b.*$", re.DOTALL
-)
-_OPENER = re.compile(
-    r"\b(?:[Tt]herefore|[Tt]hus|[Hh]ence|[Ss]o|[Tt]hen|[Aa]nswer)\b,?\s*(?!.*\b(?:[Tt]herefore|[Tt]hus|[Hh]ence|[Ss]o)\b)"
 )
 
 
@@ -82,24 +94,38 @@ def is_prose(text: str) -> bool:
     return any(word.lower() not in _NO_WORDS for word in re.findall(r"(?<![A-Za-z])[A-Za-z]{3,}", plain))
 
 
+def without_opener(text: str) -> str:
+    """The text without a word such as "therefore" at its beginning."""
+    while (rest := _OPENING_WORD.sub("", text, count=1)) != text and rest:
+        text = rest
+    return text
+
+
 def answers_in_prose(text: str) -> Iterator[str]:
     """What a text of more than a formula says the answer is, likeliest first.
 
-    That is the rest of the last sentence behind its verb ("The least $n$ is 34."), what stands before "is the answer",
-    or the only number or formula of the sentence; and what an earlier sentence calls the final answer.
+    That is what follows the last verb of the last sentence ("The least $n$ is 34.") without the reasons behind it, or
+    stands before "is the answer"; and what an earlier sentence calls the final answer. Sentences that doubt, suppose or
+    state another value before say nothing.
     """
     if not is_prose(text):
         return
     sentences = [part.strip() for part in _SENTENCE_END.split(_CLOSING_WORDS.sub("", text)) if part.strip()]
-    last = sentences[-1].rstrip(".").strip() if sentences else ""
-    if (before := _IS_THE_ANSWER.sub("", last)) != last:
-        opener = list(_OPENER.finditer(before))
-        yield before[opener[-1].end() :].strip() if opener else before
-    yield from filter(None, (last[copula.end() :].strip() for copula in reversed(list(_COPULA.finditer(last)))))
-    found = [part[0] for part in _CANDIDATE.finditer(last) if len(part[0].strip("$\\() ")) > 1 or part[0].isdecimal()]
-    if len(found) == 1 and not _DOUBTS.search(last):
-        yield found[0]
+    last = _LABEL.sub("", sentences[-1].rstrip(".").strip()) if sentences else ""
+    if (before := _IS_THE_ANSWER.sub("", last)) != last and not _DOUBTS.search(last):
+        yield without_opener(before)
+    clause = _REASON.sub("", last)
+    for copula in list(_COPULA.finditer(clause))[-1:]:
+        said, value = clause[: copula.end()], clause[copula.end() :].strip()
+        if value and not _DOUBTS.search(said) and not _VALUE.search(said):
+            yield value
     yield from (said[1] for said in list(_FINAL.finditer(text))[-1:])
+
+
+def _after_hashes(text: str) -> str | None:
+    """What follows the last "####", as GSM8K writes answers."""
+    lines = re.findall(r"^####[^\S\n]*(\S.*)$", text, re.MULTILINE)
+    return lines[-1].strip() if lines and len(lines[-1]) <= SHORT_ANSWER else None
 
 
 def _last_tagged(text: str, tag: str) -> str | None:
@@ -122,8 +148,9 @@ def _last_boxes(text: str) -> str | None:
     last = next(filled, None)
     if last is None:
         return None
-    if said := list(_FINAL.finditer(text, last.end)):
-        return said[-1][1].strip() if "box" not in said[-1][1] else None
+    said = [found[1].strip() for found in _FINAL.finditer(text, last.end) if "box" not in found[1]]
+    if said:
+        return said[-1]
     joined = [last]
     for box in filled:
         if not _are_joined(text, box, joined[0]):
@@ -144,8 +171,17 @@ def _are_joined(text: str, before: _Box, after: _Box) -> bool:
 
 
 def _content(text: str, box: _Box) -> str:
+    """What is in the box, with a sign before it; and with what stands beside it where that is a part of the value."""
     content = text[box.inside : box.inside_end].strip()
-    return f"-{content}" if _MINUS.search(text[max(0, box.start - 20) : box.start]) else content
+    before, after = text[max(0, box.start - 20) : box.start], text[box.end : box.end + LONGEST_CONNECTIVE]
+    if (factor := _FACTOR_BEFORE.search(before)) and not before[: factor.start()].endswith("\n"):
+        return f"{factor[0]} {content}"
+    if behind := _FACTOR_BEHIND.match(after):
+        content = f"{{{content}}}{behind[0].rstrip()}"
+    sign = _SIGN.search(before)
+    if sign is None or (not sign["before"].strip() and before.endswith(" ")):  # the mark of a list
+        return content
+    return f"{sign['sign']}{content}" if sign["before"] or box.start <= len(sign[0]) else content
 
 
 def _boxes(text: str) -> Iterator[_Box]:

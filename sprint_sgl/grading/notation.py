@@ -153,6 +153,12 @@ def cleaned(answer: str) -> str:
         text = fenced["inside"]
     if text.count("{") > text.count("}"):
         text = re.sub(r"^\\+boxed\s*\{", "", text)
+    text = re.sub(r"\*\*([A-Za-z][^*]*)\*\*", r"\1", text)
+    text = re.sub(r"\\color\s*\{[^{}]*\}|\\(?:boldsymbol|bm)(?![A-Za-z])", "", text)
+    text = re.sub(r"\{([^{}]*)\\over(?![A-Za-z])([^{}]*)\}", r"\\frac{\1}{\2}", text)
+    text = re.sub(r"\{([^{}]*)\\choose(?![A-Za-z])([^{}]*)\}", r"\\binom{\1}{\2}", text)
+    text = re.sub(r"(?<=\d:\d\d) ?([ap])\.?m\b\.?", r"\\text{ \1m}", text, flags=re.IGNORECASE)
+    text = re.sub("√ *([0-9]+)", r"\\sqrt{\1}", text)
     text = re.sub(r"(?<=\d) ?m([²³])", lambda found: rf"\text{{ m}}{found[1]}", text)
     text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ]+", lambda found: "^{" + found[0].translate(_SUPERSCRIPTS) + "}", text)
     text = re.sub("[₀₁₂₃₄₅₆₇₈₉]+", lambda found: "_{" + found[0].translate(_SUBSCRIPTS) + "}", text)
@@ -170,7 +176,14 @@ def cleaned(answer: str) -> str:
     text = _LAYOUT.sub("", _FONT.sub("", text))
     text = re.sub(r"(?<=\d)(or|and)(?=[A-Z(\\])", r" \1 ", text)
     text = re.sub(r"\^\s*(?:\\circ|\{\s*\\circ\s*\})|\\degree(?![A-Za-z])", r"\\circ ", _SPACE.sub(" ", text))
+    text = re.sub(r"\\circ\s*(?:\\(?:text|mathrm)\s*\{\s*([CF])\s*\}|([CF])(?![A-Za-z]))", _temperature, text)
+    if r"\vec" in text:
+        text = text.replace(r"\times", r"\vectimes")  # no product of numbers
     return text.strip().rstrip(".").strip() if not text.rstrip().endswith("...") else text.strip()
+
+
+def _temperature(found: re.Match[str]) -> str:
+    return r"\text{ celsius}" if "C" in found.groups() else r"\text{ fahrenheit}"
 
 
 def _vulgar(found: re.Match[str]) -> str:

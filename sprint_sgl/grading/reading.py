@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from sprint_sgl.grading import units
-from sprint_sgl.grading.expressions import FUNCTIONS, GREEK, UNKNOWN_FUNCTIONS, ExpressionReader
+from sprint_sgl.grading.expressions import FUNCTIONS, GREEK, UNKNOWN_FUNCTIONS, ExpressionReader, is_approximation
 from sprint_sgl.grading.notation import Commas, Kind, Token, Unreadable, cleaned, tokens
 from sprint_sgl.grading.splitting import OPENING, SEPARATORS, Part, end_of, matrix_cells, split, split_at
 from sprint_sgl.grading.values import (
@@ -38,10 +38,11 @@ from sprint_sgl.grading.values import (
 _CONNECTIVES = {"and", "or"}
 _RELATIONS = {"=", "<", ">", r"\le", r"\ge", r"\ne", r"\approx", r"\in", r"\equiv"}
 _SET_OPERATORS = {r"\cup", r"\cap", r"\setminus"}
+_NO_NAMES = {"+", "-", "*", "^", "!", r"\pm", r"\sqrt", r"\pi", "$", "%"}
 _SHORT_WORDS = {"yes", "no", "odd", "all", "any"}
 _BASE = re.compile(
     r"\(?(?P<digits>[0-9A-Za-z]*[0-9][0-9A-Za-z]*)\)?"
-    r"(?:_\s*(?P<index>\{?\s*\d+\s*\}?|\{?\s*\\(?:text|mathrm)\s*\{[a-z -]+\}\s*\}?)"
+    r"(?:_\s*(?P<index>\{?\s*\d+\s*\}?|\{?\s*\\(?:text|mathrm)\s*\{[a-z -]+\}\s*\}?|\{[a-z]{3,}\})"
     r"|\s*(?:\\(?:text|mathrm)\s*\{)?\s*\(?\s*(?:in )?base[ -]?(?P<named>\d+|[a-z]+)\s*\)?\s*\}?)"
 )
 _SMALL_BASES = "two three four five six seven eight nine ten eleven twelve"
@@ -61,8 +62,7 @@ def readings(answer: str) -> list[Value]:
         return [numeral]
     found: list[Value] = []
     reasons: list[str] = []
-    choices = [Commas(), Commas(mark_decimals=True), Commas(group_thousands=False)]
-    for commas in choices[:2] if re.search(r"\d,0\d\d", text) else choices:
+    for commas in _commas(text):
         for letter_units in (False, True):
             try:
                 read = tokens(text, commas)
@@ -75,6 +75,15 @@ def readings(answer: str) -> list[Value]:
     if not found:
         raise Unreadable(reasons[0])
     return found
+
+
+def _commas(text: str) -> list[Commas]:
+    """What the commas of the answer may be. Within brackets without blanks they separate."""
+    if re.search(r"[(\[{]", re.sub(r"\\[a-z]+(?:\{[^{}]*\})+", "", text)) and not re.search(r",\s", text):
+        return [Commas(group_thousands=False)]
+    found = [Commas(), Commas(mark_decimals=True)]
+    is_number = re.fullmatch(r"[-+$\s]*\d{1,3}(?:,\d{3})+(?:\.\d+)?", text) or re.search(r"\d,0\d\d", text)
+    return found if is_number else [*found, Commas(group_thousands=False)]
 
 
 def _numeral(text: str) -> Numeral | None:
@@ -115,11 +124,17 @@ class _Reader:
         if not parts:
             raise Unreadable("nothing")
         items = [item for part in parts for item in _members(self._item(part))]
-        return items[0] if len(items) == 1 else Collection(tuple(items))
+        if len(items) > 1 and len({isinstance(item, Words) for item in items}) > 1:
+            raise Unreadable("words beside values")
+        said = {token.text for token in found if token.text in _CONNECTIVES}
+        return items[0] if len(items) == 1 else Collection(tuple(items), connective=" ".join(sorted(said)))
 
     def _items(self, found: Part) -> tuple[Value, ...]:
         """The values in brackets, each in its place."""
-        return tuple(self._item(part) for part in split(found, SEPARATORS))
+        items = tuple(self._item(part) for part in split(found, SEPARATORS))
+        if any(isinstance(item, Collection) and not item.is_set for item in items):
+            raise Unreadable(r"\pm in a tuple")
+        return items
 
     # One item
 
@@ -140,6 +155,8 @@ class _Reader:
         values = _without_words(self._side(side) for side in sides)
         if len(values) == 2 and operators == ["="] and (name := _name(sides[1])) and not _name(sides[0]):
             return Named(name[0], values[0], name[1], Relation(values[::-1], ("=",)))
+        if operators == [r"\approx"] and is_approximation(*values):
+            return values[0]
         if r"\approx" in operators:
             raise Unreadable("an approximation")
         return Relation(values, tuple(operators))
@@ -176,8 +193,14 @@ class _Reader:
             return Combined(operators[0], tuple(self._side(part) for part in parts))
         if words := _words(found):
             return words
+        if numeral := _numeral("".join(token.text for token in found)):
+            return numeral
+        if found[0].text == "(" and len(found) > 3 and re.fullmatch("[A-E]", found[1].text) and found[2].text == ")":
+            raise Unreadable("an option's letter before a value")
         ratio = split(found, {":"})
         if len(ratio) > 1:
+            if len(ratio[0]) == 1 and re.fullmatch("[A-E]", ratio[0][0].text) and ratio[1][0].kind is Kind.NUMBER:
+                raise Unreadable("an option's letter before a value")
             return Group("", _without_words(self._side(part) for part in ratio), "")
         if bracketed := self._bracketed(found):
             return bracketed
@@ -281,12 +304,17 @@ def _words(found: Part) -> Words | None:
 
 def _name(found: Part) -> tuple[str, tuple[str, ...]] | None:
     """What the tokens name, and the parameters in brackets behind it, if they are a name and no computation."""
+    for inverse in ("^{-1}", "^-1"):  # of a function
+        if "".join(token.text for token in found[1 : 1 + len(inverse)]) == inverse:
+            rest = _name([found[0], *found[1 + len(inverse) :]])
+            return (f"{rest[0]}^-1", rest[1]) if rest else None
     if not found or any(
-        token.kind is Kind.NUMBER and (at == 0 or found[at - 1].text not in ("_", "{")) and not _in_call(found, at)
+        token.kind is Kind.NUMBER and not _in_index(found, at) and not _in_call(found, at)
         for at, token in enumerate(found)
     ):
         return None
-    if any(token.text in ("+", "-", "*", "^", "!", r"\pm", r"\sqrt", r"\pi", "$", "%") for token in found):
+    sum_of_letters = all(token.kind is Kind.LETTER or token.text == "+" for token in found)  # m+n, as contests ask for
+    if not sum_of_letters and any(token.text in _NO_NAMES for token in found):
         return None
     if not any(token.kind in (Kind.LETTER, Kind.RUN, Kind.TEXT) or token.text in GREEK for token in found):
         return None
@@ -294,9 +322,15 @@ def _name(found: Part) -> tuple[str, tuple[str, ...]] | None:
         return None
     if len(found) == 1 and found[0].text in ("i", "e"):
         return None
-    text = "".join(token.text for token in found if token.text not in ("{", "}", "|"))
+    text = "".join(token.text for token in found if token.text not in ("{", "}"))
     call = re.fullmatch(r"([A-Za-z]\w*)\(([a-z](?:,[a-z])*)\)", text)
     return (call[1], tuple(call[2].split(","))) if call else (text, ())
+
+
+def _in_index(found: Part, at: int) -> bool:
+    return at > 0 and (
+        found[at - 1].text == "_" or (at > 1 and found[at - 1].text == "{" and found[at - 2].text == "_")
+    )
 
 
 def _in_call(found: Part, at: int) -> bool:

@@ -71,7 +71,10 @@ def _decimals(gold: Scalar, given: Scalar) -> Match:
     value = sympy.N(exact.value, 40)
     if not value.is_real:
         return DIFFERENT
-    if abs(value - rounded.value) >= sympy.Rational(1, 10**rounded.decimals):
+    unit = sympy.Rational(1, 10**rounded.decimals)
+    is_rounded = abs(value - rounded.value) <= unit / 2
+    is_cut = 0 <= abs(value) - abs(rounded.value) < unit and value * rounded.value >= 0
+    if not (is_rounded or is_cut):
         return DIFFERENT
     return SAME if exact.decimals is None else UNDECIDED  # two decimals: rounded, or another?
 

@@ -56,14 +56,21 @@ _NAMES = {
     "€": "euro eur EUR",
     "£": "gbp GBP",
     "cent": "cent ¢",
+    "°C": "celsius",
+    "°F": "fahrenheit",
 }
 _CANONICAL = {name: unit for unit, names in _NAMES.items() for name in (unit, *names.split())}
 _DERIVED = {"mph": (("h", -1), ("mi", 1)), "kmh": (("h", -1), ("km", 1))}
+_FACTORS = {"mg", "in", "gm", "ml", "mi", "mo", "hr", "min", "sec", "day", "lb", "oz"}  # runs that may be products
 ALONE = {"m", "g", "s", "h", "l", "L", "N", "J", "W", "V"}  # a letter that is a unit after a number and a blank
 _POWERS = {"square": 2, "squared": 2, "sq": 2, "cubic": 3, "cubed": 3, "cu": 3}
 _NO_UNIT = (
     "and or is are was be not no if when where then than more less but the at most least about with for to from half "
-    "plus minus times over by base mod either both neither approximately"
+    "plus minus times over by base mod modulo either both neither approximately of below above under up down never "
+    "cannot wrong false incorrect impossible excluded fewer larger smaller negative positive factorial squared cubed "
+    "pair pairs lakh crore quadrillion par halves thirds quarters fourths fifths sixths sevenths eighths ninths tenths "
+    "hundredths thousandths third quarter fourth fifth sixth seventh eighth ninth tenth only fails extraneous "
+    "sqrt cbrt sin cos tan cot sec csc log ln exp abs arcsin arccos arctan floor ceil max min gcd lcm cis"
 )
 _NO_UNITS = frozenset(_NO_UNIT.split())
 MULTIPLES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
@@ -87,9 +94,14 @@ def begins(tokens: Sequence[Token], at: int, letters: bool) -> bool:
         return letters and (token.spaced or token.upright) and token.text in ALONE
     if token.kind is Kind.TEXT:
         return token.text.lower() not in _NO_UNITS
-    return token.kind is Kind.RUN and (
-        known(token.text) or (len(token.text) > 3 and token.text.lower() not in _NO_UNITS)
-    )
+    if token.kind is not Kind.RUN or token.text.lower() in _NO_UNITS:
+        return False
+    return len(token.text) > 3 or (known(token.text) and (token.spaced or token.text not in _FACTORS))
+
+
+def may_be_factors(token: Token) -> bool:
+    """Whether a unit's first token may be variables as well, as in 2 g and 3 mg."""
+    return (token.kind is Kind.LETTER and not token.upright) or (token.kind is Kind.RUN and token.text in _FACTORS)
 
 
 def read(tokens: Sequence[Token]) -> Unit:
@@ -190,6 +202,8 @@ def conversion(unit: Unit, other: Unit) -> Expression | None:
             value = value * found**power
         return value
 
+    if {unit, other} == {(("cent", 1),), ((MONEY, 1),)}:
+        return sympy.Rational(1, 100) if unit == (("cent", 1),) else sympy.Integer(100)
     one, two = of(unit), of(other)
     if one is None or two is None:
         return None

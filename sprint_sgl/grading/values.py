@@ -48,10 +48,11 @@ class Group:
 
 @dataclass(frozen=True)
 class Collection:
-    """Values in any order: a set, or a list without brackets."""
+    """Values in any order: a set, or a list without brackets. `connective`: "and", "or", both, or neither."""
 
     items: tuple[Value, ...]
     is_set: bool = False
+    connective: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

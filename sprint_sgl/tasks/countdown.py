@@ -18,7 +18,7 @@ LARGEST = 5  # numbers; with more the search for a solution takes minutes
 SPLITS = ("held_out", "train")
 NUMBER_COLUMNS = ("nums", "numbers", "input", "inputs")
 TARGET_COLUMNS = ("target", "goal")
-QUESTION_COLUMNS = ("question", "problem", "prompt")
+QUESTION_COLUMNS = ("question", "problem", "prompt", "input", "instruction")
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def problem_of(row: Mapping[str, Any]) -> Problem | None:
     """The problem that a row of a file states in one of the usual forms, or None."""
     numbers = next((_whole_numbers(row[name]) for name in NUMBER_COLUMNS if name in row), [])
     target = next((_whole_numbers(row[name]) for name in TARGET_COLUMNS if name in row), [])
-    if not target and len(numbers) > 2:
+    if not target and len(numbers) > 2 and not any(name in row for name in TARGET_COLUMNS):
         *numbers, last = numbers
         target = [last]
     if len(numbers) > 1 and len(target) == 1:

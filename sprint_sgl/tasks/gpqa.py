@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import random
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,17 +21,23 @@ LETTERS = "ABCD"
 _WRAPPED = re.compile(r"\\(?:text\w*|math\w+|boxed|mbox)\s*\{([^{}]*)\}")
 _SPACING = re.compile(r"\\(?:[,;:! ]|q?quad|left|right)|~")
 _ALONE = re.compile(
-    r"[(\[]?([A-D])(?:[)\]]?[.:]?$|(?!\W*(?:(?:and|or)\b|[A-D]\s*(?:[),.;\]]|$)))(?:[)\],;]|[.:]\s|\s+[-=\u2013\u2014]\s|\s*\())",
+    r"[(\[]?([A-D])(?:[)\]]?[.:]?$|(?!\W*(?:(?:and|or)\b|[A-D]\s*(?:[),.;\]]|$)))(?:[)\],;]|[.:]\s|\s+[-\u2013\u2014]\s|\s*\())",
     re.IGNORECASE,
 )
 # A small letter counts in brackets only, and "A" not as the article that it is before most words.
-_SAID = re.compile(
-    r"\b(?i:answer|option|choice)(?i:\s+(?:is|would be|must be|should be))?\s*:?\s*"
-    r"(?:[(\[](?P<bracketed>[A-Da-d])[)\]]"
-    r"|(?P<plain>[B-D]|A(?! (?!because|since|as|which|and|for|is|due)[a-z]))\b(?!'))"
+_LETTER = (
+    r"(?:[(\[{](?P<bracketed>[A-Da-d])[)\]}]"
+    r"|(?P<plain>[B-D]|A(?! (?!because|since|as|which|and|for|is|due)[a-z]))\b(?!'|-\w))"
+    r"(?!\s+(?:is|are|was)\s+(?:wrong|incorrect|not|false)|\s*(?:,|and|or)+\s*[(\[]?[A-D]\b)"
 )
-
+_IS = r"(?i:\s+(?:is|would be|must be|should be|has to be))?\s*[:\u2013-]?\s*"
+_SAID = (
+    re.compile(r"(?<!not )\b(?i:answer|ans)" + _IS + _LETTER),
+    re.compile(r"(?<!not )\b(?i:option|choice)" + _IS + _LETTER),
+    re.compile(r"\b(?i:i (?:choose|pick|select|would go with|go with)|it's|it is)\s+" + _LETTER),
+)
 _SAID_AFTER = re.compile(r"[(\[]?([A-D])[)\]]? is (?:the )?(?:right|correct|answer)", re.IGNORECASE)
+_FIRST_LINE = re.compile(r"[#\s]*[(\[{]?([A-D])[)\]}]?\s*[.:]?\s*\n", re.IGNORECASE)
 
 
 @dataclass
@@ -82,10 +89,12 @@ def _text(row: Mapping[str, Any], column: str) -> str:
 
 def letter_of(answer: str) -> str | None:
     """The option that an answer is ("B", "(b)", "B, 3 eV") or last calls its answer; None for any other text."""
-    plain = _SPACING.sub(" ", answer).replace("*", "").replace("$", "").strip()
+    plain = unicodedata.normalize("NFKC", _SPACING.sub(" ", answer))
+    plain = re.sub(r"[*$`\"]|\\[()\[\]]", "", plain).strip()
     while (inside := _WRAPPED.sub(r"\1", plain)) != plain:
         plain = inside.strip()
-    if said := [found["bracketed"] or found["plain"] for found in _SAID.finditer(plain)]:
-        return said[-1].upper()
-    alone = _ALONE.match(plain) or _SAID_AFTER.match(plain)
+    for pattern in _SAID:
+        if said := [found["bracketed"] or found["plain"] for found in pattern.finditer(plain)]:
+            return said[-1].upper()
+    alone = _ALONE.match(plain.removeprefix("# ")) or _FIRST_LINE.match(plain + "\n") or _SAID_AFTER.match(plain)
     return alone[1].upper() if alone else None
