@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from markupsafe import Markup
 from sprint_sgl import tags
 from sprint_sgl.errors import BadInput
 from sprint_sgl.files import RECORDS
+from sprint_sgl.markup import find_tags
 from sprint_sgl.pages import render
 from sprint_sgl.trajectory import Stage, Trajectory, reason
 from sprint_sgl.viewer.dag import Dag
@@ -138,6 +139,8 @@ def read(source: Path) -> list[Shown]:
         return [Shown(_trajectory(text, str(path)))]
     if not text.strip():
         raise BadInput(f"{path} is empty")
+    if not find_tags(text) and "<think>" not in text:
+        raise BadInput(f"{path} is no transcript: no tag of a plan, an execution or a thought is in it")
     return [Shown(tags.parse(text))]
 
 
@@ -180,6 +183,10 @@ def _trajectory(text: str, place: str) -> Trajectory:
         if is_stream(text):
             return from_stream(text)
         row = json.loads(text)
+        if not isinstance(row, Mapping):
+            raise ValueError("Input should be an object")
         return from_reply(row) if is_reply(row) else Trajectory.from_dict(row)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise BadInput(f"{place} is no trajectory: Invalid JSON: {error}") from error
     except ValueError as error:
         raise BadInput(f"{place} is no trajectory: {reason(error)}; sprint-sgl solve --json prints one") from error
