@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from sprint_sgl.grading.prose import FINAL_ANSWER
+
 SHORT_ANSWER = 200  # characters of an unboxed final answer that still count as an answer
 LONGEST_CONNECTIVE = 60  # characters between two boxes that are one answer
 
@@ -22,7 +24,8 @@ _FACTOR_BEHIND = re.compile(
 )
 _LAYOUT = re.compile(r"\\q?quad|\\[()\[\],;:! ]|\\text\s*|\$|[{}\s]")
 _NAMING = re.compile(r"\\?[A-Za-z]\w*(?:_\{?\w+\}?)?(?:\([a-z]\))?\s*=\s*$")
-_NEGATIONS = re.compile(
+# Words between two boxes that make them two answers, or an answer and a reason.
+_APART = re.compile(
     r"\b(?:no|not|wait|actually|but|instead|rather|wrong|check|since|because|where|when|if|with|hence|so|then|thus"
     r"|therefore)\b",
     re.IGNORECASE,
@@ -60,68 +63,6 @@ def read_answer(final: str, thought: str = "") -> str:
     return extract_answer(final or thought) or final.strip()
 
 
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\[(<$\\])|\n\s*\n|\s+(?=(?:Therefore|Thus|Hence|So|Final Answer)\b)")
-_CLOSING_WORDS = re.compile(r"\s*(?:I hope (?:it|this) is correct\.?\s*|<\|.*)+$", re.DOTALL)
-_FINAL = re.compile(r"\bfinal answer(?: is|:)[:*\s]*(?=[-\d$\\(\[{])(.+?)(?:\.\s|\.?$)", re.IGNORECASE)
-_NO_WORDS = {"inf", "infinity", "sqrt", "sin", "cos", "tan", "log", "exp", "abs", "and"}
-_DOUBTS = re.compile(
-    r"\b(?:not|never|no|or|maybe|perhaps|between|at least|at most|than|over|under|if|unless|except|without|either"
-    r"|neither|nearly|about|approximately|roughly|around|wrong|false|incorrect|guess|suppose|assume|let|doubt"
-    r"|impossible|hardly|anything)\b|n't|\?|\b(?:might|could|may|would|can|cannot|unlikely to|to)\s+\w+\W*$",
-    re.IGNORECASE,
-)
-_VALUE = re.compile(r"\d")
-_COPULA = re.compile(
-    r"(?:\b(?:is|are|was|be|equals?|becomes)\b|\b(?:answer|solution|result|value)s?\b(?=\s*[:$\\])|:(?=\s))\s*:?",
-    re.IGNORECASE,
-)
-_LABEL = re.compile(r"^\W*(?:final )?(?:answer|solution|result)\W*:\W*", re.IGNORECASE)
-_OPENING_WORD = re.compile(
-    r"^\s*(?:and so|therefore|hence|thus|so|yes|then|finally|consequently|it follows that"
-    r"|we (?:get|find|have|obtain)(?: that)?)"
-    r"(?![A-Za-z])[,:]?\s*",
-    re.IGNORECASE,
-)
-_REASON = re.compile(r"[,;]?\s+(?:because|since|where|when|if|as|for|and that)\b.*$", re.DOTALL)
-_IS_THE_ANSWER = re.compile(
-    r"\s*(?:is|are) (?:the|our|my)? ?(?:final |correct |right )?(?:answers?|solutions?|result)\b.*$", re.DOTALL
-)
-
-
-def is_prose(text: str) -> bool:
-    """Whether there are words outside of formulas."""
-    plain = re.sub(r"\$[^$]*\$|\\\(.*?\\\)|\\[A-Za-z]+", " ", text)
-    return any(word.lower() not in _NO_WORDS for word in re.findall(r"(?<![A-Za-z])[A-Za-z]{3,}", plain))
-
-
-def without_opener(text: str) -> str:
-    """The text without a word such as "therefore" at its beginning."""
-    while (rest := _OPENING_WORD.sub("", text, count=1)) != text and rest:
-        text = rest
-    return text
-
-
-def answers_in_prose(text: str) -> Iterator[str]:
-    """What a text of more than a formula says the answer is, likeliest first.
-
-    That is what follows the last verb of the last sentence ("The least $n$ is 34.") without the reasons behind it, or
-    stands before "is the answer"; and what an earlier sentence calls the final answer. Sentences that doubt, suppose or
-    state another value before say nothing.
-    """
-    if not is_prose(text):
-        return
-    sentences = [part.strip() for part in _SENTENCE_END.split(_CLOSING_WORDS.sub("", text)) if part.strip()]
-    last = _LABEL.sub("", sentences[-1].rstrip(".").strip()) if sentences else ""
-    if (before := _IS_THE_ANSWER.sub("", last)) != last and not _DOUBTS.search(last):
-        yield without_opener(before)
-    clause = _REASON.sub("", last)
-    for copula in list(_COPULA.finditer(clause))[-1:]:
-        said, value = clause[: copula.end()], clause[copula.end() :].strip()
-        if value and not _DOUBTS.search(said) and not _VALUE.search(said):
-            yield value
-    yield from (said[1] for said in list(_FINAL.finditer(text))[-1:])
-
-
 def _after_hashes(text: str) -> str | None:
     """What follows the last "####", as GSM8K writes answers."""
     lines = re.findall(r"^####[^\S\n]*(\S.*)$", text, re.MULTILINE)
@@ -148,7 +89,7 @@ def _last_boxes(text: str) -> str | None:
     last = next(filled, None)
     if last is None:
         return None
-    said = [found[1].strip() for found in _FINAL.finditer(text, last.end) if "box" not in found[1]]
+    said = [found[1].strip() for found in FINAL_ANSWER.finditer(text, last.end) if "box" not in found[1]]
     if said:
         return said[-1]
     joined = [last]
@@ -163,7 +104,7 @@ def _are_joined(text: str, before: _Box, after: _Box) -> bool:
     """Whether only "and", "or" or commas, and a few words, stand between the two."""
     between = text[before.end : after.start] if 0 <= after.start - before.end <= LONGEST_CONNECTIVE else "\n\n"
     words = _LAYOUT.sub(" ", _NAMING.sub("", between))
-    if "\n\n" in between or _NEGATIONS.search(words) or len(words.split()) > 6:
+    if "\n\n" in between or _APART.search(words) or len(words.split()) > 6:
         return False
     return bool(re.search(r"[,;&]|\band\b|\bor\b|^[^A-Za-z]*$", words, re.IGNORECASE)) and not re.search(
         r"[.?!](?:\s|$)|[\d=]", words
