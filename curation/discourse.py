@@ -135,6 +135,7 @@ _INSTRUCTIONS = {
     Move.NEXT: "Carry out the next step of the plan above.",
     Move.RETHINK: "Reconsider the steps so far and correct what is wrong in them.",
 }
+STOCK = frozenset(_INSTRUCTIONS.values())  # prompts that say nothing of their task
 
 
 def annotate(question: str, lines: Sequence[str]) -> tuple[tuple[Component, ...], list[tuple[int, ...]]]:

@@ -17,10 +17,14 @@ PADDING = ", as the plan above says."  # of a task in three words or fewer
 VERBS = frozenset((Path(__file__).parent / "verbs.txt").read_text().split())  # with which an instruction begins
 _VAGUE = (
     r"(?:it|that|this|these|those|them|again|so|here|once|more|there|back|over|things?|everything|step|by|out|sure"
-    r"|about|of|on|at|with|for|to|through|differently|carefully|the)"
+    r"|about|of|on|at|with|for|from|if|to|through|differently|carefully|the|that's|it's)"
 )
 _CUT_OFF = re.compile(
-    r"\b(?:is|are|was|were|be|as|becomes?|equals?|gives?|of|the|an?|to|for|by|with|and|or|that|in|on)$"
+    r"\b(?:is|are|was|were|be|as|becomes?|equals?|gives?|of|the|an?|to|for|by|with|and|or|that|in|on|from|if|that's|it's)$"
+)
+# A second verb: the clause states something, and its first word is no instruction.
+_SECOND_VERB = re.compile(
+    r"^(?:is|are|was|were|of|would|will|should)\b|(?<!that )(?<!which )\b(?:is to|gives?|equals?|yields?)\b", re.I
 )
 _FILLER = re.compile(
     r"(?:\W|\b(?:wait|hold on|okay|ok|hm+|ah|oh|well|so|but|and|or|yes|yeah|no|right|alright|anyway|also|just|maybe"
@@ -80,7 +84,7 @@ def imperative(clause: str) -> str:
     text = _ITS.sub("the", _without_asides(clause))
     first, _, rest = text.partition(" ")
     verb = _base(first.lower())
-    if not verb or not _whole(text) or re.fullmatch(rf"\W*(?:{_VAGUE}\W*)*", rest, re.I):
+    if not verb or not _whole(text) or _SECOND_VERB.search(rest) or re.fullmatch(rf"\W*(?:{_VAGUE}\W*)*", rest, re.I):
         return ""
     short = len(text.split()) < MIN_WORDS
     return f"{verb.capitalize()} {rest}{PADDING if short else '.'}"

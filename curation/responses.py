@@ -12,17 +12,18 @@ from typing import Any
 
 ASSISTANT = frozenset({"assistant", "gpt", "model", "chatgpt", "bot"})
 USER = frozenset({"user", "human"})
+CALLS = ("tool_calls", "function_call", "refusal")
 REASONING = ("reasoning_content", "reasoning", "thinking")
 
 _MARK = re.compile(
-    r"<\s*(?P<end>/?)\s*(?:think|thinking|thoughts?|reasoning)\s*>|\[(?P<end2>/?)THINK\]|\u25c1(?P<end3>/?)think\u25b7"
+    r"<\s*(?P<end>/?)\s*(?:\w+:)?(?:think|thinking|thoughts?|reasoning|analysis|reflection|scratchpad)(?:\s[^<>\n]*)?>|\[(?P<end2>/?)THINK\]|\u25c1(?P<end3>/?)think\u25b7"
     r"|<\|(?:begin|(?P<end4>end))_of_thought\|>",
     re.I,
 )
 _SOLUTION = re.compile(r"<\|(?:begin|end)_of_solution\|>")
 _SPECIAL = re.compile(
     r"<\|(?!(?:begin|end)_of_(?:thought|solution)\|)[A-Za-z][\w ]{2,40}\|>|<\uff5c[^<>\uff5c\n]{2,40}\uff5c>"
-    r"|</?s>|<(?:bos|eos|pad|unk|start_of_turn|end_of_turn)>|\[/?INST\]",
+    r"|</?s>|<(?:bos|eos|pad|unk|start_of_turn|end_of_turn|start_of_image|tool_call)>|\[/?INST\]",
 )
 _ROLE = re.compile(r"(?:assistant|model|user)?\s+")
 _SEPARATOR = re.compile(r"^[ \t]*-----[ \t]*$", re.M)
@@ -42,6 +43,8 @@ def text_of(value: object, what: str, roles: frozenset[str] = frozenset()) -> st
     if isinstance(value, bool | int | float) and not roles:
         return str(value)
     if isinstance(value, Mapping):
+        if roles and _role(value) and _role(value) not in roles:
+            raise Unreadable(f"messages with no {what}s")
         return _message(value, what)
     if isinstance(value, Sequence) and value and roles:
         return _of_list(value, what, roles)
@@ -67,6 +70,8 @@ def _role(message: Mapping[str, Any]) -> str:
 
 def _message(message: Mapping[str, Any], what: str) -> str:
     """The content, after the reasoning where a field or a part of its own holds one."""
+    if any(message.get(key) for key in CALLS):
+        raise Unreadable(f"a {what} that calls tools")
     content = next((message[key] for key in ("content", "value", "text") if message.get(key) is not None), None)
     thought = next((message[key] for key in REASONING if message.get(key)), None)
     if isinstance(content, Sequence) and not isinstance(content, str):
@@ -100,14 +105,16 @@ def split_response(response: str) -> tuple[str, str]:
     another has a line's beginning or end. Special tokens around the whole are taken off. Raises Unreadable.
     """
     text = _SOLUTION.sub("", without_special(response))
+    if "\0" in text:
+        raise Unreadable("a byte of 0")
     ends = _marks(text, closing=True)
     begins = _marks(text, closing=False)
     if len(ends) > 1 or len(begins) > 1:
         raise Unreadable("several thoughts")
     if not ends:
-        if begins and text[: begins[0].start()].strip():
+        if begins:
             raise Unreadable("a thought that does not end")
-        return _plain(text[begins[0].end() if begins else 0 :]), ""
+        return _plain(text), ""
     if begins and begins[0].start() > ends[0].start():
         raise Unreadable("a thought that does not end")
     thought = text[begins[0].end() if begins else 0 : ends[0].start()]

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import accumulate
 
+from curation.discourse import STOCK
 from curation.instructions import is_narration, is_short
 from curation.stages import Record
 from curation.trace import Step, Trace
@@ -47,7 +48,8 @@ class Shape:
 
     Beside them counts over all traces, of what a reader would not sign: `late`, steps that use a result which is first
     said in the same or a later stage (curation/results.py); `short`, prompts of three words or fewer; `narration`,
-    prompts that think aloud (curation/instructions.py).
+    prompts that think aloud (curation/instructions.py); `stock`, prompts of the rules for a plan that says nothing of
+    what to do.
     """
 
     ratio: Counter[float] = field(default_factory=Counter)
@@ -76,6 +78,7 @@ class Shape:
             "steps that use a later result": (self.faults["late"], steps),
             "prompts of three words or fewer": (self.faults["short"], prompts),
             "prompts that narrate": (self.faults["narration"], prompts),
+            "prompts of the rules that name no task": (self.faults["stock"], prompts),
         }
 
     @property
@@ -161,6 +164,7 @@ def shape_of(records: Iterable[Record]) -> Shape:
         shape.faults["late"] += len(late_steps(record))
         shape.faults["short"] += sum(map(is_short, prompts))
         shape.faults["narration"] += sum(map(is_narration, prompts))
+        shape.faults["stock"] += sum(prompt in STOCK for prompt in prompts)
     return shape
 
 

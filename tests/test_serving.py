@@ -323,7 +323,11 @@ def test_what_was_said_before_is_part_of_the_question(client: openai.OpenAI) -> 
         ({"seed": 10**30}, "seed", "less than"),
         ({"extra_body": {"sprint": {"max_stage": 3}}}, "sprint.max_stage", r"did you mean max_stages\?"),
         ({"stream_options": {"include_usages": True}}, "stream_options.include_usages", "did you mean include_usage"),
-        ({"model": "mini:sequential", "extra_body": {"sprint": {"max_stages": 3}}}, None, "no option max_stages"),
+        (
+            {"model": "mini:sequential", "extra_body": {"sprint": {"max_stages": 3}}},
+            None,
+            "sprint.max_stages: the program sequential has no such option",
+        ),
         ({"stop": list("abcde")}, "stop", "at most 4"),
     ],
 )
@@ -674,6 +678,26 @@ def test_keys_come_from_the_environment_and_from_a_file(tmp_path) -> None:
     assert allowed("Bearer two", ("one", "two"))
     assert not allowed("Basic two", ("one", "two"))
     assert not allowed(None, ("one",))
+
+
+@pytest.mark.parametrize(
+    ("written", "answer"),
+    [
+        ("That makes 75.\n</execution_1.1>", "That makes 75."),
+        ("</think>", ""),
+        ("It is 9.\n</Final_answer>\n</think>", "It is 9."),
+        ("It is 9 <prom", "It is 9"),
+    ],
+)
+def test_a_stream_sends_of_a_cut_answer_what_the_whole_reply_holds(written: str, answer: str) -> None:
+    from programs.calls import Branch
+
+    for size in (1, 3, len(written)):
+        sorter = Sorter(named_method("sprint").program)
+        pieces = sorter.feed(Branch(1), tags.FINAL_ANSWER_OPEN)
+        pieces += [p for k in range(0, len(written), size) for p in sorter.feed(Branch(1), written[k : k + size])]
+        pieces += sorter.finish(answer)
+        assert "".join(p.text for p in pieces if isinstance(p, Content)) == answer
 
 
 def test_pieces_cut_anywhere_make_the_same_stream() -> None:

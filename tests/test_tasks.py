@@ -18,7 +18,7 @@ from sprint_sgl.countdown import combine
 from sprint_sgl.errors import BadInput
 from sprint_sgl.grading.extract import extract_answer
 from sprint_sgl.shipped import CONF
-from sprint_sgl.tasks.countdown import Countdown
+from sprint_sgl.tasks.countdown import Countdown, problem_of
 from sprint_sgl.tasks.gpqa import letter_of
 from sprint_sgl.tasks.task import Question, Task
 
@@ -198,6 +198,13 @@ def test_countdown_problems_of_a_file_are_checked_exactly(row: dict[str, Any], t
     assert (first.text, first.id, second.id) == ("Use 3, 7 and 12 to make 50", "3-7-12=50", "3-7-12=50#2")
     assert not countdown.grade(first, "50").correct
     assert not countdown.grade(first, "12 * 3 + 7 + 7").correct
+
+
+@pytest.mark.parametrize(
+    "row", [{"nums": [3, 7, 12]}, {"numbers": [44, 19, 35], "goal_value": 98}, {"nums": [3, 7, 12], "target": "fifty"}]
+)
+def test_no_number_is_taken_for_a_target_that_is_not_there(row: dict[str, Any]) -> None:
+    assert problem_of(row) is None
 
 
 def test_a_row_without_a_countdown_problem_is_named(tmp_path: Path) -> None:

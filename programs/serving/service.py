@@ -59,7 +59,7 @@ class Job:
     def __post_init__(self) -> None:
         names = self.method.program.arg_names
         if unknown := [name for name in self.options if name not in names]:
-            raise BadInput(f"the program {self.method.name} has no option {unknown[0]}")
+            raise BadInput(f"sprint.{unknown[0]}: the program {self.method.name} has no such option")
 
     def run(self, endpoint: Endpoint, watch: Watch | None) -> Answered:
         """Runs the program to its end in the calling thread. Raises SprintError."""

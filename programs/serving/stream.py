@@ -6,6 +6,7 @@ they stand in the trajectory, when their stage is complete.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from programs.calls import Branch
@@ -13,9 +14,11 @@ from programs.program import Program
 from programs.sequential import sequential_program
 from programs.sprint import sprint_program
 from sprint_sgl import tags
+from sprint_sgl.markup import find_tags
 from sprint_sgl.messages import held_back
 from sprint_sgl.trajectory import Execution, Trajectory
 
+_BEGUN = re.compile(r"<[/\w.]*$")  # what may become a tag
 # After which the planner's text is the answer; other programs' answers are known at their end only.
 ANSWER_AFTER = {sprint_program.func: tags.FINAL_ANSWER_OPEN.strip(), sequential_program.func: tags.THOUGHT_CLOSE}
 
@@ -100,7 +103,10 @@ class Sorter:
         """What of the answer can be sent: not white space at its ends, nothing that may become a tag or a stop."""
         known = shortened(whole if whole is not None else (self._answer or "").lstrip(), self.stops)
         if whole is None:
-            known = known[: len(known) - held_back(known, (tags.FINAL_ANSWER_CLOSE.strip(), *self.stops))].rstrip()
+            known = known[: next((tag.start for tag in find_tags(known)), len(known))]
+            known = known.partition(tags.THOUGHT_CLOSE)[0]
+            ends = (tags.FINAL_ANSWER_CLOSE.strip(), tags.THOUGHT_CLOSE, *self.stops)
+            known = _BEGUN.sub("", known[: len(known) - held_back(known, ends)]).rstrip()
         rest = known[len(self._sent) :] if known.startswith(self._sent) else ""
         self._sent += rest
         return [Content(rest)] if rest else []

@@ -17,7 +17,8 @@ from sprint_sgl.tasks.task import Grade, Question
 LARGEST = 5  # numbers; with more the search for a solution takes minutes
 SPLITS = ("held_out", "train")
 NUMBER_COLUMNS = ("nums", "numbers", "input", "inputs")
-TARGET_COLUMNS = ("target", "goal")
+WITH_TARGET = ("input", "inputs")  # whose last number is the target where no column is
+TARGET_COLUMNS = ("target", "goal", "answer", "result")
 QUESTION_COLUMNS = ("question", "problem", "prompt", "input", "instruction")
 
 
@@ -95,14 +96,17 @@ FORMS = 'a row has "nums" and "target", or "input" as "a,b,c,d,target", or a "qu
 
 def problem_of(row: Mapping[str, Any]) -> Problem | None:
     """The problem that a row of a file states in one of the usual forms, or None."""
-    numbers = next((_whole_numbers(row[name]) for name in NUMBER_COLUMNS if name in row), [])
-    target = next((_whole_numbers(row[name]) for name in TARGET_COLUMNS if name in row), [])
-    if not target and len(numbers) > 2 and not any(name in row for name in TARGET_COLUMNS):
+    named = {name: value for name, value in row.items() if value is not None}
+    column = next((name for name in NUMBER_COLUMNS if name in named), "")
+    numbers = _whole_numbers(named.get(column, ""))
+    target = next((_whole_numbers(named[name]) for name in TARGET_COLUMNS if name in named), None)
+    if target is None and column in WITH_TARGET and len(numbers) > 2:
         *numbers, last = numbers
         target = [last]
+    target = target or []
     if len(numbers) > 1 and len(target) == 1:
         return Problem(tuple(numbers), target[0])
-    questions = (countdown_problem(str(row[name])) for name in QUESTION_COLUMNS if name in row)
+    questions = (countdown_problem(str(named[name])) for name in QUESTION_COLUMNS if name in named)
     return next((problem for problem in questions if problem), None)
 
 
@@ -114,4 +118,6 @@ def _whole_numbers(value: object) -> list[int]:
     if isinstance(value, float) and value.is_integer():
         return [int(value)]
     text = str(value).strip()
+    if re.search(r"\d,\d{3}\b", text) and re.search(r",\s", text):
+        text = re.sub(r"(?<=\d),(?=\d{3}\b)", "", text)  # 1,000, 7
     return read_numbers(text) if re.fullmatch(r"[-\u2212\d\s,;\[\]()]+", text) and not isinstance(value, bool) else []
