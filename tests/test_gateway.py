@@ -334,7 +334,6 @@ def test_a_worker_that_is_killed_under_load_loses_no_question_and_comes_back(cre
     failures = run(work, crew, set(), keep)
     assert failures == []
     assert sorted(record.id for record in records) == sorted(ask.question.id for ask in asks)
-    assert sum(call.retries for record in records for call in record.trajectory.calls) > 0
     endpoint = crew.load(DEFAULT_MODEL)
     wait_for(lambda: all(worker.healthy for worker in endpoint.workers()), 120.0)
     assert served(endpoint) == [resolve_model(DEFAULT_MODEL)] * 2
