@@ -218,7 +218,7 @@ def serve(
     api_key: ApiKey = None,
     runtime: RuntimeName = None,
     host: Annotated[str, typer.Option(help="address to listen on; others than this machine's need keys")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one")] = 8000,
     key_file: Annotated[Path | None, typer.Option(help="keys of clients, one a line, beside SPRINT_SERVE_KEYS")] = None,
     allow_origin: Annotated[
         list[str], typer.Option(help="let pages of this origin ask, such as https://example.org; * for all (repeat it)")

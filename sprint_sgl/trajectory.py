@@ -180,7 +180,7 @@ class Trajectory:
     answer_calls: tuple[Call, ...] = ()
     repairs: tuple[tuple[str, int], ...] = ()
     discarded_tokens: int = 0
-    seconds: float = 0.0
+    seconds: Seconds = 0.0
     launch: Launch = "eager"
     beside: tuple[Call, ...] = ()
 
@@ -297,4 +297,4 @@ def reason(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         return ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))
-    return str(error).partition("\n")[0]
+    return f"it has no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]

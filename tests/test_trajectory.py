@@ -142,3 +142,8 @@ def test_json_gives_the_trajectory_back(indent: int | None) -> None:
 def test_json_that_is_no_trajectory_names_the_field() -> None:
     with pytest.raises(ValidationError, match="final_answer"):
         Trajectory.from_json('{"question": "q", "final_answer": 5}')
+
+
+def test_seconds_are_finite() -> None:
+    with pytest.raises(ValidationError, match="seconds"):
+        Trajectory.from_json('{"question": "q", "seconds": 1e999}')

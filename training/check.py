@@ -28,7 +28,7 @@ from sprint_sgl.console import notes, one_line_errors, screen
 from sprint_sgl.errors import BadInput
 from sprint_sgl.markup import find_tags
 from sprint_sgl.rows import Row, row_text
-from training.preflight import check_text, end_text, model_folder
+from training.preflight import check_channel, check_text, end_text, model_folder
 from training.rows import naming_line, read_rows
 from training.tree import IGNORED
 from training.tree_rows import TREE_TEMPLATE
@@ -114,7 +114,8 @@ class Encoder:
         return Encoder(loaded, int(getattr(processor.model_info.config, "max_position_embeddings", 0)) or sys.maxsize)
 
     def row(self, row: Row) -> Encoded:
-        """Raises BadInput for a tree that cannot be laid out."""
+        """Raises BadInput for a tree that cannot be laid out, and for a misspelt channel."""
+        check_channel(row, laid_out=True)
         found = self.template.encode({"messages": row["messages"], "channel": row.get("channel")})
         ids = tuple(found["input_ids"])
         nodes, positions = found.get("tree_entry", [0] * len(ids)), found.get("position_ids", range(len(ids)))

@@ -206,6 +206,8 @@ def keep(out: Path, config: Config, made: Mapping[str, Any], line: str) -> None:
 def main(config: Config) -> None:
     if config.dry_run:
         config.machines.check(config.recipe.args)
+        if Path(config.out).exists():
+            output_folder(config.out, TRAINING)
         print(shell_line(config))
         return
     if config.machines.place[0]:  # the first node holds the folder for all of them

@@ -27,7 +27,7 @@ from programs.serving.metrics import Metrics
 from programs.serving.service import LAST_WAIT, Service
 from sprint_sgl.console import busy, say
 from sprint_sgl.errors import BadInput
-from sprint_sgl.runtime import check_port, resolve_model
+from sprint_sgl.runtime import check_port, free_port, resolve_model
 
 MOST_ARENAS = -8  # M_ARENA_MAX in malloc.h
 TO_SAY_SO = 5.0  # seconds for the errors of runs that were ended
@@ -62,14 +62,15 @@ def serve(options: Options) -> None:
     keys = read_keys(os.environ.get(VARIABLE), options.key_file)
     check_address(options.host, keys)
     check_origins(options.origins)
-    check_port(options.host, options.port)
+    port = options.port or free_port(options.host)
+    check_port(options.host, port)
     share_free_memory()
     with leaving_nothing_stuck(), backends(options) as offered:
         gate = Gate(options.concurrency, options.queue)
         service = Service(offered, gate)
         app = Api(service, Metrics(gate), options.time_limit, keys, origins=options.origins).app()
-        say(f"{', '.join(offered)} at http://{options.host}:{options.port}/v1; Ctrl-C stops it")
-        Server(app, service, options.host, options.port, options.shutdown_limit).run()
+        say(f"{', '.join(offered)} at http://{options.host}:{port}/v1; Ctrl-C stops it")
+        Server(app, service, options.host, port, options.shutdown_limit).run()
 
 
 def share_free_memory() -> None:
