@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -15,18 +14,11 @@ from hypothesis import strategies as st
 from sprint_sgl.countdown import Problem
 from sprint_sgl.grading.countdown import Verdict, check_countdown, countdown_problem
 from sprint_sgl.grading.extract import extract_answer
+from tests.fakes.rows import rows
 from tests.fakes.scaling import takes_linear_time
 
 ROOT = Path(__file__).resolve().parents[1]
-DATA = ROOT.parent / "shared" / "data"
 ENDLESS = "9^{9^{9^9}}"
-
-
-def rows(name: str) -> list[dict[str, Any]]:
-    path = DATA / name
-    if not path.exists():
-        pytest.skip(f"no shared/data/{name} beside the repository")
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 @pytest.mark.parametrize(
@@ -111,8 +103,8 @@ def test_a_box_at_the_end_is_always_found(answer: str, before: str) -> None:
     assert found.endswith(answer.strip())
 
 
-def test_verdicts_on_recorded_countdown_answers_agree_with_their_authors() -> None:
-    for row in rows("countdown_traces_dev.jsonl"):
+def test_verdicts_on_recorded_countdown_answers_agree_with_their_authors(shared_data: Path) -> None:
+    for row in rows(shared_data / "countdown_traces_dev.jsonl"):
         problem, answer = countdown_problem(row["problem"]), extract_answer(row["response"])
         assert problem is not None
         verdict = check_countdown(answer or "", problem.numbers, problem.target)
@@ -296,8 +288,8 @@ def test_other_questions_are_not_countdown(question: str) -> None:
     assert countdown_problem(question) is None
 
 
-def test_no_question_of_math500_is_countdown() -> None:
-    assert not [row["problem"] for row in rows("math500.jsonl") if countdown_problem(row["problem"])]
+def test_no_question_of_math500_is_countdown(shared_data: Path) -> None:
+    assert not [row["problem"] for row in rows(shared_data / "math500.jsonl") if countdown_problem(row["problem"])]
 
 
 @given(st.lists(st.integers(1, 99), min_size=2, max_size=6), st.integers(10, 100))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -11,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -21,17 +19,10 @@ from benchmarks.near_misses import near_misses
 from sprint_sgl.grading.extract import extract_answer
 from sprint_sgl.grading.match import Match
 from sprint_sgl.grading.worker import WORKERS, compare, same_answer
+from tests.fakes.rows import rows
 
 ROOT = Path(__file__).resolve().parents[1]
-DATA = ROOT.parent / "shared" / "data"
 ENDLESS = "9^{9^{9^9}}"
-
-
-def rows(name: str) -> list[dict[str, Any]]:
-    path = DATA / name
-    if not path.exists():
-        pytest.skip(f"no shared/data/{name} beside the repository")
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 SAME = [
@@ -378,16 +369,16 @@ def test_the_worker_ends_when_its_parent_is_killed_or_leaves(state: str) -> None
     assert not alive(worker)
 
 
-def test_every_solution_of_math500_has_its_own_answer_in_its_box() -> None:
+def test_every_solution_of_math500_has_its_own_answer_in_its_box(shared_data: Path) -> None:
     wrong = [
         (found, row["answer"])
-        for row in rows("math500.jsonl")
+        for row in rows(shared_data / "math500.jsonl")
         if (found := extract_answer(row["solution"])) is None or not same_answer(found, row["answer"])
     ]
     assert not wrong
 
 
-def test_verdicts_agree_with_other_graders_on_92_of_100_pairs() -> None:
-    pairs = rows("grader_pairs_dev.jsonl")[::3]
+def test_verdicts_agree_with_other_graders_on_92_of_100_pairs(shared_data: Path) -> None:
+    pairs = rows(shared_data / "grader_pairs_dev.jsonl")[::3]
     agreed = sum(same_answer(pair["pred"], pair["gold"]) == pair["equal"] for pair in pairs)
     assert agreed >= 0.92 * len(pairs)

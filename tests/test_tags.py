@@ -17,6 +17,7 @@ from sprint_sgl.parsing import match_executions
 from sprint_sgl.prompts import prompt_style, style_names
 from sprint_sgl.tags import RepairKind, merge_repairs, neutralise, parse, read_execution, read_plan, render, restore
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
+from tests.fakes.rows import rows
 
 FRAGMENTS = (
     *"<>/\\_. \n\t1234a\u017f\u212a",
@@ -501,9 +502,8 @@ def test_repairs_add_up_by_kind() -> None:
 
 
 def test_released_trajectories_read_as_they_are_written(shared_data: Path) -> None:
-    rows = [json.loads(line) for line in (shared_data / "sprint_trajectories_dev.jsonl").read_text().splitlines()]
-    repaired = 0
-    for row in rows:
+    released, repaired = rows(shared_data / "sprint_trajectories_dev.jsonl"), 0
+    for row in released:
         read = parse(row["response"])
         assert read.question == row["problem"].strip()
         assert read.final_answer
@@ -511,7 +511,7 @@ def test_released_trajectories_read_as_they_are_written(shared_data: Path) -> No
         if not read.repairs:
             lines = [[line for line in text.split("\n") if line] for text in (render(read), row["response"])]
             assert lines[0] == lines[1]
-    assert (len(rows), repaired) == (120, 2)
+    assert (len(released), repaired) == (120, 2)
 
 
 def test_released_trajectories_may_be_cut_anywhere(shared_data: Path) -> None:

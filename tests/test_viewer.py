@@ -17,6 +17,7 @@ from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Timing, Trajec
 from sprint_sgl.viewer.page import Shown, read, view
 from sprint_sgl.viewer.timeline import by_clock, by_tokens
 from sprint_sgl.viewer.writing import marked_up, with_tags_apart
+from tests.fakes.rows import rows
 
 EVIL = '<script>alert(1)</script><img src=x onerror="alert(2)"> </pre></main> ${7*7} {{7*7}} javascript:alert(3) &amp;'
 RUN = Trajectory(
@@ -202,11 +203,11 @@ def test_the_page_goes_nowhere_but_into_a_plain_file_of_its_own(tmp_path: Path) 
 
 
 def test_released_transcripts_make_a_page(tmp_path: Path, shared_data: Path) -> None:
-    rows = [json.loads(line) for line in (shared_data / "sprint_trajectories_dev.jsonl").read_text().splitlines()[:20]]
-    texts = [next(value for value in row.values() if isinstance(value, str) and "<Plan_1>" in value) for row in rows]
-    found = Elements(written(tmp_path, *map(tags.parse, texts)))
-    assert "script" not in found.names
-    assert len(found.ids) == len(set(found.ids))
+    found = rows(shared_data / "sprint_trajectories_dev.jsonl")[:20]
+    texts = [next(value for value in row.values() if isinstance(value, str) and "<Plan_1>" in value) for row in found]
+    page = Elements(written(tmp_path, *map(tags.parse, texts)))
+    assert "script" not in page.names
+    assert len(page.ids) == len(set(page.ids))
 
 
 def test_a_browser_shows_the_page_and_runs_nothing_in_it(tmp_path: Path, page: Page) -> None:

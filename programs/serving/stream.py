@@ -105,8 +105,7 @@ class Sorter:
         if whole is None:
             known = known[: next((tag.start for tag in find_tags(known)), len(known))]
             known = known.partition(tags.THOUGHT_CLOSE)[0]
-            ends = (tags.FINAL_ANSWER_CLOSE.strip(), tags.THOUGHT_CLOSE, *self.stops)
-            known = _BEGUN.sub("", known[: len(known) - held_back(known, ends)]).rstrip()
+            known = _BEGUN.sub("", known[: len(known) - held_back(known, self.stops)]).rstrip()
         rest = known[len(self._sent) :] if known.startswith(self._sent) else ""
         self._sent += rest
         return [Content(rest)] if rest else []

@@ -37,7 +37,7 @@ from sprint_sgl.grading.values import (
 DIGITS = 60  # of two exact values that have to agree, and one more for each character of the answers
 LONGEST_COLLECTION = 40  # values whose order is open
 
-
+Same = Callable[[Value, Value], Match]  # the comparison, for the parts of two values
 SAME, DIFFERENT, UNDECIDED = Match.SAME, Match.DIFFERENT, Match.UNDECIDED
 
 
@@ -60,8 +60,10 @@ def _read(text: str) -> list[Value]:
     text = without_opener(text)
     try:
         found = readings(text)
-    except Unreadable as fault:
-        return _in_prose(text) or _raise(fault)
+    except Unreadable:
+        if found := _in_prose(text):
+            return found
+        raise
     return found + (_in_prose(text) if all(isinstance(value, Words) for value in found) else [])
 
 
@@ -70,10 +72,6 @@ def _in_prose(text: str) -> list[Value]:
         with suppress(Unreadable):
             return readings(part)
     return []
-
-
-def _raise(fault: Unreadable) -> list[Value]:
-    raise fault
 
 
 def _compared(gold: Value, given: Value, digits: int) -> Match:
@@ -89,19 +87,16 @@ def _compared(gold: Value, given: Value, digits: int) -> Match:
     if isinstance(gold, Collection) or isinstance(given, Collection):
         return _collections(gold, given, same)
     if isinstance(gold, Relation) or isinstance(given, Relation):
-        return _relations(gold, given, digits)
+        return _relations(gold, given, same)
+    if isinstance(gold, Scalar) and isinstance(given, Scalar):
+        return compare_scalars(gold, given, digits)
     if type(gold) is not type(given):
         return _kinds(gold, given, same)
-    return _of_one_kind(gold, given, digits)
+    return _of_one_kind(gold, given, same)
 
 
-def _of_one_kind(gold: Value, given: Value, digits: int) -> Match:
-    def same(one: Value, other: Value) -> Match:
-        return _compared(one, other, digits)
-
+def _of_one_kind(gold: Value, given: Value, same: Same) -> Match:
     match gold, given:
-        case Scalar(), Scalar():
-            return compare_scalars(gold, given, digits)
         case Words(), Words():
             return _words(gold, given)
         case Group(), Group():
@@ -119,7 +114,7 @@ def _of_one_kind(gold: Value, given: Value, digits: int) -> Match:
     return SAME if gold == given else DIFFERENT
 
 
-def _kinds(gold: Value, given: Value, same: Callable[[Value, Value], Match]) -> Match:
+def _kinds(gold: Value, given: Value, same: Same) -> Match:
     """Two values of different kinds: the same only where one kind is a way to write the other."""
     kinds = {type(gold), type(given)}
     if kinds == {Scalar, Group}:
@@ -156,7 +151,7 @@ def _is_letter(scalar: Value, words: Value) -> bool:
 # Names and units
 
 
-def _named(gold: Value, given: Value, same: Callable[[Value, Value], Match]) -> Match:
+def _named(gold: Value, given: Value, same: Same) -> Match:
     if isinstance(gold, Named) and isinstance(given, Named):
         if gold.name == given.name and len(gold.parameters) == len(given.parameters):
             return same(_renamed(gold), _renamed(given))
@@ -165,8 +160,6 @@ def _named(gold: Value, given: Value, same: Callable[[Value, Value], Match]) -> 
         return DIFFERENT
     named, other = (gold, given) if isinstance(gold, Named) else (given, gold)
     assert isinstance(named, Named)
-    if isinstance(other, Collection) and not other.is_set and isinstance(named.value, Collection):
-        return same(*_ordered_as(gold, named, named.value, other))
     if isinstance(other, Relation) and named.as_equation:
         return same(*_ordered_as(gold, named, named.as_equation, other))
     if isinstance(other, Collection) and not isinstance(named.value, Collection):
@@ -186,7 +179,7 @@ def _renamed(named: Named) -> Value:
     return Scalar(named.value.value.subs(places, simultaneous=True), named.value.decimals)
 
 
-def _quantities(gold: Value, given: Value, same: Callable[[Value, Value], Match]) -> Match:
+def _quantities(gold: Value, given: Value, same: Same) -> Match:
     one, unit = (gold.value, gold.unit) if isinstance(gold, Quantity) else (gold, ())
     other, other_unit = (given.value, given.unit) if isinstance(given, Quantity) else (given, ())
     if isinstance(one, Collection) or isinstance(other, Collection):
@@ -214,7 +207,7 @@ def _scaled(value: Value, factor: Expression) -> Value:
 # Collections, groups, relations, words
 
 
-def _collections(gold: Value, given: Value, same: Callable[[Value, Value], Match]) -> Match:
+def _collections(gold: Value, given: Value, same: Same) -> Match:
     if isinstance(gold, Collection) and isinstance(given, Collection):
         if any(isinstance(item, Ellipsis) for item in (*gold.items, *given.items)):
             return _with_ellipsis(gold.items, given.items, same)
@@ -268,15 +261,13 @@ def _shared_name(items: Sequence[Value]) -> Sequence[Value]:
     return items
 
 
-def _in_order(golds: Sequence[Value], givens: Sequence[Value], same: Callable[[Value, Value], Match]) -> Match:
+def _in_order(golds: Sequence[Value], givens: Sequence[Value], same: Same) -> Match:
     if len(golds) != len(givens):
         return DIFFERENT
     return all_of(same(one, other) for one, other in zip(golds, givens, strict=True))
 
 
-def _in_any_order(
-    golds: Sequence[Value], givens: Sequence[Value], same: Callable[[Value, Value], Match], sets: bool = False
-) -> Match:
+def _in_any_order(golds: Sequence[Value], givens: Sequence[Value], same: Same, sets: bool = False) -> Match:
     """Each of one has its own of the other. What is given twice counts once in a set, a list of points, and where all
     are one value."""
     if max(len(golds), len(givens)) > LONGEST_COLLECTION:
@@ -301,7 +292,7 @@ def _in_any_order(
     return UNDECIDED if len(unmatched) == len(left) and UNDECIDED in pairs else DIFFERENT
 
 
-def _with_ellipsis(golds: Sequence[Value], givens: Sequence[Value], same: Callable[[Value, Value], Match]) -> Match:
+def _with_ellipsis(golds: Sequence[Value], givens: Sequence[Value], same: Same) -> Match:
     """Sequences with dots: other ends are other sequences; the same ends with more or fewer terms may be one."""
     match = _in_order(golds, givens, same)
     if match is not DIFFERENT or len(golds) == len(givens):
@@ -312,20 +303,17 @@ def _with_ellipsis(golds: Sequence[Value], givens: Sequence[Value], same: Callab
     return at_most(UNDECIDED, all_of([ends, second])) if both else DIFFERENT
 
 
-def _groups(gold: Group, given: Group, same: Callable[[Value, Value], Match]) -> Match:
+def _groups(gold: Group, given: Group, same: Same) -> Match:
     if (gold.opening, gold.closing) != (given.opening, given.closing):
         match = _in_order(gold.items, given.items, same)
-        return (
-            at_most(UNDECIDED, match)
-            if "" in (gold.opening, given.opening) or r"\langle" in (gold.opening, given.opening)
-            else DIFFERENT
-        )
+        other_notation = {"", r"\langle"} & {gold.opening, given.opening}
+        return at_most(UNDECIDED, match) if other_notation else DIFFERENT
     if gold.opening or len(gold.items) != len(given.items):
         return _in_order(gold.items, given.items, same)
     return _ratios(gold, given, same)
 
 
-def _ratios(gold: Group, given: Group, same: Callable[[Value, Value], Match]) -> Match:
+def _ratios(gold: Group, given: Group, same: Same) -> Match:
     """2:4 may be 1:2, unless they are times of day."""
     match = _in_order(gold.items, given.items, same)
     parts = [
@@ -339,21 +327,23 @@ def _ratios(gold: Group, given: Group, same: Callable[[Value, Value], Match]) ->
     return UNDECIDED if all(sympy.simplify(other - one * scale) == 0 for one, other in parts) else match
 
 
+MINUS = sympy.Integer(-1)
+_MIRRORED = {"(": ")", "[": "]", ")": "(", "]": "["}
 _FLIPPED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le"}
 
 
-def _relations(gold: Value, given: Value, digits: int) -> Match:
+def _relations(gold: Value, given: Value, same: Same) -> Match:
     if isinstance(gold, Relation) and isinstance(given, Relation):
-        return _two_relations(_upwards(gold), _upwards(given), digits)
+        return _two_relations(_upwards(gold), _upwards(given), same)
     relation, other = (gold, given) if isinstance(gold, Relation) else (given, gold)
     assert isinstance(relation, Relation)
     if isinstance(other, Group | Combined):
         interval = _as_interval(relation)
-        return UNDECIDED if interval is None else _compared(interval, other, digits)
+        return UNDECIDED if interval is None else same(interval, other)
     if isinstance(other, Words):
         return UNDECIDED
     is_equation = set(relation.operators) == {"="}
-    return at_most(UNDECIDED, _compared(relation.sides[-1], other, digits)) if is_equation else DIFFERENT
+    return at_most(UNDECIDED, same(relation.sides[-1], other)) if is_equation else DIFFERENT
 
 
 def _upwards(relation: Relation) -> Relation:
@@ -363,17 +353,15 @@ def _upwards(relation: Relation) -> Relation:
     return relation
 
 
-def _two_relations(gold: Relation, given: Relation, digits: int) -> Match:
-    if gold.operators == given.operators:
-        match = _in_order(gold.sides, given.sides, lambda one, other: _compared(one, other, digits))
-        if match is SAME:
-            return SAME
-        proportional = _proportional(gold, given, digits)
-        return match if proportional is None else proportional
-    return DIFFERENT
+def _two_relations(gold: Relation, given: Relation, same: Same) -> Match:
+    if gold.operators != given.operators:
+        return DIFFERENT
+    match = _in_order(gold.sides, given.sides, same)
+    proportional = None if match is SAME else _proportional(gold, given)
+    return match if proportional is None else proportional
 
 
-def _proportional(gold: Relation, given: Relation, digits: int) -> Match | None:
+def _proportional(gold: Relation, given: Relation) -> Match | None:
     """Whether two equations, or inequalities, of two sides differ by a factor; None if that does not tell."""
     one, other = _difference(gold), _difference(given)
     if len(gold.operators) != 1 or one is None or other is None:
@@ -403,32 +391,30 @@ def _as_interval(relation: Relation) -> Value | None:
     relation = _upwards(relation)
     if any(operator not in ("<", r"\le") for operator in relation.operators):
         return None
-    free = [_is_unknown(side) for side in relation.sides]
     numbers = [isinstance(side, Scalar) and not side.value.free_symbols for side in relation.sides]
-    if [is_free != is_number for is_free, is_number in zip(free, numbers, strict=True)] != [True] * len(free):
+    if any(_is_unknown(side) == is_number for side, is_number in zip(relation.sides, numbers, strict=True)):
         return None
     brackets = [("(", ")") if operator == "<" else ("[", "]") for operator in relation.operators]
     if numbers == [True, False, True]:
         low, size, high = relation.sides
-        positive = Group(brackets[0][0], (low, high), brackets[1][1])
-        if not _is_size(size):
-            return positive
-        flipped = {"(": ")", "[": "]", ")": "(", "]": "["}
-        minus = tuple(_scaled(end, sympy.Integer(-1)) for end in (high, low))
-        return Combined(r"\cup", (Group(flipped[positive.closing], minus, flipped[positive.opening]), positive))
-    low, high = Scalar(-sympy.oo), Scalar(sympy.oo)
+        found = Group(brackets[0][0], (low, high), brackets[1][1])
+        return Combined(r"\cup", (_mirrored(found), found)) if _is_size(size) else found
     if numbers == [False, True]:
-        (size, end), (opening, closing) = relation.sides, brackets[0]
+        (size, end), (_, closing) = relation.sides, brackets[0]
         if _is_size(size):
-            return Group({")": "(", "]": "["}[closing], (_scaled(end, sympy.Integer(-1)), end), closing)
-        return Group("(", (low, end), closing)
+            return Group(_MIRRORED[closing], (_scaled(end, MINUS), end), closing)
+        return Group("(", (Scalar(-sympy.oo), end), closing)
     if numbers == [True, False]:
-        (end, size), (opening, closing) = relation.sides, brackets[0]
-        if _is_size(size):
-            outer = Group("(", (low, _scaled(end, sympy.Integer(-1))), {"(": ")", "[": "]"}[opening])
-            return Combined(r"\cup", (outer, Group(opening, (end, high), ")")))
-        return Group(opening, (end, high), ")")
+        (end, size), (opening, _) = relation.sides, brackets[0]
+        found = Group(opening, (end, Scalar(sympy.oo)), ")")
+        return Combined(r"\cup", (_mirrored(found), found)) if _is_size(size) else found
     return None
+
+
+def _mirrored(interval: Group) -> Group:
+    """The interval of the negative values."""
+    ends = tuple(_scaled(end, MINUS) for end in interval.items[::-1])
+    return Group(_MIRRORED[interval.closing], ends, _MIRRORED[interval.opening])
 
 
 def _is_unknown(side: Value) -> bool:

@@ -95,7 +95,7 @@ class ExpressionReader:
             raise Unreadable(f"'{token}' behind an expression")
 
     def _at_unit(self) -> bool:
-        return self._at > 0 and units.begins(self._tokens, self._at, self._letter_units)
+        return self._at > 0 and units.begins(self._tokens[self._at], self._letter_units)
 
     @property
     def _next(self) -> str:

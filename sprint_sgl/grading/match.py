@@ -25,20 +25,19 @@ class Comparison:
 
 def any_of(matches: Iterable[Match]) -> Match:
     """SAME where one is, DIFFERENT where all are."""
-    result = Match.DIFFERENT
-    for match in matches:
-        if match is Match.SAME:
-            return match
-        if match is Match.UNDECIDED:
-            result = match
-    return result
+    return _settled(matches, by=Match.SAME, otherwise=Match.DIFFERENT)
 
 
 def all_of(matches: Iterable[Match]) -> Match:
     """SAME where all are, DIFFERENT where one is."""
-    result = Match.SAME
+    return _settled(matches, by=Match.DIFFERENT, otherwise=Match.SAME)
+
+
+def _settled(matches: Iterable[Match], by: Match, otherwise: Match) -> Match:
+    """Stop at the first match that settles the matter; one that is undecided leaves it open."""
+    result = otherwise
     for match in matches:
-        if match is Match.DIFFERENT:
+        if match is by:
             return match
         if match is Match.UNDECIDED:
             result = match

@@ -163,7 +163,7 @@ def cleaned(answer: str) -> str:
     text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ]+", lambda found: "^{" + found[0].translate(_SUPERSCRIPTS) + "}", text)
     text = re.sub("[₀₁₂₃₄₅₆₇₈₉]+", lambda found: "_{" + found[0].translate(_SUBSCRIPTS) + "}", text)
     text = re.sub("[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞]", _vulgar, text)
-    text = "".join(_SYMBOLS.get(sign) or _GREEK.get(sign, "" if sign in _SYMBOLS else sign) for sign in text)
+    text = "".join(_SYMBOLS.get(sign, _GREEK.get(sign, sign)) for sign in text)
     text = unicodedata.normalize("NFKC", text)
     text = "".join(_SYMBOLS.get(sign, sign) for sign in text)
     if r"\begin" not in text:
@@ -265,8 +265,6 @@ def _token(mark: re.Match[str], numbers: Iterator[str], spaced: bool, in_text: b
         return Token(Kind.NUMBER, f"{head}({period.rstrip(')}')})", spaced)
     if name := mark["command"]:
         text = _ALIASES.get(name, "\\" + name)
-        if name == "\\":
-            text = r"\\"
         if text.isalpha():
             return Token(Kind.LETTER, text, spaced)
         return Token(Kind.COMMAND if text.startswith("\\") else Kind.SIGN, text, spaced)

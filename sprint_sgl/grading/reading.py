@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from sprint_sgl.grading import units
 from sprint_sgl.grading.expressions import FUNCTIONS, GREEK, UNKNOWN_FUNCTIONS, ExpressionReader, is_approximation
@@ -176,10 +177,8 @@ class _Reader:
         value = exact[-1] if exact else values[-1]
         equation = None
         if operators == ["="]:
-            try:
+            with suppress(Unreadable):
                 equation = Relation((self._side(sides[0]), value), ("=",))
-            except Unreadable:
-                equation = None
         return Named(name, value, parameters, equation)
 
     def _side(self, found: Part) -> Value:

@@ -17,6 +17,7 @@ SAME, DIFFERENT, UNDECIDED = Match.SAME, Match.DIFFERENT, Match.UNDECIDED
 
 
 def compare_scalars(gold: Scalar, given: Scalar, digits: int) -> Match:
+    """The match of two numbers or expressions; exact ones are evaluated to so many digits."""
     if gold.value == given.value:
         return SAME
     if LOG_BASE in gold.value.free_symbols ^ given.value.free_symbols:
@@ -27,15 +28,10 @@ def compare_scalars(gold: Scalar, given: Scalar, digits: int) -> Match:
         )
     if gold.value.free_symbols or given.value.free_symbols or _unknown(gold.value) or _unknown(given.value):
         return _expressions(gold.value, given.value)
-    if (
-        gold.value.is_Rational
-        and given.value.is_Rational
-        and None in (gold.decimals, given.decimals)
-        and {gold.decimals, given.decimals} == {None}
-    ):
-        return DIFFERENT
     if gold.decimals is not None or given.decimals is not None:
         return _decimals(gold, given)
+    if gold.value.is_Rational and given.value.is_Rational:
+        return DIFFERENT  # equal ones were the same
     return _exact(gold.value, given.value, digits)
 
 
@@ -50,7 +46,7 @@ def _unknown(value: Expression) -> bool:
 def _exact(one: Expression, other: Expression, digits: int) -> Match:
     if one.is_infinite or other.is_infinite:
         return DIFFERENT  # equal ones were the same
-    values = [sympy.N(value.doit() if hasattr(value, "doit") else value, digits) for value in (one, other)]
+    values = [sympy.N(value.doit(), digits) for value in (one, other)]
     if not all(value.is_number and value.is_finite is not False for value in values):
         return UNDECIDED
     scale = max(abs(value) for value in values)
@@ -85,8 +81,7 @@ _WHOLE = [sympy.Integer(number) for number in (2, 3, 5, 4, 7, 6, 9, 8)]
 
 def _expressions(one: Expression, other: Expression) -> Match:
     """By values at points. Where they differ at negative ones only, or agree at whole ones only, it is undecided."""
-    symbols = sorted((one - other).free_symbols | one.free_symbols | other.free_symbols, key=str)
-    one, other = (_without_functions(value, symbols) for value in (one, other))
+    one, other = (_without_functions(value) for value in (one, other))
     symbols = sorted(one.free_symbols | other.free_symbols, key=str)
     positive = _agree_at(one, other, symbols, _POSITIVE)
     if positive is None:
@@ -97,7 +92,7 @@ def _expressions(one: Expression, other: Expression) -> Match:
     return UNDECIDED if _agree_at(one, other, symbols, _WHOLE) else DIFFERENT
 
 
-def _without_functions(value: Expression, symbols: Sequence[Expression]) -> Expression:
+def _without_functions(value: Expression) -> Expression:
     """f(2) as a variable of that name."""
     calls = value.atoms(sympy.core.function.AppliedUndef)
     return value.subs({call: sympy.Symbol(str(call)) for call in calls})

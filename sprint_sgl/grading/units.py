@@ -83,9 +83,8 @@ def known(word: str) -> bool:
     return _canonical(word) is not None or word.lower() in UNNAMED or word in _POWERS or word == "per"
 
 
-def begins(tokens: Sequence[Token], at: int, letters: bool) -> bool:
-    """Whether a unit may begin with that token, behind a value. `letters`: also one of a letter after a blank."""
-    token = tokens[at]
+def begins(token: Token, letters: bool) -> bool:
+    """Whether a unit may begin with the token, behind a value. `letters`: also one of a letter after a blank."""
     if token.kind is Kind.SIGN:
         return token.text in (PERCENT, MONEY, "€", "£")
     if token.kind is Kind.COMMAND:
