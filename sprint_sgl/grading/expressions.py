@@ -95,7 +95,11 @@ class ExpressionReader:
             raise Unreadable(f"'{token}' behind an expression")
 
     def _at_unit(self) -> bool:
-        return self._at > 0 and units.begins(self._tokens[self._at], self._letter_units)
+        """Whether a unit begins here. Of `min` and `sec`, which are functions too, only the last token is one."""
+        token = self._tokens[self._at]
+        if self._at == 0 or (token.text in FUNCTIONS and self._at + 1 < len(self._tokens)):
+            return False
+        return units.begins(token, self._letter_units)
 
     @property
     def _next(self) -> str:

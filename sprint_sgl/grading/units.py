@@ -70,7 +70,7 @@ _NO_UNIT = (
     "cannot wrong false incorrect impossible excluded fewer larger smaller negative positive factorial squared cubed "
     "pair pairs lakh crore quadrillion par halves thirds quarters fourths fifths sixths sevenths eighths ninths tenths "
     "hundredths thousandths third quarter fourth fifth sixth seventh eighth ninth tenth only fails extraneous "
-    "sqrt cbrt sin cos tan cot sec csc log ln exp abs arcsin arccos arctan floor ceil max min gcd lcm cis"
+    "sqrt cbrt sin cos tan cot csc log ln exp abs arcsin arccos arctan floor ceil max gcd lcm cis"
 )
 _NO_UNITS = frozenset(_NO_UNIT.split())
 MULTIPLES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
