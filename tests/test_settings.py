@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.parametrize(
     ("command", "said"),
     [
+        (["training.mini", "rows=[README.md]", "weights=nowhere"], "weights=nowhere: no model is there"),
         (["training.mini"], "rows is missing: give rows=..."),
         (["training.mini", "rows=[nowhere.jsonl]"], "nowhere.jsonl is not there"),
         (["training.export", "out=x"], "checkpoint is missing: give checkpoint=..."),

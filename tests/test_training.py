@@ -36,7 +36,7 @@ from training.check import Encoder
 from training.check import main as check_command
 from training.export import export
 from training.machines import Machines, processor_has_bf16
-from training.mini import Shape, init_weights, row_texts, train_tokenizer
+from training.mini import Shape, init_weights, row_texts, train_tokenizer, transfer_weights
 from training.preflight import check, spelling_of
 from training.record import draw, history, record
 from training.rows import read_rows
@@ -302,7 +302,6 @@ def with_config(model: Path, folder: Path, **values: object) -> Path:
         (TREES | {"template": "qwen2_5"}, "attn_impl=tree_paths is for template=sprint_tree"),
         (TREES | {"packing": True}, "packing=true puts rows behind one another"),
         (TREES | {"sequence_parallel_size": 8}, "sequence_parallel_size=8 shares a row between devices"),
-        ({"optimizer": "muon_float32", "deepspeed": "zero3"}, "needs whole matrices"),
     ],
 )
 def test_trees_that_would_be_trained_as_something_else_are_refused(
@@ -330,34 +329,21 @@ def test_rows_and_models_that_trees_cannot_be_made_of_are_refused(base: Path, ro
         check(str(sliding), [rows / "sprint.train.jsonl"], tmp_path, TREES)
 
 
-def test_muon_takes_steps_of_equal_size_in_all_directions_and_its_state_can_be_loaded() -> None:
-    import torch
+def test_weights_move_to_another_vocabulary(base: Path, rows: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+    from transformers import AutoTokenizer
 
-    from training.plugins.muon_float32 import MuonFloat32, orthogonalised
-
-    generator = torch.Generator().manual_seed(1)
-    for shape in ((64, 24), (24, 64)):
-        found = torch.linalg.svdvals(orthogonalised(torch.randn(shape, generator=generator)))
-        assert found.min() > 0.5
-        assert found.max() < 1.3
-
-    def stepped(steps: int, state: dict[str, object] | None = None, begun: int = 0) -> tuple[object, list[object]]:
-        matrix, vector = (torch.nn.Parameter(torch.ones(shape)) for shape in ((4, 3), (3,)))
-        groups = [{"params": [matrix], "muon": True}, {"params": [vector], "muon": False}]
-        optimizer = MuonFloat32(groups, lr=0.1, weight_decay=0.0)
-        if state:
-            optimizer.load_state_dict(state)
-        before = [matrix.detach().clone(), vector.detach().clone()]
-        for step in range(begun, begun + steps):
-            matrix.grad, vector.grad = torch.eye(4, 3) * (1 + step), torch.ones(3) * (1 + step)
-            optimizer.step()
-        return optimizer.state_dict(), [now.detach() - was for now, was in zip((matrix, vector), before, strict=True)]
-
-    half, first = stepped(2)
-    _, second = stepped(2, half, begun=2)  # type: ignore[arg-type]
-    _, whole = stepped(4)
-    for one, two, both in zip(first, second, whole, strict=True):
-        torch.testing.assert_close(one + two, both)  # type: ignore[operator]
+    vocabulary = train_tokenizer([*row_texts(rows / "rft.train.jsonl", 40), "zebra " * 200], 700, tmp_path)
+    _, shared = transfer_weights(tmp_path, base, context=4096, seed=1)
+    old, new = (AutoTokenizer.from_pretrained(folder).get_vocab() for folder in (base, tmp_path))
+    assert shared == len(old.keys() & new.keys()) < min(len(old), len(new)) < max(len(old), len(new))
+    before, after = (load_file(folder / "model.safetensors") for folder in (base, tmp_path))
+    table = "model.embed_tokens.weight"
+    assert len(after[table]) == vocabulary
+    assert all((after[table][new[token]] == before[table][old[token]]).all() for token in old.keys() & new.keys())
+    assert before.keys() == after.keys()
+    assert all((before[name] == after[name]).all() for name in before if name != table)
+    assert json.loads((tmp_path / "config.json").read_text())["max_position_embeddings"] == 4096
 
 
 def test_bf16_follows_the_processor(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
-"""A small Qwen2 from nothing: a byte-level BPE tokenizer trained on the rows, and random weights.
+"""A small Qwen2 to train: a byte-level BPE tokenizer trained on the rows, and random weights or another model's.
 
 python -m training.mini rows=[work/base/rft.train.jsonl] out=work/mini/random shape.layers=4
+python -m training.mini rows=[work/base/rft.train.jsonl] out=work/mini/start weights=countdown-mini-rft
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from sprint_sgl.checkpoints import weights
 from sprint_sgl.errors import BadInput
 from sprint_sgl.folders import MINI, begin
 from sprint_sgl.settings import entry_point
@@ -70,13 +72,17 @@ class Shape:
 
 @dataclass
 class Config:
-    """`texts` is how many rows of each file the tokenizer is trained on."""
+    """`texts` is how many rows of each file the tokenizer is trained on.
+
+    `weights` names a model whose shape and weights are taken, embeddings for the tokens that both vocabularies have.
+    """
 
     rows: list[str]
     out: str = "work/mini/random"
     vocab_size: int = 512
     texts: int = 4000
     seed: int = 1
+    weights: str | None = None
     shape: Shape = field(default_factory=Shape)
 
 
@@ -104,6 +110,29 @@ def init_weights(folder: Path, vocab_size: int, shape: Shape, seed: int) -> int:
     return int(sum(p.numel() for p in model.parameters()))
 
 
+def transfer_weights(folder: Path, source: Path, context: int, seed: int) -> tuple[int, int]:
+    """Writes the source model into the folder, its embeddings rearranged for the folder's tokenizer.
+
+    Returns the number of parameters and of tokens that both vocabularies have; embeddings of the others are random.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.manual_seed(seed)
+    old, new = (AutoTokenizer.from_pretrained(at).get_vocab() for at in (source, folder))
+    shared = sorted(set(old) & set(new))
+    model = AutoModelForCausalLM.from_pretrained(source, dtype="float32")
+    before = [module.weight.detach().clone() for module in (model.get_input_embeddings(), model.get_output_embeddings())]
+    model.resize_token_embeddings(len(new), mean_resizing=False)
+    for module, rows in zip((model.get_input_embeddings(), model.get_output_embeddings()), before, strict=True):
+        module.weight.data.normal_(std=model.config.initializer_range)
+        module.weight.data[[new[token] for token in shared]] = rows[[old[token] for token in shared]]
+    model.config.max_position_embeddings, model.config.use_cache = context, True
+    model.config.eos_token_id = model.config.pad_token_id = new[END]
+    model.save_pretrained(folder)
+    return int(sum(p.numel() for p in model.parameters())), len(shared)
+
+
 def row_texts(path: Path, limit: int) -> Iterator[str]:
     with path.open() as file:
         for line, _ in zip(file, range(limit), strict=False):
@@ -114,11 +143,18 @@ def row_texts(path: Path, limit: int) -> Iterator[str]:
 def main(config: Config) -> None:
     if missing := [path for path in config.rows if not Path(path).is_file()]:
         raise BadInput(f"{missing[0]} is not there: rows=[FILE,...] names what the tokenizer is trained on")
+    source = weights(config.weights) if config.weights else None
+    if source and not (source / "config.json").is_file():
+        raise BadInput(f"weights={config.weights}: no model is there, nor is one of that name shipped")
     out = begin(config.out, MINI, asdict(config))
     texts = [text for path in config.rows for text in row_texts(Path(path), config.texts)]
     vocabulary = train_tokenizer(texts, config.vocab_size, out)
-    parameters = init_weights(out, vocabulary, config.shape, config.seed)
-    print(f"{out}: {parameters / 1e6:.2f}M parameters, {vocabulary} tokens")
+    if source is None:
+        parameters = init_weights(out, vocabulary, config.shape, config.seed)
+        print(f"{out}: {parameters / 1e6:.2f}M parameters, {vocabulary} tokens")
+        return
+    parameters, shared = transfer_weights(out, source, config.shape.context, config.seed)
+    print(f"{out}: {parameters / 1e6:.2f}M parameters, {vocabulary} tokens, {shared} of them as in {source}")
 
 
 if __name__ == "__main__":

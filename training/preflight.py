@@ -63,8 +63,6 @@ def check_args(args: Mapping[str, Any]) -> None:
                 "evaluated"
             )
     check_tree_args(args)
-    if args.get("optimizer") == "muon_float32" and args.get("deepspeed"):
-        raise BadInput("optimizer=muon_float32 needs whole matrices, which ZeRO shares out: recipe.args.optimizer=null")
     reports = args.get("report_to") or []
     needed = [reports] if isinstance(reports, str) else [*reports]
     needed = [name for name in needed if name in ("tensorboard", "wandb", "swanlab", "mlflow")]

@@ -35,7 +35,6 @@ from training.tree_rows import TREE_TEMPLATE
 MAY_CHANGE = {"max_steps", "num_train_epochs", "save_steps", "save_total_limit", "logging_steps", "report_to"}
 MAY_CHANGE |= {"eval_strategy", "eval_steps", "per_device_eval_batch_size", "dataloader_num_workers"}
 PLUGINS = Path(__file__).with_name("plugins")
-OURS = (TREE_TEMPLATE, "muon_float32")  # a template and an optimiser, each a plugin
 
 
 @dataclass
@@ -98,8 +97,7 @@ def compose(config: Config) -> list[str]:
 
 def plugins(args: Mapping[str, Any]) -> list[str]:
     """The names of our plugins of ms-swift that a run with these arguments needs."""
-    asked = [args.get("template"), args.get("optimizer")]
-    return ["throughput", *(name for name in OURS if name in asked)]
+    return ["throughput", *([TREE_TEMPLATE] if args.get("template") == TREE_TEMPLATE else [])]
 
 
 def absolute(folder: Path) -> str:
