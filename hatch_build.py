@@ -1,4 +1,4 @@
-"""Puts conf/ and models/ into wheels, inside sprint_sgl, where sprint_sgl/shipped.py looks for them."""
+"""Puts conf/ and models/ into wheels, inside sprint_sgl, where sprint_sgl/storage/shipped.py looks for them."""
 
 from typing import Any
 

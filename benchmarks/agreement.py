@@ -22,8 +22,8 @@ from curation.components import PHASES, Component, graph_of
 from curation.pack import pack
 from curation.recorded import GO_ON, Annotation, Recording, read_recordings
 from curation.trace import Trace
+from sprint_sgl.config import entry_point
 from sprint_sgl.console import screen
-from sprint_sgl.settings import entry_point
 
 NEAR = 1  # lines
 

@@ -30,10 +30,10 @@ from programs.benchmark.records import Record
 from sprint_sgl.console import one_line_errors, screen
 from sprint_sgl.countdown import drawn
 from sprint_sgl.endpoint import Endpoint
-from sprint_sgl.files import whole_file
-from sprint_sgl.folders import begin, begun_by
 from sprint_sgl.gateway import started_gateway
 from sprint_sgl.runtime import RuntimeConfig, Server, free_port, runtime_config, start_server, wait_until_ready
+from sprint_sgl.storage.files import whole_file
+from sprint_sgl.storage.output_folders import begin, begun_by
 from sprint_sgl.trajectory import Trajectory
 
 GATEWAY = begun_by("benchmarks/bench_gateway.py", "--out ")

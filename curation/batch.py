@@ -23,7 +23,7 @@ from openai.types import Batch as Job
 
 from curation.calls import BAD_REQUEST, FAULTS, Reply, ReplyCache, Request
 from curation.teacher import EndpointFailed, boundary, fault_of
-from sprint_sgl.files import whole_file
+from sprint_sgl.storage.files import whole_file
 
 MOST_REQUESTS = 50_000  # the Batch API's limit for one batch
 MOST_BYTES = 190_000_000  # its limit is 200 MB

@@ -16,10 +16,10 @@ from pathlib import Path
 from curation.calls import Account
 from curation.curate import ORDER, Config, check, finish, write_accounts
 from curation.stages import Done, Funnel, Record, chain, read_jsonl, to_line
+from sprint_sgl.config import changed, entry_point
 from sprint_sgl.errors import BadInput
-from sprint_sgl.files import file_digest, whole_file
-from sprint_sgl.folders import CURATION, alone
-from sprint_sgl.settings import changed, entry_point
+from sprint_sgl.storage.files import file_digest, whole_file
+from sprint_sgl.storage.output_folders import CURATION, alone
 
 
 def merge(config: Config) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sprint_sgl.errors import BadInput
-from sprint_sgl.files import file_digest, whole_file
+from sprint_sgl.storage.files import file_digest, whole_file
 
 Record = dict[str, Any]
 SHOWN_EVERY = 0.1  # seconds between two looks at a stage under way: drawing a bar takes longer than packing a trace

@@ -9,9 +9,9 @@ from typing import Any
 import yaml
 
 from programs.program import Program
+from sprint_sgl.config import made
 from sprint_sgl.errors import BadInput
-from sprint_sgl.settings import made
-from sprint_sgl.shipped import CONF, conf_names
+from sprint_sgl.storage.shipped import CONF, conf_names
 
 
 @dataclass(frozen=True)

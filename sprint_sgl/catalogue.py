@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sprint_sgl.errors import BadInput
-from sprint_sgl.shipped import CONF, MODELS, conf_names, model_names
+from sprint_sgl.storage.shipped import CONF, MODELS, conf_names, model_names
 
 # The folders of conf/ that a person chooses from, and where their names are given.
 GROUPS = {

@@ -19,13 +19,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sprint_sgl.config import changed, entry_point
 from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput
-from sprint_sgl.files import make_folder, whole_file
-from sprint_sgl.folders import EXPERIMENT, alone
 from sprint_sgl.keeper import kept
-from sprint_sgl.settings import changed, entry_point
-from sprint_sgl.shipped import conf_names
+from sprint_sgl.storage.files import make_folder, whole_file
+from sprint_sgl.storage.output_folders import EXPERIMENT, alone
+from sprint_sgl.storage.shipped import conf_names
 
 LOG_TAIL = 2000
 ENTRY_POINTS = ("programs.", "curation.", "training.")

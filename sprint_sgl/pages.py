@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sprint_sgl.files import whole_file
+from sprint_sgl.storage.files import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -31,7 +31,7 @@ from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput, LaunchFailed
 from sprint_sgl.keeper import keep
 from sprint_sgl.resolved import changed_arguments
-from sprint_sgl.shipped import CONF, conf_names, model_names
+from sprint_sgl.storage.shipped import CONF, conf_names, model_names
 
 if TYPE_CHECKING:
     from sprint_sgl.endpoint import Endpoint

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sprint_sgl.errors import BadInput
-from sprint_sgl.files import RECORDS
+from sprint_sgl.storage.files import RECORDS
 
 FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
 

@@ -23,8 +23,8 @@ from programs.benchmark.statistics import mcnemar, mean, paired_p, ratio_of_mean
 from programs.benchmark.tables import comparison
 from programs.methods import Method, method_names, named_method
 from programs.scripted import ScriptedBackend
+from sprint_sgl.config import flat
 from sprint_sgl.errors import BadInput, RequestFailed, RuntimeUnavailable
-from sprint_sgl.settings import flat
 from sprint_sgl.tasks.task import Grade, Question
 from sprint_sgl.trajectory import Call, Trajectory
 

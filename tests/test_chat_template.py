@@ -12,7 +12,7 @@ from programs import skeleton_of_thought
 from programs.scripted import ScriptedBackend
 from sprint_sgl.chat_template import _with_template, user_turn
 from sprint_sgl.errors import BadInput
-from sprint_sgl.shipped import MODELS
+from sprint_sgl.storage.shipped import MODELS
 
 CHATML = """{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}\
 {% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"""

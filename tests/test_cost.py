@@ -14,10 +14,10 @@ from hydra import compose, initialize_config_dir
 from benchmarks.bench_cost import MINI, Case, compare
 from curation.countdown_rows import Config as RowsConfig
 from curation.countdown_rows import Problems, make
+from sprint_sgl.config import settings
 from sprint_sgl.errors import BadInput
-from sprint_sgl.settings import settings
-from sprint_sgl.shipped import CONF
 from sprint_sgl.spelling import FileSpelling
+from sprint_sgl.storage.shipped import CONF
 from training.cost import GIB, Config, Estimate, layouts_table, time_line, verdict
 from training.rows import read_rows
 from training.step_costs import StepCosts

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
+from sprint_sgl.config import settings
 from sprint_sgl.errors import BadInput
 from sprint_sgl.experiment import Config, Experiment, run, words
-from sprint_sgl.settings import settings
-from sprint_sgl.shipped import CONF
+from sprint_sgl.storage.shipped import CONF
 from tests.fakes.waiting import wait_for
 
 ROWS = "curation.countdown_rows problems.three=3 problems.four=0 validation=1"

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from sprint_sgl.errors import BadInput
-from sprint_sgl.files import lines_added, whole_bytes, whole_file
-from sprint_sgl.folders import (
+from sprint_sgl.storage.files import lines_added, whole_bytes, whole_file
+from sprint_sgl.storage.output_folders import (
     BENCH,
     COUNTDOWN_ROWS,
     CURATION,
@@ -33,7 +33,7 @@ from sprint_sgl.folders import (
     begin,
     output_folder,
 )
-from sprint_sgl.shipped import MODELS
+from sprint_sgl.storage.shipped import MODELS
 
 ROOT = Path(__file__).parents[1]
 
@@ -162,8 +162,8 @@ AS_NOBODY = """
 import os, sys, filelock
 from pathlib import Path
 from sprint_sgl.console import one_line_errors
-from sprint_sgl.files import whole_file
-from sprint_sgl.folders import BENCH, alone
+from sprint_sgl.storage.files import whole_file
+from sprint_sgl.storage.output_folders import BENCH, alone
 if os.geteuid() == 0:
     os.setgroups([])
     os.setresgid(65534, 65534, 65534)

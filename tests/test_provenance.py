@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sprint_sgl.provenance import hub_revision
+from sprint_sgl.storage.provenance import hub_revision
 
 
 def test_a_hub_model_is_known_by_the_commit_of_this_machines_copy_where_the_hub_is_out_of_reach(

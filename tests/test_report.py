@@ -32,7 +32,7 @@ from curation.shape import Example, Measure, Shape, shape_of
 from curation.stages import Funnel, Record, Stage, plain, read_jsonl, to_line
 from curation.teacher import Teacher
 from curation.trace import Step, Trace
-from sprint_sgl.shipped import CONF
+from sprint_sgl.storage.shipped import CONF
 
 LONG = "one {0}\ntwo {0}\nthree {0}"
 ATTACK = "<script>alert(1)</script> ![x](https://example.org/x.png)"

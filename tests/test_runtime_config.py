@@ -13,7 +13,7 @@ import pytest
 from sprint_sgl.errors import BadInput, LaunchFailed
 from sprint_sgl.keeper import keep
 from sprint_sgl.runtime import RuntimeConfig, launch, resolve_model, runtime_config, server_arguments
-from sprint_sgl.shipped import conf_names
+from sprint_sgl.storage.shipped import conf_names
 
 HUB_ID = "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"
 

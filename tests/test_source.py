@@ -11,10 +11,10 @@ from hydra import compose, initialize_config_dir
 from curation.curate import Config
 from curation.load import Columns, Source, thoughts
 from curation.stages import Record, Rejection
+from sprint_sgl.config import settings
 from sprint_sgl.errors import BadInput
-from sprint_sgl.settings import settings
-from sprint_sgl.shipped import CONF
 from sprint_sgl.source import DataSource, rows
+from sprint_sgl.storage.shipped import CONF
 
 THOUGHT = "<think>\nTwo and two.\n</think>\n\nIt is \\boxed{4}."
 ON_THE_HUB: dict[str, list[dict[str, Any]]] = {

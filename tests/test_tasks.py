@@ -17,7 +17,7 @@ from hydra.utils import instantiate
 from sprint_sgl.countdown import combine
 from sprint_sgl.errors import BadInput
 from sprint_sgl.grading.extract import extract_answer
-from sprint_sgl.shipped import CONF
+from sprint_sgl.storage.shipped import CONF
 from sprint_sgl.tasks.countdown import Countdown, problem_of
 from sprint_sgl.tasks.gpqa import letter_of
 from sprint_sgl.tasks.task import Question, Task

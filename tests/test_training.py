@@ -23,12 +23,12 @@ from curation.countdown_rows import Problems, make
 from programs import sprint_program
 from sprint_sgl import tags
 from sprint_sgl.checkpoints import best_checkpoint, last_checkpoint, model_notes
+from sprint_sgl.config import settings
 from sprint_sgl.errors import BadInput
-from sprint_sgl.folders import TRAINING, alone
 from sprint_sgl.rows import make_row, row_text
 from sprint_sgl.runtime import free_port, launch, resolve_model, runtime_config
-from sprint_sgl.settings import settings
-from sprint_sgl.shipped import CONF
+from sprint_sgl.storage.output_folders import TRAINING, alone
+from sprint_sgl.storage.shipped import CONF
 from sprint_sgl.tags import EXECUTOR_STOPS, PLANNER_STOPS
 from tests.fakes.waiting import wait_for
 from training.card import write_card

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sprint_sgl.files import whole_file
+from sprint_sgl.storage.files import whole_file
 from training.record import history
 
 # Of the arguments those that a reader asks for first; all are in run.json and in the command.

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from sprint_sgl.checkpoints import weights
+from sprint_sgl.config import entry_point
 from sprint_sgl.errors import BadInput
-from sprint_sgl.folders import MINI, begin
-from sprint_sgl.settings import entry_point
+from sprint_sgl.storage.output_folders import MINI, begin
 
 END = "<|endoftext|>"
 STAGES, WIDTH = range(1, 5), range(1, 13)  # whose tags are a token each
@@ -122,7 +122,9 @@ def transfer_weights(folder: Path, source: Path, context: int, seed: int) -> tup
     old, new = (AutoTokenizer.from_pretrained(at).get_vocab() for at in (source, folder))
     shared = sorted(set(old) & set(new))
     model = AutoModelForCausalLM.from_pretrained(source, dtype="float32")
-    before = [module.weight.detach().clone() for module in (model.get_input_embeddings(), model.get_output_embeddings())]
+    before = [
+        module.weight.detach().clone() for module in (model.get_input_embeddings(), model.get_output_embeddings())
+    ]
     model.resize_token_embeddings(len(new), mean_resizing=False)
     for module, rows in zip((model.get_input_embeddings(), model.get_output_embeddings()), before, strict=True):
         module.weight.data.normal_(std=model.config.initializer_range)

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sprint_sgl.files import file_digest, whole_bytes
-from sprint_sgl.provenance import commit, versions, weight_digests
+from sprint_sgl.storage.files import file_digest, whole_bytes
+from sprint_sgl.storage.provenance import commit, versions, weight_digests
 
 PACKAGES = ("sprint-sgl", "ms-swift", "deepspeed", "transformers", "torch")
 CURVES = {

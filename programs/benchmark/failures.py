@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from programs.benchmark.records import Key, Record, parsed
-from sprint_sgl.files import whole_file
+from sprint_sgl.storage.files import whole_file
 
 FAILURES = "failures.jsonl"
 

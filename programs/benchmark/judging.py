@@ -14,7 +14,7 @@ from rich.progress import track
 from programs.benchmark.records import Key, Record, mend, parsed
 from sprint_sgl.console import notes
 from sprint_sgl.errors import SprintError
-from sprint_sgl.files import lines_added
+from sprint_sgl.storage.files import lines_added
 from sprint_sgl.tasks.task import Question
 
 VERDICTS = "judged.jsonl"

@@ -27,10 +27,10 @@ from programs.benchmark.findings import Bin, Cause, bins, causes, parallel_share
 from programs.benchmark.lines import Line, Side
 from programs.benchmark.runs import Run, baseline_in, baseline_of, labelled, read_runs, swept
 from sprint_sgl import tags
-from sprint_sgl.files import whole_bytes, whole_file
-from sprint_sgl.folders import REPORT, output_folder
+from sprint_sgl.config import flat
 from sprint_sgl.pages import chart_style, render, svg
-from sprint_sgl.settings import flat
+from sprint_sgl.storage.files import whole_bytes, whole_file
+from sprint_sgl.storage.output_folders import REPORT, output_folder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,9 +12,9 @@ from programs.benchmark.failures import FAILURES, read_failures, unanswered
 from programs.benchmark.judging import VERDICTS, judged
 from programs.benchmark.lines import Side
 from programs.benchmark.records import read_records
+from sprint_sgl.config import flat
 from sprint_sgl.errors import BadInput
-from sprint_sgl.files import RECORDS
-from sprint_sgl.settings import flat
+from sprint_sgl.storage.files import RECORDS
 
 NO_LABEL = {"out", "block", "limit", "against", "time_limit"}
 

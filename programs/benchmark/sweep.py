@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from programs.benchmark.tables import tables
 from sprint_sgl.console import say, screen
 from sprint_sgl.errors import BadInput
-from sprint_sgl.files import RECORDS
+from sprint_sgl.storage.files import RECORDS
 
 _NUMBER = r"\d+(?:\.\d+)?"
 

@@ -11,9 +11,9 @@ from markupsafe import Markup
 
 from sprint_sgl import tags
 from sprint_sgl.errors import BadInput
-from sprint_sgl.files import RECORDS
 from sprint_sgl.markup import find_tags
 from sprint_sgl.pages import render
+from sprint_sgl.storage.files import RECORDS
 from sprint_sgl.trajectory import Stage, Trajectory, reason
 from sprint_sgl.viewer.dag import Dag
 from sprint_sgl.viewer.served import from_reply, from_stream, is_reply, is_stream

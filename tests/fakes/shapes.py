@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from programs.benchmark.replay import Shape, StageShape
 from programs.scripted import ScriptedBackend
-from sprint_sgl.shipped import MODELS
+from sprint_sgl.storage.shipped import MODELS
 
 MINI = str(MODELS / "countdown-mini-sprint")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 CHECKOUT = None if (PACKAGE / "conf").is_dir() else PACKAGE.parent
 HOME = CHECKOUT or PACKAGE
 CONF = HOME / "conf"

@@ -18,8 +18,8 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from sprint_sgl.console import one_line_errors
 from sprint_sgl.errors import BadInput
-from sprint_sgl.folders import KINDS, output_folder
-from sprint_sgl.shipped import CONF
+from sprint_sgl.storage.output_folders import KINDS, output_folder
+from sprint_sgl.storage.shipped import CONF
 
 T = TypeVar("T")
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from sprint_sgl.checkpoints import MODEL_NOTES
 from sprint_sgl.errors import BadInput
-from sprint_sgl.files import PARTIAL, given_path, make_folder, whole_file
-from sprint_sgl.provenance import commit, versions
+from sprint_sgl.storage.files import PARTIAL, given_path, make_folder, whole_file
+from sprint_sgl.storage.provenance import commit, versions
 
 RUN = "run.json"
 LOCK = ".lock"

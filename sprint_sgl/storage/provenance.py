@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from sprint_sgl.files import file_digest
-from sprint_sgl.shipped import CHECKOUT
+from sprint_sgl.storage.files import file_digest
+from sprint_sgl.storage.shipped import CHECKOUT
 
 HUB_LIMIT = 10.0  # seconds
 
