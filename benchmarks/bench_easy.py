@@ -30,7 +30,7 @@ from programs import hedged_program, sequential_program, sprint_program
 from programs.benchmark.replay import Shape, StageShape, filler
 from programs.benchmark.replay_backend import ReplayBackend
 from programs.benchmark.statistics import Estimate, ratio_of_means
-from sprint_sgl import tags
+from sprint_sgl import protocol
 from sprint_sgl.console import screen
 from sprint_sgl.trajectory import Trajectory
 
@@ -83,7 +83,7 @@ def pairs_of(sprint: Path, rft: Path) -> list[Pair]:
             row = json.loads(line)
             yield row["problem"].strip(), row["response"]
 
-    planned = {problem: Shape.of(tags.parse(response), CHARACTERS_A_TOKEN) for problem, response in rows(sprint)}
+    planned = {problem: Shape.of(protocol.parse(response), CHARACTERS_A_TOKEN) for problem, response in rows(sprint)}
     found = [
         Pair(problem, shape, len(response) // CHARACTERS_A_TOKEN)
         for problem, response in rows(rft)
@@ -140,7 +140,7 @@ def lengths(sprint: Sprint, rft: Rft) -> None:
         signals.add_row(name, f"{found.statistic:+.2f}", f"{found.pvalue:.2f}")
     screen().print(signals)
 
-    every = [tags.parse(json.loads(line)["response"]) for line in sprint.read_text().splitlines()]
+    every = [protocol.parse(json.loads(line)["response"]) for line in sprint.read_text().splitlines()]
     stages = [stage for trajectory in every for stage in Shape.of(trajectory, CHARACTERS_A_TOKEN).stages]
     alone = sum(len(stage.prompts) == 1 for stage in stages)
     longer = sum(map(inline, stages)) / sum(Shape(0, (stage,), 0).sequential for stage in stages)

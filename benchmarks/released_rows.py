@@ -14,9 +14,9 @@ import typer
 
 from curation.reformat import RowFormat, sprint_row
 from curation.stages import read_jsonl, write_jsonl
-from sprint_sgl import tags
+from sprint_sgl import protocol
 from sprint_sgl.console import one_line_errors, say
-from sprint_sgl.prompts import prompt_style
+from sprint_sgl.protocol.prompts import prompt_style
 
 
 def main(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)], out: Path) -> None:
@@ -24,7 +24,7 @@ def main(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)], out
     style, lines = prompt_style("sprint"), list(read_jsonl(file))
     if missing := [number for number, line in enumerate(lines, 1) if not {"problem", "response"} <= line.keys()]:
         raise typer.BadParameter(f"{file}, line {missing[0]}: has no problem or no response")
-    found = [replace(tags.parse(line["response"]), question=line["problem"]) for line in lines]
+    found = [replace(protocol.parse(line["response"]), question=line["problem"]) for line in lines]
     rows = [sprint_row(trajectory, style, RowFormat.tree) for trajectory in found if trajectory.stages]
     if not rows:
         raise typer.BadParameter(f"{file}: no response has stages")

@@ -20,7 +20,7 @@ from curation.stages import write_jsonl
 from sprint_sgl.config import entry_point
 from sprint_sgl.countdown import Problem, drawn
 from sprint_sgl.errors import BadInput
-from sprint_sgl.prompts import prompt_style
+from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.rows import Row
 from sprint_sgl.storage.output_folders import COUNTDOWN_ROWS, begin
 

@@ -48,7 +48,7 @@ from curation.watch import watching
 from sprint_sgl.config import entry_point
 from sprint_sgl.console import say, screen
 from sprint_sgl.errors import BadInput
-from sprint_sgl.prompts import prompt_style
+from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.storage.files import file_digest, whole_file
 from sprint_sgl.storage.output_folders import CURATION, REPLIES, alone, output_folder
 

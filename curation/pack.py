@@ -15,7 +15,7 @@ from dataclasses import astuple, dataclass, replace
 from curation.results import unattached
 from curation.stages import Record
 from curation.trace import Step, Trace, join_lines
-from sprint_sgl.tags import SEPARATOR, based_on
+from sprint_sgl.protocol import SEPARATOR, based_on
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
 
 MIN_EXECUTION_LINES = 3

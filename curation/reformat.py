@@ -12,8 +12,8 @@ from __future__ import annotations
 from enum import Enum
 
 from curation.trace import Trace
-from sprint_sgl import tags
-from sprint_sgl.prompts import PromptStyle
+from sprint_sgl import protocol
+from sprint_sgl.protocol.prompts import PromptStyle
 from sprint_sgl.rows import TREE, Row, make_row
 from sprint_sgl.trajectory import Trajectory
 
@@ -25,8 +25,8 @@ class RowFormat(Enum):
 
 def rft_row(trace: Trace, style: PromptStyle) -> Row:
     """The trace in its sequential order, for the reasoning fine-tuned baseline; what reads as a tag of ours is text."""
-    thought = f"{tags.neutralise(trace.text)}\n{tags.THOUGHT_CLOSE}\n\n{tags.neutralise(trace.answer)}"
-    return make_row(tags.sequential_opening(trace.question, style), thought)
+    thought = f"{protocol.neutralise(trace.text)}\n{protocol.THOUGHT_CLOSE}\n\n{protocol.neutralise(trace.answer)}"
+    return make_row(protocol.sequential_opening(trace.question, style), thought)
 
 
 def sprint_row(trajectory: Trajectory, style: PromptStyle, row_format: RowFormat) -> Row:
@@ -37,6 +37,6 @@ def sprint_row(trajectory: Trajectory, style: PromptStyle, row_format: RowFormat
     bad = [each.status for stage in trajectory.stages for each in stage.executions if each.status != "ok"]
     if bad or not trajectory.stages:
         raise ValueError(f"no example to train on: {f'an execution that is {bad[0]}' if bad else 'no stages'}")
-    response = tags.render_stages(trajectory) + tags.render_final_answer(trajectory.final_answer)
+    response = protocol.render_stages(trajectory) + protocol.render_final_answer(trajectory.final_answer)
     channel = TREE if row_format is RowFormat.tree else None
-    return make_row(tags.opening(trajectory.question, style), response, channel)
+    return make_row(protocol.opening(trajectory.question, style), response, channel)

@@ -1,7 +1,7 @@
 """Texts as data sets keep them: out of messages, special tokens and others' markup, a thought and what follows it.
 
 What cannot be told for certain is Unreadable, with a reason that is counted. Tags of ours in a text stay; rows are
-written with them neutralised (sprint_sgl/markup.py).
+written with them neutralised (sprint_sgl/protocol/lexer.py).
 """
 
 from __future__ import annotations

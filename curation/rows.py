@@ -12,7 +12,7 @@ from curation.reformat import RowFormat, rft_row, sprint_row
 from curation.stages import Record, to_line
 from curation.trace import Trace
 from sprint_sgl.errors import BadInput
-from sprint_sgl.prompts import PromptStyle, prompt_style
+from sprint_sgl.protocol.prompts import PromptStyle, prompt_style
 from sprint_sgl.rows import Row
 from sprint_sgl.storage.files import whole_file
 from sprint_sgl.trajectory import Trajectory

@@ -22,12 +22,12 @@ from curation.pack import pack
 from curation.reformat import RowFormat, sprint_row
 from curation.stages import Record, read_jsonl, write_jsonl
 from curation.trace import Trace
-from sprint_sgl import tags
+from sprint_sgl import protocol
 from sprint_sgl.checkpoints import load_tokenizer
 from sprint_sgl.config import entry_point
 from sprint_sgl.console import screen
 from sprint_sgl.errors import BadInput
-from sprint_sgl.prompts import prompt_style
+from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.storage.files import whole_file
 from sprint_sgl.storage.output_folders import SELF_TRAINING, output_folder
 from sprint_sgl.trajectory import Trajectory
@@ -62,12 +62,12 @@ class Config:
 
 def sequential_tokens(trajectory: Trajectory, count: CountTokens) -> int:
     """Of eager launch (section 4.1), counted in the text, since seeds were never decoded."""
-    total = count(tags.render_final_answer(trajectory.final_answer))
+    total = count(protocol.render_final_answer(trajectory.final_answer))
     for i, stage in enumerate(trajectory.stages, 1):
-        plan, longest = tags.open_plan(i), count(tags.render_plan(i, stage.prompts, stage.tail))
+        plan, longest = protocol.open_plan(i), count(protocol.render_plan(i, stage.prompts, stage.tail))
         for j, (prompt, execution) in enumerate(zip(stage.prompts, stage.executions, strict=True), 1):
-            plan += tags.render_prompt(i, j, prompt)
-            longest = max(longest, count(plan) + count(execution.text + tags.close_execution(i, j)))
+            plan += protocol.render_prompt(i, j, prompt)
+            longest = max(longest, count(plan) + count(execution.text + protocol.close_execution(i, j)))
         total += longest
     return total
 

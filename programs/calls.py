@@ -11,13 +11,13 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from sprint_sgl import tags
+from sprint_sgl import protocol
 from sprint_sgl.chat_template import user_turn
 from sprint_sgl.checkpoints import model_notes
 from sprint_sgl.errors import ContextFull, ProgramFailed, RequestFailed
 from sprint_sgl.frontend import ProgramState, StreamExecutor, sgl
-from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE, PromptStyle
-from sprint_sgl.prompts import prompt_style as load_style
+from sprint_sgl.protocol.prompts import DEFAULT_PROMPT_STYLE, PromptStyle
+from sprint_sgl.protocol.prompts import prompt_style as load_style
 from sprint_sgl.trajectory import Call, Timing
 
 ERROR_LIMIT = 5.0  # seconds
@@ -190,7 +190,7 @@ def opening_for(state: ProgramState, question: str, prompt_style: str | None) ->
     """What a question in one go begins with: as the runtime's model was trained, else a turn of its chat format."""
     style = prompt_style or note(state.stream_executor.backend, "trained_style")
     if style:
-        return tags.sequential_opening(question, load_style(style))
+        return protocol.sequential_opening(question, load_style(style))
     return chat(state, CHAT.substitute(question=question))
 
 

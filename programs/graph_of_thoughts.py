@@ -12,7 +12,7 @@ from programs.forks import barrier_stage, cut_off, fan_out
 from programs.program import program
 from programs.scoring import score
 from programs.sequential import after_thought, thought_limit
-from sprint_sgl import tags
+from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput
 from sprint_sgl.frontend import ProgramState
 from sprint_sgl.grading.extract import read_answer
@@ -64,7 +64,7 @@ def graph_of_thoughts_program(
         ),
         final_answer=final,
         answer_calls=(refined.call,),
-        repairs=tags.merge_repairs(cut_off([*first, *merged, refined]), marks.repairs, marks_of_merged.repairs),
+        repairs=protocol.merge_repairs(cut_off([*first, *merged, refined]), marks.repairs, marks_of_merged.repairs),
         seconds=round(clock.now(), 6),
         launch="rounds",
     )

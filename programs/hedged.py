@@ -27,7 +27,7 @@ from programs.program import program
 from programs.sequential import read_thought, thought_limit
 from programs.sprint import MAX_STAGES, sprint_program
 from programs.straggler import ASK_AGAIN, StragglerPolicy, abort
-from sprint_sgl import tags
+from sprint_sgl import protocol
 from sprint_sgl.errors import ProgramFailed, SprintError
 from sprint_sgl.frontend import BaseBackend, ProgramState, ProgramStateGroup, SglSamplingParams, StreamExecutor
 from sprint_sgl.limits import checked_count
@@ -61,7 +61,7 @@ def hedged_program(
     question = checked_question(question)
     checked_count("thought_tokens", thought_tokens)
     clock, executor, first = Clock(), s.stream_executor, threading.Lock()
-    thought = branch(s, 0, 0, tags.sequential_opening(question, style_for(s, prompt_style)), seed)
+    thought = branch(s, 0, 0, protocol.sequential_opening(question, style_for(s, prompt_style)), seed)
     submit(thought[0], THOUGHT, (), min(thought_tokens, thought_limit(s, max_tokens)))
     planner = executor.backend = Stoppable(executor.backend)
     executor.request_id = f"{executor.sid}-planner."

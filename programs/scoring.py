@@ -10,7 +10,7 @@ from programs.calls import Clock, Watch, chat, prompt
 from programs.forks import barrier_stage, cut_off, fan_out
 from programs.sequential import after_thought
 from sprint_sgl.frontend import ProgramState
-from sprint_sgl.tags import Repairs
+from sprint_sgl.protocol import Repairs
 from sprint_sgl.trajectory import Stage
 
 SCORE = prompt("score")

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sprint_sgl import tags
+from sprint_sgl import protocol
 from sprint_sgl.frontend import BaseBackend, SglSamplingParams, StreamExecutor
-from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE
+from sprint_sgl.protocol.prompts import DEFAULT_PROMPT_STYLE
 from sprint_sgl.trajectory import Trajectory
 
 _TOKEN = re.compile(r"\s*\S+|\s+")
@@ -122,13 +122,13 @@ def cut(text: str, stops: str | Sequence[str], limit: int) -> tuple[str, dict[st
 
 def replay(trajectory: Trajectory) -> Script:
     """The script of a model that writes exactly that trajectory."""
-    transcript = tags.render(trajectory).partition("<think>\n")[2]
+    transcript = protocol.render(trajectory).partition("<think>\n")[2]
 
     def script(context: str) -> str:
         for i, stage in enumerate(trajectory.stages, 1):
             for j, execution in enumerate(stage.executions, 1):
-                if context.endswith(tags.open_execution(i, j)):
-                    return tags.neutralise(execution.text) + tags.close_execution(i, j)
+                if context.endswith(protocol.open_execution(i, j)):
+                    return protocol.neutralise(execution.text) + protocol.close_execution(i, j)
         written = context.partition("<think>\n")[2]
         return transcript[len(written) :] if transcript.startswith(written) else ""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from programs.calls import Branch, Clock, Watch, call, note, style_for
 from programs.program import program
-from sprint_sgl import tags
+from sprint_sgl import protocol
 from sprint_sgl.frontend import ProgramState
 from sprint_sgl.grading.extract import read_answer
 from sprint_sgl.limits import checked_count
@@ -31,7 +31,7 @@ def sequential_program(
     """Answers the question in one call of at most `max_tokens` (by default the paper's 36,000, or the model's own)."""
     question = checked_question(question)
     clock = Clock()
-    s += tags.sequential_opening(question, style_for(s, prompt_style))
+    s += protocol.sequential_opening(question, style_for(s, prompt_style))
     written = call(s, "thought", Branch(1), clock, watch, max_tokens=thought_limit(s, max_tokens), seed=seed)
     read = read_thought(written.text)
     s["answer"] = read.answer
@@ -56,13 +56,13 @@ class Thought:
 
 
 def read_thought(text: str) -> Thought:
-    thought, _, final = text.partition(tags.THOUGHT_CLOSE)
+    thought, _, final = text.partition(protocol.THOUGHT_CLOSE)
     return Thought(thought, final, read_answer(final, thought))
 
 
 def after_thought(text: str) -> str:
     """What a model writes for others: all of it, or what follows its thought."""
-    return text.rpartition(tags.THOUGHT_CLOSE)[2].strip()
+    return text.rpartition(protocol.THOUGHT_CLOSE)[2].strip()
 
 
 def thought_limit(s: ProgramState, max_tokens: int | None) -> int:

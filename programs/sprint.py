@@ -28,7 +28,7 @@ from programs.calls import Branch, Clock, Watch, Written, call, collect, pump, s
 from programs.forks import branch, end
 from programs.program import program
 from programs.straggler import StragglerPolicy, checked_policy, wait_for_siblings
-from sprint_sgl import tags
+from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput, ContextFull, ProgramFailed
 from sprint_sgl.frontend import ProgramState, ProgramStateGroup
 from sprint_sgl.grading.extract import read_answer
@@ -56,7 +56,7 @@ def sprint_program(
 
     max_stages     at the last one the final answer is forced (paper, appendix A.1)
     launch         start an executor when its prompt closes, or all of them when the plan closes
-    prompt_style   a name in sprint_sgl/prompts; by default what the runtime's model was trained with
+    prompt_style   a name in sprint_sgl/protocol/prompts; by default what the runtime's model was trained with
     seed           honoured by runtimes with deterministic inference; each branch derives its own
     straggler      by what rules to cut off a slow executor; none, by default
     on_failure     what a failed executor is: an error of the run, or a marked empty execution
@@ -69,7 +69,7 @@ def sprint_program(
         raise BadInput(f"on_failure must be raise or mark, got {on_failure!r}")
     checked_count("max_stages", max_stages)
     run = _Round(s, Clock(), launch, seed, checked_policy(straggler), on_failure, watch)
-    s += tags.opening(question, style_for(s, prompt_style))
+    s += protocol.opening(question, style_for(s, prompt_style))
 
     stages: list[Stage] = []
     for i in range(1, max_stages + 1):
@@ -79,14 +79,14 @@ def sprint_program(
             stages.append(Stage(tuple(plan.prompts), executions, plan.tail, tuple(plan.calls)))
         if plan.answer is not None:
             break
-        s += tags.render_executions(i, executions)
+        s += protocol.render_executions(i, executions)
 
     trajectory = Trajectory(
         question,
         tuple(stages),
         final_answer=plan.answer or "",
         answer_calls=() if plan.is_stage else tuple(plan.calls),
-        repairs=tags.merge_repairs(*run.repairs),
+        repairs=protocol.merge_repairs(*run.repairs),
         discarded_tokens=run.discarded,
         seconds=round(run.clock.now(), 6),
         launch=launch,
@@ -131,7 +131,7 @@ class _Round:
     straggler: StragglerPolicy
     on_failure: Literal["raise", "mark"]
     watch: Watch | None
-    repairs: list[tags.Repairs] = field(default_factory=list)
+    repairs: list[protocol.Repairs] = field(default_factory=list)
     discarded: int = 0
     begun: bool = False
 
@@ -158,7 +158,7 @@ class _Round:
             return True
         plan.calls.append(written.call)
         closed_by = written.call.finish
-        read = tags.read_plan(written.text, plan.stage, first=len(plan.prompts) + 1, closed_by=closed_by)
+        read = protocol.read_plan(written.text, plan.stage, first=len(plan.prompts) + 1, closed_by=closed_by)
         self._settle(plan, before, written, read)
         plan.answer = read.answer
         idle, plan.idle = plan.idle, not read.prompts
@@ -167,7 +167,7 @@ class _Round:
         if closed_by == "</prompt_" and limit <= written.call.completion_tokens:
             self.repairs.append((("truncated", 1),))
         if read.answer is None:
-            self._append(tags.close_plan(plan.stage), plan.stage)
+            self._append(protocol.close_plan(plan.stage), plan.stage)
         return True
 
     def _write(self, name: str, stage: int, limit: int | None = None) -> Written | None:
@@ -175,7 +175,7 @@ class _Round:
 
         Raises ContextFull if the question alone does.
         """
-        stops, seed = tags.PLANNER_STOPS, self.seed
+        stops, seed = protocol.PLANNER_STOPS, self.seed
         try:
             written = call(
                 self.s, name, Branch(stage), self.clock, self.watch, stops=stops, max_tokens=limit, seed=seed
@@ -188,20 +188,20 @@ class _Round:
         self.begun = True
         return written
 
-    def _settle(self, plan: _Plan, before: str, written: Written, read: tags.PlanText) -> None:
+    def _settle(self, plan: _Plan, before: str, written: Written, read: protocol.PlanText) -> None:
         """Puts a piece of the plan into the context, verbatim if it is well-formed, else as it was repaired."""
         first = len(plan.prompts) + 1
-        opened = before if len(plan.calls) > 1 else before + tags.open_plan(plan.stage)
+        opened = before if len(plan.calls) > 1 else before + protocol.open_plan(plan.stage)
         contexts = list(
-            accumulate(map(partial(tags.render_prompt, plan.stage), count(first), read.prompts), initial=opened)
+            accumulate(map(partial(protocol.render_prompt, plan.stage), count(first), read.prompts), initial=opened)
         )
         if read.repairs:
             self.repairs.append(read.repairs)
-            kept = contexts[-1] + (f"{tags.neutralise(read.tail)}\n" if read.tail else "")
+            kept = contexts[-1] + (f"{protocol.neutralise(read.tail)}\n" if read.tail else "")
             self.discarded += discarded_tokens(written, len(kept) - len(opened) + len(read.answer or ""))
             self.s.stream_executor.text_ = kept
         elif read.prompts:
-            self._append(tags.close_prompt(plan.stage, first + len(read.prompts) - 1), plan.stage)
+            self._append(protocol.close_prompt(plan.stage, first + len(read.prompts) - 1), plan.stage)
             contexts[-1] = self.s.text()
         for prompt in read.prompts:
             plan.prompts.append(Prompt(prompt.text, f"{plan.tail}\n{prompt.lead}", offset=plan.tokens))
@@ -217,9 +217,9 @@ class _Round:
     def _launch(self, plan: _Plan) -> None:
         """Forks an executor for every prompt that has none yet."""
         for j in range(len(plan.forks) + 1, len(plan.prompts) + 1):
-            context = tags.executor_context(plan.stage, plan.contexts[j - 1], j)
+            context = protocol.executor_context(plan.stage, plan.contexts[j - 1], j)
             group = branch(self.s, plan.stage, j, context, self.seed)
-            submit(group[0], _name(plan.stage, j), tags.EXECUTOR_STOPS, self._executor_limit())
+            submit(group[0], _name(plan.stage, j), protocol.EXECUTOR_STOPS, self._executor_limit())
             plan.forks.append(group)
             plan.launched.append(time.perf_counter())
             if self.watch:
@@ -252,22 +252,22 @@ class _Round:
                 raise
             self.repairs.append((("failed_execution", 1),))
             return Execution("", status="failed")
-        text, repairs = tags.read_execution(written.text)
+        text, repairs = protocol.read_execution(written.text)
         spent = written.call.finish == "length" and written.call.completion_tokens == self.straggler.budget
         if spent or (cancelled and written.call.finish == "abort"):
             self.repairs.append(repairs)
             return Execution(self.straggler.marked(text), "cancelled", written.call)
-        self.repairs.append(tags.merge_repairs(repairs, (("truncated", 1),)) if written.cut else repairs)
+        self.repairs.append(protocol.merge_repairs(repairs, (("truncated", 1),)) if written.cut else repairs)
         return Execution(text, "truncated" if written.cut else "ok", written.call)
 
     def forced_answer(self, stage: int) -> _Plan:
         """The last stage: the tag is written for the planner (paper, appendix A.1)."""
-        self._append(tags.FINAL_ANSWER_OPEN, stage)
+        self._append(protocol.FINAL_ANSWER_OPEN, stage)
         written = self._write("final_answer", stage)
         if written is None:
             return _Plan(stage, answer="")
         closed_by = written.call.finish or "</Final_answer>"
-        read = tags.read_plan(tags.FINAL_ANSWER_OPEN + written.text, stage, closed_by=closed_by)
+        read = protocol.read_plan(protocol.FINAL_ANSWER_OPEN + written.text, stage, closed_by=closed_by)
         self.repairs += [read.repairs, (("forced_answer", 1),)]
         return _Plan(stage, calls=[written.call], answer=read.answer or "")
 

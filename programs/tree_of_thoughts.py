@@ -11,7 +11,7 @@ from programs.forks import barrier_stage, cut_off, fan_out
 from programs.program import program
 from programs.scoring import score
 from programs.sequential import after_thought
-from sprint_sgl import tags
+from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput
 from sprint_sgl.frontend import ProgramState
 from sprint_sgl.grading.extract import read_answer
@@ -39,7 +39,7 @@ def tree_of_thoughts_program(
         raise BadInput(f"depth, branches and keep must be at least 1, got {depth}, {branches} and {keep}")
     paths: list[str] = [""]
     stages: list[Stage] = []
-    repairs: list[tags.Repairs] = []
+    repairs: list[protocol.Repairs] = []
     for level in range(1, depth + 1):
         parents = [path for path in paths for _ in range(branches)]
         contexts = [chat(s, PROPOSE.substitute(question=question, steps=path or NO_STEPS)) for path in parents]
@@ -60,7 +60,7 @@ def tree_of_thoughts_program(
         tuple(stages),
         final_answer=final,
         answer_calls=(written_answer.call,),
-        repairs=tags.merge_repairs(*repairs, cut_off([written_answer])),
+        repairs=protocol.merge_repairs(*repairs, cut_off([written_answer])),
         seconds=round(clock.now(), 6),
         launch="rounds",
     )

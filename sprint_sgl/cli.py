@@ -17,7 +17,7 @@ from sprint_sgl import runtime as runtimes
 from sprint_sgl.console import busy, notes, one_line_errors, say, screen, tell
 from sprint_sgl.errors import BadInput, LaunchFailed
 from sprint_sgl.limits import COUNT_LIMIT, SECONDS_LIMIT
-from sprint_sgl.prompts import prompt_style as load_style
+from sprint_sgl.protocol.prompts import prompt_style as load_style
 from sprint_sgl.question import checked_question
 from sprint_sgl.show import costs
 from sprint_sgl.storage.files import given_path

@@ -27,7 +27,7 @@ from sprint_sgl.frontend import (
     get_chat_template_by_model_path,
 )
 from sprint_sgl.messages import GENERATE, Meta, generated, held_back, json_object, request_body
-from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE
+from sprint_sgl.protocol.prompts import DEFAULT_PROMPT_STYLE
 from sprint_sgl.resolved import NO_PREFIX_CACHE, lacks_prefix_cache
 from sprint_sgl.spelling import Spelling, file_spelling, special_tokens, spelling
 from sprint_sgl.tokenized import Tokenized, replied, tokenized

@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sprint_sgl.console import printable
-from sprint_sgl.tags import FINAL_ANSWER_OPEN, restore
+from sprint_sgl.protocol import FINAL_ANSWER_OPEN, restore
 from sprint_sgl.trajectory import Trajectory
 
 _TAGS = re.compile(r"</?(?:Plan_\d+|Final_answer|think|Execution_\d+)>\n?")

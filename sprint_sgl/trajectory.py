@@ -164,7 +164,7 @@ class Stage:
 class Trajectory:
     """All stages and the final answer of one run, with its repairs and its bill.
 
-    `repairs` holds (kind, count) pairs; the kinds are those of `sprint_sgl.tags.RepairKind`.
+    `repairs` holds (kind, count) pairs; the kinds are those of `sprint_sgl.protocol.rendering.RepairKind`.
     `beside` holds the calls of another attempt that ran at the same time and was not used.
     `discarded_tokens` were decoded but are not part of the text (cut by a repair or a cancelled branch).
     `seconds` is the wall clock of the whole run, from the first request to the last token.

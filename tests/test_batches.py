@@ -23,7 +23,7 @@ from programs.scripted import cut, replay
 from sprint_sgl.connections import Connections
 from sprint_sgl.errors import BadInput
 from sprint_sgl.frontend import BaseBackend, SglSamplingParams, StreamExecutor
-from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE
+from sprint_sgl.protocol.prompts import DEFAULT_PROMPT_STYLE
 from sprint_sgl.runtime import connect
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
 from tests.fakes.fake_endpoint import FakeEndpoint

@@ -11,7 +11,7 @@ import httpx
 import openai
 import pytest
 
-from sprint_sgl import tags
+from sprint_sgl import protocol
 from sprint_sgl.countdown import drawn
 from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.trajectory import Trajectory
@@ -109,7 +109,7 @@ def test_a_served_question_is_answered_and_one_whose_client_leaves_stops_on_the_
         client = openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
         asked = {"model": "mini:sprint", "messages": [{"role": "user", "content": QUESTION}]}
         reply = client.chat.completions.create(**asked, temperature=0)
-        stages = tags.parse(reply.choices[0].message.reasoning_content).stages
+        stages = protocol.parse(reply.choices[0].message.reasoning_content).stages
         assert len(stages) == reply.sprint["stages"] >= 1
         assert reply.usage.completion_tokens == reply.sprint["total_tokens"] > reply.sprint["sequential_tokens"]
         stream = client.chat.completions.create(**asked, stream=True, temperature=0)

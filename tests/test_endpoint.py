@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from programs import sprint_program
-from sprint_sgl import tags
+from sprint_sgl import protocol
 from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import BadInput, ContextFull, ProgramFailed, RequestFailed, RuntimeUnavailable
 from sprint_sgl.frontend import sgl
 from sprint_sgl.messages import held_back
-from sprint_sgl.prompts import prompt_style
+from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.runtime import connect, free_port
 from tests.fakes.http_server import META, Reply, final_answer, send, server
 
@@ -88,7 +88,7 @@ def test_sglangs_own_endpoint_asks_the_model_as_it_was_trained(tmp_path: Path) -
     with server(reply, info={"model_path": str(tmp_path)}) as url:
         for backend in (sgl.RuntimeEndpoint(url), Endpoint(url)):
             sprint_program.run("q", backend=backend)
-    assert asked[0] == asked[1] == tags.opening("q", prompt_style("mini"))
+    assert asked[0] == asked[1] == protocol.opening("q", prompt_style("mini"))
 
 
 def test_a_server_or_gateway_that_is_not_ready_is_one_clear_error() -> None:

@@ -12,7 +12,7 @@ from programs import hedged_program
 from programs.program import Run
 from programs.scripted import ScriptedBackend
 from sprint_sgl.errors import BadInput, ProgramFailed
-from sprint_sgl.prompts import prompt_style
+from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.trajectory import Trajectory
 from tests.fakes.uneven import UNEVEN, model
 

@@ -70,7 +70,7 @@ def test_an_estimate_of_a_training_loads_no_heavy_package_once_a_step_was_simula
 @pytest.mark.parametrize(
     "module",
     [
-        *("sprint_sgl.trajectory", "sprint_sgl.tags", "sprint_sgl.cli", "programs", "programs.simulated"),
+        *("sprint_sgl.trajectory", "sprint_sgl.protocol", "sprint_sgl.cli", "programs", "programs.simulated"),
         *("programs.benchmark.lines", "programs.benchmark.profiles"),
     ],
 )

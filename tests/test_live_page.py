@@ -6,8 +6,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from programs.scripted import count_tokens
-from sprint_sgl import tags
-from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE, prompt_style
+from sprint_sgl import protocol
+from sprint_sgl.protocol.prompts import DEFAULT_PROMPT_STYLE, prompt_style
 from sprint_sgl.trajectory import Execution
 from tests.fakes.served import PLAYED, QUESTION, Scripted, serving
 from tests.fakes.waiting import wait_for
@@ -40,7 +40,7 @@ def test_a_question_is_answered_branch_by_branch(page: Page) -> None:
 
 
 def test_an_answer_that_a_limit_cut_is_shown_as_such(page: Page) -> None:
-    room = count_tokens(tags.opening(QUESTION, prompt_style(DEFAULT_PROMPT_STYLE))) + 20
+    room = count_tokens(protocol.opening(QUESTION, prompt_style(DEFAULT_PROMPT_STYLE))) + 20
     with serving(Scripted(room=room)) as url:
         ask(page, url)
         expect(page.locator("#status")).to_have_text("Cut short by a limit")

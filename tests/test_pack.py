@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from curation.pack import merge_short, pack, stage_numbers
 from curation.trace import Step, Trace
-from sprint_sgl.tags import SEPARATOR, parse, render
+from sprint_sgl.protocol import SEPARATOR, parse, render
 
 LONG = "one\ntwo\nthree"
 

@@ -16,7 +16,7 @@ from curation.reformat import RowFormat, rft_row, sprint_row
 from programs import sequential_program, sprint_program
 from programs.scripted import Request, Script, ScriptedBackend, replay
 from sprint_sgl.countdown import problems
-from sprint_sgl.prompts import prompt_style
+from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.rows import row_text
 from sprint_sgl.spelling import Spelling, TransformersSpelling
 from sprint_sgl.tokenized import Tokenized, replied, tokenized

@@ -12,9 +12,9 @@ from curation.countdown import write
 from curation.pack import pack
 from curation.reformat import RowFormat, rft_row, sprint_row
 from curation.trace import Trace
-from sprint_sgl import tags
+from sprint_sgl import protocol
 from sprint_sgl.countdown import problems
-from sprint_sgl.prompts import prompt_style
+from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.rows import row_text
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
 
@@ -26,7 +26,7 @@ TRACES = [trace for problem in islice(problems(4, 3), 12) if (trace := write(pro
 def test_both_formats_hold_the_rendered_trajectory_and_only_a_tree_is_marked(trace: Trace) -> None:
     trajectory = pack(trace).trajectory
     tree, transcript = (sprint_row(trajectory, STYLE, row_format) for row_format in RowFormat)
-    assert row_text(tree) == row_text(transcript) == f"{STYLE.parallel}\n\n{tags.render(trajectory)}"
+    assert row_text(tree) == row_text(transcript) == f"{STYLE.parallel}\n\n{protocol.render(trajectory)}"
     assert tree.pop("channel") == "tree"
     assert tree == transcript
 
@@ -34,7 +34,7 @@ def test_both_formats_hold_the_rendered_trajectory_and_only_a_tree_is_marked(tra
 @pytest.mark.parametrize("trace", TRACES[:4], ids=lambda trace: trace.id)
 def test_the_rft_row_is_the_trace_in_its_own_order(trace: Trace) -> None:
     context, response = (message["content"] for message in rft_row(trace, STYLE)["messages"])
-    assert context == tags.sequential_opening(trace.question, STYLE)
+    assert context == protocol.sequential_opening(trace.question, STYLE)
     assert response == f"{trace.text}\n</think>\n\n{trace.answer}"
 
 
@@ -47,7 +47,9 @@ def test_a_trajectory_that_is_no_example_makes_no_row() -> None:
 
 
 def test_released_trajectories_become_rows_and_files_of_something_else_are_refused(tmp_path: Path) -> None:
-    released = [{"problem": trace.question, "response": tags.render(pack(trace).trajectory)} for trace in TRACES[:3]]
+    released = [
+        {"problem": trace.question, "response": protocol.render(pack(trace).trajectory)} for trace in TRACES[:3]
+    ]
     lines = [json.dumps(each) for each in [*released, {"problem": "Q", "response": "<think>\nno stages\n</think>\n7"}]]
     (tmp_path / "released.jsonl").write_text("\n".join(lines) + "\n")
     released_rows(tmp_path / "released.jsonl", tmp_path / "sprint")

@@ -16,7 +16,7 @@ from programs import sequential_program, sprint_program
 from programs.benchmark.replay import Replay, ReplayQuestion, Shape, StageShape, filler
 from programs.benchmark.replay_backend import ReplayBackend, unreadable
 from programs.benchmark.runner import Drives
-from sprint_sgl import tags
+from sprint_sgl import protocol
 from sprint_sgl.checkpoints import load_tokenizer
 from sprint_sgl.errors import BadInput
 from sprint_sgl.source import DataSource
@@ -72,7 +72,7 @@ def test_counts_of_the_runtime_come_before_lengths_of_texts() -> None:
 def test_questions_are_the_trajectories_that_planned(tmp_path: Path) -> None:
     path = tmp_path / "some.jsonl"
     planned = Trajectory("q", (Stage((Prompt("p"),), (Execution("e"),)),), "a")
-    texts = [tags.render(planned), "no tags at all"]
+    texts = [protocol.render(planned), "no tags at all"]
     path.write_text("".join(json.dumps({"response": text}) + "\n" for text in texts))
     (question,) = replay(path).questions()
     assert (question.id, question.group) == ("0", "1 stages")

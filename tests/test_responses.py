@@ -14,7 +14,7 @@ from curation.reformat import RowFormat, rft_row, sprint_row
 from curation.responses import split_response, without_special
 from curation.stages import Record, Rejection
 from curation.trace import Step, Trace
-from sprint_sgl.prompts import prompt_style
+from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.rows import row_text
 
 ANSWER = "It is \\boxed{4}."

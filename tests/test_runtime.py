@@ -13,13 +13,13 @@ from programs.benchmark.replay import Shape, StageShape
 from programs.benchmark.replay_backend import ReplayBackend
 from programs.methods import method_names, named_method
 from programs.straggler import StragglerPolicy
-from sprint_sgl import tags
+from sprint_sgl import protocol
 from sprint_sgl.countdown import drawn
 from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import RequestFailed
 from sprint_sgl.frontend import SglSamplingParams
 from sprint_sgl.grading.countdown import check_countdown
-from sprint_sgl.prompts import prompt_style
+from sprint_sgl.protocol.prompts import prompt_style
 from tests.fakes.waiting import idle, wait_for
 
 pytestmark = pytest.mark.runtime
@@ -113,13 +113,13 @@ def test_a_stream_shows_the_text_as_it_is_written(endpoint: Endpoint) -> None:
         arrivals.append(time.perf_counter())
     assert len(arrivals) > 20
     assert arrivals[-1] - arrivals[0] > 0.1
-    assert text.startswith(tags.opening(QUESTION, prompt_style("mini")))
+    assert text.startswith(protocol.opening(QUESTION, prompt_style("mini")))
     assert state.trajectory.final_answer in text
 
 
 def test_the_transcript_reads_back_as_the_trajectory(endpoint: Endpoint) -> None:
     trajectory = sprint_program.run(QUESTION, temperature=0.0).trajectory
-    again = tags.parse(tags.render(trajectory))
+    again = protocol.parse(protocol.render(trajectory))
     assert [[p.text for p in s.prompts] for s in again.stages] == [
         [p.text for p in s.prompts] for s in trajectory.stages
     ]

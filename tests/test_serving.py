@@ -30,10 +30,10 @@ from programs.serving.wire import (
     StreamOptions,
     TextPart,
 )
-from sprint_sgl import tags
+from sprint_sgl import protocol
 from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import BadInput
-from sprint_sgl.prompts import DEFAULT_PROMPT_STYLE, prompt_style
+from sprint_sgl.protocol.prompts import DEFAULT_PROMPT_STYLE, prompt_style
 from sprint_sgl.trajectory import Trajectory
 from sprint_sgl.viewer.page import read
 from tests.fakes.http_server import META, send, server
@@ -74,7 +74,7 @@ def test_an_answer_has_its_reasoning_and_what_it_cost(client: openai.OpenAI) -> 
     message = reply.choices[0].message
     assert (message.role, message.content, reply.choices[0].finish_reason) == ("assistant", PLAYED.final_answer, "stop")
     assert message.reasoning_content == reasoning(PLAYED)
-    assert [s.prompts for s in tags.parse(message.reasoning_content).stages] == [s.prompts for s in PLAYED.stages]
+    assert [s.prompts for s in protocol.parse(message.reasoning_content).stages] == [s.prompts for s in PLAYED.stages]
     usage, ours = reply.usage, reply.sprint
     assert usage.completion_tokens == ours["total_tokens"] > ours["sequential_tokens"] > 0
     assert usage.prompt_tokens_details.cached_tokens > 0
@@ -99,7 +99,7 @@ def test_an_answer_that_was_saved_with_its_trajectory_can_be_viewed(url: str, tm
         reply = httpx.post(f"{url}/v1/{path}", json={**body, **options, "sprint": {"trajectory": True}})
         saved.write_bytes(reply.content)
         (shown,) = read(saved)
-        assert (shown.trajectory.question, tags.render(shown.trajectory)) == (QUESTION, tags.render(PLAYED))
+        assert (shown.trajectory.question, protocol.render(shown.trajectory)) == (QUESTION, protocol.render(PLAYED))
         if not stream:
             lines.open("ab").write(reply.content + b"\n")
         saved.write_bytes(httpx.post(f"{url}/v1/{path}", json={**body, **options}).content)
@@ -229,7 +229,7 @@ def test_completions_and_responses_say_that_a_limit_cut_them(client: openai.Open
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_run_that_filled_the_context_is_incomplete(stream: bool) -> None:
-    asked = count_tokens(tags.opening(QUESTION, prompt_style(DEFAULT_PROMPT_STYLE)))
+    asked = count_tokens(protocol.opening(QUESTION, prompt_style(DEFAULT_PROMPT_STYLE)))
     found = set()
     for room in range(asked + 3, asked + 90, 20):
         with serving(Scripted(room=room)) as url:
@@ -694,7 +694,7 @@ def test_a_stream_sends_of_a_cut_answer_what_the_whole_reply_holds(written: str,
 
     for size in (1, 3, len(written)):
         sorter = Sorter(named_method("sprint").program)
-        pieces = sorter.feed(Branch(1), tags.FINAL_ANSWER_OPEN)
+        pieces = sorter.feed(Branch(1), protocol.FINAL_ANSWER_OPEN)
         pieces += [p for k in range(0, len(written), size) for p in sorter.feed(Branch(1), written[k : k + size])]
         pieces += sorter.finish(answer)
         assert "".join(p.text for p in pieces if isinstance(p, Content)) == answer
@@ -703,7 +703,7 @@ def test_a_stream_sends_of_a_cut_answer_what_the_whole_reply_holds(written: str,
 def test_pieces_cut_anywhere_make_the_same_stream() -> None:
     from programs.calls import Branch
 
-    text = f"<Plan_1>\nx\n</Plan_1>\n\n{tags.FINAL_ANSWER_OPEN}It is 9.\n"
+    text = f"<Plan_1>\nx\n</Plan_1>\n\n{protocol.FINAL_ANSWER_OPEN}It is 9.\n"
     for size in range(1, 9):
         sorter = Sorter(named_method("sprint").program)
         pieces = [p for k in range(0, len(text), size) for p in sorter.feed(Branch(1), text[k : k + size])]

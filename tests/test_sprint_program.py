@@ -11,9 +11,9 @@ import pytest
 from programs import self_consistency_program, sequential_program, sprint_program
 from programs.program import Program, Run
 from programs.scripted import Request, ScriptedBackend, count_tokens, replay
-from sprint_sgl import tags
+from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput, ContextFull, ProgramFailed, RuntimeUnavailable
-from sprint_sgl.prompts import prompt_style
+from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
 
 TWO_STAGES = Trajectory(
@@ -58,7 +58,7 @@ def planner(*pieces: str) -> Callable[[str], str]:
 
 
 def plan(i: int, *prompts: str) -> str:
-    return tags.render_plan(i, [Prompt(text) for text in prompts])
+    return protocol.render_plan(i, [Prompt(text) for text in prompts])
 
 
 @pytest.mark.parametrize("launch", ["eager", "barrier"])
@@ -68,20 +68,20 @@ def test_the_run_is_the_trajectory_that_the_model_writes(launch: str) -> None:
     assert state["answer"] == "2"
     assert trajectory.final_answer == "It is \\boxed{2}."
     assert trajectory.repairs == ()
-    assert tags.render(trajectory) == tags.render(TWO_STAGES)
+    assert protocol.render(trajectory) == protocol.render(TWO_STAGES)
 
 
 @pytest.mark.parametrize("launch", ["eager", "barrier"])
 def test_the_context_of_every_call_is_a_verbatim_prefix(launch: str) -> None:
     backend = ScriptedBackend(replay(TWO_STAGES))
     run(backend, launch=launch)
-    opening = tags.opening("How much is it?", prompt_style("sprint"))
-    transcript = opening + tags.render(TWO_STAGES).partition("<think>\n")[2]
+    opening = protocol.opening("How much is it?", prompt_style("sprint"))
+    transcript = opening + protocol.render(TWO_STAGES).partition("<think>\n")[2]
     for request in backend.requests:
         context = request.context
         if is_executor(context):
             i, j = context.rpartition("<execution_")[2].rstrip(">\n").split(".")
-            shared = context.removesuffix(tags.close_plan(int(i)) + tags.open_execution(int(i), int(j)))
+            shared = context.removesuffix(protocol.close_plan(int(i)) + protocol.open_execution(int(i), int(j)))
             assert shared.endswith(f"</prompt_{i}.{j}>\n")
             context = shared
         assert transcript.startswith(context)
@@ -191,7 +191,7 @@ def test_a_planner_that_never_stops_opening_empty_prompts_comes_to_an_end() -> N
 
 
 def test_a_run_that_fills_the_models_context_ends_there() -> None:
-    opening = count_tokens(tags.opening("How much is it?", prompt_style("sprint")))
+    opening = count_tokens(protocol.opening("How much is it?", prompt_style("sprint")))
     for room in range(opening + 1, opening + 60):
         trajectory = run(ScriptedBackend(endless, room=room), max_stages=1000).trajectory
         assert dict(trajectory.repairs)["context_full"] == 1
@@ -263,11 +263,11 @@ def test_a_truncated_execution_is_marked_and_counted() -> None:
 
 @pytest.mark.parametrize("launch", ["eager", "barrier"])
 def test_a_run_of_which_nothing_was_cut_is_the_whole_run(launch: str) -> None:
-    whole = tags.render(TWO_STAGES)
+    whole = protocol.render(TWO_STAGES)
     cut = set()
     for limit in range(1, 40):
         trajectory = run(ScriptedBackend(replay(TWO_STAGES)), max_new_tokens=limit, launch=launch).trajectory
-        assert trajectory.cuts or tags.render(trajectory) == whole, limit
+        assert trajectory.cuts or protocol.render(trajectory) == whole, limit
         cut.add(trajectory.cuts > 0)
     assert cut == {True, False}
 
@@ -357,7 +357,7 @@ def test_a_streaming_run_yields_the_planners_whole_text() -> None:
     text = "".join(state.text_iter())
     assert (
         text.partition("<think>\n")[2]
-        == tags.render(TWO_STAGES).partition("<think>\n")[2].partition("</Final_answer>")[0]
+        == protocol.render(TWO_STAGES).partition("<think>\n")[2].partition("</Final_answer>")[0]
     )
     assert state["answer"] == "2"
 
@@ -373,7 +373,7 @@ def test_a_watcher_sees_what_every_branch_writes(stream: bool) -> None:
 
     run(ScriptedBackend(replay(TWO_STAGES)), stream=stream, watch=watch).trajectory  # noqa: B018
     assert seen["executor 1.2"].strip() == "it is 2"
-    assert tags.render_plan(1, TWO_STAGES.stages[0].prompts) == seen["planner, stage 1"]
+    assert protocol.render_plan(1, TWO_STAGES.stages[0].prompts) == seen["planner, stage 1"]
 
 
 def test_a_batch_keeps_its_order_and_accepts_both_of_sglangs_forms() -> None:

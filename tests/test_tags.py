@@ -11,11 +11,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sprint_sgl import tags
-from sprint_sgl.markup import find_tags
-from sprint_sgl.parsing import match_executions
-from sprint_sgl.prompts import prompt_style, style_names
-from sprint_sgl.tags import RepairKind, merge_repairs, neutralise, parse, read_execution, read_plan, render, restore
+from sprint_sgl import protocol
+from sprint_sgl.protocol import RepairKind, merge_repairs, neutralise, parse, read_execution, read_plan, render, restore
+from sprint_sgl.protocol.lexer import find_tags
+from sprint_sgl.protocol.prompts import prompt_style, style_names
+from sprint_sgl.protocol.reading import match_executions
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
 from tests.fakes.rows import rows
 
@@ -48,7 +48,7 @@ def stages(draw: st.DrawFn) -> Stage:
 
 
 trajectories = st.builds(Trajectory, texts, st.lists(stages(), max_size=3).map(tuple), texts)
-stops = st.sampled_from(["", "length", "abort", *tags.STOPS])
+stops = st.sampled_from(["", "length", "abort", *protocol.STOPS])
 
 
 def shape(trajectory: Trajectory) -> list[tuple[list[tuple[str, str, str]], str]]:
@@ -88,7 +88,7 @@ def test_restore_undoes_neutralise(text: str) -> None:
 @given(texts)
 def test_nothing_in_a_neutralised_text_is_a_tag_or_a_stop_string(text: str) -> None:
     assert find_tags(neutralise(text)) == []
-    assert not any(stop in neutralise(text) for stop in tags.STOPS)
+    assert not any(stop in neutralise(text) for stop in protocol.STOPS)
 
 
 @given(trajectories)
@@ -108,7 +108,7 @@ def test_a_sequential_trajectory_comes_back_too(question: str, thought: str, ans
 
 @given(trajectories, st.sampled_from(style_names()))
 def test_an_instruction_before_the_question_changes_nothing(trajectory: Trajectory, style: str) -> None:
-    opening = tags.opening(trajectory.question, prompt_style(style))
+    opening = protocol.opening(trajectory.question, prompt_style(style))
     assert parse(opening + render(trajectory).partition("<think>\n")[2]) == trajectory
 
 
@@ -120,7 +120,7 @@ def test_the_tags_around_the_thought_may_be_missing(trajectory: Trajectory) -> N
 
 
 def test_a_stage_without_prompts_says_so_as_released_models_do() -> None:
-    assert tags.render_stage(2, Stage(tail="done")) == (
+    assert protocol.render_stage(2, Stage(tail="done")) == (
         "<Plan_2>\ndone\n</Plan_2>\n\n<Execution_2>\nNo prompt to execute.\n</Execution_2>\n\n"
     )
 
@@ -177,7 +177,7 @@ def test_an_executed_prompt_keeps_its_own_execution_whichever_others_are_missing
     order = data.draw(st.permutations(range(1, n + 1)))
     written = order[: data.draw(st.integers(0, n))]
     block = "".join(f"<execution_1.{j}>\ne{j}\n</execution_1.{j}>\n" for j in written)
-    plan = tags.render_plan(1, [Prompt(f"p{j}") for j in range(1, n + 1)])
+    plan = protocol.render_plan(1, [Prompt(f"p{j}") for j in range(1, n + 1)])
     read = parse(whole(f"{plan}<Execution_1>\n{block}</Execution_1>"))
     (stage,) = read.stages
     assert [e.text for e in stage.executions] == [f"e{j}" if j in written else "" for j in range(1, n + 1)]

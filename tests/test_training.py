@@ -21,15 +21,15 @@ from hydra import initialize_config_dir
 from curation.countdown_rows import Config as RowsConfig
 from curation.countdown_rows import Problems, make
 from programs import sprint_program
-from sprint_sgl import tags
+from sprint_sgl import protocol
 from sprint_sgl.checkpoints import best_checkpoint, last_checkpoint, model_notes
 from sprint_sgl.config import settings
 from sprint_sgl.errors import BadInput
+from sprint_sgl.protocol import EXECUTOR_STOPS, PLANNER_STOPS
 from sprint_sgl.rows import make_row, row_text
 from sprint_sgl.runtime import free_port, launch, resolve_model, runtime_config
 from sprint_sgl.storage.output_folders import TRAINING, alone
 from sprint_sgl.storage.shipped import CONF
-from sprint_sgl.tags import EXECUTOR_STOPS, PLANNER_STOPS
 from tests.fakes.waiting import wait_for
 from training.card import write_card
 from training.check import Encoder
@@ -728,6 +728,6 @@ def test_a_model_that_knows_a_tree_by_heart_writes_it_at_inference(rows: Path, t
     with launch(str(tmp_path / "model"), runtime=runtime_config("cpu")) as endpoint:
         for way in ("eager", "barrier"):
             run = sprint_program.run(question, launch=way, temperature=0, max_new_tokens=512, backend=endpoint)
-            written = tags.render_stages(run.trajectory) + tags.render_final_answer(run.trajectory.final_answer)
+            written = protocol.render_stages(run.trajectory) + protocol.render_final_answer(run.trajectory.final_answer)
             assert written == response
             assert run.trajectory.repairs == ()

@@ -20,7 +20,7 @@ from curation.countdown_rows import Problems, training_problems
 from curation.pack import pack
 from curation.reformat import RowFormat, sprint_row
 from sprint_sgl.errors import BadInput
-from sprint_sgl.prompts import prompt_style
+from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.rows import TREE, Row, make_row, row_text
 from sprint_sgl.spelling import TransformersSpelling
 from sprint_sgl.storage.shipped import MODELS

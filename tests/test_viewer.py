@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page
 from typer.testing import CliRunner
 
-from sprint_sgl import tags
+from sprint_sgl import protocol
 from sprint_sgl.cli import app
 from sprint_sgl.errors import BadInput
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Timing, Trajectory
@@ -124,12 +124,12 @@ def test_formulas_are_drawn_and_prices_are_not() -> None:
 
 
 def test_tags_are_set_apart_in_the_transcript() -> None:
-    assert '<b class="tag">&lt;Plan_1&gt;</b>' in with_tags_apart(tags.render(RUN))
+    assert '<b class="tag">&lt;Plan_1&gt;</b>' in with_tags_apart(protocol.render(RUN))
 
 
 def test_trajectories_transcripts_and_benchmarks_can_be_read(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(RUN.to_json())
-    (tmp_path / "run.txt").write_text(tags.render(RUN))
+    (tmp_path / "run.txt").write_text(protocol.render(RUN))
     assert read(tmp_path / "run.json")[0].trajectory == RUN
     assert read(tmp_path / "run.txt")[0].trajectory.final_answer == RUN.final_answer
     record = {"method": "sprint", "correct": True, "trajectory": replace(RUN, final_answer="4\u2028\u00855").to_dict()}
@@ -205,7 +205,7 @@ def test_the_page_goes_nowhere_but_into_a_plain_file_of_its_own(tmp_path: Path) 
 def test_released_transcripts_make_a_page(tmp_path: Path, shared_data: Path) -> None:
     found = rows(shared_data / "sprint_trajectories_dev.jsonl")[:20]
     texts = [next(value for value in row.values() if isinstance(value, str) and "<Plan_1>" in value) for row in found]
-    page = Elements(written(tmp_path, *map(tags.parse, texts)))
+    page = Elements(written(tmp_path, *map(protocol.parse, texts)))
     assert "script" not in page.names
     assert len(page.ids) == len(set(page.ids))
 

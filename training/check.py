@@ -26,7 +26,7 @@ from rich.text import Text
 from sprint_sgl.checkpoints import check_tokenizer, model_type, weights
 from sprint_sgl.console import notes, one_line_errors, screen
 from sprint_sgl.errors import BadInput
-from sprint_sgl.markup import find_tags
+from sprint_sgl.protocol.lexer import find_tags
 from sprint_sgl.rows import Row, row_text
 from training.preflight import check_channel, check_text, end_text, model_folder
 from training.rows import naming_line, read_rows

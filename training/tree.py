@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from sprint_sgl import tags
+from sprint_sgl import protocol
 from sprint_sgl.trajectory import Trajectory
 
 IGNORED = -100  # a label that no loss is taken of
@@ -143,16 +143,16 @@ def trajectory_tree(opening: str, trajectory: Trajectory, encode: Encode, encode
     grown = _Growing()
     grown.add(encode_first(opening), trained=False)
     for i, stage in enumerate(trajectory.stages, 1):
-        plan = tags.open_plan(i)
+        plan = protocol.open_plan(i)
         for j, (prompt, execution) in enumerate(zip(stage.prompts, stage.executions, strict=True), 1):
-            grown.add(encode(plan + tags.render_prompt(i, j, prompt)), trained=True)
+            grown.add(encode(plan + protocol.render_prompt(i, j, prompt)), trained=True)
             plan = ""
-            text = f"{tags.neutralise(execution.text)}{tags.close_execution(i, j)}\n"
-            grown.branch(encode(tags.close_plan(i) + tags.open_execution(i, j)), [*encode(text), end])
-        tail = f"{tags.neutralise(stage.tail)}\n" if stage.tail else ""
-        grown.add(encode(plan + tail + tags.close_plan(i)), trained=True)
-        grown.add(encode(tags.render_executions(i, stage.executions)), trained=False)
-    grown.add([*encode(tags.render_final_answer(trajectory.final_answer)), end], trained=True)
+            text = f"{protocol.neutralise(execution.text)}{protocol.close_execution(i, j)}\n"
+            grown.branch(encode(protocol.close_plan(i) + protocol.open_execution(i, j)), [*encode(text), end])
+        tail = f"{protocol.neutralise(stage.tail)}\n" if stage.tail else ""
+        grown.add(encode(plan + tail + protocol.close_plan(i)), trained=True)
+        grown.add(encode(protocol.render_executions(i, stage.executions)), trained=False)
+    grown.add([*encode(protocol.render_final_answer(trajectory.final_answer)), end], trained=True)
     return grown.tree()
 
 

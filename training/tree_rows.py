@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sprint_sgl import tags
+from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput
 from sprint_sgl.rows import TREE, Row
 from sprint_sgl.spelling import Spelling
@@ -32,8 +32,8 @@ def read_back(row: Row) -> Trajectory:
     program would send.
     """
     context, response = (message["content"] for message in row["messages"])
-    trajectory = tags.parse(context + response)
-    written = tags.render_stages(trajectory) + tags.render_final_answer(trajectory.final_answer)
+    trajectory = protocol.parse(context + response)
+    written = protocol.render_stages(trajectory) + protocol.render_final_answer(trajectory.final_answer)
     if written != response:
         place = next((k for k, (a, b) in enumerate(zip(written, response, strict=False)) if a != b), len(written))
         raise BadInput(

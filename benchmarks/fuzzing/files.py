@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.fuzzing.bodies import value
 from benchmarks.fuzzing.cases import Target, says
 from benchmarks.fuzzing.texts import damaged, short, trajectory, without_surrogates
-from sprint_sgl import tags
+from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput
 from sprint_sgl.source import DataSource, rows
 from sprint_sgl.trajectory import Trajectory
@@ -128,7 +128,7 @@ def page_case(rng: random.Random) -> tuple[str, bytes]:
         return ".jsonl", lines(rng)
     if rng.random() < 0.5:
         return ".json", whole(rng).to_json().encode() if rng.random() < 0.3 else lines(rng)
-    return ".txt", damaged(rng, tags.render(whole(rng))).encode("utf-8", "surrogatepass")
+    return ".txt", damaged(rng, protocol.render(whole(rng))).encode("utf-8", "surrogatepass")
 
 
 def check_page(case: tuple[str, bytes]) -> None:

@@ -10,13 +10,13 @@ from typing import Any
 from benchmarks.fuzzing.cases import Target
 from benchmarks.fuzzing.texts import ENDS, any_text, filled, plain, short
 from benchmarks.near_misses import near_misses
-from sprint_sgl import tags
+from sprint_sgl import protocol
 from sprint_sgl.grading.countdown import check_countdown, countdown_problem
 from sprint_sgl.grading.extract import extract_answer, read_answer
 from sprint_sgl.grading.match import Match
 from sprint_sgl.grading.worker import compare
-from sprint_sgl.markup import find_tags
-from sprint_sgl.tags import RepairKind, merge_repairs, neutralise, parse, read_execution, read_plan, render, restore
+from sprint_sgl.protocol import RepairKind, merge_repairs, neutralise, parse, read_execution, read_plan, render, restore
+from sprint_sgl.protocol.lexer import find_tags
 from sprint_sgl.trajectory import Trajectory
 
 
@@ -51,7 +51,7 @@ def check_neutral(text: str) -> None:
     neutral = neutralise(text)
     assert restore(neutral) == text
     assert not find_tags(neutral)
-    assert not any(stop in neutral for stop in tags.STOPS)
+    assert not any(stop in neutral for stop in protocol.STOPS)
     assert find_tags(restore(neutral)) == find_tags(text)
 
 
@@ -64,7 +64,7 @@ def check_plan(case: tuple[str, int, int, str]) -> None:
     read = read_plan(*case)
     assert all(prompt.text for prompt in read.prompts)
     assert merge_repairs(read.repairs) == read.repairs
-    written = tags.render_plan(case[1], read.prompts, read.tail)
+    written = protocol.render_plan(case[1], read.prompts, read.tail)
     again = read_plan(written, case[1], 1, "")
     assert [(p.lead, p.text) for p in again.prompts] == [(p.lead, p.text) for p in read.prompts]
     assert again.tail == read.tail

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from sprint_sgl import tags
+from sprint_sgl import protocol
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
 
 TAGS = (
@@ -65,7 +65,7 @@ WORDS = (
 )
 FRAGMENTS = TAGS + ODD + MARKUP + MATH + WORDS
 POOLS = (FRAGMENTS, TAGS + WORDS, TAGS + ODD, MARKUP + MATH + WORDS, FRAGMENTS)
-ENDS = ("", "length", "abort", *tags.STOPS)
+ENDS = ("", "length", "abort", *protocol.STOPS)
 HUGE = 1 / 2000  # of all texts
 
 
@@ -153,9 +153,9 @@ def any_text(rng: random.Random) -> str:
         return huge(rng)
     match rng.randrange(8):
         case 0:
-            return tags.render(plain(rng))
+            return protocol.render(plain(rng))
         case 1 | 2 | 3 | 4:
-            return damaged(rng, tags.render(plain(rng)))
+            return damaged(rng, protocol.render(plain(rng)))
         case 5:
             return "".join(anywhere(rng) for _ in range(rng.randrange(40)))
     return short(rng, 40)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from programs.straggler import StragglerPolicy, shortened
-from sprint_sgl import tags
+from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput
 from sprint_sgl.source import DataSource, chosen_rows
 from sprint_sgl.tasks.task import Grade, Question
@@ -187,7 +187,7 @@ class Replay:
                 raise BadInput(f"{self.source.path}, row {number + 1}: no trajectory: {reason(error)}") from error
         if self.column not in row:
             raise BadInput(f"no column 'trajectory' or {self.column!r}; the rows have {', '.join(sorted(row))}")
-        return tags.parse(str(row[self.column]))
+        return protocol.parse(str(row[self.column]))
 
     def grade(self, question: Question, answer: str) -> Grade:
         return Grade(False, "a replay is graded by its run", read=False)
@@ -198,7 +198,7 @@ class Replay:
         if trajectory.launch == "sequential":
             done, wanted = trajectory.answer_tokens, question.shape.total
             return Grade(done == wanted, "" if done == wanted else f"{done} tokens, not {wanted}")
-        if repaired := [kind for kind, _ in trajectory.repairs if kind != tags.RepairKind.NO_PROMPT]:
+        if repaired := [kind for kind, _ in trajectory.repairs if kind != protocol.RepairKind.NO_PROMPT]:
             return Grade(False, f"repaired: {', '.join(repaired)}")  # such as forced_answer: raise program.max_stages
         found = replace(Shape.of(trajectory), question=question.shape.question)
         if _uncut(found, trajectory, question.shape) != question.shape:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from programs.benchmark.replay import Shape
-from sprint_sgl import tags
+from sprint_sgl import protocol
 from sprint_sgl.checkpoints import load_tokenizer
 from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.frontend import BaseBackend, SglSamplingParams, StreamExecutor
@@ -84,9 +84,9 @@ class ReplayBackend(BaseBackend):  # type: ignore[misc]
 
 def _planner_calls(shape: Shape) -> Iterator[tuple[str, int, str]]:
     for i, stage in enumerate(shape.stages, 1):
-        opening = tags.open_plan(i)
+        opening = protocol.open_plan(i)
         for j, tokens in enumerate(stage.prompts, 1):
-            yield f"{opening}{tags.open_prompt(i, j)} ", tokens, "</prompt_"
+            yield f"{opening}{protocol.open_prompt(i, j)} ", tokens, "</prompt_"
             opening = ""
         yield opening, stage.tail, "</Plan_"
-    yield tags.FINAL_ANSWER_OPEN, shape.answer, "</Final_answer>"
+    yield protocol.FINAL_ANSWER_OPEN, shape.answer, "</Final_answer>"

@@ -26,7 +26,7 @@ from programs.benchmark.charts import (
 from programs.benchmark.findings import Bin, Cause, bins, causes, parallel_share, stages_by_group
 from programs.benchmark.lines import Line, Side
 from programs.benchmark.runs import Run, baseline_in, baseline_of, labelled, read_runs, swept
-from sprint_sgl import tags
+from sprint_sgl import protocol
 from sprint_sgl.config import flat
 from sprint_sgl.pages import chart_style, render, svg
 from sprint_sgl.storage.files import whole_bytes, whole_file
@@ -145,7 +145,7 @@ def report(folders: Sequence[Path], to: str | Path, baseline: str | None = None)
                         figure.savefig(file, dpi=150)
                     figure.set_layout_engine("none")  # what was laid out now stays so in the page
         methods = list(dict.fromkeys(line.name for each in sections for line in each.lines))
-        render(TEMPLATE, out / "report.html", sections=sections, methods=methods, transcript=tags.transcript)
+        render(TEMPLATE, out / "report.html", sections=sections, methods=methods, transcript=protocol.transcript)
     return sections
 
 

@@ -13,14 +13,17 @@ from programs.calls import Branch
 from programs.program import Program
 from programs.sequential import sequential_program
 from programs.sprint import sprint_program
-from sprint_sgl import tags
-from sprint_sgl.markup import find_tags
+from sprint_sgl import protocol
 from sprint_sgl.messages import held_back
+from sprint_sgl.protocol.lexer import find_tags
 from sprint_sgl.trajectory import Execution, Trajectory
 
 _BEGUN = re.compile(r"<[/\w.]*$")  # what may become a tag
 # After which the planner's text is the answer; other programs' answers are known at their end only.
-ANSWER_AFTER = {sprint_program.func: tags.FINAL_ANSWER_OPEN.strip(), sequential_program.func: tags.THOUGHT_CLOSE}
+ANSWER_AFTER = {
+    sprint_program.func: protocol.FINAL_ANSWER_OPEN.strip(),
+    sequential_program.func: protocol.THOUGHT_CLOSE,
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ Piece = Reasoning | Content | BranchText
 
 def reasoning(trajectory: Trajectory) -> str:
     """The trajectory up to its answer: the thought, or all stages with their tags."""
-    return trajectory.thought or tags.render_stages(trajectory).strip()
+    return trajectory.thought or protocol.render_stages(trajectory).strip()
 
 
 def shortened(text: str, stops: list[str]) -> str:
@@ -95,16 +98,16 @@ class Sorter:
     def _close_stage(self) -> list[Piece]:
         if not self._executions:
             return []
-        texts = [tags.read_execution(text)[0] for _, text in sorted(self._executions.items())]
+        texts = [protocol.read_execution(text)[0] for _, text in sorted(self._executions.items())]
         self._executions = {}
-        return [Reasoning(tags.render_executions(self._stage, [Execution(text) for text in texts]))]
+        return [Reasoning(protocol.render_executions(self._stage, [Execution(text) for text in texts]))]
 
     def _answered(self, whole: str | None = None) -> list[Piece]:
         """What of the answer can be sent: not white space at its ends, nothing that may become a tag or a stop."""
         known = shortened(whole if whole is not None else (self._answer or "").lstrip(), self.stops)
         if whole is None:
             known = known[: next((tag.start for tag in find_tags(known)), len(known))]
-            known = known.partition(tags.THOUGHT_CLOSE)[0]
+            known = known.partition(protocol.THOUGHT_CLOSE)[0]
             known = _BEGUN.sub("", known[: len(known) - held_back(known, self.stops)]).rstrip()
         rest = known[len(self._sent) :] if known.startswith(self._sent) else ""
         self._sent += rest

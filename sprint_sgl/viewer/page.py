@@ -9,10 +9,10 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from sprint_sgl import tags
+from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput
-from sprint_sgl.markup import find_tags
 from sprint_sgl.pages import render
+from sprint_sgl.protocol.lexer import find_tags
 from sprint_sgl.storage.files import RECORDS
 from sprint_sgl.trajectory import Stage, Trajectory, reason
 from sprint_sgl.viewer.dag import Dag
@@ -77,7 +77,7 @@ class Shown:
 
     @property
     def transcript(self) -> Markup:
-        return with_tags_apart(tags.transcript(self.trajectory))
+        return with_tags_apart(protocol.transcript(self.trajectory))
 
     @property
     def facts(self) -> list[tuple[str, str]]:
@@ -141,7 +141,7 @@ def read(source: Path) -> list[Shown]:
         raise BadInput(f"{path} is empty")
     if not find_tags(text) and "<think>" not in text:
         raise BadInput(f"{path} is no transcript: no tag of a plan, an execution or a thought is in it")
-    return [Shown(tags.parse(text))]
+    return [Shown(protocol.parse(text))]
 
 
 def _text(content: bytes, path: Path) -> str:

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 from markupsafe import Markup, escape
 
-from sprint_sgl.markup import find_tags
+from sprint_sgl.protocol.lexer import find_tags
 
 LONGEST_FORMULA = 1000  # characters; a text full of open brackets is read about once, not once for each of them
 _ANY = f"{{1,{LONGEST_FORMULA}}}?"

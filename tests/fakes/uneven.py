@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from programs.scripted import replay
-from sprint_sgl import tags
+from sprint_sgl import protocol
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
 
 LONG = " ".join(["word"] * 30)
@@ -31,6 +31,6 @@ def model(context: str) -> str:
     *stages, written = re.split(r"</Execution_\d>\n\n", context.partition("<think>\n")[2])
     done = len(stages)
     if done == len(UNEVEN.stages):
-        return tags.render_final_answer(UNEVEN.final_answer)
+        return protocol.render_final_answer(UNEVEN.final_answer)
     stage = UNEVEN.stages[done]
-    return tags.render_plan(done + 1, stage.prompts, stage.tail).removeprefix(written)
+    return protocol.render_plan(done + 1, stage.prompts, stage.tail).removeprefix(written)

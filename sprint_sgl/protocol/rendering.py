@@ -1,41 +1,13 @@
-r"""The tag protocol: the one place that knows how a trajectory is written down.
-
-Layout (the one that released models write, blank lines included):
-
-    <Question>           <think>                      <Execution_1>
-    ...                  <Plan_1>                     <execution_1.1>
-    </Question>          ...                          ...
-                         <prompt_1.1> .. </prompt_1.1>    </execution_1.1>
-                         </Plan_1>                    </Execution_1>
-
-then further stages, `<Final_answer>` and `</think>`; a stage without prompts has the line
-`No prompt to execute.` for its executions. `render` and `parse` are inverses: text inside a trajectory that
-looks like a tag of ours is written neutralised, with a backslash after its `<`, and read back without it.
-Writing is done here; `markup` finds tags, `reader` and `parsing` read what models write, by the rules in `repairs`.
-"""
+"""A trajectory as text: every tag, line end and stop string that is written; `reading` reads it back."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sprint_sgl.markup import neutralise, restore
-from sprint_sgl.parsing import PlanText, parse, read_execution, read_plan
-from sprint_sgl.prompts import PromptStyle
-from sprint_sgl.reader import NO_PROMPT
-from sprint_sgl.repairs import RepairKind, Repairs, merge_repairs
+from sprint_sgl.protocol.lexer import neutralise
+from sprint_sgl.protocol.parser import NO_PROMPT
+from sprint_sgl.protocol.prompts import PromptStyle
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
-
-__all__ = [
-    "PlanText",
-    "RepairKind",
-    "Repairs",
-    "merge_repairs",
-    "neutralise",
-    "parse",
-    "read_execution",
-    "read_plan",
-    "restore",
-]
 
 SEPARATOR = "-----"
 PLANNER_STOPS = ("</prompt_", "</Plan_", "</Execution_", "</Final_answer>")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from sprint_sgl.markup import Key, Kind
+from sprint_sgl.protocol.lexer import Key, Kind
 
 
 @dataclass

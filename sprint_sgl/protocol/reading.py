@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from sprint_sgl.markup import Key, Tag, find_tags, restore, without_cut_tag, without_tags
-from sprint_sgl.reader import Reader
-from sprint_sgl.repairs import RepairKind, Repairs, sorted_repairs
+from sprint_sgl.protocol.elements import WrittenExecution, WrittenStage
+from sprint_sgl.protocol.lexer import Key, Tag, find_tags, restore, without_cut_tag, without_tags
+from sprint_sgl.protocol.parser import Reader
+from sprint_sgl.protocol.repairs import RepairKind, Repairs, sorted_repairs
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
-from sprint_sgl.written import WrittenExecution, WrittenStage
 
 
 @dataclass(frozen=True)

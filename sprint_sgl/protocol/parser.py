@@ -1,7 +1,7 @@
 """Walks over the tags of a text as models write it, and collects stages and the answer. Never raises on a text.
 
 A stack holds the open elements. A tag that cannot stand in the innermost one either is quoted there (if that
-element's own closing tag is still to come) or ends it. `sprint_sgl.parsing` makes values of what is collected.
+element's own closing tag is still to come) or ends it. `sprint_sgl.protocol.reading` makes values of what is collected.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sprint_sgl.markup import Key, Kind, Tag, find_tags
-from sprint_sgl.repairs import RepairKind
-from sprint_sgl.written import Element, WrittenExecution, WrittenPrompt, WrittenStage
+from sprint_sgl.protocol.elements import Element, WrittenExecution, WrittenPrompt, WrittenStage
+from sprint_sgl.protocol.lexer import Key, Kind, Tag, find_tags
+from sprint_sgl.protocol.repairs import RepairKind
 
 NO_PROMPT = "No prompt to execute."
 PARENTS: dict[Kind, Kind] = {"prompt": "plan", "execution": "block"}
