@@ -12,7 +12,7 @@ import typer
 
 from benchmarks.measuring import AtLeastOne, spread
 from sprint_sgl.console import screen
-from sprint_sgl.runtime import running
+from sprint_sgl.runtime.launcher import running
 
 BACKENDS = ("torch_native", "torch_prefix")
 

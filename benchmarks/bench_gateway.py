@@ -29,9 +29,9 @@ from programs import sprint_program
 from programs.benchmark.records import Record
 from sprint_sgl.console import one_line_errors, screen
 from sprint_sgl.countdown import drawn
-from sprint_sgl.endpoint import Endpoint
-from sprint_sgl.gateway import started_gateway
-from sprint_sgl.runtime import RuntimeConfig, Server, free_port, runtime_config, start_server, wait_until_ready
+from sprint_sgl.runtime.endpoint import Endpoint
+from sprint_sgl.runtime.gateway import started_gateway
+from sprint_sgl.runtime.launcher import RuntimeConfig, Server, free_port, runtime_config, start_server, wait_until_ready
 from sprint_sgl.storage.files import whole_file
 from sprint_sgl.storage.output_folders import begin, begun_by
 from sprint_sgl.trajectory import Trajectory
@@ -54,8 +54,8 @@ class Round:
 
 
 def spent_by(server: Server) -> float:
-    """Processor seconds of everything under its keeper."""
-    times = [each.cpu_times() for each in psutil.Process(server.keeper.pid).children(recursive=True)]
+    """Processor seconds of everything under its supervisor."""
+    times = [each.cpu_times() for each in psutil.Process(server.supervisor.pid).children(recursive=True)]
     return sum(each.user + each.system for each in times)
 
 

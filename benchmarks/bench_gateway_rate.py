@@ -18,8 +18,8 @@ import psutil
 import typer
 
 from sprint_sgl.console import screen
-from sprint_sgl.gateway import started_gateway
-from sprint_sgl.runtime import RuntimeConfig, free_port, wait_until_ready
+from sprint_sgl.runtime.gateway import started_gateway
+from sprint_sgl.runtime.launcher import RuntimeConfig, free_port, wait_until_ready
 from tests.fakes.http_server import final_answer, server
 
 INFO = {"model_path": "some/model", "tokenizer_path": "some/model"}
@@ -57,7 +57,7 @@ def cost(workers: list[str], bodies: list[dict[str, object]]) -> float:
     gateway = started_gateway(workers, RuntimeConfig(workers=2), "127.0.0.1", free_port())
     try:
         wait_until_ready(gateway, 60.0, "/readiness")
-        router = psutil.Process(gateway.keeper.pid).children()[0]
+        router = psutil.Process(gateway.supervisor.pid).children()[0]
         before = sum(router.cpu_times()[:2])
         with httpx.Client(timeout=60.0) as client, ThreadPoolExecutor(8) as pool:
             for answer in pool.map(lambda body: client.post(f"{gateway.url}/generate", json=body), bodies):

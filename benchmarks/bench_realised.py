@@ -30,8 +30,8 @@ from programs.benchmark.replay_backend import ReplayBackend, unreadable
 from programs.program import Program
 from sprint_sgl.console import say, screen
 from sprint_sgl.countdown import drawn
-from sprint_sgl.endpoint import Endpoint
-from sprint_sgl.runtime import DEFAULT_BASELINE, DEFAULT_MODEL, connect, resolve_model
+from sprint_sgl.runtime.endpoint import Endpoint
+from sprint_sgl.runtime.launcher import DEFAULT_BASELINE, DEFAULT_MODEL, connect, resolve_model
 from sprint_sgl.source import DataSource
 from sprint_sgl.trajectory import Trajectory
 

@@ -26,7 +26,7 @@ from programs.serving.server import Server
 from programs.serving.service import Service
 from sprint_sgl.console import screen
 from sprint_sgl.countdown import drawn
-from sprint_sgl.runtime import connect
+from sprint_sgl.runtime.launcher import connect
 
 
 def first_without(question: str) -> float:

@@ -36,7 +36,7 @@ from programs.benchmark.runner import Ask, Work, answer
 from programs.methods import Method
 from programs.straggler import EVERYONE, StragglerPolicy
 from sprint_sgl.console import screen
-from sprint_sgl.runtime import DEFAULT_MODEL
+from sprint_sgl.runtime.launcher import DEFAULT_MODEL
 from sprint_sgl.source import DataSource
 from sprint_sgl.tasks.countdown import Countdown
 from sprint_sgl.tasks.task import Task

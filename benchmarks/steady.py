@@ -11,9 +11,9 @@ from typing import Any
 
 from benchmarks.measuring import measured
 from sprint_sgl.errors import RequestFailed
-from sprint_sgl.frontend import BaseBackend, SglSamplingParams, StreamExecutor
 from sprint_sgl.protocol.prompts import DEFAULT_PROMPT_STYLE
-from sprint_sgl.runtime import DEFAULT_MODEL, connect, resolve_model
+from sprint_sgl.runtime.frontend import BaseBackend, SglSamplingParams, StreamExecutor
+from sprint_sgl.runtime.launcher import DEFAULT_MODEL, connect, resolve_model
 
 IDLE_LIMIT = 5.0  # seconds
 

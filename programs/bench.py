@@ -37,7 +37,7 @@ from sprint_sgl.console import say, screen
 from sprint_sgl.errors import BadInput, RequestFailed
 from sprint_sgl.limits import checked_count, checked_seconds, checked_temperature
 from sprint_sgl.question import checked_question
-from sprint_sgl.runtime import RuntimeConfig, resolve_model
+from sprint_sgl.runtime.launcher import RuntimeConfig, resolve_model
 from sprint_sgl.storage.files import RECORDS, lines_added, whole_file
 from sprint_sgl.storage.output_folders import BENCH, alone, output_folder
 from sprint_sgl.storage.provenance import commit, hub_revision, versions, weight_digests

@@ -11,7 +11,7 @@ from programs.calls import Clock, Watch, Written
 from programs.program import program
 from programs.self_consistency import sampled, settle
 from programs.sequential import read_thought
-from sprint_sgl.frontend import ProgramState
+from sprint_sgl.runtime.frontend import ProgramState
 from sprint_sgl.trajectory import Trajectory
 
 Score = Callable[[str, str], float]

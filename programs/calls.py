@@ -12,12 +12,12 @@ from string import Template
 from typing import Any
 
 from sprint_sgl import protocol
-from sprint_sgl.chat_template import user_turn
-from sprint_sgl.checkpoints import model_notes
 from sprint_sgl.errors import ContextFull, ProgramFailed, RequestFailed
-from sprint_sgl.frontend import ProgramState, StreamExecutor, sgl
 from sprint_sgl.protocol.prompts import DEFAULT_PROMPT_STYLE, PromptStyle
 from sprint_sgl.protocol.prompts import prompt_style as load_style
+from sprint_sgl.runtime.chat_template import user_turn
+from sprint_sgl.runtime.checkpoints import model_notes
+from sprint_sgl.runtime.frontend import ProgramState, StreamExecutor, sgl
 from sprint_sgl.trajectory import Call, Timing
 
 ERROR_LIMIT = 5.0  # seconds

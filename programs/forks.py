@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from programs.calls import Branch, Clock, Watch, Written, check_room, collect, finish, pump, submit
 from programs.straggler import abort, finished
-from sprint_sgl.frontend import ProgramState, ProgramStateGroup
-from sprint_sgl.tokenized import Tokenized
+from sprint_sgl.runtime.context_tokens import Tokenized
+from sprint_sgl.runtime.frontend import ProgramState, ProgramStateGroup
 from sprint_sgl.trajectory import Execution, Prompt, Stage
 
 

@@ -16,7 +16,8 @@ from typing import Any, Literal, overload
 
 from programs.calls import finish, note
 from sprint_sgl.errors import BadInput, ProgramFailed, RuntimeUnavailable, SprintError
-from sprint_sgl.frontend import (
+from sprint_sgl.limits import checked_count, checked_temperature
+from sprint_sgl.runtime.frontend import (
     ProgramState,
     SglFunction,
     SglSamplingParams,
@@ -24,7 +25,6 @@ from sprint_sgl.frontend import (
     get_chat_template,
     global_config,
 )
-from sprint_sgl.limits import checked_count, checked_temperature
 from sprint_sgl.trajectory import Trajectory
 
 TEMPERATURE = 0.6

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from programs.calls import Clock, Watch, chat, prompt
 from programs.forks import barrier_stage, cut_off, fan_out
 from programs.sequential import after_thought
-from sprint_sgl.frontend import ProgramState
 from sprint_sgl.protocol import Repairs
+from sprint_sgl.runtime.frontend import ProgramState
 from sprint_sgl.trajectory import Stage
 
 SCORE = prompt("score")

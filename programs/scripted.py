@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sprint_sgl import protocol
-from sprint_sgl.frontend import BaseBackend, SglSamplingParams, StreamExecutor
 from sprint_sgl.protocol.prompts import DEFAULT_PROMPT_STYLE
+from sprint_sgl.runtime.frontend import BaseBackend, SglSamplingParams, StreamExecutor
 from sprint_sgl.trajectory import Trajectory
 
 _TOKEN = re.compile(r"\s*\S+|\s+")

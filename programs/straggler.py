@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from sprint_sgl.errors import BadInput, SprintError
 
 if TYPE_CHECKING:
-    from sprint_sgl.frontend import ProgramStateGroup
+    from sprint_sgl.runtime.frontend import ProgramStateGroup
 
 ASK_AGAIN = 0.1  # seconds: an abort may overtake the request that it is for
 

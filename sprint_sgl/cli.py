@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sprint_sgl import runtime as runtimes
 from sprint_sgl.console import busy, notes, one_line_errors, say, screen, tell
 from sprint_sgl.errors import BadInput, LaunchFailed
 from sprint_sgl.limits import COUNT_LIMIT, SECONDS_LIMIT
 from sprint_sgl.protocol.prompts import prompt_style as load_style
 from sprint_sgl.question import checked_question
+from sprint_sgl.runtime import launcher as runtimes
 from sprint_sgl.show import costs
 from sprint_sgl.storage.files import given_path
 
 if TYPE_CHECKING:
-    from sprint_sgl.endpoint import Endpoint
+    from sprint_sgl.runtime.endpoint import Endpoint
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
 EXPERIMENT = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
@@ -199,7 +199,7 @@ def launch_runtime(
             took = time.monotonic() - begun
             crew = f" on {config.workers} workers" if config and config.workers else ""
             say(f"{name} serves at {server.url}{crew} after {took:.1f} s; Ctrl-C stops it")
-            code = server.keeper.wait()
+            code = server.supervisor.wait()
             raise LaunchFailed(f"the runtime ended {server.last_words(code)}")
 
 

@@ -22,7 +22,7 @@ from typing import Any
 from sprint_sgl.config import changed, entry_point
 from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput
-from sprint_sgl.keeper import kept
+from sprint_sgl.runtime.supervisor import supervised
 from sprint_sgl.storage.files import make_folder, whole_file
 from sprint_sgl.storage.output_folders import EXPERIMENT, alone
 from sprint_sgl.storage.shipped import conf_names
@@ -114,8 +114,8 @@ def side_by_side(name: str, commands: Sequence[list[str]], logs: Path) -> None:
         make_folder(logs)
         say(f"{name}: their output is in {', '.join(map(str, paths))}", style="dim")
     with ExitStack() as stack:
-        keepers = [stack.enter_context(started(command, path)) for command, path in zip(commands, paths, strict=True)]
-        codes = [keeper.wait() for keeper in keepers]
+        running = [stack.enter_context(started(command, path)) for command, path in zip(commands, paths, strict=True)]
+        codes = [supervisor.wait() for supervisor in running]
     for code, path in zip(codes, paths, strict=True):
         if code:
             end = f"; {path} ends:\n{path.read_text()[-LOG_TAIL:]}" if path else ""
@@ -126,13 +126,13 @@ def side_by_side(name: str, commands: Sequence[list[str]], logs: Path) -> None:
 def started(command: list[str], log: Path | None) -> Iterator[subprocess.Popen[bytes]]:
     """The command with a log or on the terminal; it ends with us, however we end."""
     if log is None:
-        with kept(command) as keeper:
-            yield keeper
+        with supervised(command) as supervisor:
+            yield supervisor
         return
     # Commands that share the cores and do not know it would wait for one another at every operation.
     env = {"OMP_NUM_THREADS": "1"} | os.environ
-    with log.open("a") as file, kept(command, env=env, stdout=file, stderr=subprocess.STDOUT) as keeper:
-        yield keeper
+    with log.open("a") as file, supervised(command, env=env, stdout=file, stderr=subprocess.STDOUT) as supervisor:
+        yield supervisor
 
 
 @entry_point("experiment", Config)

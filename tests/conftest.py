@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser, Page, sync_playwright
 
 if TYPE_CHECKING:
-    from sprint_sgl.endpoint import Endpoint
+    from sprint_sgl.runtime.endpoint import Endpoint
 
 # Whoever starts the tests in the background may have had Ctrl-C ignored, which every process below would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -69,8 +69,8 @@ def page(browser: Browser) -> Iterator[Page]:
 @pytest.fixture(scope="session")
 def sglang_imported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The process that CPU runtimes are forked from, kept for all tests of this process: each starts in seconds."""
-    from sprint_sgl.preloaded import held
-    from sprint_sgl.runtime import environment, runtime_config
+    from sprint_sgl.runtime.launcher import environment, runtime_config
+    from sprint_sgl.runtime.preloaded import held
 
     with held(environment(runtime_config("cpu").env), tmp_path_factory.mktemp("sglang") / "imports.log"):
         yield
@@ -79,7 +79,7 @@ def sglang_imported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def url(sglang_imported: None) -> Iterator[str]:
     """A runtime with the shipped SPRINT model."""
-    from sprint_sgl.runtime import running
+    from sprint_sgl.runtime.launcher import running
 
     with running() as server:
         yield server.url
@@ -87,7 +87,7 @@ def url(sglang_imported: None) -> Iterator[str]:
 
 @pytest.fixture
 def endpoint(url: str) -> Iterator[Endpoint]:
-    from sprint_sgl.runtime import connect
+    from sprint_sgl.runtime.launcher import connect
 
     with connect(url) as endpoint:
         yield endpoint
@@ -96,7 +96,7 @@ def endpoint(url: str) -> Iterator[Endpoint]:
 @pytest.fixture
 def baseline(endpoint: Endpoint) -> Iterator[Endpoint]:
     """The same runtime with the sequential model's weights."""
-    from sprint_sgl.runtime import DEFAULT_BASELINE, DEFAULT_MODEL, resolve_model
+    from sprint_sgl.runtime.launcher import DEFAULT_BASELINE, DEFAULT_MODEL, resolve_model
 
     endpoint.load_weights(resolve_model(DEFAULT_BASELINE))
     yield endpoint

@@ -20,11 +20,11 @@ from programs.benchmark.charts import cost_figure
 from programs.benchmark.statistics import Estimate
 from programs.program import AHEAD
 from programs.scripted import cut, replay
-from sprint_sgl.connections import Connections
 from sprint_sgl.errors import BadInput
-from sprint_sgl.frontend import BaseBackend, SglSamplingParams, StreamExecutor
 from sprint_sgl.protocol.prompts import DEFAULT_PROMPT_STYLE
-from sprint_sgl.runtime import connect
+from sprint_sgl.runtime.frontend import BaseBackend, SglSamplingParams, StreamExecutor
+from sprint_sgl.runtime.launcher import connect
+from sprint_sgl.runtime.pool import Connections
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
 from tests.fakes.fake_endpoint import FakeEndpoint
 from tests.fakes.http_server import final_answer, send, server
@@ -183,7 +183,7 @@ def test_connections_are_as_many_as_requests_at_a_time_and_are_used_again() -> N
 
 
 def test_connections_that_nobody_uses_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sprint_sgl.connections.IDLE_LIMIT", 0.3)
+    monkeypatch.setattr("sprint_sgl.runtime.pool.IDLE_LIMIT", 0.3)
     connections = Connections()
     with FakeEndpoint(seconds=0.05) as server, httpx.Client(transport=connections) as client:
         asking = [threading.Thread(target=ask, args=(client, server.url)) for _ in range(10)]

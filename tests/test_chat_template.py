@@ -10,8 +10,8 @@ import pytest
 
 from programs import skeleton_of_thought
 from programs.scripted import ScriptedBackend
-from sprint_sgl.chat_template import _with_template, user_turn
 from sprint_sgl.errors import BadInput
+from sprint_sgl.runtime.chat_template import _with_template, user_turn
 from sprint_sgl.storage.shipped import MODELS
 
 CHATML = """{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}\

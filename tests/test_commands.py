@@ -13,7 +13,7 @@ import pytest
 
 from sprint_sgl import protocol
 from sprint_sgl.countdown import drawn
-from sprint_sgl.endpoint import Endpoint
+from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.trajectory import Trajectory
 from tests.fakes.commands import COMMAND, START_LIMIT, run_command, served
 from tests.fakes.waiting import idle, wait_for

@@ -16,7 +16,7 @@ from curation.countdown_rows import Config as RowsConfig
 from curation.countdown_rows import Problems, make
 from sprint_sgl.config import settings
 from sprint_sgl.errors import BadInput
-from sprint_sgl.spelling import FileSpelling
+from sprint_sgl.runtime.tokenizer import FileSpelling
 from sprint_sgl.storage.shipped import CONF
 from training.cost import GIB, Config, Estimate, layouts_table, time_line, verdict
 from training.rows import read_rows

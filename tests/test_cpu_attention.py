@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sglang.srt.model_executor.forward_batch_info import ForwardMode
     from torch import Tensor
 
-    from sprint_sgl.cpu_attention import (
+    from sprint_sgl.runtime.plugins.cpu_attention import (
         CALL,
         READ,
         WORTH_SHARING,
@@ -38,7 +38,7 @@ def setup_module() -> None:
     from sglang.srt.layers.attention.torch_native_backend import TorchNativeAttnBackend
     from sglang.srt.model_executor.forward_batch_info import ForwardMode
 
-    from sprint_sgl import cpu_attention
+    from sprint_sgl.runtime.plugins import cpu_attention
 
     globals().update(vars(cpu_attention))
     globals().update(torch=torch, TorchNativeAttnBackend=TorchNativeAttnBackend, ForwardMode=ForwardMode)

@@ -16,29 +16,35 @@ import pytest
 
 from programs import sprint_program
 from sprint_sgl.errors import LaunchFailed, ProgramFailed
-from sprint_sgl.runtime import connect, launch, running
+from sprint_sgl.runtime.launcher import connect, launch, running
 from tests.fakes.commands import COMMAND, START_LIMIT, all_gone, answers, run_command, served, server_processes
 from tests.fakes.waiting import wait_for
 
 pytestmark = pytest.mark.runtime
 ROOT = Path(__file__).parents[1]
 QUESTION = "Use 80, 42 and 46 to make 84"  # three numbers: a thousand tokens
-LAUNCH = "from sprint_sgl.runtime import *\nwith launch() as e: print('up', flush=True); import time; time.sleep(600)"
+LAUNCH = """
+import time
+from sprint_sgl.runtime.launcher import launch
+with launch():
+    print("up", flush=True)
+    time.sleep(600)
+"""
 
 
-@pytest.mark.parametrize("killed", ["the command", "the process that has imported SGLang", "the keeper"])
+@pytest.mark.parametrize("killed", ["the command", "the process that has imported SGLang", "the supervisor"])
 def test_nothing_is_left_behind_when_a_parent_of_the_runtime_is_killed(killed: str) -> None:
     command = subprocess.Popen([sys.executable, "-c", LAUNCH], cwd=ROOT, stdout=subprocess.PIPE)
     assert command.stdout
     assert command.stdout.readline() == b"up\n"
     ours = psutil.Process(command.pid)
     (imported,) = ours.children()
-    (keeper,) = imported.children()
-    processes = keeper.children(recursive=True)
+    (supervisor,) = imported.children()
+    processes = supervisor.children(recursive=True)
     assert len(processes) >= 3
-    victim = {"the command": ours, "the keeper": keeper}.get(killed, imported)
+    victim = {"the command": ours, "the supervisor": supervisor}.get(killed, imported)
     victim.kill()
-    assert all_gone([keeper, *processes])
+    assert all_gone([supervisor, *processes])
     command.kill()
     command.wait()
     assert all_gone([imported])

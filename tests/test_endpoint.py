@@ -12,12 +12,12 @@ import pytest
 
 from programs import sprint_program
 from sprint_sgl import protocol
-from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import BadInput, ContextFull, ProgramFailed, RequestFailed, RuntimeUnavailable
-from sprint_sgl.frontend import sgl
-from sprint_sgl.messages import held_back
 from sprint_sgl.protocol.prompts import prompt_style
-from sprint_sgl.runtime import connect, free_port
+from sprint_sgl.runtime.endpoint import Endpoint
+from sprint_sgl.runtime.frontend import sgl
+from sprint_sgl.runtime.launcher import connect, free_port
+from sprint_sgl.runtime.messages import held_back
 from tests.fakes.http_server import META, Reply, final_answer, send, server
 
 

@@ -70,7 +70,7 @@ def test_nothing_is_left_behind_by_an_experiment_that_is_stopped(number: signal.
     process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stderr=subprocess.DEVNULL)
     mark = str(tmp_path).encode()
     try:
-        wait_for(lambda: len(with_word(mark)) == 5, 30)  # it, two keepers, two commands
+        wait_for(lambda: len(with_word(mark)) == 5, 30)  # it, two supervisors, two commands
         os.kill(process.pid, number)
         process.wait(30)
         wait_for(lambda: with_word(mark) == [], 30)

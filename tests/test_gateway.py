@@ -18,11 +18,11 @@ from programs.benchmark.resident import Resident
 from programs.benchmark.runner import Ask, Work, run
 from programs.methods import named_method
 from programs.serving import faults
-from sprint_sgl import behind
-from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import BadInput, LaunchFailed, ProgramFailed, RequestFailed
-from sprint_sgl.frontend import SglSamplingParams
-from sprint_sgl.gateway import (
+from sprint_sgl.runtime import gateway_client as behind
+from sprint_sgl.runtime.endpoint import Endpoint
+from sprint_sgl.runtime.frontend import SglSamplingParams
+from sprint_sgl.runtime.gateway import (
     POLICIES,
     RESTARTS,
     Crew,
@@ -32,7 +32,7 @@ from sprint_sgl.gateway import (
     started_gateway,
     worker_configs,
 )
-from sprint_sgl.runtime import (
+from sprint_sgl.runtime.launcher import (
     DEFAULT_BASELINE,
     DEFAULT_MODEL,
     RuntimeConfig,
@@ -180,11 +180,11 @@ def test_a_worker_that_cannot_be_started_again_is_given_up_and_the_gateway_ends_
 ) -> None:
     with server(final_answer) as url:  # somebody has taken its port
         dead, front = start(["false"], url, {}), start(["sleep", "60"], "http://127.0.0.1:1", {})
-        dead.keeper.wait()
+        dead.supervisor.wait()
         crew = Crew([Worker(RuntimeConfig(), dead)], DEFAULT_MODEL)
         try:
             crew.watch(front)
-            wait_for(lambda: front.keeper.poll() is not None, 20.0)
+            wait_for(lambda: front.supervisor.poll() is not None, 20.0)
         finally:
             crew.stop()
     said = capsys.readouterr().err
@@ -262,7 +262,7 @@ def crew(sglang_imported: None) -> Iterator[Resident]:
 
 
 def servers() -> list[psutil.Process]:
-    """The SGLang servers that this process has started; a keeper's command line names its command too."""
+    """The SGLang servers that this process has started; a supervisor's command line names its command too."""
     found = psutil.Process().children(recursive=True)
     return [each for each in found if each.cmdline()[1:3] == ["-m", "sglang.launch_server"]]
 

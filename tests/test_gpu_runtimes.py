@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from programs import sprint_program
-from sprint_sgl.resolved import changed_arguments, lacks_prefix_cache
-from sprint_sgl.runtime import launch, runtime_config, server_arguments
+from sprint_sgl.runtime.launcher import launch, runtime_config, server_arguments
+from sprint_sgl.runtime.resolved_args import changed_arguments, lacks_prefix_cache
 
 ROOT = Path(__file__).parents[1]
 SEVEN_B = {

@@ -11,8 +11,8 @@ import pytest
 
 from curation.countdown_rows import Config as RowsConfig
 from curation.countdown_rows import Problems, make
-from sprint_sgl.cpu_server import clean_mappings
-from sprint_sgl.trimmed_imports import leaving_out, placeholder, undecorated
+from sprint_sgl.runtime.cpu_server import clean_mappings
+from sprint_sgl.runtime.trimmed_imports import leaving_out, placeholder, undecorated
 from tests.fakes.runs import record, write_run
 
 ROOT = Path(__file__).parents[1]
@@ -94,8 +94,8 @@ from sglang import RuntimeEndpoint, function, gen  # the frontend is whole
 def test_threads_that_need_transformers_first_at_the_same_time_all_get_it() -> None:
     code = """
 from concurrent.futures import ThreadPoolExecutor
-import sprint_sgl.frontend
-from sprint_sgl.checkpoints import load_tokenizer
+import sprint_sgl.runtime.frontend
+from sprint_sgl.runtime.checkpoints import load_tokenizer
 with ThreadPoolExecutor(16) as pool:
     assert len(list(pool.map(load_tokenizer, ["countdown-mini-sprint"] * 16))) == 16
 """
@@ -106,7 +106,7 @@ with ThreadPoolExecutor(16) as pool:
 def test_transformers_is_patched_as_sglang_wants_it_once_its_server_is_imported_after_all() -> None:
     code = """
 import sys
-import sprint_sgl.frontend
+import sprint_sgl.runtime.frontend
 import sglang.srt.server_args
 assert sys.modules["sglang.srt.utils.hf_transformers_patches"]._applied
 from sglang.srt import utils

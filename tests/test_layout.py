@@ -14,10 +14,10 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("sprint_sgl", "programs", "curation", "training")
 SOURCES = [path.relative_to(ROOT) for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 MAY_IMPORT_SGLANG = (
-    "sprint_sgl/frontend.py",
-    "sprint_sgl/plugin.py",
-    "sprint_sgl/cpu_attention.py",
-    "sprint_sgl/cpu_models/",
+    "sprint_sgl/runtime/frontend.py",
+    "sprint_sgl/runtime/plugins/register.py",
+    "sprint_sgl/runtime/plugins/cpu_attention.py",
+    "sprint_sgl/runtime/plugins/cpu_models/",
 )
 
 

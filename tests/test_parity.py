@@ -18,8 +18,8 @@ from programs.scripted import Request, Script, ScriptedBackend, replay
 from sprint_sgl.countdown import problems
 from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.rows import row_text
-from sprint_sgl.spelling import Spelling, TransformersSpelling
-from sprint_sgl.tokenized import Tokenized, replied, tokenized
+from sprint_sgl.runtime.context_tokens import Tokenized, replied, tokenized
+from sprint_sgl.runtime.tokenizer import Spelling, TransformersSpelling
 from training.check import Encoded, Encoder, lost_tags
 from training.mini import QWEN_SPLIT
 from training.tree_rows import row_tree

@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sprint_sgl import preloaded
-from sprint_sgl.preloaded import LOST, PreloadedServer
+from sprint_sgl.runtime import preloaded
+from sprint_sgl.runtime.preloaded import LOST, PreloadedServer
 from tests.fakes.waiting import wait_for
 
 ROOT = Path(__file__).parents[1]
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 STUB = """
 import sys, time
 from types import SimpleNamespace
-from sprint_sgl import cpu_server
+from sprint_sgl.runtime import cpu_server
 
 def run_server(args):
     print("runs", args, flush=True)
@@ -46,7 +46,7 @@ def log(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """`python -m sprint_sgl.cpu_server` runs the stub, and no process of other tests is there."""
+    """`python -m sprint_sgl.runtime.cpu_server` runs the stub, and no process of other tests is there."""
     monkeypatch.setattr(preloaded, "_PRELOADERS", {})
     script = tmp_path / "stub.py"
     script.write_text(STUB)
@@ -68,16 +68,16 @@ def ended(server: PreloadedServer) -> int:
     return code
 
 
-def keeper_of(server: PreloadedServer) -> psutil.Process:
-    wait_for(server.keeper_pid, 60)
-    return psutil.Process(server.keeper_pid())
+def supervisor_of(server: PreloadedServer) -> psutil.Process:
+    wait_for(server.supervisor_pid, 60)
+    return psutil.Process(server.supervisor_pid())
 
 
 def processes_of(server: PreloadedServer, log: Path, runs: int = 1) -> list[psutil.Process]:
-    """The keeper and the server below it, once the server runs."""
+    """The supervisor and the server below it, once the server runs."""
     wait_for(lambda: log.exists() and log.read_text().count("runs") == runs, 60)
-    keeper = keeper_of(server)
-    return [keeper, *keeper.children(recursive=True)]
+    supervisor = supervisor_of(server)
+    return [supervisor, *supervisor.children(recursive=True)]
 
 
 def all_gone(processes: list[psutil.Process]) -> bool:
@@ -99,7 +99,7 @@ def test_a_server_ends_when_its_stdin_closes_and_the_others_go_on(log: Path) -> 
     with pytest.raises(subprocess.TimeoutExpired):
         one.wait(0.1)
     one.stdin.close()
-    assert ended(one) in (1, 143)  # by the keeper, or as the signal ended it
+    assert ended(one) in (1, 143)  # by the supervisor, or as the signal ended it
     assert all_gone(processes)
     assert other.poll() is None
     other.stdin.close()
@@ -110,7 +110,7 @@ def test_a_server_ends_when_its_stdin_closes_and_the_others_go_on(log: Path) -> 
 def test_both_servers_come_from_one_process_which_ends_with_the_last(log: Path) -> None:
     one, other = started(log, "sleep"), started(log, "sleep")
     processes_of(one, log, runs=2)
-    (parent,) = {keeper_of(server).ppid() for server in (one, other)}
+    (parent,) = {supervisor_of(server).ppid() for server in (one, other)}
     for server in (one, other):
         assert psutil.pid_exists(parent)
         server.stdin.close()
@@ -118,19 +118,19 @@ def test_both_servers_come_from_one_process_which_ends_with_the_last(log: Path) 
     assert not psutil.pid_exists(parent)
 
 
-@pytest.mark.parametrize("victim", ["keeper", "parent"])
+@pytest.mark.parametrize("victim", ["supervisor", "parent"])
 def test_whoever_is_killed_takes_the_server_along(log: Path, victim: str) -> None:
     server = started(log, "sleep")
     processes = processes_of(server, log)
-    (processes[0] if victim == "keeper" else processes[0].parent()).kill()
+    (processes[0] if victim == "supervisor" else processes[0].parent()).kill()
     assert ended(server) == LOST
     assert all_gone(processes)
 
 
 def test_after_its_death_the_next_runtime_has_a_new_process(log: Path) -> None:
     first = started(log, "sleep")
-    (keeper, *_) = processes_of(first, log)
-    keeper.parent().kill()
+    (supervisor, *_) = processes_of(first, log)
+    supervisor.parent().kill()
     assert first.wait(30) == LOST
     second = started(log, "5")
     assert ended(second) == 5
@@ -143,7 +143,7 @@ def test_a_held_process_outlives_its_servers(log: Path) -> None:
         assert ended(started(log, "0")) == 0
         server = started(log, "sleep")
         processes_of(server, log, runs=2)
-        assert keeper_of(server).ppid() == parent
+        assert supervisor_of(server).ppid() == parent
         server.kill()
         assert ended(server) == LOST
     assert not psutil.pid_exists(parent)
@@ -153,7 +153,7 @@ def test_another_environment_has_a_process_of_its_own(log: Path) -> None:
     one = preloaded.start(["sleep"], dict(os.environ), log)
     other = preloaded.start(["sleep"], {**os.environ, "OMP_NUM_THREADS": "3"}, log)
     processes_of(one, log, runs=2)
-    assert keeper_of(one).ppid() != keeper_of(other).ppid()
+    assert supervisor_of(one).ppid() != supervisor_of(other).ppid()
     for server in (one, other):
         server.stdin.close()
         ended(server)
@@ -162,7 +162,7 @@ def test_another_environment_has_a_process_of_its_own(log: Path) -> None:
 def test_a_failed_import_is_in_the_log_of_every_runtime_that_waits_for_it(log: Path) -> None:
     script = log.with_name("stub.py")
     script.write_text(
-        "import time\nfrom sprint_sgl import cpu_server\n"
+        "import time\nfrom sprint_sgl.runtime import cpu_server\n"
         "def fail():\n    time.sleep(1)\n    raise ImportError('no such server')\n"
         "cpu_server.import_server = fail\ncpu_server.main()\n"
     )
@@ -175,7 +175,7 @@ def test_a_failed_import_is_in_the_log_of_every_runtime_that_waits_for_it(log: P
 
 SLOW = """
 import time
-from sprint_sgl import cpu_server
+from sprint_sgl.runtime import cpu_server
 cpu_server.import_server = lambda: time.sleep(600)
 cpu_server.main()
 """
@@ -191,7 +191,7 @@ def test_a_runtime_that_is_not_wanted_any_more_does_not_wait_for_the_import(log:
 
 THREADED = """
 import threading
-from sprint_sgl import cpu_server
+from sprint_sgl.runtime import cpu_server
 cpu_server.import_server = lambda: threading.Thread(target=threading.Event().wait, daemon=True).start()
 cpu_server.main()
 """

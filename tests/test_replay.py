@@ -17,8 +17,8 @@ from programs.benchmark.replay import Replay, ReplayQuestion, Shape, StageShape,
 from programs.benchmark.replay_backend import ReplayBackend, unreadable
 from programs.benchmark.runner import Drives
 from sprint_sgl import protocol
-from sprint_sgl.checkpoints import load_tokenizer
 from sprint_sgl.errors import BadInput
+from sprint_sgl.runtime.checkpoints import load_tokenizer
 from sprint_sgl.source import DataSource
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
 from tests.fakes.shapes import MINI, Wordy, shapes

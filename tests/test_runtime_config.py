@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from sprint_sgl.errors import BadInput, LaunchFailed
-from sprint_sgl.keeper import keep
-from sprint_sgl.runtime import RuntimeConfig, launch, resolve_model, runtime_config, server_arguments
+from sprint_sgl.runtime.launcher import RuntimeConfig, launch, resolve_model, runtime_config, server_arguments
+from sprint_sgl.runtime.supervisor import supervise
 from sprint_sgl.storage.shipped import conf_names
 
 HUB_ID = "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"
@@ -70,14 +70,14 @@ def test_a_taken_port_is_refused_before_anything_starts() -> None:
             pass
 
 
-def start_keeper(tmp_path: Path) -> tuple[subprocess.Popen[bytes], int]:
-    """A keeper over a shell that has a child of its own; returns it and the child's process id."""
+def start_supervisor(tmp_path: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """A supervisor over a shell that has a child of its own; returns it and the child's process id."""
     note = tmp_path / "child"
     script = f"sleep 600 & echo $! > {note}.tmp; mv {note}.tmp {note}; wait"
-    keeper = keep(["sh", "-c", script])
+    supervisor = supervise(["sh", "-c", script])
     while not note.exists():
         time.sleep(0.02)
-    return keeper, int(note.read_text())
+    return supervisor, int(note.read_text())
 
 
 def gone(pid: int, limit: float = 8.0) -> bool:
@@ -89,31 +89,31 @@ def gone(pid: int, limit: float = 8.0) -> bool:
     return False
 
 
-def test_the_keeper_ends_everything_when_its_parent_lets_go(tmp_path: Path) -> None:
-    keeper, child = start_keeper(tmp_path)
-    assert keeper.stdin
-    keeper.stdin.close()
-    keeper.wait(10)
+def test_the_supervisor_ends_everything_when_its_parent_lets_go(tmp_path: Path) -> None:
+    supervisor, child = start_supervisor(tmp_path)
+    assert supervisor.stdin
+    supervisor.stdin.close()
+    supervisor.wait(10)
     assert gone(child)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_keeper_ends_everything_when_it_is_asked_to(tmp_path: Path, number: signal.Signals) -> None:
-    keeper, child = start_keeper(tmp_path)
-    os.kill(keeper.pid, number)
-    keeper.wait(10)
+def test_the_supervisor_ends_everything_when_it_is_asked_to(tmp_path: Path, number: signal.Signals) -> None:
+    supervisor, child = start_supervisor(tmp_path)
+    os.kill(supervisor.pid, number)
+    supervisor.wait(10)
     assert gone(child)
 
 
-def test_the_keeper_returns_its_commands_exit_status() -> None:
-    keeper = keep(["sh", "-c", "exit 7"])
-    assert keeper.wait(10) == 7
+def test_the_supervisor_returns_its_commands_exit_status() -> None:
+    supervisor = supervise(["sh", "-c", "exit 7"])
+    assert supervisor.wait(10) == 7
 
 
-def test_a_command_whose_keeper_is_killed_ends_with_it() -> None:
-    keeper = keep(["sleep", "600"])
-    while not (found := psutil.Process(keeper.pid).children()):
+def test_a_command_whose_supervisor_is_killed_ends_with_it() -> None:
+    supervisor = supervise(["sleep", "600"])
+    while not (found := psutil.Process(supervisor.pid).children()):
         time.sleep(0.02)
-    keeper.kill()
-    keeper.wait(10)
+    supervisor.kill()
+    supervisor.wait(10)
     assert gone(found[0].pid)

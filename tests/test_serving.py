@@ -31,9 +31,9 @@ from programs.serving.wire import (
     TextPart,
 )
 from sprint_sgl import protocol
-from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import BadInput
 from sprint_sgl.protocol.prompts import DEFAULT_PROMPT_STYLE, prompt_style
+from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.trajectory import Trajectory
 from sprint_sgl.viewer.page import read
 from tests.fakes.http_server import META, send, server

@@ -83,7 +83,7 @@ def test_a_traceback_a_process_left_behind_and_a_run_that_holds_its_place_are_na
 
 
 def test_a_death_that_nobody_noticed_is_named_but_for_one_of_a_runtime_that_was_loading() -> None:
-    assert failing(GOOD, kill=Kill(1.0, "keeper", loading=False)) == ["every death of the runtime is noticed"]
+    assert failing(GOOD, kill=Kill(1.0, "supervisor", loading=False)) == ["every death of the runtime is noticed"]
     assert failing(GOOD, kill=Kill(1.0, "all", loading=True)) == []
 
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from sprint_sgl.endpoint import JOINING_TEST, SPELLING_TEST
-from sprint_sgl.runtime import DEFAULT_MODEL, resolve_model
-from sprint_sgl.spelling import Spelling, TransformersSpelling, file_spelling, special_tokens, spelling
-from sprint_sgl.tokenized import Tokenized, replied, tokenized
+from sprint_sgl.runtime.context_tokens import Tokenized, replied, tokenized
+from sprint_sgl.runtime.endpoint import JOINING_TEST, SPELLING_TEST
+from sprint_sgl.runtime.launcher import DEFAULT_MODEL, resolve_model
+from sprint_sgl.runtime.tokenizer import Spelling, TransformersSpelling, file_spelling, special_tokens, spelling
 
 TEXTS = st.lists(st.text("ab <\n/é字", max_size=12), min_size=1, max_size=6)
 

@@ -22,12 +22,12 @@ from curation.countdown_rows import Config as RowsConfig
 from curation.countdown_rows import Problems, make
 from programs import sprint_program
 from sprint_sgl import protocol
-from sprint_sgl.checkpoints import best_checkpoint, last_checkpoint, model_notes
 from sprint_sgl.config import settings
 from sprint_sgl.errors import BadInput
 from sprint_sgl.protocol import EXECUTOR_STOPS, PLANNER_STOPS
 from sprint_sgl.rows import make_row, row_text
-from sprint_sgl.runtime import free_port, launch, resolve_model, runtime_config
+from sprint_sgl.runtime.checkpoints import best_checkpoint, last_checkpoint, model_notes
+from sprint_sgl.runtime.launcher import free_port, launch, resolve_model, runtime_config
 from sprint_sgl.storage.output_folders import TRAINING, alone
 from sprint_sgl.storage.shipped import CONF
 from tests.fakes.waiting import wait_for
@@ -263,7 +263,7 @@ TREES = {"template": "sprint_tree", "attn_impl": "tree_paths", **CPU}
 
 
 def test_a_trees_tokens_and_its_paths_have_limits_of_their_own(base: Path, rows: Path, tmp_path: Path) -> None:
-    from sprint_sgl.spelling import FileSpelling
+    from sprint_sgl.runtime.tokenizer import FileSpelling
 
     files = [rows / "sprint.train.jsonl"]
     spelling = FileSpelling(str(base / "tokenizer.json"))

@@ -22,7 +22,7 @@ from curation.reformat import RowFormat, sprint_row
 from sprint_sgl.errors import BadInput
 from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.rows import TREE, Row, make_row, row_text
-from sprint_sgl.spelling import TransformersSpelling
+from sprint_sgl.runtime.tokenizer import TransformersSpelling
 from sprint_sgl.storage.shipped import MODELS
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
 from training.tree import IGNORED, Node, Tree

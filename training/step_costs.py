@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sprint_sgl.console import say
-from sprint_sgl.spelling import cached_file
+from sprint_sgl.runtime.tokenizer import cached_file
 
 if TYPE_CHECKING:
     from training.simulate import Simulation

@@ -18,11 +18,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sprint_sgl.checkpoints import MODEL_NOTES, last_checkpoint, model_notes, model_type, trainer_state, weights
 from sprint_sgl.config import changed, entry_point
 from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput
-from sprint_sgl.keeper import kept
+from sprint_sgl.runtime.checkpoints import MODEL_NOTES, last_checkpoint, model_notes, model_type, trainer_state, weights
+from sprint_sgl.runtime.supervisor import supervised
 from sprint_sgl.storage.files import whole_file
 from sprint_sgl.storage.output_folders import TRAINING, alone, output_folder
 from training.card import write_card
@@ -172,8 +172,8 @@ def train(config: Config) -> int:
         keep(out, config, made, line)
     print(line, flush=True)
     try:
-        with kept(command, env=os.environ | config.recipe.env) as keeper:
-            code = keeper.wait()
+        with supervised(command, env=os.environ | config.recipe.env) as supervisor:
+            code = supervisor.wait()
         if code:
             say(f"ms-swift ended with status {code}: what it said stands above", style="red")
         return code

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput
 from sprint_sgl.rows import TREE, Row
-from sprint_sgl.spelling import Spelling
+from sprint_sgl.runtime.tokenizer import Spelling
 from sprint_sgl.trajectory import Trajectory
 from training.tree import Tree, plain_tree, trajectory_tree
 

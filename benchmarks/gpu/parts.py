@@ -31,10 +31,10 @@ from benchmarks.ideal_cache import ideal_uncached
 from programs import sprint_program
 from programs.benchmark.replay import Shape
 from sprint_sgl.console import say
-from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import LaunchFailed
 from sprint_sgl.profile import Profile, mean, profile
-from sprint_sgl.runtime import Server, connect, launch, running, runtime_config
+from sprint_sgl.runtime.endpoint import Endpoint
+from sprint_sgl.runtime.launcher import Server, connect, launch, running, runtime_config
 from sprint_sgl.trajectory import Trajectory
 
 Figures = dict[str, Any]

@@ -128,10 +128,10 @@ def run_together(names: Sequence[str], setting: Setting, limits: Limits) -> bool
     while left and limits.left > LEAST:
         try:
             with setting.server("shared", startup_limit=limits.next) as server:
-                if server.keeper.poll() is not None:
+                if server.supervisor.poll() is not None:
                     say(f"{', '.join(left)}: the runtime ended before they began")
                     return False
-                while left and server.keeper.poll() is None:
+                while left and server.supervisor.poll() is None:
                     done &= run_part(left.pop(0), setting.out, limits, server.url)
         except LaunchFailed as error:
             say(f"{', '.join(left)}: {error}")

@@ -17,12 +17,13 @@ import httpx
 import psutil
 
 from benchmarks.soaking.load import KEY
-from sprint_sgl.runtime import free_port
+from sprint_sgl.runtime.launcher import free_port
 
 EVERY = 2.0  # seconds between two samples
 PARTS = {"scheduler": "sglang::scheduler", "detokenizer": "sglang::detokenizer", "server": "-m sglang.launch_server"}
-KEEPER = "keeper.py"
-PARENTS = {"keeper": KEEPER, "importer": "-m sprint_sgl.cpu_server"}  # with either of them the runtime has to end
+SUPERVISOR = "supervisor.py"
+# With either of them the runtime has to end.
+PARENTS = {"supervisor": SUPERVISOR, "importer": "-m sprint_sgl.runtime.cpu_server"}
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def runtime(server: psutil.Process) -> dict[str, psutil.Process]:
         with suppress(psutil.Error):
             words = " ".join(process.cmdline())
             for part, mark in PARTS.items():
-                if mark in words and KEEPER not in words and process.status() != psutil.STATUS_ZOMBIE:
+                if mark in words and SUPERVISOR not in words and process.status() != psutil.STATUS_ZOMBIE:
                     found[part] = process
     return found
 

@@ -27,7 +27,7 @@ from sprint_sgl.trajectory import Call, Trajectory, reason
 
 if TYPE_CHECKING:
     from programs.benchmark.replay_backend import ReplayBackend
-    from sprint_sgl.endpoint import Endpoint
+    from sprint_sgl.runtime.endpoint import Endpoint
 
 FILLER = (
     "one",

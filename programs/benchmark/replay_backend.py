@@ -10,10 +10,10 @@ from typing import Any
 
 from programs.benchmark.replay import Shape
 from sprint_sgl import protocol
-from sprint_sgl.checkpoints import load_tokenizer
-from sprint_sgl.endpoint import Endpoint
-from sprint_sgl.frontend import BaseBackend, SglSamplingParams, StreamExecutor
-from sprint_sgl.tokenized import Tokenized
+from sprint_sgl.runtime.checkpoints import load_tokenizer
+from sprint_sgl.runtime.context_tokens import Tokenized
+from sprint_sgl.runtime.endpoint import Endpoint
+from sprint_sgl.runtime.frontend import BaseBackend, SglSamplingParams, StreamExecutor
 
 _EXECUTOR = re.compile(r"<execution_(\d+)\.(\d+)>\s*$")
 

@@ -6,9 +6,9 @@ import threading
 from typing import Protocol
 
 from sprint_sgl.console import say
-from sprint_sgl.endpoint import Endpoint
 from sprint_sgl.errors import RuntimeUnavailable, SprintError
-from sprint_sgl.runtime import running
+from sprint_sgl.runtime.endpoint import Endpoint
+from sprint_sgl.runtime.launcher import running
 
 LONGEST_PAUSE = 30.0  # seconds between two tries to start a runtime
 POLL = 0.2
@@ -105,7 +105,7 @@ class Embedded:
                 endpoint.warm_up()
                 self._endpoint = endpoint
                 self._begun.set()
-                while server.keeper.poll() is None and not self._stopping.wait(POLL):
+                while server.supervisor.poll() is None and not self._stopping.wait(POLL):
                     pass
             finally:
                 self._endpoint = None

@@ -27,7 +27,7 @@ from programs.serving.metrics import Metrics
 from programs.serving.service import LAST_WAIT, Service
 from sprint_sgl.console import busy, say
 from sprint_sgl.errors import BadInput
-from sprint_sgl.runtime import check_port, free_port, resolve_model
+from sprint_sgl.runtime.launcher import check_port, free_port, resolve_model
 
 MOST_ARENAS = -8  # M_ARENA_MAX in malloc.h
 TO_SAY_SO = 5.0  # seconds for the errors of runs that were ended

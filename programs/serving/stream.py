@@ -14,8 +14,8 @@ from programs.program import Program
 from programs.sequential import sequential_program
 from programs.sprint import sprint_program
 from sprint_sgl import protocol
-from sprint_sgl.messages import held_back
 from sprint_sgl.protocol.lexer import find_tags
+from sprint_sgl.runtime.messages import held_back
 from sprint_sgl.trajectory import Execution, Trajectory
 
 _BEGUN = re.compile(r"<[/\w.]*$")  # what may become a tag

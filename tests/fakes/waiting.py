@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sprint_sgl.errors import RequestFailed
 
 if TYPE_CHECKING:
-    from sprint_sgl.endpoint import Endpoint
+    from sprint_sgl.runtime.endpoint import Endpoint
 
 
 def wait_for(condition: Callable[[], object], limit: float, every: float = 0.05) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from swift.template import MaxLengthError, Template, TemplateMeta, register_template
 
-from sprint_sgl.spelling import TransformersSpelling
+from sprint_sgl.runtime.tokenizer import TransformersSpelling
 from training.tree_attention import Spans, stacked
 from training.tree_rows import encoded, row_tree
 

@@ -15,11 +15,11 @@ from itertools import count
 
 import httpx
 
-from sprint_sgl import behind
-from sprint_sgl.connections import Connections
 from sprint_sgl.errors import RequestFailed, RuntimeUnavailable, SprintError
 from sprint_sgl.limits import checked_seconds
-from sprint_sgl.messages import GENERATE, Meta, generated, lacks_worker, parsed, refused, renamed
+from sprint_sgl.runtime import gateway_client as behind
+from sprint_sgl.runtime.messages import GENERATE, Meta, generated, lacks_worker, parsed, refused, renamed
+from sprint_sgl.runtime.pool import Connections
 
 WORKER_LIMIT = 180.0  # seconds that a generation waits for a gateway to have a worker again
 SHORTEST = 0.1  # seconds that the last attempt is given

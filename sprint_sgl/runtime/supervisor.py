@@ -1,6 +1,6 @@
 """Runs a command and makes sure that nothing of it outlives whoever asked for it.
 
-    python keeper.py COMMAND...
+    python -P supervisor.py COMMAND...
 
 The asking process holds the other end of our standard input. When that closes, for whatever reason (an
 exit, an exception, SIGKILL), or when a signal asks us to stop, the command's whole process group ends. Where
@@ -25,25 +25,25 @@ GRACE = 5.0
 PR_SET_PDEATHSIG = 1
 
 
-def keep(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-    """The command under a keeper, with Popen's options; it ends when the standard input of what is returned closes."""
-    return subprocess.Popen([sys.executable, __file__, *command], stdin=subprocess.PIPE, **options)
+def supervise(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Start the command, with Popen's options, under a supervisor that ends it when its standard input closes."""
+    return subprocess.Popen([sys.executable, "-P", __file__, *command], stdin=subprocess.PIPE, **options)
 
 
 @contextmanager
-def kept(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+def supervised(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
     """The same for the time of a `with`, at whose end nothing of the command is left."""
-    keeper = keep(command, **options)
+    supervisor = supervise(command, **options)
     try:
-        yield keeper
+        yield supervisor
     finally:
-        assert keeper.stdin
-        keeper.stdin.close()
-        keeper.wait()
+        assert supervisor.stdin
+        supervisor.stdin.close()
+        supervisor.wait()
 
 
-class Kept(Protocol):
-    """A process that a keeper watches; it leads a process group of its own."""
+class Supervised(Protocol):
+    """A process that a supervisor watches; it leads a process group of its own."""
 
     @property
     def pid(self) -> int: ...
@@ -67,7 +67,7 @@ class Forked:
         return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
 
-def stop(process: Kept) -> None:
+def stop(process: Supervised) -> None:
     """Asks the command's process group to end, then makes it."""
     for number, wait in ((signal.SIGTERM, GRACE), (signal.SIGKILL, 1.0)):
         try:
@@ -87,7 +87,7 @@ def end_with_parent(parent: int) -> None:
             os._exit(1)
 
 
-def watch(process: Kept, lifeline: int, report: Callable[[int], object] = lambda code: None) -> int:
+def watch(process: Supervised, lifeline: int, report: Callable[[int], object] = lambda code: None) -> int:
     """Wait for the process and return its exit code; end its group if the lifeline closes or a signal asks us to.
 
     In both cases `report` is called with the exit code: with 1, before this process ends, where it was asked to.

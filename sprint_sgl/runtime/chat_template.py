@@ -10,9 +10,9 @@ import json
 from functools import lru_cache
 from typing import Any
 
-from sprint_sgl.checkpoints import load_tokenizer
 from sprint_sgl.errors import BadInput
-from sprint_sgl.spelling import cached_file
+from sprint_sgl.runtime.checkpoints import load_tokenizer
+from sprint_sgl.runtime.tokenizer import cached_file
 
 
 def user_turn(model: str, text: str) -> str | None:

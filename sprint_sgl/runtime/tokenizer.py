@@ -9,8 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sprint_sgl.checkpoints import load_tokenizer, may_be_on_hub
 from sprint_sgl.errors import BadInput
+from sprint_sgl.runtime.checkpoints import load_tokenizer, may_be_on_hub
 
 PIECE = 9  # characters
 

@@ -1,7 +1,7 @@
 """Our connection to a running SGLang server, as a backend of SGLang's frontend.
 
 The stock `RuntimeEndpoint` waits for ever and lets a stop string that is still being streamed slip into the text. This
-one bounds every request in time (`sprint_sgl/transport.py`) and reports each call's accounting and times.
+one bounds every request in time (`sprint_sgl/runtime/transport.py`) and reports each call's accounting and times.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from pathlib import Path
 
 import httpx
 
-from sprint_sgl import behind
-from sprint_sgl.checkpoints import model_notes
 from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput, RequestFailed, RuntimeUnavailable
-from sprint_sgl.frontend import (
+from sprint_sgl.protocol.prompts import DEFAULT_PROMPT_STYLE
+from sprint_sgl.runtime import gateway_client as behind
+from sprint_sgl.runtime.checkpoints import model_notes
+from sprint_sgl.runtime.context_tokens import Tokenized, replied, tokenized
+from sprint_sgl.runtime.frontend import (
     BaseBackend,
     ChatTemplate,
     SglSamplingParams,
     StreamExecutor,
     get_chat_template_by_model_path,
 )
-from sprint_sgl.messages import GENERATE, Meta, generated, held_back, json_object, request_body
-from sprint_sgl.protocol.prompts import DEFAULT_PROMPT_STYLE
-from sprint_sgl.resolved import NO_PREFIX_CACHE, lacks_prefix_cache
-from sprint_sgl.spelling import Spelling, file_spelling, special_tokens, spelling
-from sprint_sgl.tokenized import Tokenized, replied, tokenized
-from sprint_sgl.transport import Transport, checked
+from sprint_sgl.runtime.messages import GENERATE, Meta, generated, held_back, json_object, request_body
+from sprint_sgl.runtime.resolved_args import NO_PREFIX_CACHE, lacks_prefix_cache
+from sprint_sgl.runtime.tokenizer import Spelling, file_spelling, special_tokens, spelling
+from sprint_sgl.runtime.transport import Transport, checked
 
 ABORT_LIMIT = 5.0  # seconds
 IDLE_LIMIT = 30.0  # seconds

@@ -1,4 +1,4 @@
-"""Runtimes on CPU cores that share what they import: the client's side of sprint_sgl/cpu_server.py.
+"""Runtimes on CPU cores that share what they import: the client's side of sprint_sgl/runtime/cpu_server.py.
 
 One process imports SGLang's server. Every runtime that we start with the same settings of its libraries is a fork of
 it: the first is up after the imports, the next ones in two seconds, and all of them share its memory.
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from sprint_sgl.errors import LaunchFailed
 
-LOST = 70  # exit code of a server of which nothing was heard: its import failed, or its keeper was killed
+LOST = 70  # exit code of a server of which nothing was heard: its import failed, or its supervisor was killed
 # Variables that are read while SGLang and its libraries are imported. Another value needs another importing process;
 # all other variables are set anew in each fork.
 READ_AT_IMPORT = (
@@ -31,7 +31,7 @@ READ_AT_IMPORT = (
 
 
 class PreloadedServer:
-    """A forked server under its keeper, with the methods that `subprocess.Popen` has for it.
+    """A forked server under its supervisor, with the methods that `subprocess.Popen` has for it.
 
     The server ends when `stdin` closes.
     """
@@ -44,8 +44,8 @@ class PreloadedServer:
         self._ended = False
         self._reading = threading.Lock()
 
-    def keeper_pid(self) -> int | None:
-        """Return the keeper's process id; None where the server has not been forked, or never will be."""
+    def supervisor_pid(self) -> int | None:
+        """Return the supervisor's process id; None where the server has not been forked, or never will be."""
         self._read(0.0)
         return int(self._report.split()[0]) if b"\n" in self._report else None
 
@@ -61,20 +61,20 @@ class PreloadedServer:
         while (code := self._code()) is None:
             left = 1.0 if deadline is None else deadline - time.monotonic()
             if left <= 0:
-                raise subprocess.TimeoutExpired(["sprint_sgl.cpu_server"], timeout or 0.0)
+                raise subprocess.TimeoutExpired(["sprint_sgl.runtime.cpu_server"], timeout or 0.0)
             self._read(min(left, 1.0))
         return code
 
     def kill(self) -> None:
-        """Kill the keeper, with which Linux ends the server."""
-        if self.poll() is None and (pid := self.keeper_pid()):
+        """Kill the supervisor, with which Linux ends the server."""
+        if self.poll() is None and (pid := self.supervisor_pid()):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
     def stop(self, limit: float) -> None:
         """End the server and wait for it, `limit` seconds until it is killed; not for one that was never forked."""
         self.stdin.close()
-        if self.keeper_pid() is not None:
+        if self.supervisor_pid() is not None:
             try:
                 self.wait(limit)
             except subprocess.TimeoutExpired:
@@ -89,7 +89,7 @@ class PreloadedServer:
         return int(lines[1]) if len(lines) > 1 else LOST
 
     def _read(self, limit: float) -> None:
-        """Read what the keeper has reported, waiting for it `limit` seconds at most."""
+        """Read what the supervisor has reported, waiting for it `limit` seconds at most."""
         if self._ended:
             return
         waiting = select.poll()  # select refuses files above 1,023
@@ -112,7 +112,7 @@ class Preloader:
     def __init__(self, env: Mapping[str, str], log: int) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            command = [sys.executable, "-m", "sprint_sgl.cpu_server"]
+            command = [sys.executable, "-m", "sprint_sgl.runtime.cpu_server"]
             where = {"stdin": theirs, "stdout": log, "stderr": subprocess.STDOUT}
             self.process = subprocess.Popen(command, env=dict(env), start_new_session=True, **where)  # type: ignore[call-overload]
         self.servers: list[PreloadedServer] = []

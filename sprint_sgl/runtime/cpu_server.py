@@ -1,14 +1,14 @@
 """SGLang's server on CPU cores, started by forking a process that has imported it once.
 
-    python -m sprint_sgl.cpu_server      # sprint_sgl/preloaded.py starts it and speaks to it
+    python -m sprint_sgl.runtime.cpu_server      # sprint_sgl/runtime/preloaded.py starts it and speaks to it
 
 SGLang starts its scheduler and its detokenizer as new interpreters, each of which imports all of SGLang again: with the
 server itself three times ten core-seconds and a gigabyte. On a CPU, where no GPU context forbids it, they can be
 forked. This process imports what a server needs, without what only GPUs need, and then forks a server for every request
-that comes over its standard input, a socket. A server is a keeper (sprint_sgl/keeper.py) and SGLang's three processes.
+that comes over its standard input, a socket. A server is a supervisor (supervisor.py) and SGLang's three processes.
 
-Nothing outlives this process: Linux ends the keepers with it, and each keeper ends its server. So runtimes that share
-it end together if it is killed; `preloaded: false` in the runtime's settings is SGLang's own start.
+Nothing outlives this process: Linux ends the supervisors with it, and each supervisor ends its server. So runtimes
+that share it end together if it is killed; `preloaded: false` in the runtime's settings is SGLang's own start.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sprint_sgl.keeper import Forked, end_with_parent, watch
-from sprint_sgl.trimmed_imports import compile_nothing, leave_out
+from sprint_sgl.runtime.supervisor import Forked, end_with_parent, watch
+from sprint_sgl.runtime.trimmed_imports import compile_nothing, leave_out
 
 SERVER = "-m sglang.launch_server"
 MADV_DONTNEED = 4
@@ -54,7 +54,7 @@ LATER = (
     *("sglang.srt.managers.scheduler", "sglang.srt.managers.detokenizer_manager", "sglang.srt.managers.tp_worker"),
     *("sglang.srt.model_executor.model_runner", "sglang.srt.models.registry", "sglang.srt.arg_groups.resolution_hooks"),
     *("sglang.srt.constrained.xgrammar_backend", "sglang.srt.entrypoints.openai.serving_responses"),
-    *("numpy.random", "uvicorn.protocols.http.auto", "sprint_sgl.cpu_attention"),
+    *("numpy.random", "uvicorn.protocols.http.auto", "sprint_sgl.runtime.plugins.cpu_attention"),
 )
 
 
@@ -71,7 +71,9 @@ def _import_server() -> Any:
     importlib.import_module("torch")
     compile_nothing()
     leave_out(absent=(*ABSENT, "torchvision"))
-    os.environ.setdefault("SGLANG_EXTERNAL_MODEL_PACKAGE", "sprint_sgl.cpu_models")  # not all of SGLang's models
+    os.environ.setdefault(
+        "SGLANG_EXTERNAL_MODEL_PACKAGE", "sprint_sgl.runtime.plugins.cpu_models"
+    )  # not all of SGLang's models
     listed, importlib.metadata.packages_distributions = importlib.metadata.packages_distributions, dict
     importlib.import_module("transformers")  # would read the metadata of every installed package
     importlib.metadata.packages_distributions = listed
@@ -121,7 +123,7 @@ class Request:
     """A server that is asked for: its arguments and environment, and the files of whoever asks.
 
     lifeline  the server ends when it closes
-    status    takes the keeper's process id, then its exit code, a line each
+    status    takes the supervisor's process id, then its exit code, a line each
     log       takes what the server prints
     """
 
@@ -143,7 +145,7 @@ class Request:
 
 
 def serve_forks(requests: socket.socket) -> None:
-    """Fork a server for each request until the other side closes the socket; then wait for their keepers to end.
+    """Fork a server for each request until the other side closes the socket; then wait for their supervisors to end.
 
     Raises what the import raises, with its traceback in the log of every runtime that waits for it.
     """
@@ -157,7 +159,7 @@ def serve_forks(requests: socket.socket) -> None:
         raise
     imported = {name: value for name, value in os.environ.items() if before.get(name) != value}
     fork_from_now_on()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the keepers one by one
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the supervisors one by one
     while request := Request.read(requests):
         parent = os.getpid()
         try:
@@ -191,19 +193,19 @@ def keep_server(server: Any, request: Request, imported: dict[str, str]) -> NoRe
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()
-    retitle("keeper.py", SERVER, *request.arguments)
+    retitle("supervisor.py", SERVER, *request.arguments)
     os.environ.clear()
     os.environ.update(request.env | imported)
     os.write(request.status, b"%d\n" % os.getpid())
     for stream in (1, 2):
         os.dup2(request.log, stream)
     os.close(request.log)
-    keeper = os.getpid()
+    supervisor = os.getpid()
     child = os.fork()
     if child == 0:
         os.close(request.lifeline)
         os.close(request.status)
-        end_with_parent(keeper)
+        end_with_parent(supervisor)
         run_server(server, request.arguments)
     code = watch(Forked(child), request.lifeline, lambda code: os.write(request.status, b"%d\n" % code))
     os._exit(code)

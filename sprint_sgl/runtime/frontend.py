@@ -11,7 +11,7 @@ import sys
 from importlib.abc import MetaPathFinder
 from typing import Any
 
-from sprint_sgl.trimmed_imports import leaving_out
+from sprint_sgl.runtime.trimmed_imports import leaving_out
 
 PATCHES = "sglang.srt.utils.hf_transformers_patches"
 NEED_PATCHES = ("sglang.srt.server_args", "sglang.srt.utils.hf_transformers")  # of every server, and of its tokenizers

@@ -9,10 +9,10 @@ from typing import Any
 
 import httpx
 
-from sprint_sgl import behind
 from sprint_sgl.errors import ContextFull, RequestFailed, SprintError
-from sprint_sgl.frontend import SglSamplingParams, StreamExecutor
-from sprint_sgl.tokenized import Tokenized
+from sprint_sgl.runtime import gateway_client as behind
+from sprint_sgl.runtime.context_tokens import Tokenized
+from sprint_sgl.runtime.frontend import SglSamplingParams, StreamExecutor
 
 GENERATE = "/generate"
 

@@ -25,16 +25,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from sprint_sgl import preloaded
-from sprint_sgl.checkpoints import may_be_on_hub, refuse_adapters, weights
 from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput, LaunchFailed
-from sprint_sgl.keeper import keep
-from sprint_sgl.resolved import changed_arguments
+from sprint_sgl.runtime import preloaded
+from sprint_sgl.runtime.checkpoints import may_be_on_hub, refuse_adapters, weights
+from sprint_sgl.runtime.resolved_args import changed_arguments
+from sprint_sgl.runtime.supervisor import supervise
 from sprint_sgl.storage.shipped import CONF, conf_names, model_names
 
 if TYPE_CHECKING:
-    from sprint_sgl.endpoint import Endpoint
+    from sprint_sgl.runtime.endpoint import Endpoint
 
 DEFAULT_MODEL = "countdown-mini-sprint"
 DEFAULT_BASELINE = "countdown-mini-rft"
@@ -50,7 +50,7 @@ class RuntimeConfig:
     """`args` are sglang's server arguments by their own names; `url` stands for a server that runs already.
 
     With `workers` it is as many copies of the runtime `base` behind a gateway that routes by `policy`
-    (sprint_sgl/gateway.py). Without any of these it is this machine's own: the GPU's if there is one, else the CPU's.
+    (gateway.py). Without any of these it is this machine's own: the GPU's if there is one, else the CPU's.
     A `preloaded` runtime, on CPU cores and Linux only, is forked from a process that has imported SGLang
     (cpu_server.py); elsewhere it starts as SGLang starts it.
     """
@@ -145,15 +145,15 @@ def check_port(host: str, port: int) -> None:
 
 @dataclass
 class Server:
-    """A started server: its address, its log, and the keeper that ends it with us."""
+    """A started server: its address, its log, and the supervisor that ends it with us."""
 
     url: str
     log: Path
-    keeper: subprocess.Popen[bytes] | preloaded.PreloadedServer
+    supervisor: subprocess.Popen[bytes] | preloaded.PreloadedServer
 
     def last_words(self, code: int) -> str:
         """Say how the server ended, with the end of its log."""
-        lost = f"exit {code}: the process it was forked from ended, or its keeper was killed"
+        lost = f"exit {code}: the process it was forked from ended, or its supervisor was killed"
         how = lost if code == preloaded.LOST else f"exit {code}"
         return f"({how}); its log ends:\n{self.log_tail()}"
 
@@ -163,15 +163,15 @@ class Server:
 
     def stop(self) -> None:
         """Ends the server and everything that it started; waits until that is so."""
-        if isinstance(self.keeper, preloaded.PreloadedServer):
-            self.keeper.stop(STOP_LIMIT)
+        if isinstance(self.supervisor, preloaded.PreloadedServer):
+            self.supervisor.stop(STOP_LIMIT)
         else:
-            if self.keeper.stdin:
-                self.keeper.stdin.close()
+            if self.supervisor.stdin:
+                self.supervisor.stdin.close()
             try:
-                self.keeper.wait(STOP_LIMIT)
+                self.supervisor.wait(STOP_LIMIT)
             except subprocess.TimeoutExpired:
-                self.keeper.kill()
+                self.supervisor.kill()
         shutil.rmtree(self.log.parent, ignore_errors=True)
 
 
@@ -198,11 +198,11 @@ def start_server(
 
 
 def start(command: Sequence[str], url: str, env: Mapping[str, str]) -> Server:
-    """Starts a server's command under a keeper, with that beside our own environment."""
+    """Starts a server's command under a supervisor, with that beside our own environment."""
     log = new_log()
     with log.open("wb") as file:
         output = {"stdout": file, "stderr": subprocess.STDOUT}
-        return Server(url, log, keep(command, env=environment(env), start_new_session=True, **output))
+        return Server(url, log, supervise(command, env=environment(env), start_new_session=True, **output))
 
 
 def new_log() -> Path:
@@ -224,7 +224,7 @@ def wait_until_ready(server: Server, limit: float, path: str = "/health") -> Non
 
     deadline = time.monotonic() + limit
     while time.monotonic() < deadline:
-        if (code := server.keeper.poll()) is not None:
+        if (code := server.supervisor.poll()) is not None:
             raise LaunchFailed(f"the runtime ended while it was loading {server.last_words(code)}")
         try:
             if httpx.get(f"{server.url}{path}", timeout=2.0).status_code in (200, 401):
@@ -279,7 +279,7 @@ def running(
         overrides["api-key"] = api_key
     config = replace(config, args={**config.args, **overrides})
     if several:
-        from sprint_sgl.gateway import behind_gateway
+        from sprint_sgl.runtime.gateway import behind_gateway
 
         with behind_gateway(config, model, host, port, startup_limit, meanwhile) as server:
             yield server
@@ -324,7 +324,7 @@ def launch(
 
 
 def _import_frontend() -> None:
-    importlib.import_module("sprint_sgl.endpoint")
+    importlib.import_module("sprint_sgl.runtime.endpoint")
 
 
 @contextmanager
@@ -333,8 +333,8 @@ def connect(url: str, api_key: str | None = None, **options: Any) -> Iterator[En
 
     Raises RuntimeUnavailable where no SGLang server answers.
     """
-    from sprint_sgl.endpoint import Endpoint
-    from sprint_sgl.frontend import global_config
+    from sprint_sgl.runtime.endpoint import Endpoint
+    from sprint_sgl.runtime.frontend import global_config
 
     endpoint = Endpoint(url, api_key, **options)
     previous, global_config.default_backend = global_config.default_backend, endpoint

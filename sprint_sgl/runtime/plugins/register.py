@@ -17,6 +17,6 @@ def register() -> None:
 
 
 def _backend(model_runner: Any) -> Any:
-    from sprint_sgl.cpu_attention import TorchPrefixBackend
+    from sprint_sgl.runtime.plugins.cpu_attention import TorchPrefixBackend
 
     return TorchPrefixBackend(model_runner)

@@ -24,7 +24,7 @@ import httpx
 
 from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput, SprintError
-from sprint_sgl.runtime import (
+from sprint_sgl.runtime.launcher import (
     RuntimeConfig,
     Server,
     check_port,
@@ -108,7 +108,7 @@ class Worker:
 
     @property
     def ended(self) -> bool:
-        return self.server.keeper.poll() is not None
+        return self.server.supervisor.poll() is not None
 
 
 @dataclass
@@ -136,14 +136,14 @@ class Crew:
                     self._revive(worker)
 
     def _revive(self, worker: Worker) -> None:
-        url, code = worker.server.url, worker.server.keeper.poll()
+        url, code = worker.server.url, worker.server.supervisor.poll()
         if time.monotonic() - worker.begun > STEADY:
             worker.restarts = 0
         if worker.restarts == RESTARTS:
             self._given_up.add(url)
             say(f"worker {url} has died {RESTARTS + 1} times and stays away: {worker.server.log_tail()}", style="red")
-            if len(self._given_up) == len(self.workers) and self.front and self.front.keeper.stdin:
-                self.front.keeper.stdin.close()
+            if len(self._given_up) == len(self.workers) and self.front and self.front.supervisor.stdin:
+                self.front.supervisor.stdin.close()
             return
         worker.restarts, worker.begun = worker.restarts + 1, time.monotonic()
         say(f"worker {url} ended (exit {code}): started again, {worker.restarts} of {RESTARTS} times", style="yellow")
@@ -185,7 +185,7 @@ def behind_gateway(
     startup_limit: float,
     meanwhile: Callable[[], object] | None = None,
 ) -> Iterator[Server]:
-    """The gateway's address, its log and its keeper, once all its workers are up; all end with the `with`.
+    """The gateway's address, its log and its supervisor, once all its workers are up; all end with the `with`.
 
     Raises BadInput for settings that cannot be, LaunchFailed where the port is taken or something does not come up.
     """
