@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from curation.countdown import write
-from sprint_sgl.countdown import problems
+from sprint_sgl.tasks.countdown.problem import problems
 
 ROOT = Path(__file__).parents[1]
 

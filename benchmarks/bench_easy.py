@@ -31,8 +31,8 @@ from programs.benchmark.replay import Shape, StageShape, filler
 from programs.benchmark.replay_backend import ReplayBackend
 from programs.benchmark.statistics import Estimate, ratio_of_means
 from sprint_sgl import protocol
-from sprint_sgl.console import screen
 from sprint_sgl.trajectory import Trajectory
+from sprint_sgl.view.console import screen
 
 CHARACTERS_A_TOKEN = 4
 LIMITS = (500, 1000, 1500, 2000, 3000, 10_000)

@@ -27,14 +27,14 @@ from benchmarks.measuring import AtLeastOne, spread
 from benchmarks.steady import emptied
 from programs import sprint_program
 from programs.benchmark.records import Record
-from sprint_sgl.console import one_line_errors, screen
-from sprint_sgl.countdown import drawn
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.runtime.gateway import started_gateway
 from sprint_sgl.runtime.launcher import RuntimeConfig, Server, free_port, runtime_config, start_server, wait_until_ready
 from sprint_sgl.storage.files import whole_file
 from sprint_sgl.storage.output_folders import begin, begun_by
+from sprint_sgl.tasks.countdown.problem import drawn
 from sprint_sgl.trajectory import Trajectory
+from sprint_sgl.view.console import one_line_errors, screen
 
 GATEWAY = begun_by("benchmarks/bench_gateway.py", "--out ")
 ONE = "one runtime, no gateway"

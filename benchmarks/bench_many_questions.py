@@ -29,10 +29,10 @@ from programs.bench import keeping
 from programs.benchmark.resident import SERVED, Resident
 from programs.benchmark.runner import Ask, Work, run
 from programs.methods import named_method
-from sprint_sgl.console import screen
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.runtime.launcher import RuntimeConfig, free_port
-from sprint_sgl.tasks.task import Grade, Question
+from sprint_sgl.tasks.base import Grade, Question
+from sprint_sgl.view.console import screen
 from tests.fakes import scripted_runtime
 from tests.fakes.waiting import wait_for
 

@@ -24,9 +24,9 @@ from programs.serving.gate import Gate
 from programs.serving.metrics import Metrics
 from programs.serving.server import Server
 from programs.serving.service import Service
-from sprint_sgl.console import screen
-from sprint_sgl.countdown import drawn
 from sprint_sgl.runtime.launcher import connect
+from sprint_sgl.tasks.countdown.problem import drawn
+from sprint_sgl.view.console import screen
 
 
 def first_without(question: str) -> float:

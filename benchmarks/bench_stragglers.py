@@ -35,11 +35,11 @@ from programs.benchmark.replay import Replay, Shape
 from programs.benchmark.runner import Ask, Work, answer
 from programs.methods import Method
 from programs.straggler import EVERYONE, StragglerPolicy
-from sprint_sgl.console import screen
 from sprint_sgl.runtime.launcher import DEFAULT_MODEL
-from sprint_sgl.source import DataSource
-from sprint_sgl.tasks.countdown import Countdown
-from sprint_sgl.tasks.task import Task
+from sprint_sgl.tasks.base import Task
+from sprint_sgl.tasks.countdown.task import Countdown
+from sprint_sgl.tasks.datasets import DataSource
+from sprint_sgl.view.console import screen
 
 AT_ONCE = 16  # questions, on a runtime on paper
 app = typer.Typer(add_completion=False)

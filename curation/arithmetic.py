@@ -9,8 +9,8 @@ import random
 from collections.abc import Iterable
 
 from curation.countdown import LIMIT, Op, minus, plus, products
-from sprint_sgl.countdown import NUMBERS
 from sprint_sgl.rows import Row, make_row
+from sprint_sgl.tasks.countdown.problem import NUMBERS
 
 ITEMS = 20
 PAIRS = [(a, b) for b in NUMBERS for a in range(b, 201)]

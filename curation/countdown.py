@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from curation.trace import Step, Trace
-from sprint_sgl.countdown import NUMBERS, Problem
+from sprint_sgl.tasks.countdown.problem import NUMBERS, Problem
 
 LIMIT = 300
 Pair = tuple[int, int]

@@ -18,11 +18,11 @@ from curation.pack import pack
 from curation.reformat import RowFormat, rft_row, sprint_row
 from curation.stages import write_jsonl
 from sprint_sgl.config import entry_point
-from sprint_sgl.countdown import Problem, drawn
 from sprint_sgl.errors import BadInput
 from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.rows import Row
 from sprint_sgl.storage.output_folders import COUNTDOWN_ROWS, begin
+from sprint_sgl.tasks.countdown.problem import Problem, drawn
 
 
 @dataclass

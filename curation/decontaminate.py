@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from curation.load import Source
 from sprint_sgl.errors import BadInput
-from sprint_sgl.source import chosen_rows, values
+from sprint_sgl.tasks.datasets import chosen_rows, values
 
 WORDS = 10
 _WORD = re.compile(r"\\?[^\W\d_]+|\d+|[-+*/=<>^!]")  # signs too: x-2 is not x+2

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from curation.shape import Example, Measure
 from curation.stages import Funnel
-from sprint_sgl.pages import chart_style, svg
+from sprint_sgl.view.pages import chart_style, svg
 
 KEPT, DROPPED = "#2f5d8a", "#d5d9de"
 MOST_BARS = 24

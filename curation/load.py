@@ -1,6 +1,6 @@
 """Stage 1: rows of a data set become thoughts, with the columns named in the config (paper, section 4: MATH train).
 
-Where rows come from is sprint_sgl/source.py's. A response column with a star makes one thought of every item.
+Where rows come from is sprint_sgl/tasks/datasets.py's. A response column with a star makes one thought of every item.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from curation.calls import clean
 from curation.responses import ASSISTANT, USER, Unreadable, special_token, split_response, text_of, without_special
 from curation.stages import Record, Rejection
 from sprint_sgl.errors import BadInput
-from sprint_sgl.source import DataSource, chosen_rows, values
+from sprint_sgl.tasks.datasets import DataSource, chosen_rows, values
 
 NEEDED = {"question": "question", "text": "thought", "answer": "reference answer"}
 NAMES = {**NEEDED, "response": "response"}

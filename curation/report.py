@@ -27,7 +27,7 @@ from curation.extract import RULES
 from curation.rows import KINDS, SPLITS
 from curation.shape import Example, Shape, examples_of, shape_of
 from curation.stages import Funnel, read_jsonl
-from sprint_sgl.pages import render
+from sprint_sgl.view.pages import render
 
 HERE = Path(__file__).parent
 HUB_SPLITS = {"train": "train", "valid": "validation"}

@@ -33,15 +33,15 @@ from programs.benchmark.sweep import write_report
 from programs.benchmark.tables import comparison
 from programs.methods import Method, method_names, method_of, named_method, weights_for
 from sprint_sgl.config import changed, entry_point, flat, made
-from sprint_sgl.console import say, screen
 from sprint_sgl.errors import BadInput, RequestFailed
 from sprint_sgl.limits import checked_count, checked_seconds, checked_temperature
-from sprint_sgl.question import checked_question
 from sprint_sgl.runtime.launcher import RuntimeConfig, resolve_model
 from sprint_sgl.storage.files import RECORDS, lines_added, whole_file
 from sprint_sgl.storage.output_folders import BENCH, alone, output_folder
 from sprint_sgl.storage.provenance import commit, hub_revision, versions, weight_digests
-from sprint_sgl.tasks.task import Question, Task
+from sprint_sgl.tasks.base import Question, Task
+from sprint_sgl.tasks.question import checked_question
+from sprint_sgl.view.console import say, screen
 
 # Between two starts in one folder.
 MAY_CHANGE = {"out", "against", "limit", "samples", "block", "time_limit", "url", "task.problems"}

@@ -9,11 +9,11 @@ from rich.console import Console
 
 from programs.conversation import Turn, conversation
 from programs.solve import Options, run_sprint
-from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput, ProgramFailed
-from sprint_sgl.question import checked_question
 from sprint_sgl.runtime.endpoint import Endpoint
-from sprint_sgl.show import cost_line
+from sprint_sgl.tasks.question import checked_question
+from sprint_sgl.view.console import say
+from sprint_sgl.view.terminal import cost_line
 
 NEW, QUIT = "/new", "/quit"
 PROMPT = "you: "

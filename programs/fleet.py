@@ -21,9 +21,9 @@ from rich.table import Table
 from programs.benchmark.replay import Replay, ReplayQuestion, Shape
 from programs.simulated import Figures, Fleet, Outcome, drawn
 from sprint_sgl.config import entry_point
-from sprint_sgl.console import screen
 from sprint_sgl.errors import BadInput
-from sprint_sgl.source import DataSource
+from sprint_sgl.tasks.datasets import DataSource
+from sprint_sgl.view.console import screen
 
 HOUR = 3600.0
 POLICIES = ("cache_aware", "round_robin")

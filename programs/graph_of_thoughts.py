@@ -15,8 +15,8 @@ from programs.sequential import after_thought, thought_limit
 from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput
 from sprint_sgl.grading.extract import read_answer
-from sprint_sgl.question import checked_question
 from sprint_sgl.runtime.frontend import ProgramState
+from sprint_sgl.tasks.question import checked_question
 from sprint_sgl.trajectory import Trajectory
 
 MERGE = prompt("graph_of_thoughts/merge")

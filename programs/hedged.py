@@ -30,8 +30,8 @@ from programs.straggler import ASK_AGAIN, StragglerPolicy, abort
 from sprint_sgl import protocol
 from sprint_sgl.errors import ProgramFailed, SprintError
 from sprint_sgl.limits import checked_count
-from sprint_sgl.question import checked_question
 from sprint_sgl.runtime.frontend import BaseBackend, ProgramState, ProgramStateGroup, SglSamplingParams, StreamExecutor
+from sprint_sgl.tasks.question import checked_question
 from sprint_sgl.trajectory import Call, Trajectory
 
 THOUGHT_TOKENS = 2000

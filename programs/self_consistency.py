@@ -15,10 +15,10 @@ from programs.program import program
 from programs.sequential import read_thought, thought_limit
 from sprint_sgl.errors import BadInput
 from sprint_sgl.grading.worker import same_answer
-from sprint_sgl.question import checked_question
 from sprint_sgl.runtime.frontend import ProgramState
 from sprint_sgl.tasks.gpqa import letter_of
 from sprint_sgl.tasks.math import LONGEST_ANSWER
+from sprint_sgl.tasks.question import checked_question
 from sprint_sgl.trajectory import Trajectory
 
 

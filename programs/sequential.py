@@ -12,8 +12,8 @@ from programs.program import program
 from sprint_sgl import protocol
 from sprint_sgl.grading.extract import read_answer
 from sprint_sgl.limits import checked_count
-from sprint_sgl.question import checked_question
 from sprint_sgl.runtime.frontend import ProgramState
+from sprint_sgl.tasks.question import checked_question
 from sprint_sgl.trajectory import Trajectory
 
 MAX_NEW_TOKENS = 36_000

@@ -13,8 +13,8 @@ from programs.forks import barrier_stage, cut_off, fan_out
 from programs.program import program
 from programs.sequential import after_thought
 from sprint_sgl.grading.extract import read_answer
-from sprint_sgl.question import checked_question
 from sprint_sgl.runtime.frontend import ProgramState
+from sprint_sgl.tasks.question import checked_question
 from sprint_sgl.trajectory import Trajectory
 
 SKELETON = prompt("skeleton_of_thought/skeleton")

@@ -11,10 +11,10 @@ from programs.calls import Branch
 from programs.program import TEMPERATURE, Run
 from programs.sequential import sequential_program
 from programs.sprint import MAX_STAGES, sprint_program
-from sprint_sgl.grading.countdown import Verdict, check_countdown, countdown_problem
 from sprint_sgl.runtime.endpoint import Endpoint
-from sprint_sgl.show import view_for
+from sprint_sgl.tasks.countdown.checker import Verdict, check_countdown, countdown_problem
 from sprint_sgl.trajectory import Trajectory
+from sprint_sgl.view.terminal import view_for
 
 
 @dataclass(frozen=True)

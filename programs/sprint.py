@@ -32,8 +32,8 @@ from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput, ContextFull, ProgramFailed
 from sprint_sgl.grading.extract import read_answer
 from sprint_sgl.limits import checked_count
-from sprint_sgl.question import checked_question
 from sprint_sgl.runtime.frontend import ProgramState, ProgramStateGroup
+from sprint_sgl.tasks.question import checked_question
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
 
 LAUNCHES = ("eager", "barrier")

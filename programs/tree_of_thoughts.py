@@ -14,8 +14,8 @@ from programs.sequential import after_thought
 from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput
 from sprint_sgl.grading.extract import read_answer
-from sprint_sgl.question import checked_question
 from sprint_sgl.runtime.frontend import ProgramState
+from sprint_sgl.tasks.question import checked_question
 from sprint_sgl.trajectory import Stage, Trajectory
 
 PROPOSE = prompt("tree_of_thoughts/propose")

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sprint_sgl.console import busy, notes, one_line_errors, say, screen, tell
 from sprint_sgl.errors import BadInput, LaunchFailed
 from sprint_sgl.limits import COUNT_LIMIT, SECONDS_LIMIT
 from sprint_sgl.protocol.prompts import prompt_style as load_style
-from sprint_sgl.question import checked_question
 from sprint_sgl.runtime import launcher as runtimes
-from sprint_sgl.show import costs
 from sprint_sgl.storage.files import given_path
+from sprint_sgl.tasks.question import checked_question
+from sprint_sgl.view.console import busy, notes, one_line_errors, say, screen, tell
+from sprint_sgl.view.terminal import costs
 
 if TYPE_CHECKING:
     from sprint_sgl.runtime.endpoint import Endpoint
@@ -323,7 +323,7 @@ def view(
     [dim]sprint-sgl view work/bench --method sprint --wrong[/dim]
     """
     with one_line_errors():
-        page, path = importlib.import_module("sprint_sgl.viewer.page"), given_path(out, "--out")
+        page, path = importlib.import_module("sprint_sgl.view.trajectory_page"), given_path(out, "--out")
         if path.exists() and path.samefile(source):
             raise BadInput(f"--out {path} is what is read: give the page another name")
         found = [

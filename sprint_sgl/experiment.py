@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from sprint_sgl.config import changed, entry_point
-from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput
 from sprint_sgl.runtime.supervisor import supervised
 from sprint_sgl.storage.files import make_folder, whole_file
 from sprint_sgl.storage.output_folders import EXPERIMENT, alone
 from sprint_sgl.storage.shipped import conf_names
+from sprint_sgl.view.console import say
 
 LOG_TAIL = 2000
 ENTRY_POINTS = ("programs.", "curation.", "training.")

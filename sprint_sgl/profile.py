@@ -11,7 +11,7 @@ from itertools import pairwise
 from statistics import fmean
 
 from sprint_sgl.trajectory import Trajectory
-from sprint_sgl.viewer.timeline import by_clock
+from sprint_sgl.view.timeline import by_clock
 
 
 @dataclass(frozen=True)

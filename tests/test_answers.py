@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sprint_sgl.countdown import Problem
-from sprint_sgl.grading.countdown import Verdict, check_countdown, countdown_problem
 from sprint_sgl.grading.extract import extract_answer
+from sprint_sgl.tasks.countdown.checker import Verdict, check_countdown, countdown_problem
+from sprint_sgl.tasks.countdown.problem import Problem
 from tests.fakes.rows import rows
 from tests.fakes.scaling import takes_linear_time
 

@@ -25,7 +25,7 @@ from programs.methods import Method, method_names, named_method
 from programs.scripted import ScriptedBackend
 from sprint_sgl.config import flat
 from sprint_sgl.errors import BadInput, RequestFailed, RuntimeUnavailable
-from sprint_sgl.tasks.task import Grade, Question
+from sprint_sgl.tasks.base import Grade, Question
 from sprint_sgl.trajectory import Call, Trajectory
 
 QUESTIONS = [Question(str(k), f"How much is {k}?", str(k), "odd" if k % 2 else "even") for k in range(7)]

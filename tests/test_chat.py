@@ -13,7 +13,7 @@ from programs.conversation import Turn, conversation
 from programs.scripted import ScriptedBackend
 from programs.solve import Options
 from sprint_sgl.errors import BadInput, ProgramFailed
-from sprint_sgl.question import MAX_CHARACTERS
+from sprint_sgl.tasks.question import MAX_CHARACTERS
 
 
 class Scripted(ScriptedBackend):

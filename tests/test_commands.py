@@ -12,8 +12,8 @@ import openai
 import pytest
 
 from sprint_sgl import protocol
-from sprint_sgl.countdown import drawn
 from sprint_sgl.runtime.endpoint import Endpoint
+from sprint_sgl.tasks.countdown.problem import drawn
 from sprint_sgl.trajectory import Trajectory
 from tests.fakes.commands import COMMAND, START_LIMIT, run_command, served
 from tests.fakes.waiting import idle, wait_for
@@ -135,7 +135,7 @@ process_results: !function graded.right
 metric_list: [{{metric: right, aggregation: mean, higher_is_better: true}}]
 """
 HARNESS_GRADER = """
-from sprint_sgl.grading.countdown import check_countdown
+from sprint_sgl.tasks.countdown.checker import check_countdown
 from sprint_sgl.grading.extract import extract_answer
 
 def right(doc, results):

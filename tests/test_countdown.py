@@ -11,8 +11,8 @@ import pytest
 from curation.countdown import write
 from curation.countdown_rows import Config, Problems, make, training_problems
 from curation.pack import pack
-from sprint_sgl.countdown import NUMBERS, TARGETS, Problem, problems, reachable
-from sprint_sgl.grading.countdown import check_countdown, countdown_problem
+from sprint_sgl.tasks.countdown.checker import check_countdown, countdown_problem
+from sprint_sgl.tasks.countdown.problem import NUMBERS, TARGETS, Problem, problems, reachable
 
 SAMPLE = {size: list(islice(problems(size, 11), 150)) for size in (3, 4)}
 

@@ -44,7 +44,7 @@ from sprint_sgl.runtime.launcher import (
     wait_until_ready,
     with_crew,
 )
-from sprint_sgl.tasks.countdown import Countdown
+from sprint_sgl.tasks.countdown.task import Countdown
 from tests.fakes.http_server import META, final_answer, send, server
 from tests.fakes.waiting import idle, wait_for
 

@@ -19,7 +19,7 @@ from programs.benchmark.runner import Drives
 from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput
 from sprint_sgl.runtime.checkpoints import load_tokenizer
-from sprint_sgl.source import DataSource
+from sprint_sgl.tasks.datasets import DataSource
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
 from tests.fakes.shapes import MINI, Wordy, shapes
 

@@ -14,12 +14,12 @@ from programs.benchmark.replay_backend import ReplayBackend
 from programs.methods import method_names, named_method
 from programs.straggler import StragglerPolicy
 from sprint_sgl import protocol
-from sprint_sgl.countdown import drawn
 from sprint_sgl.errors import RequestFailed
-from sprint_sgl.grading.countdown import check_countdown
 from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.runtime.frontend import SglSamplingParams
+from sprint_sgl.tasks.countdown.checker import check_countdown
+from sprint_sgl.tasks.countdown.problem import drawn
 from tests.fakes.waiting import idle, wait_for
 
 pytestmark = pytest.mark.runtime

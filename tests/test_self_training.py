@@ -15,8 +15,8 @@ from curation.countdown import write
 from curation.pack import pack
 from curation.self_training import KEPT, Config, make, select, sequential_tokens, verdict
 from curation.trace import Trace
-from sprint_sgl.countdown import problems
 from sprint_sgl.errors import BadInput
+from sprint_sgl.tasks.countdown.problem import problems
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
 
 MINI = Path(__file__).parents[1] / "models" / "countdown-mini-sprint"

@@ -35,7 +35,7 @@ from sprint_sgl.errors import BadInput
 from sprint_sgl.protocol.prompts import DEFAULT_PROMPT_STYLE, prompt_style
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.trajectory import Trajectory
-from sprint_sgl.viewer.page import read
+from sprint_sgl.view.trajectory_page import read
 from tests.fakes.http_server import META, send, server
 from tests.fakes.served import PLAYED, QUESTION, Scripted, serving
 from tests.fakes.waiting import wait_for

@@ -13,8 +13,8 @@ from curation.load import Columns, Source, thoughts
 from curation.stages import Record, Rejection
 from sprint_sgl.config import settings
 from sprint_sgl.errors import BadInput
-from sprint_sgl.source import DataSource, rows
 from sprint_sgl.storage.shipped import CONF
+from sprint_sgl.tasks.datasets import DataSource, rows
 
 THOUGHT = "<think>\nTwo and two.\n</think>\n\nIt is \\boxed{4}."
 ON_THE_HUB: dict[str, list[dict[str, Any]]] = {

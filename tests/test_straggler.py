@@ -19,9 +19,9 @@ from programs.methods import method_of, named_method
 from programs.scripted import ScriptedBackend
 from programs.straggler import EVERYONE, StragglerPolicy, shortened
 from sprint_sgl.errors import BadInput
-from sprint_sgl.source import DataSource
+from sprint_sgl.tasks.datasets import DataSource
 from sprint_sgl.trajectory import Trajectory
-from sprint_sgl.viewer.page import Shown, view
+from sprint_sgl.view.trajectory_page import Shown, view
 from tests.fakes.shapes import Wordy, shapes
 from tests.fakes.uneven import UNEVEN, model
 

@@ -14,13 +14,13 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from sprint_sgl.countdown import combine
 from sprint_sgl.errors import BadInput
 from sprint_sgl.grading.extract import extract_answer
 from sprint_sgl.storage.shipped import CONF
-from sprint_sgl.tasks.countdown import Countdown, problem_of
+from sprint_sgl.tasks.base import Question, Task
+from sprint_sgl.tasks.countdown.problem import combine
+from sprint_sgl.tasks.countdown.task import Countdown, problem_of
 from sprint_sgl.tasks.gpqa import letter_of
-from sprint_sgl.tasks.task import Question, Task
 
 
 def task(name: str, *overrides: str) -> Task:

@@ -14,9 +14,9 @@ from sprint_sgl import protocol
 from sprint_sgl.cli import app
 from sprint_sgl.errors import BadInput
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Timing, Trajectory
-from sprint_sgl.viewer.page import Shown, read, view
-from sprint_sgl.viewer.timeline import by_clock, by_tokens
-from sprint_sgl.viewer.writing import marked_up, with_tags_apart
+from sprint_sgl.view.model_text import marked_up, with_tags_apart
+from sprint_sgl.view.timeline import by_clock, by_tokens
+from sprint_sgl.view.trajectory_page import Shown, read, view
 from tests.fakes.rows import rows
 
 EVIL = '<script>alert(1)</script><img src=x onerror="alert(2)"> </pre></main> ${7*7} {{7*7}} javascript:alert(3) &amp;'

@@ -14,7 +14,6 @@ from typing import Any
 import httpx
 from rich.progress import track
 
-from sprint_sgl.console import notes
 from sprint_sgl.errors import BadInput
 from sprint_sgl.rows import TREE, Row, row_text
 from sprint_sgl.runtime.checkpoints import (
@@ -26,6 +25,7 @@ from sprint_sgl.runtime.checkpoints import (
     weights,
 )
 from sprint_sgl.runtime.tokenizer import Spelling, TransformersSpelling, cached_file, file_spelling
+from sprint_sgl.view.console import notes
 from training.rows import naming_line, read_rows
 from training.tree_rows import ATTENTIONS, TREE_TEMPLATE, read_back, row_tree
 

@@ -135,7 +135,7 @@ def check_wire(case: tuple[str, Any]) -> None:
 
     from programs.serving.wire import ChatAsked, CompletionAsked, ResponseAsked
     from sprint_sgl.errors import BadInput
-    from sprint_sgl.question import checked_question
+    from sprint_sgl.tasks.question import checked_question
 
     path, body = case
     kinds = dict(zip(PATHS, (ChatAsked, CompletionAsked, ResponseAsked), strict=True))

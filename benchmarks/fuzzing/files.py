@@ -15,9 +15,9 @@ from benchmarks.fuzzing.cases import Target, says
 from benchmarks.fuzzing.texts import damaged, short, trajectory, without_surrogates
 from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput
-from sprint_sgl.source import DataSource, rows
+from sprint_sgl.tasks.datasets import DataSource, rows
 from sprint_sgl.trajectory import Trajectory
-from sprint_sgl.viewer.page import read as read_page
+from sprint_sgl.view.trajectory_page import read as read_page
 
 KEYS = ("method", "id", "sample", "group", "question", "gold", "answer", "correct", "reason", "read", "judged", "sigma")
 

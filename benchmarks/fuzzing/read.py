@@ -11,12 +11,12 @@ from benchmarks.fuzzing.cases import Target
 from benchmarks.fuzzing.texts import ENDS, any_text, filled, plain, short
 from benchmarks.near_misses import near_misses
 from sprint_sgl import protocol
-from sprint_sgl.grading.countdown import check_countdown, countdown_problem
 from sprint_sgl.grading.extract import extract_answer, read_answer
 from sprint_sgl.grading.match import Match
 from sprint_sgl.grading.worker import compare
 from sprint_sgl.protocol import RepairKind, merge_repairs, neutralise, parse, read_execution, read_plan, render, restore
 from sprint_sgl.protocol.lexer import find_tags
+from sprint_sgl.tasks.countdown.checker import check_countdown, countdown_problem
 from sprint_sgl.trajectory import Trajectory
 
 

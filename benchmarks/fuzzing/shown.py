@@ -14,15 +14,15 @@ from rich.console import Console
 
 from benchmarks.fuzzing.cases import Target
 from benchmarks.fuzzing.texts import MARKUP, any_text, short, trajectory, without_surrogates
-from sprint_sgl import console as consoles
-from sprint_sgl import pages
-from sprint_sgl.console import say
-from sprint_sgl.show import LiveView, View, costs
 from sprint_sgl.trajectory import Trajectory
-from sprint_sgl.viewer import page
-from sprint_sgl.viewer.page import Shown
-from sprint_sgl.viewer.timeline import by_clock, by_tokens
-from sprint_sgl.viewer.writing import marked_up, with_tags_apart
+from sprint_sgl.view import console as consoles
+from sprint_sgl.view import pages
+from sprint_sgl.view import trajectory_page as page
+from sprint_sgl.view.console import say
+from sprint_sgl.view.model_text import marked_up, with_tags_apart
+from sprint_sgl.view.terminal import LiveView, View, costs
+from sprint_sgl.view.timeline import by_clock, by_tokens
+from sprint_sgl.view.trajectory_page import Shown
 
 # What MathML and our own template are made of; anything else in a page has come out of a text.
 _MATHML = """math menclose mfrac mi mmultiscripts mn mo mover mpadded mphantom mprescripts mroot mrow ms mspace msqrt

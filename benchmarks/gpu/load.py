@@ -9,7 +9,7 @@ from pathlib import Path
 from programs import sequential_program, sprint_program
 from programs.benchmark.replay import Replay, Shape, StageShape
 from programs.program import Program
-from sprint_sgl.source import DataSource
+from sprint_sgl.tasks.datasets import DataSource
 
 METHODS: Mapping[str, Program] = {
     "sequential": sequential_program,

@@ -13,9 +13,9 @@ import httpx
 import openai
 
 from benchmarks.fuzzing.bodies import PATHS, broken_body
-from sprint_sgl.countdown import Problem, drawn
-from sprint_sgl.grading.countdown import check_countdown, countdown_problem
 from sprint_sgl.grading.extract import read_answer
+from sprint_sgl.tasks.countdown.checker import check_countdown, countdown_problem
+from sprint_sgl.tasks.countdown.problem import Problem, drawn
 
 CHAT, TEXT, RESPONSES = PATHS
 KEY = "soak"

@@ -12,16 +12,16 @@ from typing import Protocol
 from rich.progress import track
 
 from programs.benchmark.records import Key, Record, mend, parsed
-from sprint_sgl.console import notes
 from sprint_sgl.errors import SprintError
 from sprint_sgl.storage.files import lines_added
-from sprint_sgl.tasks.task import Question
+from sprint_sgl.tasks.base import Question
+from sprint_sgl.view.console import notes
 
 VERDICTS = "judged.jsonl"
 
 
 class Judge(Protocol):
-    """Such as sprint_sgl.judge.Judge."""
+    """Such as sprint_sgl.grading.judge.Judge."""
 
     model: str
 

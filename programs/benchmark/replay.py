@@ -21,8 +21,8 @@ from pydantic import ValidationError
 from programs.straggler import StragglerPolicy, shortened
 from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput
-from sprint_sgl.source import DataSource, chosen_rows
-from sprint_sgl.tasks.task import Grade, Question
+from sprint_sgl.tasks.base import Grade, Question
+from sprint_sgl.tasks.datasets import DataSource, chosen_rows
 from sprint_sgl.trajectory import Call, Trajectory, reason
 
 if TYPE_CHECKING:

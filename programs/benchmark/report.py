@@ -28,9 +28,9 @@ from programs.benchmark.lines import Line, Side
 from programs.benchmark.runs import Run, baseline_in, baseline_of, labelled, read_runs, swept
 from sprint_sgl import protocol
 from sprint_sgl.config import flat
-from sprint_sgl.pages import chart_style, render, svg
 from sprint_sgl.storage.files import whole_bytes, whole_file
 from sprint_sgl.storage.output_folders import REPORT, output_folder
+from sprint_sgl.view.pages import chart_style, render, svg
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,10 +8,10 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from sprint_sgl.console import say
 from sprint_sgl.errors import RequestFailed, RuntimeUnavailable, SprintError
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.runtime.launcher import RuntimeConfig, connect, launch, resolve_model
+from sprint_sgl.view.console import say
 
 SERVED = "served"  # a model's name: what the server at `url` has, whatever it is
 REVIVALS = 3  # times that a runtime may die in one process

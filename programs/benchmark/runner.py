@@ -16,7 +16,7 @@ from programs.benchmark.resident import Resident
 from programs.methods import Method
 from sprint_sgl.errors import BadInput, ContextFull, SprintError
 from sprint_sgl.runtime.endpoint import Endpoint
-from sprint_sgl.tasks.task import Grade, Question, Task
+from sprint_sgl.tasks.base import Grade, Question, Task
 from sprint_sgl.trajectory import Trajectory
 
 

@@ -12,9 +12,9 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from programs.benchmark.tables import tables
-from sprint_sgl.console import say, screen
 from sprint_sgl.errors import BadInput
 from sprint_sgl.storage.files import RECORDS
+from sprint_sgl.view.console import say, screen
 
 _NUMBER = r"\d+(?:\.\d+)?"
 

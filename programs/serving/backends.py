@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from typing import Protocol
 
-from sprint_sgl.console import say
 from sprint_sgl.errors import RuntimeUnavailable, SprintError
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.runtime.launcher import running
+from sprint_sgl.view.console import say
 
 LONGEST_PAUSE = 30.0  # seconds between two tries to start a runtime
 POLL = 0.2

@@ -15,8 +15,8 @@ from programs.serving.gate import Busy
 from programs.serving.replies import error_event, error_kind, error_reply
 from programs.serving.service import DeadlinePassed, NoSuchModel, Stopping
 from programs.serving.wire import ITEM
-from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput, ContextFull, RuntimeUnavailable, SprintError
+from sprint_sgl.view.console import say
 
 RUNTIME_RETRY = 5  # seconds after which a client may ask again for a runtime that was gone
 GONE = "the runtime is gone or still starting: ask again"

@@ -25,9 +25,9 @@ from programs.serving.gate import Gate
 from programs.serving.keys import VARIABLE, check_address, check_origins, read_keys
 from programs.serving.metrics import Metrics
 from programs.serving.service import LAST_WAIT, Service
-from sprint_sgl.console import busy, say
 from sprint_sgl.errors import BadInput
 from sprint_sgl.runtime.launcher import check_port, free_port, resolve_model
+from sprint_sgl.view.console import busy, say
 
 MOST_ARENAS = -8  # M_ARENA_MAX in malloc.h
 TO_SAY_SO = 5.0  # seconds for the errors of runs that were ended

@@ -19,8 +19,8 @@ from programs.serving.replies import Answered
 from programs.serving.stream import shortened
 from programs.serving.wire import Asked
 from sprint_sgl.errors import BadInput
-from sprint_sgl.question import checked_question
 from sprint_sgl.runtime.endpoint import Endpoint
+from sprint_sgl.tasks.question import checked_question
 
 STOPPING = "the server is being stopped"
 LAST_WAIT = 2.0  # seconds for a run to notice that the server is being stopped

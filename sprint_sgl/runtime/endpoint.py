@@ -15,7 +15,6 @@ from pathlib import Path
 
 import httpx
 
-from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput, RequestFailed, RuntimeUnavailable
 from sprint_sgl.protocol.prompts import DEFAULT_PROMPT_STYLE
 from sprint_sgl.runtime import gateway_client as behind
@@ -32,6 +31,7 @@ from sprint_sgl.runtime.messages import GENERATE, Meta, generated, held_back, js
 from sprint_sgl.runtime.resolved_args import NO_PREFIX_CACHE, lacks_prefix_cache
 from sprint_sgl.runtime.tokenizer import Spelling, file_spelling, special_tokens, spelling
 from sprint_sgl.runtime.transport import Transport, checked
+from sprint_sgl.view.console import say
 
 ABORT_LIMIT = 5.0  # seconds
 IDLE_LIMIT = 30.0  # seconds

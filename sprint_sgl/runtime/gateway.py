@@ -22,7 +22,6 @@ from dataclasses import dataclass, field, replace
 
 import httpx
 
-from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput, SprintError
 from sprint_sgl.runtime.launcher import (
     RuntimeConfig,
@@ -37,6 +36,7 @@ from sprint_sgl.runtime.launcher import (
     start_server,
     wait_until_ready,
 )
+from sprint_sgl.view.console import say
 
 POLICIES = ("cache_aware", "round_robin", "random", "power_of_two", "least_load", "prefix_hash")
 RESTARTS = 3  # of each worker, one after another

@@ -25,13 +25,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput, LaunchFailed
 from sprint_sgl.runtime import preloaded
 from sprint_sgl.runtime.checkpoints import may_be_on_hub, refuse_adapters, weights
 from sprint_sgl.runtime.resolved_args import changed_arguments
 from sprint_sgl.runtime.supervisor import supervise
 from sprint_sgl.storage.shipped import CONF, conf_names, model_names
+from sprint_sgl.view.console import say
 
 if TYPE_CHECKING:
     from sprint_sgl.runtime.endpoint import Endpoint

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sprint_sgl.errors import BadInput
-from sprint_sgl.source import DataSource, chosen_rows, values
-from sprint_sgl.tasks.task import Grade, Question
+from sprint_sgl.tasks.base import Grade, Question
+from sprint_sgl.tasks.datasets import DataSource, chosen_rows, values
 
 LETTERS = "ABCD"
 _WRAPPED = re.compile(r"\\(?:text\w*|math\w+|boxed|mbox)\s*\{([^{}]*)\}")

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from sprint_sgl.errors import BadInput
 from sprint_sgl.grading.match import Match
 from sprint_sgl.grading.worker import compare
-from sprint_sgl.source import DataSource, chosen_rows, values
-from sprint_sgl.tasks.task import Grade, Question
+from sprint_sgl.tasks.base import Grade, Question
+from sprint_sgl.tasks.datasets import DataSource, chosen_rows, values
 
 LONGEST_ANSWER = 1000  # characters; a program without a boxed answer hands over its whole text
 

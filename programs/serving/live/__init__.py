@@ -8,8 +8,8 @@ from pathlib import Path
 
 from starlette.responses import HTMLResponse
 
-from sprint_sgl.pages import page
-from sprint_sgl.viewer.page import STYLE as STAGE_STYLE
+from sprint_sgl.view.pages import page
+from sprint_sgl.view.trajectory_page import STYLE as STAGE_STYLE
 
 HERE = Path(__file__).parent
 

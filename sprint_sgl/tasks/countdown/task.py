@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sprint_sgl.countdown import Problem, drawn
 from sprint_sgl.errors import BadInput
-from sprint_sgl.grading.countdown import check_countdown, countdown_problem, read_numbers
-from sprint_sgl.source import DataSource, chosen_rows
-from sprint_sgl.tasks.task import Grade, Question
+from sprint_sgl.tasks.base import Grade, Question
+from sprint_sgl.tasks.countdown.checker import check_countdown, countdown_problem, read_numbers
+from sprint_sgl.tasks.countdown.problem import Problem, drawn
+from sprint_sgl.tasks.datasets import DataSource, chosen_rows
 
 LARGEST = 5  # numbers; with more the search for a solution takes minutes
 SPLITS = ("held_out", "train")

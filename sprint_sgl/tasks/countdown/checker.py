@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from sprint_sgl.countdown import Problem
+from sprint_sgl.tasks.countdown.problem import Problem
 
 LONGEST_EXPRESSION = 500  # characters
 DEEPEST_EXPRESSION = 50  # brackets and signs around one number

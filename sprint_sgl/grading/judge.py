@@ -12,7 +12,7 @@ from string import Template
 from openai import OpenAI, OpenAIError
 
 from sprint_sgl.errors import BadInput, RequestFailed
-from sprint_sgl.tasks.task import Question
+from sprint_sgl.tasks.base import Question
 
 PROMPT = Template(Path(__file__).with_name("judge.txt").read_text())
 LONGEST = 20_000  # characters of an answer that are shown, its end

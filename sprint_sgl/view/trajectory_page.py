@@ -11,17 +11,17 @@ from markupsafe import Markup
 
 from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput
-from sprint_sgl.pages import render
 from sprint_sgl.protocol.lexer import find_tags
 from sprint_sgl.storage.files import RECORDS
 from sprint_sgl.trajectory import Stage, Trajectory, reason
-from sprint_sgl.viewer.dag import Dag
-from sprint_sgl.viewer.served import from_reply, from_stream, is_reply, is_stream
-from sprint_sgl.viewer.timeline import Bar, by_clock, by_tokens
-from sprint_sgl.viewer.writing import marked_up, with_tags_apart
+from sprint_sgl.view.dag import Dag
+from sprint_sgl.view.model_text import marked_up, with_tags_apart
+from sprint_sgl.view.pages import render
+from sprint_sgl.view.saved_replies import from_reply, from_stream, is_reply, is_stream
+from sprint_sgl.view.timeline import Bar, by_clock, by_tokens
 
 HERE = Path(__file__).parent
-STYLE = (HERE / "page.css").read_text()
+STYLE = (HERE / "trajectory_page.css").read_text()
 PACKED = "filter.jsonl"
 
 
@@ -116,7 +116,7 @@ class WrittenStage:
 
 def view(shown: Sequence[Shown], path: Path, title: str, left_out: int = 0) -> None:
     """Writes the page. The same trajectories give the same bytes."""
-    render(HERE / "page.html.j2", path, views=shown, title=title, own_style=STYLE, left_out=left_out)
+    render(HERE / "trajectory_page.html.j2", path, views=shown, title=title, own_style=STYLE, left_out=left_out)
 
 
 def read(source: Path) -> list[Shown]:
