@@ -23,7 +23,7 @@ from curation.pack import pack
 from curation.recorded import GO_ON, Annotation, Recording, read_recordings
 from curation.trace import Trace
 from sprint_sgl.config import entry_point
-from sprint_sgl.view.console import screen
+from sprint_sgl.console import screen
 
 NEAR = 1  # lines
 

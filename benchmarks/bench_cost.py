@@ -20,8 +20,8 @@ import yaml
 from rich.progress import track
 from rich.table import Table
 
-from sprint_sgl.runtime.launcher import free_port
-from sprint_sgl.view.console import notes, screen
+from sprint_sgl.console import notes, screen
+from sprint_sgl.runtime.server import free_port
 from training.cost import Config, Device, Estimate
 from training.machines import Machines
 from training.mini import Shape, init_weights

@@ -27,12 +27,12 @@ from scipy.stats import spearmanr
 from benchmarks.measuring import Url
 from benchmarks.steady import emptied, runtime
 from programs import hedged_program, sequential_program, sprint_program
-from programs.benchmark.replay import Shape, StageShape, filler
-from programs.benchmark.replay_backend import ReplayBackend
-from programs.benchmark.statistics import Estimate, ratio_of_means
 from sprint_sgl import protocol
+from sprint_sgl.bench.replay import Shape, StageShape, filler
+from sprint_sgl.bench.replay_backend import ReplayBackend
+from sprint_sgl.bench.report.statistics import Estimate, ratio_of_means
+from sprint_sgl.console import screen
 from sprint_sgl.trajectory import Trajectory
-from sprint_sgl.view.console import screen
 
 CHARACTERS_A_TOKEN = 4
 LIMITS = (500, 1000, 1500, 2000, 3000, 10_000)

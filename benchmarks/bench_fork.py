@@ -11,8 +11,8 @@ import httpx
 import typer
 
 from benchmarks.measuring import AtLeastOne, spread
+from sprint_sgl.console import screen
 from sprint_sgl.runtime.launcher import running
-from sprint_sgl.view.console import screen
 
 BACKENDS = ("torch_native", "torch_prefix")
 

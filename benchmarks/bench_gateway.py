@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/bench_gateway.py --questions 24 --concurrency 6 --rounds 3 --out work/gateway
 
 All sides in turns on the same two runtimes, whose caches are emptied before each. Prints medians with their range, and
-what programs/fleet.py needs of a worker (`--no-figures` leaves that out). --out keeps the records of the first policy's
-rounds, which `sprint-sgl fleet path=OUT/records.jsonl worker=cpu_mini workers=2 questions=24 concurrency=3` simulates.
+what `sprint-sgl fleet` needs of a worker (`--no-figures` leaves that out). --out keeps the first policy's
+records, which `sprint-sgl fleet path=OUT/records.jsonl worker=cpu_mini workers=2 questions=24 concurrency=3` simulates.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from rich.table import Table
 from benchmarks.measuring import AtLeastOne, spread
 from benchmarks.steady import emptied
 from programs import sprint_program
-from programs.benchmark.records import Record
+from sprint_sgl.bench.records import Record
+from sprint_sgl.console import one_line_errors, screen
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.runtime.gateway import started_gateway
-from sprint_sgl.runtime.launcher import RuntimeConfig, Server, free_port, runtime_config, start_server, wait_until_ready
+from sprint_sgl.runtime.server import RuntimeConfig, Server, free_port, runtime_config, start_server, wait_until_ready
 from sprint_sgl.storage.files import whole_file
 from sprint_sgl.storage.output_folders import begin, begun_by
 from sprint_sgl.tasks.countdown.problem import drawn
 from sprint_sgl.trajectory import Trajectory
-from sprint_sgl.view.console import one_line_errors, screen
 
 GATEWAY = begun_by("benchmarks/bench_gateway.py", "--out ")
 ONE = "one runtime, no gateway"

@@ -17,9 +17,9 @@ import httpx
 import psutil
 import typer
 
+from sprint_sgl.console import screen
 from sprint_sgl.runtime.gateway import started_gateway
-from sprint_sgl.runtime.launcher import RuntimeConfig, free_port, wait_until_ready
-from sprint_sgl.view.console import screen
+from sprint_sgl.runtime.server import RuntimeConfig, free_port, wait_until_ready
 from tests.fakes.http_server import final_answer, server
 
 INFO = {"model_path": "some/model", "tokenizer_path": "some/model"}

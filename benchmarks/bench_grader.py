@@ -20,10 +20,10 @@ from near_misses import near_misses
 from rich.table import Table
 from rich.text import Text
 
+from sprint_sgl.console import screen
 from sprint_sgl.grading.extract import extract_answer
 from sprint_sgl.grading.match import Match
 from sprint_sgl.grading.worker import compare
-from sprint_sgl.view.console import screen
 
 app = typer.Typer(add_completion=False, help=__doc__)
 

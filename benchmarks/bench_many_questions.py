@@ -25,14 +25,14 @@ from rich.console import Console
 
 from benchmarks.footprint import watched
 from programs import sprint_program
-from programs.bench import keeping
-from programs.benchmark.resident import SERVED, Resident
-from programs.benchmark.runner import Ask, Work, run
-from programs.methods import named_method
+from sprint_sgl.bench.run import keeping
+from sprint_sgl.bench.runner import Ask, Work, run
+from sprint_sgl.bench.runtime import SERVED, Resident
+from sprint_sgl.console import screen
+from sprint_sgl.lang.methods import named_method
 from sprint_sgl.runtime.endpoint import Endpoint
-from sprint_sgl.runtime.launcher import RuntimeConfig, free_port
+from sprint_sgl.runtime.server import RuntimeConfig, free_port
 from sprint_sgl.tasks.base import Grade, Question
-from sprint_sgl.view.console import screen
 from tests.fakes import scripted_runtime
 from tests.fakes.waiting import wait_for
 

@@ -25,16 +25,17 @@ from benchmarks.measuring import AtLeastOne, Runtime, spread
 from benchmarks.odd_speller import make_odd_speller
 from benchmarks.steady import emptied
 from programs import sprint_program
-from programs.benchmark.replay import Shape, filler
-from programs.benchmark.replay_backend import ReplayBackend
+from sprint_sgl.bench.replay import Shape, filler
+from sprint_sgl.bench.replay_backend import ReplayBackend
+from sprint_sgl.console import screen
 from sprint_sgl.runtime.endpoint import Endpoint
-from sprint_sgl.runtime.launcher import DEFAULT_MODEL, running
+from sprint_sgl.runtime.launcher import running
 from sprint_sgl.runtime.messages import GENERATE
+from sprint_sgl.runtime.server import DEFAULT_MODEL
 from sprint_sgl.runtime.tokenizer import spelling
 from sprint_sgl.runtime.transport import Transport
 from sprint_sgl.tasks.countdown.problem import drawn
 from sprint_sgl.trajectory import Trajectory
-from sprint_sgl.view.console import screen
 
 Ask = Callable[[Endpoint], Trajectory]
 

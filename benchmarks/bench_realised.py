@@ -25,15 +25,16 @@ from rich.table import Table
 from benchmarks.measuring import AtLeastOne, Runtime, Url, measured, spread
 from benchmarks.steady import emptied
 from programs import sequential_program, sprint_program
-from programs.benchmark.replay import Replay, Shape, filler
-from programs.benchmark.replay_backend import ReplayBackend, unreadable
-from programs.program import Program
+from sprint_sgl.bench.replay import Replay, Shape, filler
+from sprint_sgl.bench.replay_backend import ReplayBackend, unreadable
+from sprint_sgl.console import say, screen
+from sprint_sgl.lang.program import Program
 from sprint_sgl.runtime.endpoint import Endpoint
-from sprint_sgl.runtime.launcher import DEFAULT_BASELINE, DEFAULT_MODEL, connect, resolve_model
+from sprint_sgl.runtime.launcher import DEFAULT_BASELINE, connect
+from sprint_sgl.runtime.server import DEFAULT_MODEL, resolve_model
 from sprint_sgl.tasks.countdown.problem import drawn
 from sprint_sgl.tasks.datasets import DataSource
 from sprint_sgl.trajectory import Trajectory
-from sprint_sgl.view.console import say, screen
 
 Ask = Callable[[Program], Trajectory]
 

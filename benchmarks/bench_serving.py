@@ -17,16 +17,16 @@ import typer
 
 from benchmarks.measuring import Runtime, Url, measured, spread
 from programs import sprint_program
-from programs.methods import named_method
-from programs.serving.app import Api
-from programs.serving.backends import Remote
-from programs.serving.gate import Gate
-from programs.serving.metrics import Metrics
-from programs.serving.server import Server
-from programs.serving.service import Service
+from sprint_sgl.console import screen
+from sprint_sgl.lang.methods import named_method
 from sprint_sgl.runtime.launcher import connect
+from sprint_sgl.serving.admission import Gate
+from sprint_sgl.serving.app import Api
+from sprint_sgl.serving.backends import Remote
+from sprint_sgl.serving.metrics import Metrics
+from sprint_sgl.serving.server import Server
+from sprint_sgl.serving.service import Service
 from sprint_sgl.tasks.countdown.problem import drawn
-from sprint_sgl.view.console import screen
 
 
 def first_without(question: str) -> float:

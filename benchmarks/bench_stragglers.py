@@ -30,16 +30,16 @@ from rich.table import Table
 from benchmarks.measuring import AtLeastOne, Url, spread
 from benchmarks.steady import emptied, runtime
 from programs import sprint_program
-from programs.benchmark.records import Record
-from programs.benchmark.replay import Replay, Shape
-from programs.benchmark.runner import Ask, Work, answer
-from programs.methods import Method
-from programs.straggler import EVERYONE, StragglerPolicy
-from sprint_sgl.runtime.launcher import DEFAULT_MODEL
+from sprint_sgl.bench.records import Record
+from sprint_sgl.bench.replay import Replay, Shape
+from sprint_sgl.bench.runner import Ask, Work, answer
+from sprint_sgl.console import screen
+from sprint_sgl.lang.methods import Method
+from sprint_sgl.lang.straggler import EVERYONE, StragglerPolicy
+from sprint_sgl.runtime.server import DEFAULT_MODEL
 from sprint_sgl.tasks.base import Task
 from sprint_sgl.tasks.countdown.task import Countdown
 from sprint_sgl.tasks.datasets import DataSource
-from sprint_sgl.view.console import screen
 
 AT_ONCE = 16  # questions, on a runtime on paper
 app = typer.Typer(add_completion=False)

@@ -29,14 +29,14 @@ from benchmarks.footprint import Footprint, watched
 from benchmarks.measuring import Runtime, measured
 from benchmarks.steady import emptied
 from programs import sprint_program
-from programs.benchmark.statistics import Estimate
+from sprint_sgl.bench.report.statistics import Estimate
+from sprint_sgl.console import one_line_errors, screen
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.runtime.frontend import SglSamplingParams, StreamExecutor
 from sprint_sgl.runtime.messages import request_body
 from sprint_sgl.storage.files import whole_bytes, whole_file
 from sprint_sgl.storage.output_folders import Kind, Mark, output_folder
 from sprint_sgl.tasks.countdown.problem import drawn
-from sprint_sgl.view.console import one_line_errors, screen
 
 Body = dict[str, Any]
 THROUGHPUT = Kind("benchmarks/bench_throughput.py", (Mark("runtime.csv", "side,"),), "--out ")
@@ -226,7 +226,7 @@ def report(rounds: Sequence[Round], price: float, out: Path) -> None:
         )
         for name, sides in zip(costs, zip(*both, strict=True), strict=True):
             costs[name].append((concurrency, estimate([side.seconds / side.questions for side in sides])))
-    from programs.benchmark.charts import cost_figure
+    from sprint_sgl.bench.report.charts import cost_figure
 
     figure = cost_figure(costs, price)
     with whole_bytes(out / "cost.png") as picture:

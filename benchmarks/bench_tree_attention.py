@@ -17,7 +17,7 @@ import torch
 import typer
 from transformers import AutoModelForCausalLM, Qwen2Config
 
-from sprint_sgl.view.console import say
+from sprint_sgl.console import say
 from training.tree import IGNORED, Node, Tree
 from training.tree_attention import BLOCK, Spans, stacked
 

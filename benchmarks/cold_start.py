@@ -31,8 +31,9 @@ import typer
 from rich.table import Table
 
 from benchmarks.measuring import AtLeastOne
-from sprint_sgl.runtime.launcher import RuntimeConfig, free_port, running, runtime_config
-from sprint_sgl.view.console import screen
+from sprint_sgl.console import screen
+from sprint_sgl.runtime.launcher import running
+from sprint_sgl.runtime.server import RuntimeConfig, free_port, runtime_config
 
 SPRINT = str(Path(sys.executable).with_name("sprint-sgl"))
 QUESTION = "Use 3, 7, 12 and 25 to make 66"

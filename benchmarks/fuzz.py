@@ -21,7 +21,7 @@ from rich.table import Table
 
 from benchmarks.fuzzing import asked, files, read, shown
 from benchmarks.fuzzing.cases import Tally, Target, drawn, run
-from sprint_sgl.view.console import busy, say, screen
+from sprint_sgl.console import busy, say, screen
 
 TARGETS: tuple[Target, ...] = (*read.TARGETS, *asked.TARGETS, *shown.TARGETS, *files.TARGETS)
 CHUNK = 500  # cases that a process takes at a time

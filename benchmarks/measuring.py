@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from sprint_sgl.runtime.launcher import DEFAULT_MODEL, running
+from sprint_sgl.runtime.launcher import running
+from sprint_sgl.runtime.server import DEFAULT_MODEL
 
 AtLeastOne = Annotated[int, typer.Option(min=1)]
 Url = Annotated[str | None, typer.Option(help="a server that runs already, in place of one of our own")]

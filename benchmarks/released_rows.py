@@ -15,8 +15,8 @@ import typer
 from curation.reformat import RowFormat, sprint_row
 from curation.stages import read_jsonl, write_jsonl
 from sprint_sgl import protocol
+from sprint_sgl.console import one_line_errors, say
 from sprint_sgl.protocol.prompts import prompt_style
-from sprint_sgl.view.console import one_line_errors, say
 
 
 def main(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)], out: Path) -> None:

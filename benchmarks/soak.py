@@ -29,9 +29,9 @@ from rich.table import Table
 from benchmarks.soaking import claims, load, machine
 from benchmarks.soaking.claims import Claim
 from benchmarks.soaking.load import Load, Outcome
+from sprint_sgl.console import busy, one_line_errors, screen
 from sprint_sgl.storage.files import whole_bytes, whole_file
 from sprint_sgl.storage.output_folders import begin, begun_by
-from sprint_sgl.view.console import busy, one_line_errors, screen
 
 SOAK = begun_by("benchmarks/soak.py", "--out ")
 CALM = 0.35  # of the time, at its end, in which nothing is killed

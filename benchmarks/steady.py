@@ -13,7 +13,8 @@ from benchmarks.measuring import measured
 from sprint_sgl.errors import RequestFailed
 from sprint_sgl.protocol.prompts import DEFAULT_PROMPT_STYLE
 from sprint_sgl.runtime.frontend import BaseBackend, SglSamplingParams, StreamExecutor
-from sprint_sgl.runtime.launcher import DEFAULT_MODEL, connect, resolve_model
+from sprint_sgl.runtime.launcher import connect
+from sprint_sgl.runtime.server import DEFAULT_MODEL, resolve_model
 
 IDLE_LIMIT = 5.0  # seconds
 

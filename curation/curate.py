@@ -46,11 +46,11 @@ from curation.teacher import STATE, Teacher, TeacherConfig
 from curation.verify import Verify
 from curation.watch import watching
 from sprint_sgl.config import entry_point
+from sprint_sgl.console import say, screen
 from sprint_sgl.errors import BadInput
 from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.storage.files import file_digest, whole_file
 from sprint_sgl.storage.output_folders import CURATION, REPLIES, alone, output_folder
-from sprint_sgl.view.console import say, screen
 
 WINDOWS = 16  # so many records in the works for each request that may be under way
 REVISION = 2  # raised where stages write something else for the same input: their old files are not taken up then

@@ -24,13 +24,13 @@ from curation.stages import Record, read_jsonl, write_jsonl
 from curation.trace import Trace
 from sprint_sgl import protocol
 from sprint_sgl.config import entry_point
+from sprint_sgl.console import screen
 from sprint_sgl.errors import BadInput
 from sprint_sgl.protocol.prompts import prompt_style
-from sprint_sgl.runtime.checkpoints import load_tokenizer
+from sprint_sgl.storage.checkpoints import load_tokenizer
 from sprint_sgl.storage.files import whole_file
 from sprint_sgl.storage.output_folders import SELF_TRAINING, output_folder
 from sprint_sgl.trajectory import Trajectory
-from sprint_sgl.view.console import screen
 
 KEPT = "kept"
 CountTokens = Callable[[str], int]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from curation.stages import Funnel, Watch
-from sprint_sgl.view.console import notes
+from sprint_sgl.console import notes
 
 WORST = 3
 

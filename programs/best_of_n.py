@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from programs.calls import Clock, Watch, Written
-from programs.program import program
 from programs.self_consistency import sampled, settle
-from programs.sequential import read_thought
+from sprint_sgl.lang.calls import Clock, Watch, Written
+from sprint_sgl.lang.program import program
+from sprint_sgl.lang.thoughts import read_thought
 from sprint_sgl.runtime.frontend import ProgramState
 from sprint_sgl.trajectory import Trajectory
 

@@ -7,20 +7,20 @@ What sets it apart from a tree is the merge: a thought with several parents.
 
 from __future__ import annotations
 
-from programs.calls import Branch, Clock, Watch, call, chat, opening_for, prompt
-from programs.forks import barrier_stage, cut_off, fan_out
-from programs.program import program
-from programs.scoring import score
-from programs.sequential import after_thought, thought_limit
 from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput
 from sprint_sgl.grading.extract import read_answer
+from sprint_sgl.lang.calls import Branch, Clock, Watch, call, chat, opening_for, prompt
+from sprint_sgl.lang.forks import barrier_stage, cut_off, fan_out
+from sprint_sgl.lang.program import program
+from sprint_sgl.lang.scoring import score
+from sprint_sgl.lang.thoughts import after_thought, thought_limit
 from sprint_sgl.runtime.frontend import ProgramState
 from sprint_sgl.tasks.question import checked_question
 from sprint_sgl.trajectory import Trajectory
 
-MERGE = prompt("graph_of_thoughts/merge")
-REFINE = prompt("graph_of_thoughts/refine")
+MERGE = prompt("graph_of_thoughts/merge", __file__)
+REFINE = prompt("graph_of_thoughts/refine", __file__)
 
 
 @program

@@ -21,14 +21,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
-from programs.calls import Branch, Clock, Watch, Written, account, collect, style_for, submit
-from programs.forks import branch, end
-from programs.program import program
-from programs.sequential import read_thought, thought_limit
 from programs.sprint import MAX_STAGES, sprint_program
-from programs.straggler import ASK_AGAIN, StragglerPolicy, abort
 from sprint_sgl import protocol
 from sprint_sgl.errors import ProgramFailed, SprintError
+from sprint_sgl.lang.calls import Branch, Clock, Watch, Written, account, collect, style_for, submit
+from sprint_sgl.lang.forks import branch, end
+from sprint_sgl.lang.program import program
+from sprint_sgl.lang.straggler import ASK_AGAIN, StragglerPolicy, abort
+from sprint_sgl.lang.thoughts import read_thought, thought_limit
 from sprint_sgl.limits import checked_count
 from sprint_sgl.runtime.frontend import BaseBackend, ProgramState, ProgramStateGroup, SglSamplingParams, StreamExecutor
 from sprint_sgl.tasks.question import checked_question

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from programs.calls import Clock, Watch, Written, opening_for
-from programs.forks import barrier_stage, cut_off, fan_out
-from programs.program import program
-from programs.sequential import read_thought, thought_limit
 from sprint_sgl.errors import BadInput
 from sprint_sgl.grading.worker import same_answer
+from sprint_sgl.lang.calls import Clock, Watch, Written, opening_for
+from sprint_sgl.lang.forks import barrier_stage, cut_off, fan_out
+from sprint_sgl.lang.program import program
+from sprint_sgl.lang.thoughts import read_thought, thought_limit
 from sprint_sgl.runtime.frontend import ProgramState
 from sprint_sgl.tasks.gpqa import letter_of
 from sprint_sgl.tasks.math import LONGEST_ANSWER

@@ -5,21 +5,16 @@ Same limits, accounting and answer extraction as SPRINT; every token is on the c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from programs.calls import Branch, Clock, Watch, call, note, style_for
-from programs.program import program
 from sprint_sgl import protocol
-from sprint_sgl.grading.extract import read_answer
-from sprint_sgl.limits import checked_count
+from sprint_sgl.lang.calls import Branch, Clock, Watch, call, style_for
+from sprint_sgl.lang.program import program
+from sprint_sgl.lang.thoughts import read_thought, thought_limit
 from sprint_sgl.runtime.frontend import ProgramState
 from sprint_sgl.tasks.question import checked_question
 from sprint_sgl.trajectory import Trajectory
 
-MAX_NEW_TOKENS = 36_000
 
-
-@program
+@program(answer_after=protocol.THOUGHT_CLOSE)
 def sequential_program(
     s: ProgramState,
     question: str,
@@ -44,29 +39,3 @@ def sequential_program(
         seconds=round(clock.now(), 6),
         launch="sequential",
     )
-
-
-@dataclass(frozen=True)
-class Thought:
-    """A whole response: its thought, what follows it, and the answer, empty where there is none."""
-
-    thought: str
-    final: str
-    answer: str
-
-
-def read_thought(text: str) -> Thought:
-    thought, _, final = text.partition(protocol.THOUGHT_CLOSE)
-    return Thought(thought, final, read_answer(final, thought))
-
-
-def after_thought(text: str) -> str:
-    """What a model writes for others: all of it, or what follows its thought."""
-    return text.rpartition(protocol.THOUGHT_CLOSE)[2].strip()
-
-
-def thought_limit(s: ProgramState, max_tokens: int | None) -> int:
-    """Tokens of a whole thought: as given, the model's own limit, or the paper's 36,000. Raises BadInput."""
-    if max_tokens is not None:
-        return checked_count("max_tokens", max_tokens)
-    return note(s.stream_executor.backend, "max_sequential_tokens") or MAX_NEW_TOKENS

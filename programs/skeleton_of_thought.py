@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import re
 
-from programs.calls import Branch, Clock, Watch, call, chat, prompt
-from programs.forks import barrier_stage, cut_off, fan_out
-from programs.program import program
-from programs.sequential import after_thought
 from sprint_sgl.grading.extract import read_answer
+from sprint_sgl.lang.calls import Branch, Clock, Watch, call, chat, prompt
+from sprint_sgl.lang.forks import barrier_stage, cut_off, fan_out
+from sprint_sgl.lang.program import program
+from sprint_sgl.lang.thoughts import after_thought
 from sprint_sgl.runtime.frontend import ProgramState
 from sprint_sgl.tasks.question import checked_question
 from sprint_sgl.trajectory import Trajectory
 
-SKELETON = prompt("skeleton_of_thought/skeleton")
-POINT = prompt("skeleton_of_thought/point")
+SKELETON = prompt("skeleton_of_thought/skeleton", __file__)
+POINT = prompt("skeleton_of_thought/point", __file__)
 _POINT = re.compile(r"^[^\w\n]*\d{1,2}[^\w\n]*?[.):](?P<text>.*)$", re.MULTILINE)
 
 

@@ -24,13 +24,13 @@ from itertools import accumulate, count
 from threading import Thread
 from typing import Literal
 
-from programs.calls import Branch, Clock, Watch, Written, call, collect, pump, style_for, submit
-from programs.forks import branch, end
-from programs.program import program
-from programs.straggler import StragglerPolicy, checked_policy, wait_for_siblings
 from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput, ContextFull, ProgramFailed
 from sprint_sgl.grading.extract import read_answer
+from sprint_sgl.lang.calls import Branch, Clock, Watch, Written, call, collect, pump, style_for, submit
+from sprint_sgl.lang.forks import branch, end
+from sprint_sgl.lang.program import program
+from sprint_sgl.lang.straggler import StragglerPolicy, checked_policy, wait_for_siblings
 from sprint_sgl.limits import checked_count
 from sprint_sgl.runtime.frontend import ProgramState, ProgramStateGroup
 from sprint_sgl.tasks.question import checked_question
@@ -40,7 +40,7 @@ LAUNCHES = ("eager", "barrier")
 MAX_STAGES = 12
 
 
-@program
+@program(answer_after=protocol.FINAL_ANSWER_OPEN.strip())
 def sprint_program(
     s: ProgramState,
     question: str,

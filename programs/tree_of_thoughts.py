@@ -6,20 +6,20 @@ search is fixed in advance, which is what the paper's Table 1 calls not adaptive
 
 from __future__ import annotations
 
-from programs.calls import Branch, Clock, Watch, call, chat, prompt
-from programs.forks import barrier_stage, cut_off, fan_out
-from programs.program import program
-from programs.scoring import score
-from programs.sequential import after_thought
 from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput
 from sprint_sgl.grading.extract import read_answer
+from sprint_sgl.lang.calls import Branch, Clock, Watch, call, chat, prompt
+from sprint_sgl.lang.forks import barrier_stage, cut_off, fan_out
+from sprint_sgl.lang.program import program
+from sprint_sgl.lang.scoring import score
+from sprint_sgl.lang.thoughts import after_thought
 from sprint_sgl.runtime.frontend import ProgramState
 from sprint_sgl.tasks.question import checked_question
 from sprint_sgl.trajectory import Stage, Trajectory
 
-PROPOSE = prompt("tree_of_thoughts/propose")
-ANSWER = prompt("tree_of_thoughts/answer")
+PROPOSE = prompt("tree_of_thoughts/propose", __file__)
+ANSWER = prompt("tree_of_thoughts/answer", __file__)
 NO_STEPS = "(none)"
 
 

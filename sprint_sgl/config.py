@@ -16,10 +16,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from sprint_sgl.console import one_line_errors
 from sprint_sgl.errors import BadInput
 from sprint_sgl.storage.output_folders import KINDS, output_folder
 from sprint_sgl.storage.shipped import CONF
-from sprint_sgl.view.console import one_line_errors
 
 T = TypeVar("T")
 

@@ -69,8 +69,8 @@ def page(browser: Browser) -> Iterator[Page]:
 @pytest.fixture(scope="session")
 def sglang_imported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The process that CPU runtimes are forked from, kept for all tests of this process: each starts in seconds."""
-    from sprint_sgl.runtime.launcher import environment, runtime_config
     from sprint_sgl.runtime.preloaded import held
+    from sprint_sgl.runtime.server import environment, runtime_config
 
     with held(environment(runtime_config("cpu").env), tmp_path_factory.mktemp("sglang") / "imports.log"):
         yield
@@ -96,7 +96,8 @@ def endpoint(url: str) -> Iterator[Endpoint]:
 @pytest.fixture
 def baseline(endpoint: Endpoint) -> Iterator[Endpoint]:
     """The same runtime with the sequential model's weights."""
-    from sprint_sgl.runtime.launcher import DEFAULT_BASELINE, DEFAULT_MODEL, resolve_model
+    from sprint_sgl.runtime.launcher import DEFAULT_BASELINE
+    from sprint_sgl.runtime.server import DEFAULT_MODEL, resolve_model
 
     endpoint.load_weights(resolve_model(DEFAULT_BASELINE))
     yield endpoint

@@ -16,11 +16,10 @@ import pytest
 from benchmarks.bench_throughput import Sent, planned
 from benchmarks.footprint import watched
 from programs import sprint_program
-from programs.benchmark.charts import cost_figure
-from programs.benchmark.statistics import Estimate
-from programs.program import AHEAD
-from programs.scripted import cut, replay
+from sprint_sgl.bench.report.charts import cost_figure
+from sprint_sgl.bench.report.statistics import Estimate
 from sprint_sgl.errors import BadInput
+from sprint_sgl.lang.program import AHEAD
 from sprint_sgl.protocol.prompts import DEFAULT_PROMPT_STYLE
 from sprint_sgl.runtime.frontend import BaseBackend, SglSamplingParams, StreamExecutor
 from sprint_sgl.runtime.launcher import connect
@@ -28,6 +27,7 @@ from sprint_sgl.runtime.pool import Connections
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
 from tests.fakes.fake_endpoint import FakeEndpoint
 from tests.fakes.http_server import final_answer, send, server
+from tests.fakes.scripted import cut, replay
 from tests.fakes.waiting import wait_for
 
 WIDTH = 3

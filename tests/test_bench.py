@@ -13,20 +13,20 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from programs.bench import Config, asked_before, check, claim, methods_of, others_failures, questions_of
-from programs.benchmark.failures import Failure, read_failures, unanswered, write_failures
-from programs.benchmark.judging import judge, judged
-from programs.benchmark.lines import Against, Line, Side
-from programs.benchmark.records import Record, mend, read_records
-from programs.benchmark.runner import Ask, Work, run, sample_seed
-from programs.benchmark.statistics import mcnemar, mean, paired_p, ratio_of_means, share
-from programs.benchmark.tables import comparison
-from programs.methods import Method, method_names, named_method
-from programs.scripted import ScriptedBackend
+from sprint_sgl.bench.failures import Failure, read_failures, unanswered, write_failures
+from sprint_sgl.bench.judging import judge, judged
+from sprint_sgl.bench.records import Record, mend, read_records
+from sprint_sgl.bench.report.lines import Against, Line, Side
+from sprint_sgl.bench.report.statistics import mcnemar, mean, paired_p, ratio_of_means, share
+from sprint_sgl.bench.report.tables import comparison
+from sprint_sgl.bench.run import Config, asked_before, check, claim, methods_of, others_failures, questions_of
+from sprint_sgl.bench.runner import Ask, Work, run, sample_seed
 from sprint_sgl.config import flat
 from sprint_sgl.errors import BadInput, RequestFailed, RuntimeUnavailable
+from sprint_sgl.lang.methods import Method, method_names, named_method
 from sprint_sgl.tasks.base import Grade, Question
 from sprint_sgl.trajectory import Call, Trajectory
+from tests.fakes.scripted import ScriptedBackend
 
 QUESTIONS = [Question(str(k), f"How much is {k}?", str(k), "odd" if k % 2 else "even") for k in range(7)]
 

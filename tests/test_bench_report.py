@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from programs.benchmark.failures import Failure
-from programs.benchmark.findings import bins, cause_of, causes, parallel_share, stages_by_group
-from programs.benchmark.lines import Line, Side
-from programs.benchmark.records import mend
-from programs.benchmark.report import report
-from programs.benchmark.runs import read_run
-from programs.benchmark.tables import comparison
+from sprint_sgl.bench.failures import Failure
+from sprint_sgl.bench.records import mend
+from sprint_sgl.bench.report.findings import bins, cause_of, causes, parallel_share, stages_by_group
+from sprint_sgl.bench.report.lines import Line, Side
+from sprint_sgl.bench.report.page import report
+from sprint_sgl.bench.report.runs import read_run
+from sprint_sgl.bench.report.tables import comparison
 from sprint_sgl.errors import BadInput
 from tests.fakes.runs import record, write_run
 

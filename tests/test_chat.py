@@ -8,12 +8,12 @@ import threading
 import pytest
 from rich.console import Console
 
-from programs.chat import Chat
-from programs.conversation import Turn, conversation
-from programs.scripted import ScriptedBackend
-from programs.solve import Options
+from sprint_sgl.cli.chat import Chat
+from sprint_sgl.cli.solve import Options
 from sprint_sgl.errors import BadInput, ProgramFailed
+from sprint_sgl.lang.conversation import Turn, conversation
 from sprint_sgl.tasks.question import MAX_CHARACTERS
+from tests.fakes.scripted import ScriptedBackend
 
 
 class Scripted(ScriptedBackend):

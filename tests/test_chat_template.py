@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from programs import skeleton_of_thought
-from programs.scripted import ScriptedBackend
 from sprint_sgl.errors import BadInput
 from sprint_sgl.runtime.chat_template import _with_template, user_turn
 from sprint_sgl.storage.shipped import MODELS
+from tests.fakes.scripted import ScriptedBackend
 
 CHATML = """{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}\
 {% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
-from sprint_sgl.cli import main
+from sprint_sgl.cli.app import main
 
 
 class Done(NamedTuple):

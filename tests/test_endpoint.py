@@ -16,8 +16,9 @@ from sprint_sgl.errors import BadInput, ContextFull, ProgramFailed, RequestFaile
 from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.runtime.frontend import sgl
-from sprint_sgl.runtime.launcher import connect, free_port
+from sprint_sgl.runtime.launcher import connect
 from sprint_sgl.runtime.messages import held_back
+from sprint_sgl.runtime.server import free_port
 from tests.fakes.http_server import META, Reply, final_answer, send, server
 
 

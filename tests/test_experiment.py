@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 
+from sprint_sgl.cli.experiment import Config, Experiment, run, words
 from sprint_sgl.config import settings
 from sprint_sgl.errors import BadInput
-from sprint_sgl.experiment import Config, Experiment, run, words
 from sprint_sgl.storage.shipped import CONF
 from tests.fakes.waiting import wait_for
 
@@ -66,7 +69,7 @@ def test_nothing_is_left_behind_by_an_experiment_that_is_stopped(number: signal.
     """Two commands that would run for long; the experiment ends in one of the ways in which it can."""
     commands = [f"curation.countdown_rows problems.four=900000 out={tmp_path / str(k)}" for k in (1, 2)]
     step = json.dumps({"rows": commands})
-    code = f"from sprint_sgl.experiment import *; run(Config({str(tmp_path)!r}, Experiment({step})))"
+    code = f"from sprint_sgl.cli.experiment import *; run(Config({str(tmp_path)!r}, Experiment({step})))"
     process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stderr=subprocess.DEVNULL)
     mark = str(tmp_path).encode()
     try:
@@ -97,6 +100,6 @@ def test_every_command_of_every_shipped_experiment_is_one_that_its_entry_point_t
         for commands in config.experiment.steps.values():
             for command in commands:
                 _, _, module, *overrides = words(command)
-                __import__(module)
-                composed = compose(module.rpartition(".")[2], overrides)
+                (name_of_config,) = re.findall(r'@entry_point\("(\w+)"', inspect.getsource(import_module(module)))
+                composed = compose(name_of_config, overrides)
                 assert composed.out.startswith(str(tmp_path))

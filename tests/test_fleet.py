@@ -8,9 +8,9 @@ import pytest
 import yaml
 from hypothesis import given, settings
 
-from programs.benchmark.replay import Shape, StageShape
-from programs.fleet import Config, Limits, Plan, check, simulate, steady_rate
-from programs.simulated import TAGS, Figures, Fleet, Outcome, drawn
+from sprint_sgl.bench.replay import Shape, StageShape
+from sprint_sgl.capacity.plan import Config, Limits, Plan, check, simulate, steady_rate
+from sprint_sgl.capacity.simulator import TAGS, Figures, Fleet, Outcome, drawn
 from sprint_sgl.errors import BadInput
 from tests.fakes.shapes import shapes
 

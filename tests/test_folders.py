@@ -161,7 +161,7 @@ def test_one_run_at_a_time_has_a_folder_and_the_next_one_goes_on(tmp_path: Path)
 AS_NOBODY = """
 import os, sys, filelock
 from pathlib import Path
-from sprint_sgl.view.console import one_line_errors
+from sprint_sgl.console import one_line_errors
 from sprint_sgl.storage.files import whole_file
 from sprint_sgl.storage.output_folders import BENCH, alone
 if os.geteuid() == 0:

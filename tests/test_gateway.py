@@ -13,12 +13,11 @@ import psutil
 import pytest
 
 from programs import sprint_program
-from programs.benchmark.records import Record
-from programs.benchmark.resident import Resident
-from programs.benchmark.runner import Ask, Work, run
-from programs.methods import named_method
-from programs.serving import faults
+from sprint_sgl.bench.records import Record
+from sprint_sgl.bench.runner import Ask, Work, run
+from sprint_sgl.bench.runtime import Resident
 from sprint_sgl.errors import BadInput, LaunchFailed, ProgramFailed, RequestFailed
+from sprint_sgl.lang.methods import named_method
 from sprint_sgl.runtime import gateway_client as behind
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.runtime.frontend import SglSamplingParams
@@ -32,18 +31,9 @@ from sprint_sgl.runtime.gateway import (
     started_gateway,
     worker_configs,
 )
-from sprint_sgl.runtime.launcher import (
-    DEFAULT_BASELINE,
-    DEFAULT_MODEL,
-    RuntimeConfig,
-    connect,
-    free_port,
-    launch,
-    resolve_model,
-    start,
-    wait_until_ready,
-    with_crew,
-)
+from sprint_sgl.runtime.launcher import DEFAULT_BASELINE, connect, gateway_config, launch
+from sprint_sgl.runtime.server import DEFAULT_MODEL, RuntimeConfig, free_port, resolve_model, start, wait_until_ready
+from sprint_sgl.serving import errors as faults
 from sprint_sgl.tasks.countdown.task import Countdown
 from tests.fakes.http_server import META, final_answer, send, server
 from tests.fakes.waiting import idle, wait_for
@@ -87,8 +77,8 @@ def test_too_few_gpus_are_refused() -> None:
 
 def test_workers_are_for_gateways() -> None:
     with pytest.raises(BadInput, match="--workers is for --runtime gateway"):
-        with_crew("cpu", workers=2)
-    assert with_crew("gateway", workers=3, policy="round_robin").workers == 3  # type: ignore[union-attr]
+        gateway_config("cpu", workers=2)
+    assert gateway_config("gateway", workers=3, policy="round_robin").workers == 3  # type: ignore[union-attr]
 
 
 def test_a_gateway_on_a_taken_port_is_refused_before_anything_starts() -> None:

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from programs import sprint_program
-from sprint_sgl.runtime.launcher import launch, runtime_config, server_arguments
+from sprint_sgl.runtime.launcher import launch
 from sprint_sgl.runtime.resolved_args import changed_arguments, lacks_prefix_cache
+from sprint_sgl.runtime.server import runtime_config, server_arguments
 
 ROOT = Path(__file__).parents[1]
 SEVEN_B = {

@@ -9,11 +9,11 @@ from collections.abc import Callable
 import pytest
 
 from programs import hedged_program
-from programs.program import Run
-from programs.scripted import ScriptedBackend
 from sprint_sgl.errors import BadInput, ProgramFailed
+from sprint_sgl.lang.program import Run
 from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.trajectory import Trajectory
+from tests.fakes.scripted import ScriptedBackend
 from tests.fakes.uneven import UNEVEN, model
 
 pytestmark = pytest.mark.filterwarnings("ignore:Error in stream_executor")

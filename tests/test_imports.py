@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 HEAVY = ("sglang", "torch", "transformers")
 LOADED = f"""
 import json, sys
-from sprint_sgl.cli import main
+from sprint_sgl.cli.app import main
 try:
     main()
 except SystemExit as ended:
@@ -70,8 +70,14 @@ def test_an_estimate_of_a_training_loads_no_heavy_package_once_a_step_was_simula
 @pytest.mark.parametrize(
     "module",
     [
-        *("sprint_sgl.trajectory", "sprint_sgl.protocol", "sprint_sgl.cli", "programs", "programs.simulated"),
-        *("programs.benchmark.lines", "programs.benchmark.profiles"),
+        *(
+            "sprint_sgl.trajectory",
+            "sprint_sgl.protocol",
+            "sprint_sgl.cli.app",
+            "programs",
+            "sprint_sgl.capacity.simulator",
+        ),
+        *("sprint_sgl.bench.report.lines", "sprint_sgl.bench.report.profiles"),
     ],
 )
 def test_a_light_module_loads_no_heavy_package(module: str) -> None:
@@ -95,7 +101,7 @@ def test_threads_that_need_transformers_first_at_the_same_time_all_get_it() -> N
     code = """
 from concurrent.futures import ThreadPoolExecutor
 import sprint_sgl.runtime.frontend
-from sprint_sgl.runtime.checkpoints import load_tokenizer
+from sprint_sgl.storage.checkpoints import load_tokenizer
 with ThreadPoolExecutor(16) as pool:
     assert len(list(pool.map(load_tokenizer, ["countdown-mini-sprint"] * 16))) == 16
 """

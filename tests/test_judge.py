@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from sprint_sgl.errors import BadInput, RequestFailed
-from sprint_sgl.grading.judge import Judge
 from sprint_sgl.tasks.base import Question
+from sprint_sgl.tasks.judge import Judge
 from tests.fakes.fake_endpoint import Answer, FakeEndpoint
 
 QUESTION = Question("1", "How much is a half and a half?", "1")

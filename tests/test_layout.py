@@ -21,6 +21,13 @@ MAY_IMPORT_SGLANG = (
 )
 
 
+# The floors of the library, lowest first: a package imports those before it, and nothing of those after it.
+FLOORS = (
+    *("errors", "limits", "trajectory", "rows", "storage", "console", "config", "protocol", "grading", "tasks", "view"),
+    *("runtime", "lang", "bench", "serving", "capacity", "cli"),
+)
+
+
 def tree_of(source: Path) -> ast.Module:
     return ast.parse((ROOT / source).read_text(), str(source))
 
@@ -46,6 +53,27 @@ def config_names(source: Path) -> Iterator[str]:
 @pytest.mark.parametrize("source", SOURCES, ids=str)
 def test_packages_import_only_themselves_and_sprint_sgl(source: Path) -> None:
     assert imported(source) & set(PACKAGES) <= {source.parts[0], "sprint_sgl"}
+
+
+def library_imports(source: Path) -> set[str]:
+    """The files and folders of sprint_sgl that a file imports, by their names there."""
+    names: set[str] = set()
+    for node in ast.walk(tree_of(source)):
+        if isinstance(node, ast.ImportFrom) and node.module == "sprint_sgl":
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sprint_sgl."):
+            names.add((node.module or "").split(".")[1])
+    return names
+
+
+def test_every_file_of_the_library_is_on_a_floor() -> None:
+    assert {path.stem for path in (ROOT / "sprint_sgl").glob("[a-z]*")} - {"conf", "models"} == set(FLOORS)
+
+
+@pytest.mark.parametrize("source", [s for s in SOURCES if s.parts[0] == "sprint_sgl" and len(s.parts) > 1], ids=str)
+def test_the_library_imports_downwards(source: Path) -> None:
+    if (own := Path(source.parts[1]).stem) in FLOORS:
+        assert library_imports(source) - {own} <= set(FLOORS[: FLOORS.index(own)])
 
 
 @pytest.mark.parametrize("source", [s for s in SOURCES if not s.as_posix().startswith(MAY_IMPORT_SGLANG)], ids=str)

@@ -9,7 +9,8 @@ import pytest
 from curation.calls import ReplyCache
 from curation.extract import PROMPT
 from curation.stages import read_jsonl
-from sprint_sgl.runtime.launcher import Server, running
+from sprint_sgl.runtime.launcher import running
+from sprint_sgl.runtime.server import Server
 from tests.fakes.curation import curate, fates, ids, trace
 from training.mini import Shape, init_weights, train_tokenizer
 

@@ -14,12 +14,12 @@ from curation.countdown import write
 from curation.pack import pack
 from curation.reformat import RowFormat, rft_row, sprint_row
 from programs import sequential_program, sprint_program
-from programs.scripted import Request, Script, ScriptedBackend, replay
 from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.rows import row_text
 from sprint_sgl.runtime.context_tokens import Tokenized, replied, tokenized
 from sprint_sgl.runtime.tokenizer import Spelling, TransformersSpelling
 from sprint_sgl.tasks.countdown.problem import problems
+from tests.fakes.scripted import Request, Script, ScriptedBackend, replay
 from training.check import Encoded, Encoder, lost_tags
 from training.mini import QWEN_SPLIT
 from training.tree_rows import row_tree

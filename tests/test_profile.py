@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from programs.benchmark.profiles import show
+from sprint_sgl.bench.profile import mean, profile
+from sprint_sgl.bench.report.profiles import show
 from sprint_sgl.errors import BadInput
-from sprint_sgl.profile import mean, profile
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Timing, Trajectory
 from tests.fakes.runs import record, write_run
 

@@ -16,11 +16,11 @@ from programs import (
     skeleton_of_thought_program,
     tree_of_thoughts_program,
 )
-from programs.scoring import mark_in
-from programs.scripted import ScriptedBackend
 from programs.self_consistency import majority
 from programs.skeleton_of_thought import points_of
 from sprint_sgl.errors import BadInput
+from sprint_sgl.lang.scoring import mark_in
+from tests.fakes.scripted import ScriptedBackend
 
 QUESTION = "How much is a half and a half?"
 

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from programs import sequential_program, sprint_program
-from programs.benchmark.replay import Replay, ReplayQuestion, Shape, StageShape, filler
-from programs.benchmark.replay_backend import ReplayBackend, unreadable
-from programs.benchmark.runner import Drives
 from sprint_sgl import protocol
+from sprint_sgl.bench.replay import Replay, ReplayQuestion, Shape, StageShape, filler
+from sprint_sgl.bench.replay_backend import ReplayBackend, unreadable
+from sprint_sgl.bench.runner import Drives
 from sprint_sgl.errors import BadInput
-from sprint_sgl.runtime.checkpoints import load_tokenizer
+from sprint_sgl.storage.checkpoints import load_tokenizer
 from sprint_sgl.tasks.datasets import DataSource
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
 from tests.fakes.shapes import MINI, Wordy, shapes

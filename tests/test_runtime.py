@@ -9,12 +9,12 @@ from types import SimpleNamespace
 import pytest
 
 from programs import sequential_program, sprint_program
-from programs.benchmark.replay import Shape, StageShape
-from programs.benchmark.replay_backend import ReplayBackend
-from programs.methods import method_names, named_method
-from programs.straggler import StragglerPolicy
 from sprint_sgl import protocol
+from sprint_sgl.bench.replay import Shape, StageShape
+from sprint_sgl.bench.replay_backend import ReplayBackend
 from sprint_sgl.errors import RequestFailed
+from sprint_sgl.lang.methods import method_names, named_method
+from sprint_sgl.lang.straggler import StragglerPolicy
 from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.runtime.frontend import SglSamplingParams

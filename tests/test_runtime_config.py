@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from sprint_sgl.errors import BadInput, LaunchFailed
-from sprint_sgl.runtime.launcher import RuntimeConfig, launch, resolve_model, runtime_config, server_arguments
+from sprint_sgl.runtime.launcher import launch
+from sprint_sgl.runtime.server import RuntimeConfig, resolve_model, runtime_config, server_arguments
 from sprint_sgl.runtime.supervisor import supervise
 from sprint_sgl.storage.shipped import conf_names
 

@@ -14,13 +14,14 @@ import httpx
 import openai
 import pytest
 
-from programs.methods import named_method
-from programs.scripted import count_tokens
-from programs.serving.gate import Gate
-from programs.serving.keys import allowed, check_address, check_origins, read_keys
-from programs.serving.service import Service, Stopping
-from programs.serving.stream import BranchText, Content, Reasoning, Sorter, reasoning
-from programs.serving.wire import (
+from sprint_sgl import protocol
+from sprint_sgl.errors import BadInput
+from sprint_sgl.lang.methods import named_method
+from sprint_sgl.protocol.prompts import DEFAULT_PROMPT_STYLE, prompt_style
+from sprint_sgl.runtime.endpoint import Endpoint
+from sprint_sgl.serving.admission import Gate
+from sprint_sgl.serving.keys import allowed, check_address, check_origins, read_keys
+from sprint_sgl.serving.requests import (
     ChatAsked,
     CompletionAsked,
     Message,
@@ -30,13 +31,12 @@ from programs.serving.wire import (
     StreamOptions,
     TextPart,
 )
-from sprint_sgl import protocol
-from sprint_sgl.errors import BadInput
-from sprint_sgl.protocol.prompts import DEFAULT_PROMPT_STYLE, prompt_style
-from sprint_sgl.runtime.endpoint import Endpoint
+from sprint_sgl.serving.service import Service, Stopping
+from sprint_sgl.serving.stream import BranchText, Content, Reasoning, Sorter, reasoning
 from sprint_sgl.trajectory import Trajectory
 from sprint_sgl.view.trajectory_page import read
 from tests.fakes.http_server import META, send, server
+from tests.fakes.scripted import count_tokens
 from tests.fakes.served import PLAYED, QUESTION, Scripted, serving
 from tests.fakes.waiting import wait_for
 
@@ -690,7 +690,7 @@ def test_keys_come_from_the_environment_and_from_a_file(tmp_path) -> None:
     ],
 )
 def test_a_stream_sends_of_a_cut_answer_what_the_whole_reply_holds(written: str, answer: str) -> None:
-    from programs.calls import Branch
+    from sprint_sgl.lang.calls import Branch
 
     for size in (1, 3, len(written)):
         sorter = Sorter(named_method("sprint").program)
@@ -701,7 +701,7 @@ def test_a_stream_sends_of_a_cut_answer_what_the_whole_reply_holds(written: str,
 
 
 def test_pieces_cut_anywhere_make_the_same_stream() -> None:
-    from programs.calls import Branch
+    from sprint_sgl.lang.calls import Branch
 
     text = f"<Plan_1>\nx\n</Plan_1>\n\n{protocol.FINAL_ANSWER_OPEN}It is 9.\n"
     for size in range(1, 9):

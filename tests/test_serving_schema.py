@@ -11,7 +11,15 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from programs.serving.wire import ChatAsked, Message, PastMessage, PastReasoning, ResponseAsked, StreamOptions, TextPart
+from sprint_sgl.serving.requests import (
+    ChatAsked,
+    Message,
+    PastMessage,
+    PastReasoning,
+    ResponseAsked,
+    StreamOptions,
+    TextPart,
+)
 from tests.fakes.served import Scripted, serving
 
 schemathesis = pytest.importorskip("schemathesis")

@@ -5,8 +5,8 @@ import re
 
 from rich.console import Console
 
+from sprint_sgl.console import tell
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
-from sprint_sgl.view.console import tell
 from sprint_sgl.view.terminal import LiveView, View, costs, readable, view_for
 
 

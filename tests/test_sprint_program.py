@@ -9,12 +9,12 @@ from collections.abc import Callable
 import pytest
 
 from programs import self_consistency_program, sequential_program, sprint_program
-from programs.program import Program, Run
-from programs.scripted import Request, ScriptedBackend, count_tokens, replay
 from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput, ContextFull, ProgramFailed, RuntimeUnavailable
+from sprint_sgl.lang.program import Program, Run
 from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
+from tests.fakes.scripted import Request, ScriptedBackend, count_tokens, replay
 
 TWO_STAGES = Trajectory(
     "How much is it?",

@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from programs import sprint_program
-from programs.benchmark.replay import Replay, ReplayQuestion, Shape, StageShape, filler
-from programs.benchmark.replay_backend import ReplayBackend
-from programs.methods import method_of, named_method
-from programs.scripted import ScriptedBackend
-from programs.straggler import EVERYONE, StragglerPolicy, shortened
+from sprint_sgl.bench.replay import Replay, ReplayQuestion, Shape, StageShape, filler
+from sprint_sgl.bench.replay_backend import ReplayBackend
 from sprint_sgl.errors import BadInput
+from sprint_sgl.lang.methods import method_of, named_method
+from sprint_sgl.lang.straggler import EVERYONE, StragglerPolicy, shortened
 from sprint_sgl.tasks.datasets import DataSource
 from sprint_sgl.trajectory import Trajectory
 from sprint_sgl.view.trajectory_page import Shown, view
+from tests.fakes.scripted import ScriptedBackend
 from tests.fakes.shapes import Wordy, shapes
 from tests.fakes.uneven import UNEVEN, model
 

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from sprint_sgl.runtime.context_tokens import Tokenized, replied, tokenized
 from sprint_sgl.runtime.endpoint import JOINING_TEST, SPELLING_TEST
-from sprint_sgl.runtime.launcher import DEFAULT_MODEL, resolve_model
+from sprint_sgl.runtime.server import DEFAULT_MODEL, resolve_model
 from sprint_sgl.runtime.tokenizer import Spelling, TransformersSpelling, file_spelling, special_tokens, spelling
 
 TEXTS = st.lists(st.text("ab <\n/é字", max_size=12), min_size=1, max_size=6)

@@ -26,8 +26,9 @@ from sprint_sgl.config import settings
 from sprint_sgl.errors import BadInput
 from sprint_sgl.protocol import EXECUTOR_STOPS, PLANNER_STOPS
 from sprint_sgl.rows import make_row, row_text
-from sprint_sgl.runtime.checkpoints import best_checkpoint, last_checkpoint, model_notes
-from sprint_sgl.runtime.launcher import free_port, launch, resolve_model, runtime_config
+from sprint_sgl.runtime.launcher import launch
+from sprint_sgl.runtime.server import free_port, resolve_model, runtime_config
+from sprint_sgl.storage.checkpoints import best_checkpoint, last_checkpoint, model_notes
 from sprint_sgl.storage.output_folders import TRAINING, alone
 from sprint_sgl.storage.shipped import CONF
 from tests.fakes.waiting import wait_for
@@ -700,7 +701,7 @@ def test_adapters_are_put_into_their_model_before_it_is_served(rows: Path, base:
 @pytest.mark.release
 def test_submitit_runs_a_training_for_each_value(rows: Path, base: Path, tmp_path: Path) -> None:
     """On this machine; on a cluster the launcher is submitit_slurm."""
-    words = [sys.executable, "-m", "sprint_sgl.cli", "train", "--multirun", "hydra/launcher=submitit_local"]
+    words = [sys.executable, "-m", "sprint_sgl.cli.app", "train", "--multirun", "hydra/launcher=submitit_local"]
     words += ["hydra.launcher.timeout_min=10", f"hydra.sweep.dir={tmp_path}/sweep", f"model={base}"]
     words += [f"dataset={rows}/rft", f"out={tmp_path}/${{recipe.args.seed}}", "recipe.args.seed=1,2"]
     words += ["+recipe.args.max_steps=1", "recipe.args.eval_strategy=no", "recipe.args.report_to=none"]

@@ -11,7 +11,7 @@ from playwright.sync_api import Page
 from typer.testing import CliRunner
 
 from sprint_sgl import protocol
-from sprint_sgl.cli import app
+from sprint_sgl.cli.app import app
 from sprint_sgl.errors import BadInput
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Timing, Trajectory
 from sprint_sgl.view.model_text import marked_up, with_tags_apart

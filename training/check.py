@@ -23,11 +23,11 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
+from sprint_sgl.console import notes, one_line_errors, screen
 from sprint_sgl.errors import BadInput
 from sprint_sgl.protocol.lexer import find_tags
 from sprint_sgl.rows import Row, row_text
-from sprint_sgl.runtime.checkpoints import check_tokenizer, model_type, weights
-from sprint_sgl.view.console import notes, one_line_errors, screen
+from sprint_sgl.storage.checkpoints import check_tokenizer, model_type, weights
 from training.preflight import check_channel, check_text, end_text, model_folder
 from training.rows import naming_line, read_rows
 from training.tree import IGNORED

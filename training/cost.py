@@ -22,11 +22,11 @@ from rich.progress import track
 from rich.table import Table
 
 from sprint_sgl.config import entry_point
+from sprint_sgl.console import notes, screen
 from sprint_sgl.errors import BadInput
 from sprint_sgl.rows import Row
-from sprint_sgl.runtime.checkpoints import model_config
 from sprint_sgl.runtime.tokenizer import Spelling
-from sprint_sgl.view.console import notes, screen
+from sprint_sgl.storage.checkpoints import model_config
 from training.machines import Machines
 from training.preflight import check_channel, model_folder, spelling_of
 from training.rows import naming_line, read_rows

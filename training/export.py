@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sprint_sgl.config import entry_point
 from sprint_sgl.errors import BadInput
-from sprint_sgl.runtime.checkpoints import ADAPTER, MODEL_NOTES, model_notes, weights
+from sprint_sgl.storage.checkpoints import ADAPTER, MODEL_NOTES, model_notes, weights
 from sprint_sgl.storage.files import whole_file
 from sprint_sgl.storage.output_folders import EXPORT, output_folder
 

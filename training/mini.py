@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sprint_sgl.config import entry_point
 from sprint_sgl.errors import BadInput
-from sprint_sgl.runtime.checkpoints import weights
+from sprint_sgl.storage.checkpoints import weights
 from sprint_sgl.storage.output_folders import MINI, begin
 
 END = "<|endoftext|>"

@@ -14,9 +14,11 @@ from typing import Any
 import httpx
 from rich.progress import track
 
+from sprint_sgl.console import notes
 from sprint_sgl.errors import BadInput
 from sprint_sgl.rows import TREE, Row, row_text
-from sprint_sgl.runtime.checkpoints import (
+from sprint_sgl.runtime.tokenizer import Spelling, TransformersSpelling, cached_file, file_spelling
+from sprint_sgl.storage.checkpoints import (
     check_tokenizer,
     load_tokenizer,
     may_be_on_hub,
@@ -24,8 +26,6 @@ from sprint_sgl.runtime.checkpoints import (
     refuse_adapters,
     weights,
 )
-from sprint_sgl.runtime.tokenizer import Spelling, TransformersSpelling, cached_file, file_spelling
-from sprint_sgl.view.console import notes
 from training.rows import naming_line, read_rows
 from training.tree_rows import ATTENTIONS, TREE_TEMPLATE, read_back, row_tree
 

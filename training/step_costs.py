@@ -18,8 +18,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sprint_sgl.console import say
 from sprint_sgl.runtime.tokenizer import cached_file
-from sprint_sgl.view.console import say
 
 if TYPE_CHECKING:
     from training.simulate import Simulation

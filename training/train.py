@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from sprint_sgl.config import changed, entry_point
+from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput
-from sprint_sgl.runtime.checkpoints import MODEL_NOTES, last_checkpoint, model_notes, model_type, trainer_state, weights
 from sprint_sgl.runtime.supervisor import supervised
+from sprint_sgl.storage.checkpoints import MODEL_NOTES, last_checkpoint, model_notes, model_type, trainer_state, weights
 from sprint_sgl.storage.files import whole_file
 from sprint_sgl.storage.output_folders import TRAINING, alone, output_folder
-from sprint_sgl.view.console import say
 from training.card import write_card
 from training.machines import Machines, processor_has_bf16
 from training.preflight import check

@@ -25,11 +25,11 @@ Sent = tuple[str, str, list[tuple[bytes, bytes]], list[bytes]]
 
 @cache
 def app() -> Any:
-    from programs.methods import named_method
-    from programs.serving.app import Api
-    from programs.serving.gate import Gate
-    from programs.serving.metrics import Metrics
-    from programs.serving.service import Service
+    from sprint_sgl.lang.methods import named_method
+    from sprint_sgl.serving.admission import Gate
+    from sprint_sgl.serving.app import Api
+    from sprint_sgl.serving.metrics import Metrics
+    from sprint_sgl.serving.service import Service
 
     gate = Gate(4, 4)
     offered = {f"mini:{name}": (named_method(name), AtOnce()) for name in ("sprint", "sequential")}
@@ -45,7 +45,7 @@ class AtOnce:
     """The server's way to a runtime whose model says the same to everything."""
 
     def session(self, time_limit: float) -> Any:
-        from programs.scripted import ScriptedBackend
+        from tests.fakes.scripted import ScriptedBackend
 
         class Session(ScriptedBackend):
             def close(self) -> None:
@@ -133,8 +133,8 @@ def check_wire(case: tuple[str, Any]) -> None:
     """A request is read or refused with a word on where; what was read can be asked."""
     from pydantic import ValidationError
 
-    from programs.serving.wire import ChatAsked, CompletionAsked, ResponseAsked
     from sprint_sgl.errors import BadInput
+    from sprint_sgl.serving.requests import ChatAsked, CompletionAsked, ResponseAsked
     from sprint_sgl.tasks.question import checked_question
 
     path, body = case
@@ -157,7 +157,7 @@ def header(rng: random.Random) -> str:
 
 
 def check_key(text: str) -> None:
-    from programs.serving.keys import allowed
+    from sprint_sgl.serving.keys import allowed
 
     assert not allowed(text, (KEY,)) or text.partition(" ")[2].strip() == KEY
     assert not allowed(f"Bearer {text}", (KEY,)) or text.strip() == KEY

@@ -75,13 +75,13 @@ def lines(rng: random.Random) -> bytes:
 
 
 def bench() -> None:
-    import programs.benchmark.records
-    import programs.benchmark.replay  # noqa: F401
+    import sprint_sgl.bench.records
+    import sprint_sgl.bench.replay  # noqa: F401
 
 
 def check_records(data: bytes) -> None:
     """What can be read is written as it was read."""
-    from programs.benchmark.records import Record, read_records
+    from sprint_sgl.bench.records import Record, read_records
 
     path = folder() / "records.jsonl"
     path.write_bytes(data)
@@ -95,7 +95,7 @@ def check_records(data: bytes) -> None:
 
 
 def check_replay(data: bytes) -> None:
-    from programs.benchmark.replay import Replay
+    from sprint_sgl.bench.replay import Replay
 
     path = folder() / "replay.jsonl"
     path.write_bytes(data)

@@ -143,7 +143,7 @@ def check_compared(text: str) -> None:
 
 @cache
 def program_named(name: str) -> Any:
-    from programs.methods import named_method
+    from sprint_sgl.lang.methods import named_method
 
     return named_method(name).program
 
@@ -159,8 +159,8 @@ def stream_case(rng: random.Random) -> tuple[str, list[str], list[int], str]:
 
 def check_stream(case: tuple[str, list[str], list[int], str]) -> None:
     """Every piece of a branch goes out as it was written, and of the answer nothing that is past a stop string."""
-    from programs.calls import Branch
-    from programs.serving.stream import BranchText, Content, Sorter, shortened
+    from sprint_sgl.lang.calls import Branch
+    from sprint_sgl.serving.stream import BranchText, Content, Sorter, shortened
 
     text, stops, sizes, program = case
     sorter, pieces, at = Sorter(program_named(program), stops), [], 0

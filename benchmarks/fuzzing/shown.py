@@ -14,11 +14,11 @@ from rich.console import Console
 
 from benchmarks.fuzzing.cases import Target
 from benchmarks.fuzzing.texts import MARKUP, any_text, short, trajectory, without_surrogates
+from sprint_sgl import console as consoles
+from sprint_sgl.console import say
 from sprint_sgl.trajectory import Trajectory
-from sprint_sgl.view import console as consoles
 from sprint_sgl.view import pages
 from sprint_sgl.view import trajectory_page as page
-from sprint_sgl.view.console import say
 from sprint_sgl.view.model_text import marked_up, with_tags_apart
 from sprint_sgl.view.terminal import LiveView, View, costs
 from sprint_sgl.view.timeline import by_clock, by_tokens
@@ -97,7 +97,7 @@ def template() -> Any:
 
     folder = Path(page.__file__).parent
     made = Environment(loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined)
-    return made.get_template("page.html.j2")
+    return made.get_template("trajectory_page.html.j2")
 
 
 def check_page(case: tuple[list[Shown], str]) -> None:

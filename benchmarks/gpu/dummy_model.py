@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from sprint_sgl.runtime.launcher import DEFAULT_MODEL
+from sprint_sgl.runtime.server import DEFAULT_MODEL
 from sprint_sgl.storage.shipped import MODELS
 
 SHAPES: dict[str, dict[str, Any]] = {

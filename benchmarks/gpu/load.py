@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from programs import sequential_program, sprint_program
-from programs.benchmark.replay import Replay, Shape, StageShape
-from programs.program import Program
+from sprint_sgl.bench.replay import Replay, Shape, StageShape
+from sprint_sgl.lang.program import Program
 from sprint_sgl.tasks.datasets import DataSource
 
 METHODS: Mapping[str, Program] = {

@@ -29,13 +29,14 @@ from benchmarks.gpu import load
 from benchmarks.gpu.dummy_model import make_dummy_model
 from benchmarks.ideal_cache import ideal_uncached
 from programs import sprint_program
-from programs.benchmark.replay import Shape
+from sprint_sgl.bench.profile import Profile, mean, profile
+from sprint_sgl.bench.replay import Shape
+from sprint_sgl.console import say
 from sprint_sgl.errors import LaunchFailed
-from sprint_sgl.profile import Profile, mean, profile
 from sprint_sgl.runtime.endpoint import Endpoint
-from sprint_sgl.runtime.launcher import Server, connect, launch, running, runtime_config
+from sprint_sgl.runtime.launcher import connect, launch, running
+from sprint_sgl.runtime.server import Server, runtime_config
 from sprint_sgl.trajectory import Trajectory
-from sprint_sgl.view.console import say
 
 Figures = dict[str, Any]
 Measured = Iterator[tuple[str, Any]]

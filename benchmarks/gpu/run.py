@@ -26,11 +26,11 @@ import typer
 
 from benchmarks.gpu.dummy_model import SHAPES
 from benchmarks.gpu.parts import PARTS, SHARED, Setting
+from sprint_sgl.console import one_line_errors, say, screen
 from sprint_sgl.errors import LaunchFailed
 from sprint_sgl.storage.files import whole_file
 from sprint_sgl.storage.output_folders import RUN, begin, begun_by
 from sprint_sgl.storage.shipped import conf_names
-from sprint_sgl.view.console import one_line_errors, say, screen
 
 GPU = begun_by("benchmarks.gpu.run", "--out ")
 LEAST = 20.0  # seconds that must be left for a part to begin

@@ -17,7 +17,7 @@ import httpx
 import psutil
 
 from benchmarks.soaking.load import KEY
-from sprint_sgl.runtime.launcher import free_port
+from sprint_sgl.runtime.server import free_port
 
 EVERY = 2.0  # seconds between two samples
 PARTS = {"scheduler": "sglang::scheduler", "detokenizer": "sglang::detokenizer", "server": "-m sglang.launch_server"}

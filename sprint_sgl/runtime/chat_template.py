@@ -11,8 +11,8 @@ from functools import lru_cache
 from typing import Any
 
 from sprint_sgl.errors import BadInput
-from sprint_sgl.runtime.checkpoints import load_tokenizer
 from sprint_sgl.runtime.tokenizer import cached_file
+from sprint_sgl.storage.checkpoints import load_tokenizer
 
 
 def user_turn(model: str, text: str) -> str | None:

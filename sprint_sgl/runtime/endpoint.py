@@ -15,10 +15,10 @@ from pathlib import Path
 
 import httpx
 
+from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput, RequestFailed, RuntimeUnavailable
 from sprint_sgl.protocol.prompts import DEFAULT_PROMPT_STYLE
 from sprint_sgl.runtime import gateway_client as behind
-from sprint_sgl.runtime.checkpoints import model_notes
 from sprint_sgl.runtime.context_tokens import Tokenized, replied, tokenized
 from sprint_sgl.runtime.frontend import (
     BaseBackend,
@@ -31,7 +31,7 @@ from sprint_sgl.runtime.messages import GENERATE, Meta, generated, held_back, js
 from sprint_sgl.runtime.resolved_args import NO_PREFIX_CACHE, lacks_prefix_cache
 from sprint_sgl.runtime.tokenizer import Spelling, file_spelling, special_tokens, spelling
 from sprint_sgl.runtime.transport import Transport, checked
-from sprint_sgl.view.console import say
+from sprint_sgl.storage.checkpoints import model_notes
 
 ABORT_LIMIT = 5.0  # seconds
 IDLE_LIMIT = 30.0  # seconds

@@ -22,8 +22,9 @@ from dataclasses import dataclass, field, replace
 
 import httpx
 
+from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput, SprintError
-from sprint_sgl.runtime.launcher import (
+from sprint_sgl.runtime.server import (
     RuntimeConfig,
     Server,
     check_port,
@@ -36,7 +37,6 @@ from sprint_sgl.runtime.launcher import (
     start_server,
     wait_until_ready,
 )
-from sprint_sgl.view.console import say
 
 POLICIES = ("cache_aware", "round_robin", "random", "power_of_two", "least_load", "prefix_hash")
 RESTARTS = 3  # of each worker, one after another

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sprint_sgl.errors import BadInput
-from sprint_sgl.runtime.checkpoints import load_tokenizer, may_be_on_hub
+from sprint_sgl.storage.checkpoints import load_tokenizer, may_be_on_hub
 
 PIECE = 9  # characters
 

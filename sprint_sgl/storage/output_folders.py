@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sprint_sgl.errors import BadInput
-from sprint_sgl.runtime.checkpoints import MODEL_NOTES
+from sprint_sgl.storage.checkpoints import MODEL_NOTES
 from sprint_sgl.storage.files import PARTIAL, given_path, make_folder, whole_file
 from sprint_sgl.storage.provenance import commit, versions
 

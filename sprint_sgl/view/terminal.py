@@ -19,9 +19,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from sprint_sgl.console import printable
 from sprint_sgl.protocol import FINAL_ANSWER_OPEN, restore
 from sprint_sgl.trajectory import Trajectory
-from sprint_sgl.view.console import printable
 
 _TAGS = re.compile(r"</?(?:Plan_\d+|Final_answer|think|Execution_\d+)>\n?")
 _PROMPT = re.compile(r"<prompt_(\d+\.\d+)>[ \n]?(.*?)[ \n]?(?:</prompt_\1>|$)", re.DOTALL)

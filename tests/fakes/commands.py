@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from sprint_sgl.runtime.launcher import free_port
+from sprint_sgl.runtime.server import free_port
 from tests.fakes.waiting import wait_for
 
 START_LIMIT = 240.0  # seconds

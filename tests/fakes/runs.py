@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from programs.benchmark.records import Record
+from sprint_sgl.bench.records import Record
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import typer
 from aiohttp import web
 
-from programs.scripted import count_tokens, cut, replay
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
+from tests.fakes.scripted import count_tokens, cut, replay
 
 WORDS = " ".join(f"word{n}" for n in range(40))
 

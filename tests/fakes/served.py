@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from programs.methods import named_method
-from programs.scripted import ScriptedBackend, replay
-from programs.serving.app import Api
-from programs.serving.gate import Gate
-from programs.serving.metrics import Metrics
-from programs.serving.server import Server
-from programs.serving.service import Service
 from sprint_sgl.errors import RuntimeUnavailable
+from sprint_sgl.lang.methods import named_method
+from sprint_sgl.serving.admission import Gate
+from sprint_sgl.serving.app import Api
+from sprint_sgl.serving.metrics import Metrics
+from sprint_sgl.serving.server import Server
+from sprint_sgl.serving.service import Service
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
+from tests.fakes.scripted import ScriptedBackend, replay
 
 QUESTION = "What is 2 + 3 + 4?"
 

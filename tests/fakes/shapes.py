@@ -6,9 +6,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from programs.benchmark.replay import Shape, StageShape
-from programs.scripted import ScriptedBackend
+from sprint_sgl.bench.replay import Shape, StageShape
 from sprint_sgl.storage.shipped import MODELS
+from tests.fakes.scripted import ScriptedBackend
 
 MINI = str(MODELS / "countdown-mini-sprint")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from programs.scripted import replay
 from sprint_sgl import protocol
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
+from tests.fakes.scripted import replay
 
 LONG = " ".join(["word"] * 30)
 

@@ -1,0 +1,47 @@
+"""The questions of a benchmark that could not be asked, a JSON line each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sprint_sgl.bench.records import Key, Record, parsed
+from sprint_sgl.storage.files import whole_file
+
+FAILURES = "failures.jsonl"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A question that a method could not be asked, and why."""
+
+    method: str
+    id: str
+    sample: int
+    error: str
+
+    @property
+    def key(self) -> Key:
+        return self.method, self.id, self.sample
+
+
+def read_failures(path: Path) -> list[Failure]:
+    """Raises BadInput for a line that is none."""
+    return parsed(path, lambda line: Failure(**json.loads(line)), "failure")
+
+
+def unanswered(failures: Sequence[Failure], records: Sequence[Record]) -> list[Failure]:
+    """Without those that a later start has answered: a kill may have come before their file was written again."""
+    done = {record.key for record in records}
+    return [failure for failure in failures if failure.key not in done]
+
+
+def write_failures(path: Path, failures: Sequence[Failure]) -> None:
+    """None leaves no file."""
+    if not failures:
+        path.unlink(missing_ok=True)
+        return
+    with whole_file(path) as file:
+        file.writelines(json.dumps(vars(failure)) + "\n" for failure in failures)

@@ -1,0 +1,183 @@
+"""The paper's Figures 4 to 6 from our own runs, and what of the promised speed is realised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
+
+from sprint_sgl.bench.report.statistics import Estimate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+REACHED, PARALLEL = "#d5d9de", "#2f5d8a"
+
+
+@dataclass(frozen=True)
+class Point:
+    name: str
+    sequential: Estimate
+    correct: Estimate
+
+
+class Saved(Protocol):
+    """Questions in a range of the baseline's length, and the share of sequential tokens that is saved."""
+
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+    @property
+    def questions(self) -> int: ...
+    @property
+    def saved(self) -> Estimate: ...
+
+
+def _arms(estimate: Estimate) -> list[list[float]]:
+    return [[estimate.value - estimate.low], [estimate.high - estimate.value]]
+
+
+def _curve(axes: Axes, name: str, points: Sequence[tuple[float, Estimate]]) -> None:
+    estimates = [estimate for _, estimate in points]
+    below, above = ([arms[k][0] for arms in map(_arms, estimates)] for k in (0, 1))
+    heights = [estimate.value for estimate in estimates]
+    axes.errorbar([x for x, _ in points], heights, yerr=[below, above], marker="o", capsize=3, label=name)
+
+
+def _shares(axes: Axes, x: str, y: str) -> None:
+    """Labels of a chart whose heights are shares."""
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=8)
+
+
+def pareto_figure(points: Sequence[Point]) -> Figure:
+    """Accuracy over sequential tokens with 95 % intervals (Figure 4)."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for number, point in enumerate(points):
+        x, y = point.sequential, point.correct
+        axes.errorbar(
+            x.value,
+            y.value,
+            xerr=_arms(x),
+            yerr=_arms(y),
+            fmt="o",
+            capsize=3,
+            color=f"C{number % 10}",
+            label=point.name,
+        )
+    _shares(axes, "sequential tokens", "correct")
+    return figure
+
+
+def reduction_figure(found: Mapping[str, Sequence[Saved]]) -> Figure | None:
+    """Sequential tokens saved, by the baseline's length (Figure 6); None where nothing is compared."""
+    if not any(found.values()):
+        return None
+    figure = Figure(figsize=(7, 3.5), layout="constrained")
+    axes = figure.subplots()
+    for name, bins in found.items():
+        _curve(axes, name, [((each.low + each.high) / 2, each.saved) for each in bins])
+    axes.axhline(0, color="#888888", linewidth=0.8)
+    _shares(axes, "sequential tokens of the baseline", "saved")
+    return figure
+
+
+class Swept(Protocol):
+    """What a run of a sweep came to."""
+
+    @property
+    def correct(self) -> Estimate: ...
+    @property
+    def sequential(self) -> Estimate: ...
+
+
+def sweep_figure(setting: str, curves: Mapping[str, Sequence[tuple[float, Swept]]]) -> Figure:
+    """Accuracy and sequential tokens over the values of a setting, with 95 % intervals."""
+    figure = Figure(figsize=(8, 3.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for name, points in curves.items():
+        _curve(left, name, [(value, found.correct) for value, found in points])
+        _curve(right, name, [(value, found.sequential) for value, found in points])
+    _shares(left, setting, "correct")
+    right.set_xlabel(setting)
+    right.set_ylabel("sequential tokens")
+    right.grid(alpha=0.3)
+    return figure
+
+
+def cost_figure(found: Mapping[str, Sequence[tuple[float, Estimate]]], dollars_an_hour: float) -> Figure:
+    """Seconds of the machine per question, and dollars at that price, over how many run at a time."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, points in found.items():
+        _curve(axes, name, points)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.set_xlabel("questions at a time")
+    axes.set_ylabel("seconds of the machine per question")
+    a_second = dollars_an_hour / 3600
+    dollars = axes.secondary_yaxis(
+        "right", functions=(partial(np.multiply, a_second), partial(np.multiply, 1 / a_second))
+    )
+    dollars.set_ylabel(f"dollars per question, at ${dollars_an_hour:g} an hour")
+    for axis in (axes.yaxis, dollars.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(NullFormatter())
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def stages_figure(found: Mapping[str, Mapping[str, Sequence[tuple[int, int]]]]) -> Figure | None:
+    """Questions that come to each stage, by group, and those whose stage is parallel (Figure 5)."""
+    panels = [(name, group, counts) for name, groups in found.items() for group, counts in groups.items() if counts]
+    if not panels:
+        return None
+    columns = min(len(panels), 3)
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(3.2 * columns, 2.4 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes, (name, group, counts) in zip(grid.flat, panels, strict=False):
+        _stages(axes, f"{name}: {group}" if group else name, counts)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_axis_off()
+    grid[0][0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def _stages(axes: Axes, title: str, counts: Sequence[tuple[int, int]]) -> None:
+    numbers = range(1, len(counts) + 1)
+    axes.bar(numbers, [reached for reached, _ in counts], color=REACHED, label="come to the stage")
+    axes.bar(numbers, [parallel for _, parallel in counts], color=PARALLEL, width=0.5, label="with several prompts")
+    axes.set_title(title)
+    axes.set_xlabel("stage")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def speed_figure(found: Sequence[tuple[str, float | None, float | None]]) -> Figure | None:
+    """The speed-up over the baseline that token counts promise, and the one that the clock shows."""
+    known = [(name, promised, realised) for name, promised, realised in found if promised and realised]
+    if not known:
+        return None
+    figure = Figure(figsize=(5, 4), layout="constrained")
+    axes = figure.subplots()
+    for number, (name, promised, realised) in enumerate(known):
+        axes.plot(promised, realised, "o", color=f"C{number % 10}", label=name)
+    most = 1.1 * max(value for _, promised, realised in known for value in (promised, realised))
+    axes.plot([0, most], [0, most], color="#888888", linewidth=0.8, linestyle="--")
+    axes.set_xlabel("speed-up that sequential tokens promise")
+    axes.set_ylabel("speed-up by the clock")
+    axes.legend(frameon=False, fontsize=8)
+    return figure

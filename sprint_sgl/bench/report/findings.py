@@ -1,0 +1,93 @@
+"""What a report shows beside its table: stages, what is saved by length, why answers are wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from sprint_sgl.bench.records import Record
+from sprint_sgl.bench.report.lines import Side, sequential
+from sprint_sgl.bench.report.statistics import Estimate, ratio_of_means
+
+SHOWN_FAILURES = 50  # of each method and cause
+BINS = 5
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Questions on which the baseline needed between `low` and `high` tokens, and what is saved there (Figure 6)."""
+
+    low: float
+    high: float
+    questions: int
+    saved: Estimate
+
+
+def bins(side: Side, baseline: Side, count: int = BINS) -> list[Bin]:
+    """Equal numbers of questions, from short baselines to long ones."""
+    ids = side.common(baseline)
+    lengths = dict(zip(ids, baseline.values(sequential, ids), strict=True))
+    ordered = sorted(ids, key=lengths.__getitem__)
+    found = []
+    for k in range(count):
+        part = ordered[k * len(ordered) // count : (k + 1) * len(ordered) // count]
+        if part:
+            ratio = ratio_of_means(side.values(sequential, part), baseline.values(sequential, part))
+            saved = Estimate(1 - ratio.value, 1 - ratio.high, 1 - ratio.low)
+            found.append(Bin(lengths[part[0]], lengths[part[-1]], len(part), saved))
+    return found
+
+
+def stages_by_group(side: Side) -> dict[str, list[tuple[int, int]]]:
+    """By group and stage number: questions that come to that stage, and those whose stage has several prompts."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    records = [record for each in side.records.values() for record in each]
+    for group in sorted({record.group for record in records}):
+        runs = [record.trajectory.stages for record in records if record.group == group]
+        deepest = max(map(len, runs), default=0)
+        reached = [[stages[i] for stages in runs if len(stages) > i] for i in range(deepest)]
+        found[group] = [(len(stages), sum(len(stage.prompts) > 1 for stage in stages)) for stages in reached]
+    return found
+
+
+def parallel_share(side: Side) -> float:
+    """Of all stages, those with several prompts."""
+    counts = [count for group in stages_by_group(side).values() for count in group]
+    return sum(parallel for _, parallel in counts) / max(sum(reached for reached, _ in counts), 1)
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Failures of a method that have one cause, with some of them to read."""
+
+    method: str
+    name: str
+    count: int
+    examples: tuple[Record, ...]
+
+
+def cause_of(record: Record) -> str:
+    """Why the record is wrong, in words that many of them share."""
+    if record.judged:
+        return "right to the judge, not read by the rules"
+    if dict(record.trajectory.repairs).get("truncated") and not record.read:
+        return "cut off by a token limit"
+    if not record.read:
+        return "no answer that the rules can read"
+    faults = record.reason.split("; ")
+    if faults[0].startswith("another "):
+        return faults[0].partition(":")[0]
+    return re.sub(r"\d+(?:\.\d+|/\d+)?", "#", faults[0]) if len(faults[0]) < 60 else "another answer"
+
+
+def causes(sides: Mapping[str, Side]) -> Iterator[Cause]:
+    """Of every method, the commonest first."""
+    for name, side in sides.items():
+        found: dict[str, list[Record]] = {}
+        for record in (record for records in side.records.values() for record in records if not record.correct):
+            found.setdefault(cause_of(record), []).append(record)
+        if unasked := sum(side.failed.values()):
+            yield Cause(name, "could not be asked: failures.jsonl says why", unasked, ())
+        for cause, wrong in sorted(found.items(), key=lambda each: -len(each[1])):
+            yield Cause(name, cause, len(wrong), tuple(wrong[:SHOWN_FAILURES]))

@@ -1,0 +1,92 @@
+"""Where the time of a benchmark's methods goes, as a table; a sequential method gives the speed of a token alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich import box
+from rich.table import Table
+
+from sprint_sgl.bench.profile import Profile, mean, profile
+from sprint_sgl.bench.report.runs import Run, read_run
+from sprint_sgl.errors import BadInput
+
+WORDS = (
+    "prefill: prompts computed at forks and joins; queue: behind other requests; tokenising: until the scheduler has "
+    "it; http: both ways, detokenising, waiting for a gateway's worker; program: Python on our side, between calls"
+)
+PARTS = ("prefill", "queue", "tokenising", "http", "program")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The mean profile of a method's answers, how many were stamped, how many there are, and whether each is one
+    thought, which no sibling slows down.
+    """
+
+    mean: Profile
+    stamped: int
+    answers: int
+    alone: bool
+
+
+def samples(run: Run) -> dict[str, Sample]:
+    """By method. Raises BadInput where the runtime did not stamp its requests."""
+    found = {}
+    for side in run.sides:
+        known = [profile(record.trajectory) for records in side.records.values() for record in records]
+        if kept := [each for each in known if each is not None]:
+            found[side.name] = Sample(mean(kept), len(kept), len(known), side.sequential)
+    if not found:
+        raise BadInput(
+            f"{run.folder} does not say where its time went: run it on a runtime with enable-metrics, "
+            "such as runtime.args.enable-metrics=true sets it"
+        )
+    return found
+
+
+def table(methods: Mapping[str, Sample]) -> Table:
+    """Seconds a question, with shares. Decoding is split by the speed of the method that writes alone, if one is."""
+    means = {name: sample.mean for name, sample in methods.items()}
+    step = next((sample.mean.step for sample in methods.values() if sample.alone), None)
+    shown = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        title="Seconds a question, of what its answer waited for",
+        caption=WORDS,
+        title_justify="left",
+        caption_justify="left",
+    )
+    shown.add_column("where the time goes")
+    for name in means:
+        shown.add_column(name, justify="right", no_wrap=True)
+    for label, seconds in _decoding(means, step):
+        shown.add_row(label, *(_share(s, p) for s, p in zip(seconds, means.values(), strict=True)))
+    for part in PARTS:
+        shown.add_row(part, *(_share(getattr(p, part), p) for p in means.values()))
+    shown.add_section()
+    shown.add_row("all", *(f"{p.seconds:.3f}" for p in means.values()))
+    shown.add_row("tokens on the path", *(f"{p.tokens:,.0f}" for p in means.values()))
+    shown.add_row("requests on the path", *(f"{p.calls:.1f}" for p in means.values()))
+    shown.add_row("milliseconds a token", *(f"{p.step * 1e3:.2f}" for p in means.values()))
+    shown.add_row("answers with stamps", *(f"{each.stamped} of {each.answers}" for each in methods.values()))
+    return shown
+
+
+def _decoding(methods: Mapping[str, Profile], step: float | None) -> list[tuple[str, list[float]]]:
+    if step is None:
+        return [("decode", [p.decode for p in methods.values()])]
+    alone = [p.tokens * step for p in methods.values()]
+    beside = [p.decode - seconds for p, seconds in zip(methods.values(), alone, strict=True)]
+    return [("decode, as fast as alone", alone), ("decode, slower beside siblings", beside)]
+
+
+def _share(seconds: float, of: Profile) -> str:
+    return f"{seconds:.3f} {seconds / of.seconds:5.1%}"
+
+
+def show(folder: Path) -> Table:
+    """The table of a run's folder. Raises BadInput for one that holds none, or no stamps."""
+    return table(samples(read_run(folder)))

@@ -1,0 +1,122 @@
+"""A runtime that stays up between the jobs of a sweep, changes its weights, and comes back when it has died."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from sprint_sgl.console import say
+from sprint_sgl.errors import RequestFailed, RuntimeUnavailable, SprintError
+from sprint_sgl.runtime.endpoint import Endpoint
+from sprint_sgl.runtime.launcher import connect, launch
+from sprint_sgl.runtime.server import RuntimeConfig, resolve_model
+
+SERVED = "served"  # a model's name: what the server at `url` has, whatever it is
+REVIVALS = 3  # times that a runtime may die in one process
+PATIENCE = 300.0  # seconds that we wait for a server that is not ours
+
+
+class Resident:
+    """`runtime` is how a server of our own is started; with `url` it is somebody else's."""
+
+    def __init__(self, runtime: RuntimeConfig, url: str | None, time_limit: float) -> None:
+        self.runtime, self.url, self.time_limit = runtime, url or runtime.url, time_limit
+        self._stack = ExitStack()
+        self._endpoint: Endpoint | None = None
+        self._revivals = 0
+        self._said_shared = False
+
+    def load(self, model: str) -> Endpoint:
+        """The runtime with those weights, warm and with an empty cache. Raises SprintError where it cannot be had."""
+        path = SERVED if model == SERVED else resolve_model(model)
+        if self._endpoint is None:
+            self._endpoint = self._started(path)
+        self._endpoint.read_model()  # somebody else may have changed it
+        serves = self._endpoint.get_model_name()
+        if path not in (SERVED, serves):
+            if not self.url and not alike(serves, path):
+                self.close()
+                self._endpoint = self._started(path)
+            else:
+                self._swap(self._endpoint, path)
+        self._empty_cache(self._endpoint)
+        self._endpoint.warm_up()
+        return self._endpoint
+
+    def _swap(self, endpoint: Endpoint, path: str) -> None:
+        try:
+            endpoint.load_weights(path)
+        except RequestFailed as error:
+            if not self.url:
+                raise
+            raise RequestFailed(f"{error}; model={SERVED} takes the weights that it has") from error
+
+    def _empty_cache(self, endpoint: Endpoint) -> None:
+        """A server that others use too keeps its cache, which is no reason to stop."""
+        try:
+            endpoint.flush_cache()
+        except RequestFailed as error:
+            if not self.url:
+                raise
+            if not self._said_shared:
+                say(f"the cache is not emptied between methods: {error}", style="yellow")
+            self._said_shared = True
+
+    def _started(self, path: str) -> Endpoint:
+        if not self.url:
+            return self._stack.enter_context(launch(path, runtime=self.runtime, time_limit=self.time_limit))
+        key = os.environ.get("SPRINT_API_KEY")
+        return self._stack.enter_context(connect(self.url, key, time_limit=self.time_limit))
+
+    def lost(self) -> bool:
+        """Whether a runtime that was up can no longer be spoken to."""
+        try:
+            return self._endpoint is not None and not self._endpoint.get_server_info()
+        except SprintError:
+            return True
+
+    def revive(self) -> None:
+        """Lets the next `load` begin anew, once the runtime can be had. Raises RuntimeUnavailable after some deaths."""
+        self._revivals += 1
+        if self._revivals > REVIVALS:
+            raise RuntimeUnavailable(f"the runtime has died {self._revivals} times; what is finished is kept")
+        doing = f"waiting for {self.url}, at most {PATIENCE:g} s" if self.url else "starting it again"
+        say(f"the runtime is gone: {doing}", style="yellow")
+        self.close()
+        deadline = time.monotonic() + PATIENCE
+        while self.url:
+            try:
+                Endpoint(self.url, os.environ.get("SPRINT_API_KEY")).close()
+                return
+            except SprintError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(1.0)
+
+    def close(self) -> None:
+        self._stack.close()
+        self._endpoint = None
+
+
+def alike(one: str, other: str) -> bool:
+    """Whether weights can be swapped: two folders here with the same tokenizer and configuration."""
+    return all(_same(Path(one, name), Path(other, name)) for name in ("tokenizer.json", "config.json"))
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
+
+
+_RESIDENTS: dict[str, Resident] = {}
+
+
+def resident(runtime: RuntimeConfig, url: str | None, time_limit: float) -> Resident:
+    """This process's runtime of that kind; it ends with the process."""
+    key = repr((runtime, url, time_limit))
+    if key not in _RESIDENTS:
+        _RESIDENTS[key] = Resident(runtime, url, time_limit)
+        atexit.register(_RESIDENTS[key].close)
+    return _RESIDENTS[key]

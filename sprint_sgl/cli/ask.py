@@ -1,0 +1,135 @@
+"""Commands that answer a question on this terminal: solve and chat."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sprint_sgl.cli.options import (
+    ApiKey,
+    Launch,
+    MaxNewTokens,
+    MaxStages,
+    Model,
+    RequestLimit,
+    RuntimeName,
+    Seed,
+    Style,
+    Temperature,
+    Url,
+)
+from sprint_sgl.console import busy, notes, one_line_errors, say, screen, tell
+from sprint_sgl.errors import BadInput
+from sprint_sgl.protocol.prompts import prompt_style as load_style
+from sprint_sgl.runtime.launcher import baseline_for, connect
+from sprint_sgl.runtime.launcher import launch as launched
+from sprint_sgl.runtime.server import DEFAULT_MODEL
+from sprint_sgl.tasks.question import checked_question
+from sprint_sgl.view.terminal import costs
+
+if TYPE_CHECKING:
+    from sprint_sgl.runtime.endpoint import Endpoint
+
+WRONG_ANSWER = 3
+
+
+def solve(
+    question: Annotated[str, typer.Argument(help="the question; '-' reads it from standard input")],
+    url: Url = None,
+    api_key: ApiKey = None,
+    model: Model = None,
+    baseline: Annotated[str | None, typer.Option(help="the sequential model to compare with")] = None,
+    runtime: RuntimeName = None,
+    prompt_style: Style = None,
+    launch: Launch = None,
+    temperature: Temperature = None,
+    max_stages: MaxStages = None,
+    max_new_tokens: MaxNewTokens = None,
+    seed: Seed = None,
+    time_limit: RequestLimit = 600.0,
+    json: Annotated[bool, typer.Option("--json", help="print the trajectory as JSON")] = False,
+) -> None:
+    """Answer one question and show the stages as they happen.
+
+    [dim]sprint-sgl solve "Use 3, 7, 12 and 25 to make 66"[/dim]
+    [dim]sprint-sgl solve --url http://127.0.0.1:30000 --prompt-style sprint "What is 12 * 34?"[/dim]
+    """
+    with one_line_errors():
+        checked = checked_question(sys.stdin.read() if question == "-" else question)
+        style = prompt_style and load_style(prompt_style).name
+        _check_started_here(url, model, runtime, baseline)
+        sequential = None if url else baseline_for(model, baseline)
+        with _endpoint(url, api_key, model, runtime, time_limit) as endpoint:
+            from sprint_sgl.cli import solve as program
+
+            options = program.Options(sequential, style, launch, temperature, max_stages, max_new_tokens, seed)
+            answered = program.solve(checked, options, endpoint, None if json else screen())
+    if json:
+        print(answered[0].trajectory.to_json(indent=2))
+    else:
+        rows = [(each.method, each.answer, each.trajectory) for each in answered]
+        screen().print(costs(rows, screen().width))
+    for each in answered:
+        tell(notes if json else screen(), str(each))
+    raise typer.Exit(WRONG_ANSWER if answered[0].verdict and not answered[0].verdict.correct else 0)
+
+
+def chat(
+    url: Url = None,
+    api_key: ApiKey = None,
+    model: Model = None,
+    runtime: RuntimeName = None,
+    prompt_style: Style = None,
+    launch: Launch = None,
+    temperature: Temperature = None,
+    max_stages: MaxStages = None,
+    max_new_tokens: MaxNewTokens = None,
+    seed: Seed = None,
+    time_limit: RequestLimit = 600.0,
+) -> None:
+    """Talk with a planner and its executors; what was said before is part of every question.
+
+    /new forgets what was said; /quit, Ctrl-D or Ctrl-C at the prompt ends; Ctrl-C stops an answer. Lines from a pipe
+    are answered in turn.
+
+    [dim]sprint-sgl chat[/dim]
+    [dim]sprint-sgl chat --url http://127.0.0.1:30000 --prompt-style sprint[/dim]
+    """
+    with one_line_errors():
+        style = prompt_style and load_style(prompt_style).name
+        _check_started_here(url, model, runtime)
+        with _endpoint(url, api_key, model, runtime, time_limit) as endpoint:
+            from sprint_sgl.cli.chat import Chat
+            from sprint_sgl.cli.solve import Options
+
+            options = Options(None, style, launch, temperature, max_stages, max_new_tokens, seed)
+            Chat(options, endpoint, screen()).hold()
+
+
+def _check_started_here(url: str | None, *given: str | None) -> None:
+    if url and (value := next(filter(None, given), None)):
+        raise BadInput(f"{value!r} is for a runtime that is started here; the one at --url has its own model")
+
+
+@contextmanager
+def _endpoint(
+    url: str | None, api_key: str | None, model: str | None, runtime: str | None, time_limit: float
+) -> Iterator[Endpoint]:
+    """The server at the url, or one of our own; both are gone from here when the `with` ends."""
+    if url is not None:
+        if not url.strip():
+            raise BadInput("--url is empty: give the address of a running SGLang server, or leave it out")
+        with connect(url, api_key, time_limit=time_limit) as endpoint:
+            yield endpoint
+        return
+    begun, name = time.monotonic(), model or DEFAULT_MODEL
+    with ExitStack() as stack:
+        with busy(f"starting an SGLang runtime for {name}"):
+            endpoint = stack.enter_context(launched(name, runtime=runtime, time_limit=time_limit))
+        say(f"{name} is up after {time.monotonic() - begun:.1f} s", style="dim")
+        yield endpoint

@@ -1,0 +1,77 @@
+"""A conversation in the terminal: every question with what was said before it, every answer stage by stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from rich.console import Console
+
+from sprint_sgl.cli.solve import Options, run_sprint
+from sprint_sgl.console import say
+from sprint_sgl.errors import BadInput, ProgramFailed
+from sprint_sgl.lang.conversation import Turn, conversation
+from sprint_sgl.runtime.endpoint import Endpoint
+from sprint_sgl.tasks.question import checked_question
+from sprint_sgl.view.terminal import cost_line
+
+NEW, QUIT = "/new", "/quit"
+PROMPT = "you: "
+
+
+@dataclass
+class Chat:
+    """What was said so far; a turn is added once it is answered."""
+
+    options: Options
+    endpoint: Endpoint
+    console: Console
+    turns: list[Turn] = field(default_factory=list)
+
+    def hold(self) -> None:
+        """Answers what is typed, or what stands in a pipe, line by line, until it ends or is told to."""
+        self.endpoint.warm_up()
+        for line in self._lines():
+            if line == QUIT:
+                return
+            if line == NEW:
+                self.turns.clear()
+                say("what was said is forgotten", style="dim")
+            else:
+                self._answer_or_complain(line)
+
+    def ask(self, text: str) -> str:
+        """The answer, which is part of the conversation from then on. Raises BadInput and what stops the program;
+        Ctrl-C stops the runtime's work on it."""
+        asked = [*self.turns, Turn("user", text)]
+        session = self.endpoint.session()
+        try:
+            run = run_sprint(checked_question(conversation(asked)), self.options, self.console, session)
+        except KeyboardInterrupt:
+            session.close()
+            raise
+        answer = str(run["answer"])
+        self.turns = [*asked, Turn("assistant", answer)]
+        self.console.print(cost_line(run.trajectory), style="dim", highlight=False)
+        return answer
+
+    def _answer_or_complain(self, text: str) -> None:
+        try:
+            self.ask(text)
+        except KeyboardInterrupt:
+            say("stopped; the question is not part of the conversation", style="yellow")
+        except BadInput as error:
+            say(f"{error}; {NEW} forgets what was said", style="red")
+        except ProgramFailed as error:
+            say(f"{error}", style="red")
+
+    def _lines(self) -> Iterator[str]:
+        if self.console.is_terminal:
+            import readline  # noqa: F401  input() then has a history and arrow keys
+        while True:
+            try:
+                text = input(PROMPT if self.console.is_terminal else "").strip()
+            except EOFError:
+                return
+            if text:
+                yield text

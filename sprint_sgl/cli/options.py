@@ -1,0 +1,25 @@
+"""Options that several commands take."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from sprint_sgl.limits import COUNT_LIMIT, SECONDS_LIMIT
+
+ApiKey = Annotated[
+    str | None, typer.Option(envvar="SPRINT_API_KEY", help="key of the server at --url", show_envvar=True)
+]
+Url = Annotated[str | None, typer.Option(help="a running SGLang server; by default one is started here")]
+Model = Annotated[str | None, typer.Option(help="a shipped model, a folder or a hub id")]
+RuntimeName = Annotated[str | None, typer.Option(help="a name in conf/runtime, such as cpu or a100")]
+Style = Annotated[str | None, typer.Option(help="sprint, mini, or a folder with your own texts")]
+Launch = Annotated[Literal["eager", "barrier"] | None, typer.Option(help="when executors start")]
+Temperature = Annotated[float | None, typer.Option(min=0.0, max=2.0, help="sampling temperature")]
+MaxStages = Annotated[int | None, typer.Option(min=1, max=COUNT_LIMIT, help="plans at most")]
+MaxNewTokens = Annotated[int | None, typer.Option(min=1, max=COUNT_LIMIT, help="limit for each call")]
+Seed = Annotated[
+    int | None, typer.Option(min=-(2**63), max=2**63 - 1, help="for runtimes with deterministic inference")
+]
+RequestLimit = Annotated[float, typer.Option(min=0.1, max=SECONDS_LIMIT, help="seconds that one request may take")]

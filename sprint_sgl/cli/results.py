@@ -1,0 +1,94 @@
+"""Commands that show what there is: list, report, profile, view."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sprint_sgl.console import one_line_errors, say, screen
+from sprint_sgl.errors import BadInput
+from sprint_sgl.storage.files import given_path
+
+
+def list_names(
+    group: Annotated[str | None, typer.Argument(help="one group, such as runtime or recipe; by default all")] = None,
+) -> None:
+    """Show what can be named: runtimes, models, programs, tasks, recipes, teachers and more.
+
+    [dim]sprint-sgl list[/dim]
+    [dim]sprint-sgl list recipe[/dim]
+    """
+    with one_line_errors():
+        from sprint_sgl.cli.catalogue import listed
+
+        screen().print(listed(group))
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="folders that bench has written")],
+    out: Annotated[
+        str, typer.Option(metavar="FOLDER", help="where report.html, report.csv and the figures go")
+    ] = "work/report",
+    baseline: Annotated[
+        str | None, typer.Option(help="the method to compare with; by default the sequential one")
+    ] = None,
+) -> None:
+    """Tables and figures of one or several benchmark runs, as a page that loads nothing from anywhere.
+
+    [dim]sprint-sgl report work/bench --out work/report[/dim]
+    """
+    with one_line_errors():
+        from sprint_sgl.bench.report.page import report as write_report
+
+        write_report(runs, out, baseline)
+        say(f"{Path(out, 'report.html')}, {Path(out, 'report.csv')}")
+
+
+def profile(run: Annotated[Path, typer.Argument(help="a folder that bench has written")]) -> None:
+    """Where the time of a benchmark run went: decoding, prefill, queue, HTTP, Python, on each answer's critical path.
+
+    [dim]sprint-sgl profile work/bench[/dim]
+    """
+    with one_line_errors():
+        from sprint_sgl.bench.report.profiles import show
+
+        screen().print(show(run))
+
+
+def view(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="a trajectory or an answer of serve (.json), a transcript (.txt), a benchmark's or a curation's folder"
+        ),
+    ],
+    out: Annotated[str, typer.Option(metavar="FILE", help="the page")] = "work/view.html",
+    method: Annotated[str | None, typer.Option(help="of a benchmark, this method only")] = None,
+    wrong: Annotated[bool, typer.Option("--wrong", help="of a benchmark, wrong answers only")] = False,
+    most: Annotated[int, typer.Option(min=1, help="runs on the page")] = 20,
+    show: Annotated[bool, typer.Option("--open/--no-open", help="open it in the browser")] = True,
+) -> None:
+    """Write trajectories as a page that loads nothing from anywhere: timeline, stages side by side, transcript.
+
+    [dim]sprint-sgl solve --json "Use 5, 20 and 4 to make 80" > run.json; sprint-sgl view run.json[/dim]
+    [dim]sprint-sgl view work/bench --method sprint --wrong[/dim]
+    """
+    with one_line_errors():
+        from sprint_sgl.view import trajectory_page as page
+
+        path = given_path(out, "--out")
+        if path.exists() and path.samefile(source):
+            raise BadInput(f"--out {path} is what is read: give the page another name")
+        found = [
+            run
+            for run in page.read(source)
+            if method in (None, run.method) and not (wrong and run.correct is not False)
+        ]
+        if not found:
+            raise BadInput(f"{source} holds no such run")
+        page.view(found[:most], path, title=source.stem, left_out=len(found[most:]))
+        say(str(path))
+    if show:
+        typer.launch(str(path))

@@ -1,0 +1,100 @@
+"""One question for a person: SPRINT as it happens, next to the sequential baseline."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+
+from sprint_sgl.lang.calls import Branch
+from sprint_sgl.lang.methods import named_method
+from sprint_sgl.lang.program import Run
+from sprint_sgl.runtime.endpoint import Endpoint
+from sprint_sgl.tasks.countdown.checker import Verdict, check_countdown, countdown_problem
+from sprint_sgl.trajectory import Trajectory
+from sprint_sgl.view.terminal import view_for
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the question is to be answered; what is None is as conf/program has it.
+
+    `baseline` is the model of a sequential run beside it, None for no such run.
+    """
+
+    baseline: str | None = None
+    prompt_style: str | None = None
+    launch: str | None = None
+    temperature: float | None = None
+    max_stages: int | None = None
+    max_new_tokens: int | None = None
+    seed: int | None = None
+
+
+def solve(question: str, options: Options, endpoint: Endpoint, console: Console | None) -> list[Answered]:
+    """Answers the question on that runtime, on the screen if there is one; the baseline's answer follows."""
+    endpoint.warm_up()
+    answered = [Answered.of("SPRINT", run_sprint(question, options, console, endpoint))]
+    if options.baseline:
+        endpoint.load_weights(options.baseline)
+        endpoint.warm_up()
+        with console.status("the sequential model, for comparison") if console else nullcontext():
+            method = named_method("sequential")
+            run = method.program.run(
+                question,
+                prompt_style=options.prompt_style,
+                seed=options.seed,
+                temperature=method.temperature if options.temperature is None else options.temperature,
+                backend=endpoint,
+            )
+        answered.append(Answered.of("sequential", run))
+    return answered
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A method's answer and its run; `verdict` is None where there is nothing to check the answer against."""
+
+    method: str
+    answer: str
+    trajectory: Trajectory
+    verdict: Verdict | None
+
+    @staticmethod
+    def of(method: str, run: Run) -> Answered:
+        problem = countdown_problem(run.trajectory.question)
+        verdict = check_countdown(run["answer"], problem.numbers, problem.target) if problem else None
+        return Answered(method, run["answer"], run.trajectory, verdict)
+
+    def __str__(self) -> str:
+        judged = (
+            "" if self.verdict is None else ", right" if self.verdict.correct else f", wrong: {self.verdict.reason}"
+        )
+        return f"{self.method}: {self.answer}{judged}"
+
+
+def run_sprint(question: str, options: Options, console: Console | None, endpoint: Endpoint) -> Run:
+    """The run once it has ended, shown stage by stage on the screen if there is one. Raises what stopped it."""
+    method = named_method("sprint")
+    given: dict[str, Any] = {"max_stages": options.max_stages, "launch": options.launch}
+    with view_for(console) if console else nullcontext() as view:
+
+        def watch(branch: Branch, text: str) -> None:
+            if view:
+                view.write(branch.stage, branch.prompt, text)
+
+        run = method.program.run(
+            question,
+            **{name: value for name, value in given.items() if value is not None},
+            prompt_style=options.prompt_style,
+            seed=options.seed,
+            watch=watch if view else None,
+            temperature=method.temperature if options.temperature is None else options.temperature,
+            max_new_tokens=options.max_new_tokens,
+            stream=view is not None,
+            backend=endpoint,
+        )
+        _ = run.trajectory
+    return run

@@ -1,0 +1,279 @@
+"""What SGLang's own `@sgl.function` leaves open, and every method here needs: errors that reach the caller.
+
+SGLang's frontend turns an exception in a worker thread into a warning and lets `run()` return truncated
+text. A `Program` is an `SglFunction` whose `run`, `run_batch` and stream raise instead, and whose state
+carries the trajectory.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import Any, Literal, overload
+
+from sprint_sgl.errors import BadInput, ProgramFailed, RuntimeUnavailable, SprintError
+from sprint_sgl.lang.calls import finish, note
+from sprint_sgl.limits import checked_count, checked_temperature
+from sprint_sgl.runtime.frontend import (
+    ProgramState,
+    SglFunction,
+    SglSamplingParams,
+    StreamExecutor,
+    get_chat_template,
+    global_config,
+)
+from sprint_sgl.trajectory import Trajectory
+
+TEMPERATURE = 0.6
+MAX_NEW_TOKENS = 8000
+AHEAD = 4  # runs of a batch that have begun or wait to be read, for each of those at a time
+Row = Mapping[str, Any] | Sequence[Any] | str
+RAW = get_chat_template("default")  # a model's own would add stop strings; programs write its turns as text
+
+
+class Run(ProgramState):  # type: ignore[misc]
+    """The state of a run: SGLang's, and `trajectory`; both wait for a streaming run and raise its error."""
+
+    def __init__(self, executor: StreamExecutor) -> None:
+        super().__init__(executor)
+        self._done = threading.Event()
+        self._failure: BaseException | None = None
+
+    @property
+    def trajectory(self) -> Trajectory:
+        """The whole run, once it has ended. Raises what stopped the program."""
+        return self["trajectory"]  # type: ignore[no-any-return]
+
+    def __getitem__(self, name: str) -> Any:
+        if name in ("answer", "trajectory"):
+            self._done.wait()
+            self.raise_failure()
+        return super().__getitem__(name)
+
+    def text_iter(self, var_name: str | None = None) -> Iterator[str]:
+        """SGLang's stream of the planner's text, which raises at its end if the program failed."""
+        yield from super().text_iter(var_name)
+        if var_name is None:
+            self._done.wait()
+        self.raise_failure()
+
+    def raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def execute(self, program: Program, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Runs the program's body to its end; what stops it is kept for whoever asks."""
+        try:
+            self["trajectory"] = self.ret_value = program.func(self, *args, **kwargs)
+        except SprintError as error:
+            self._failure = error
+        except BaseException as error:
+            self._failure = ProgramFailed("program", error) if isinstance(error, Exception) else error
+            self._failure.__cause__ = error if isinstance(error, Exception) else None
+        finally:
+            finish(self.stream_executor)
+            self._done.set()
+
+
+class Program(SglFunction):  # type: ignore[misc]
+    """An SGLang function with the field's defaults (paper, appendix A.1) and honest errors.
+
+    Its body sets `s["answer"]` and returns the trajectory. `answer_after` is the tag after which the planner's text is
+    the answer, so that a stream can send it as it is written; without it the answer is known when the run has ended.
+    """
+
+    def __init__(
+        self,
+        func: Callable[..., Any],
+        bind_arguments: dict[str, Any] | None = None,
+        answer_after: str | None = None,
+    ) -> None:
+        super().__init__(func, bind_arguments=bind_arguments)
+        self.answer_after = answer_after
+
+    def bind(self, **kwargs: Any) -> Program:
+        """The program with these arguments fixed. Raises BadInput for one that it does not have."""
+        self._check(kwargs)
+        return Program(self.func, {**self.bind_arguments, **kwargs}, self.answer_after)
+
+    def _check(self, arguments: Mapping[str, Any]) -> None:
+        if unknown := [key for key in arguments if key not in self.arg_names]:
+            raise BadInput(f"{self.func.__name__} has no argument {unknown[0]!r}; it has {', '.join(self.arg_names)}")
+
+    def run(
+        self,
+        *args: Any,
+        temperature: float = TEMPERATURE,
+        max_new_tokens: int | None = None,
+        stream: bool = False,
+        backend: Any = None,
+        top_p: float = 1.0,
+        top_k: int = -1,
+        min_p: float = 0.0,
+        frequency_penalty: float = 0.0,
+        presence_penalty: float = 0.0,
+        **kwargs: Any,
+    ) -> Run:
+        """Runs on the backend, or on the default one that `launch`, `connect` or `sgl.set_default_backend` set.
+
+        temperature      sampling temperature of every call; top_p and the others are SGLang's, too
+        max_new_tokens   limit for each call; the default is the model's own or the paper's 8,000
+        stream           return at once; iterate `text_iter()`, then read `["answer"]` and `.trajectory`
+        kwargs           the program's own arguments
+        Raises ProgramFailed, which names the branch, RuntimeUnavailable where no backend is set, and BadInput.
+        """
+        backend = _backend(backend)
+        if max_new_tokens is not None:
+            checked_count("max_new_tokens", max_new_tokens)
+        sampling = SglSamplingParams(
+            max_new_tokens=max_new_tokens or note(backend, "max_new_tokens") or MAX_NEW_TOKENS,
+            temperature=checked_temperature(temperature),
+            top_p=top_p,
+            top_k=top_k,
+            min_p=min_p,
+            frequency_penalty=frequency_penalty,
+            presence_penalty=presence_penalty,
+            stop=[],
+            stop_token_ids=[],
+            stop_regex=[],
+        )
+        arguments = {**self.bind_arguments, **kwargs}
+        self._check(arguments)
+        run = Run(StreamExecutor(backend, arguments, sampling, chat_template=RAW, stream=stream))
+        if stream:
+            threading.Thread(target=run.execute, args=(self, args, arguments), daemon=True).start()
+            return run
+        run.execute(self, args, arguments)
+        run.raise_failure()
+        return run
+
+    def _arguments(self, row: Row) -> dict[str, Any]:
+        """A row of a batch by name; a text alone is the first argument. Raises BadInput for too many."""
+        if isinstance(row, Mapping):
+            return dict(row)
+        values = (row,) if isinstance(row, str) else tuple(row)
+        if len(values) > len(self.arg_names):
+            raise BadInput(
+                f"{self.func.__name__} takes {', '.join(self.arg_names)}; a row of the batch has {len(values)}"
+            )
+        return dict(zip(self.arg_names, values, strict=False))
+
+    @overload
+    def run_batch(
+        self, batch_kwargs: Iterable[Row], *, generator_style: Literal[True], **options: Any
+    ) -> Iterator[Run]: ...
+
+    @overload
+    def run_batch(self, batch_kwargs: Iterable[Row], **more: Any) -> list[Run]: ...
+
+    def run_batch(
+        self,
+        batch_kwargs: Iterable[Row],
+        *,
+        num_threads: int | Literal["auto"] = "auto",
+        progress_bar: bool = False,
+        generator_style: bool = False,
+        **options: Any,
+    ) -> list[Run] | Iterator[Run]:
+        """Runs all of them side by side and returns their states in order; options as for `run`.
+
+        Every run is carried to its end; then the first failure, if any, is raised. With `generator_style` the states
+        come one by one, each as soon as it and those before it have ended; a failure, or leaving early, ends the rest.
+        States that were handed over are not kept then, and rows of an iterator are read as they are needed.
+        """
+        if num_threads != "auto" and not (isinstance(num_threads, int) and num_threads > 0):
+            raise BadInput(f"num_threads must be at least 1 or 'auto', got {num_threads!r}")
+        threads = 96 if num_threads == "auto" else num_threads
+        given = map(self._arguments, batch_kwargs)
+        rows = iter(list(given)) if isinstance(batch_kwargs, Sequence) or not generator_style else given
+        pool = ThreadPoolExecutor(threads)
+        backend = _backend(options.pop("backend", None))
+        session = backend.session() if generator_style and hasattr(backend, "session") else None
+        options["backend"] = session or backend
+        try:
+            futures = _in_order(rows, lambda row: pool.submit(self.run, **row, **options), AHEAD * threads)
+        except BaseException:
+            _end(pool, session)
+            raise
+        if progress_bar:
+            futures = _with_progress(futures, len(batch_kwargs) if isinstance(batch_kwargs, Sized) else None)
+        return _one_by_one(pool, futures, session) if generator_style else _all(pool, futures)
+
+
+@overload
+def program(function: Callable[..., Any]) -> Program: ...
+
+
+@overload
+def program(*, answer_after: str) -> Callable[[Callable[..., Any]], Program]: ...
+
+
+def program(
+    function: Callable[..., Any] | None = None, *, answer_after: str | None = None
+) -> Program | Callable[[Callable[..., Any]], Program]:
+    """The decorator: `@program` in the place of `@sgl.function`, or `@program(answer_after=TAG)`."""
+    if function is None:
+        return lambda function: Program(function, answer_after=answer_after)
+    return Program(function, answer_after=answer_after)
+
+
+def _backend(backend: Any) -> Any:
+    backend = backend or global_config.default_backend
+    if backend is None:
+        raise RuntimeUnavailable("no runtime is set: wrap the call in `with launch():` or `with connect(url):`")
+    return getattr(backend, "endpoint", backend)
+
+
+def _in_order(
+    rows: Iterator[dict[str, Any]], begin: Callable[[dict[str, Any]], Future[Run]], ahead: int
+) -> Iterator[Future[Run]]:
+    """The rows' runs: so many are begun at once, and one more whenever the next one is asked for."""
+    begun = deque(map(begin, islice(rows, ahead)))
+
+    def taken() -> Iterator[Future[Run]]:
+        while begun:
+            yield begun.popleft()
+            begun.extend(map(begin, islice(rows, 1)))
+
+    return taken()
+
+
+def _one_by_one(pool: ThreadPoolExecutor, futures: Iterator[Future[Run]], session: Any) -> Iterator[Run]:
+    """The runs in order; where they are left early, closing the session, if there is one, ends their requests alone."""
+    try:
+        for future in futures:
+            yield future.result()
+    except BaseException:
+        _end(pool, session)
+        raise
+    pool.shutdown()
+
+
+def _end(pool: ThreadPoolExecutor, session: Any) -> None:
+    """Begins no more runs and stops the requests of those under way, where they have a session to close."""
+    pool.shutdown(wait=False, cancel_futures=True)
+    if session:
+        session.close()
+
+
+def _all(pool: ThreadPoolExecutor, futures: Iterator[Future[Run]]) -> list[Run]:
+    states: list[Run] = []
+    failed: BaseException | None = None
+    with pool:
+        for future in futures:
+            if error := future.exception():
+                failed = failed or error
+            else:
+                states.append(future.result())
+    if failed is not None:
+        raise failed
+    return states
+
+
+def _with_progress(futures: Iterator[Future[Run]], total: int | None) -> Iterator[Future[Run]]:
+    from rich.progress import track
+
+    yield from track(futures, description="running", total=total)

@@ -1,0 +1,221 @@
+"""One SGLang server as a process: its settings, its start, its log, and its end."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from sprint_sgl.console import say
+from sprint_sgl.errors import BadInput, LaunchFailed
+from sprint_sgl.runtime import preloaded
+from sprint_sgl.runtime.resolved_args import changed_arguments
+from sprint_sgl.runtime.supervisor import supervise
+from sprint_sgl.storage.checkpoints import may_be_on_hub, refuse_adapters, weights
+from sprint_sgl.storage.shipped import CONF, conf_names, model_names
+
+DEFAULT_MODEL = "countdown-mini-sprint"
+LOG_LINES = 25
+INFO_LIMIT = 10.0  # seconds for the question what a runtime runs with
+STOP_LIMIT = 15.0  # seconds until a server that was told to end is killed
+# One dead process ends all of a runtime; SGLang would first sleep for 65 s, on a CPU too, in case of GPU dumps.
+AT_ONCE = dict.fromkeys(("SGLANG_PYSPY_DUMP_BEFORE_CRASH", "SGLANG_CUDA_COREDUMP_BEFORE_CRASH"), "0")
+
+
+@dataclass
+class RuntimeConfig:
+    """`args` are sglang's server arguments by their own names; `url` stands for a server that runs already.
+
+    With `workers` it is as many copies of the runtime `base` behind a gateway that routes by `policy`
+    (gateway.py). Without any of these it is this machine's own: the GPU's if there is one, else the CPU's.
+    A `preloaded` runtime, on CPU cores and Linux only, is forked from a process that has imported SGLang
+    (cpu_server.py); elsewhere it starts as SGLang starts it.
+    """
+
+    args: dict[str, Any] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict)
+    preloaded: bool = False
+    url: str | None = None
+    workers: int | None = None
+    base: str | None = None
+    policy: str = "cache_aware"
+
+
+def runtime_config(name: str) -> RuntimeConfig:
+    """The runtime that conf/runtime names so. Raises BadInput with the names that there are."""
+    from omegaconf import OmegaConf
+
+    if name not in (names := conf_names("runtime")):
+        raise BadInput(f"unknown runtime {name!r}; known: {', '.join(names)}")
+    content = OmegaConf.to_container(OmegaConf.load(CONF / "runtime" / f"{name}.yaml"), resolve=True)
+    return RuntimeConfig(**cast(dict[str, Any], content))
+
+
+def default_runtime() -> str:
+    return "gpu" if shutil.which("nvidia-smi") and Path("/dev/nvidia0").exists() else "cpu"
+
+
+def resolve_model(model: str) -> str:
+    """A shipped model's name, a folder, a run's folder for its best checkpoint, or a hub id, as sglang's model path.
+
+    Raises BadInput for a folder that is not there.
+    """
+    folder = weights(model)
+    refuse_adapters(folder)
+    if (folder / "config.json").is_file():
+        return str(folder)
+    if may_be_on_hub(model):
+        return model
+    raise BadInput(
+        f"unknown model {model!r}: neither shipped ({', '.join(model_names()) or 'none'}), "
+        "nor a folder with a config.json, nor a hub id such as org/name"
+    )
+
+
+def server_arguments(config: RuntimeConfig, model: str, host: str, port: int) -> list[str]:
+    """Return the command-line arguments of an SGLang server with that configuration."""
+    args = {"model-path": resolve_model(model), "host": host, "port": port, "log-level": "warning", **config.args}
+    flags: list[str] = []
+    for key, value in args.items():
+        if value is not False:
+            flags += [f"--{key}"] if value is True else [f"--{key}", str(value)]
+    return flags
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def check_port(host: str, port: int) -> None:
+    """Raises LaunchFailed where somebody listens already, or this machine cannot, BadInput for no host."""
+    if not host:
+        raise BadInput("the host is empty: give an address of this machine, or 0.0.0.0 for all of them")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise LaunchFailed(f"port {port} on {host} is taken: choose another or 0") from error
+            raise LaunchFailed(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
+
+
+@dataclass
+class Server:
+    """A started server: its address, its log, and the supervisor that ends it with us."""
+
+    url: str
+    log: Path
+    supervisor: subprocess.Popen[bytes] | preloaded.PreloadedServer
+
+    def last_words(self, code: int) -> str:
+        """Say how the server ended, with the end of its log."""
+        lost = f"exit {code}: the process it was forked from ended, or its supervisor was killed"
+        how = lost if code == preloaded.LOST else f"exit {code}"
+        return f"({how}); its log ends:\n{self.log_tail()}"
+
+    def log_tail(self) -> str:
+        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        return "\n".join(lines[-LOG_LINES:])
+
+    def stop(self) -> None:
+        """Ends the server and everything that it started; waits until that is so."""
+        if isinstance(self.supervisor, preloaded.PreloadedServer):
+            self.supervisor.stop(STOP_LIMIT)
+        else:
+            if self.supervisor.stdin:
+                self.supervisor.stdin.close()
+            try:
+                self.supervisor.wait(STOP_LIMIT)
+            except subprocess.TimeoutExpired:
+                self.supervisor.kill()
+        shutil.rmtree(self.log.parent, ignore_errors=True)
+
+
+def start_server(
+    config: RuntimeConfig,
+    model: str = DEFAULT_MODEL,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+) -> Server:
+    """Starts the server process and returns at once; `wait_until_ready` follows."""
+    if port:
+        check_port(host, port)
+    port = port or free_port(host)
+    arguments, url = server_arguments(config, model, host, port), f"http://{host}:{port}"
+    if not config.preloaded or sys.platform != "linux":
+        return start([sys.executable, "-m", "sglang.launch_server", *arguments], url, config.env)
+    if (device := config.args.get("device")) != "cpu":
+        raise BadInput(f"preloaded=true needs device=cpu, got {device!r}; set preloaded=false")
+    if config.args.get("enable-torch-compile"):
+        raise BadInput("enable-torch-compile needs preloaded=false: a preloaded runtime has no compiler")
+    log = new_log()
+    return Server(url, log, preloaded.start(arguments, environment(config.env), log))
+
+
+def start(command: Sequence[str], url: str, env: Mapping[str, str]) -> Server:
+    """Starts a server's command under a supervisor, with that beside our own environment."""
+    log = new_log()
+    with log.open("wb") as file:
+        output = {"stdout": file, "stderr": subprocess.STDOUT}
+        return Server(url, log, supervise(command, env=environment(env), start_new_session=True, **output))
+
+
+def new_log() -> Path:
+    return Path(tempfile.mkdtemp(prefix="sprint-sgl-")) / "server.log"
+
+
+def environment(env: Mapping[str, str]) -> dict[str, str]:
+    """Return our own environment with those variables, as a server is to have it."""
+    inherited = {key: value for key, value in os.environ.items() if key != "SGLANG_USE_CPU_ENGINE"}
+    return {**AT_ONCE, **inherited, **env}
+
+
+def wait_until_ready(server: Server, limit: float, path: str = "/health") -> None:
+    """Return once the server answers at that path; 401, a request for a key, counts.
+
+    Raises LaunchFailed, with the end of its log, if it dies or takes too long.
+    """
+    import httpx
+
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline:
+        if (code := server.supervisor.poll()) is not None:
+            raise LaunchFailed(f"the runtime ended while it was loading {server.last_words(code)}")
+        try:
+            if httpx.get(f"{server.url}{path}", timeout=2.0).status_code in (200, 401):
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.05)
+    raise LaunchFailed(f"the runtime did not answer within {limit:g} s; its log ends:\n{server.log_tail()}")
+
+
+def note_changes(server: Server, asked: Mapping[str, Any], api_key: str | None) -> None:
+    """Say on the terminal which arguments SGLang has changed, the radix cache among them."""
+    import httpx
+
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    try:
+        info = httpx.get(f"{server.url}/server_info", headers=headers, timeout=INFO_LIMIT).json()
+    except (httpx.HTTPError, ValueError):
+        return  # whoever asks it next is told why
+    for line in changed_arguments(asked, info) if isinstance(info, dict) else ():
+        say(f"runtime at {server.url}: {line}", "yellow")
+
+
+def ready_path(config: RuntimeConfig) -> str:
+    """Return where a server says that it is up: /health generates a token first, which takes a second."""
+    return "/model_info" if config.args.get("skip-server-warmup") else "/health"

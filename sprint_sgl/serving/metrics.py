@@ -1,0 +1,52 @@
+"""What a monitoring system asks for, in Prometheus's format."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from sprint_sgl.serving.admission import Gate
+from sprint_sgl.trajectory import Trajectory
+
+SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+
+
+class Metrics:
+    """Counts of one server."""
+
+    def __init__(self, gate: Gate) -> None:
+        self.registry = registry = CollectorRegistry()
+        self._answers = Counter("sprint_answers", "by path and HTTP status", ["path", "status"], registry=registry)
+        self._broken = Counter("sprint_broken_streams", "streams that ended with an error", registry=registry)
+        self._tokens = Counter("sprint_tokens", "tokens of finished runs", ["model", "kind"], registry=registry)
+        self._seconds = _seconds("sprint_seconds", "from a request to its whole answer", registry)
+        self._first = _seconds("sprint_first_token_seconds", "from a request to the first piece of a stream", registry)
+        Gauge("sprint_running", "runs that have a place", registry=registry).set_function(lambda: gate.running)
+        Gauge("sprint_waiting", "requests in the queue", registry=registry).set_function(lambda: gate.waiting)
+
+    def answered(self, path: str, status: int) -> None:
+        self._answers.labels(path, str(status)).inc()
+
+    def broken(self) -> None:
+        self._broken.inc()
+
+    def first_piece(self, model: str, seconds: float) -> None:
+        self._first.labels(model).observe(seconds)
+
+    def finished(self, model: str, trajectory: Trajectory, seconds: float) -> None:
+        """A run's tokens, and the seconds from the request to its answer, those in the queue included."""
+        kinds = {
+            "prompt": trajectory.prompt_tokens,
+            "cached": trajectory.cached_tokens,
+            "total": trajectory.total_tokens,
+            "sequential": trajectory.sequential_tokens,
+        }
+        for kind, tokens in kinds.items():
+            self._tokens.labels(model, kind).inc(tokens)
+        self._seconds.labels(model).observe(seconds)
+
+    def text(self) -> bytes:
+        return generate_latest(self.registry)
+
+
+def _seconds(name: str, said: str, registry: CollectorRegistry) -> Histogram:
+    return Histogram(name, said, ["model"], buckets=SECONDS, registry=registry)

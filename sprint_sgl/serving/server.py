@@ -1,0 +1,134 @@
+"""Starts the runtimes, serves until it is told to stop, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import math
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from socket import socket
+
+import uvicorn
+from fastapi import FastAPI
+
+from sprint_sgl.console import busy, say
+from sprint_sgl.errors import BadInput
+from sprint_sgl.lang.methods import Method, named_method, weights_for
+from sprint_sgl.runtime.server import check_port, free_port, resolve_model
+from sprint_sgl.serving.admission import Gate
+from sprint_sgl.serving.app import Api
+from sprint_sgl.serving.backends import Backend, Embedded, Remote
+from sprint_sgl.serving.keys import VARIABLE, check_address, check_origins, read_keys
+from sprint_sgl.serving.metrics import Metrics
+from sprint_sgl.serving.service import LAST_WAIT, Service
+
+MOST_ARENAS = -8  # M_ARENA_MAX in malloc.h
+TO_SAY_SO = 5.0  # seconds for the errors of runs that were ended
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is served, on what, to whom: so many runs at a time, a queue of requests behind them; times in seconds."""
+
+    model: str
+    programs: Sequence[str]
+    name: str | None
+    url: str | None
+    url_key: str | None
+    runtime: str | None
+    host: str
+    port: int
+    key_file: Path | None
+    origins: Sequence[str]
+    concurrency: int
+    queue: int
+    time_limit: float
+    shutdown_limit: float
+
+    @property
+    def served_name(self) -> str:
+        return self.name or Path(self.model).name.replace("_", "-")
+
+
+def serve(options: Options) -> None:
+    """Serves until Ctrl-C or SIGTERM. Raises BadInput and LaunchFailed before it listens."""
+    keys = read_keys(os.environ.get(VARIABLE), options.key_file)
+    check_address(options.host, keys)
+    check_origins(options.origins)
+    port = options.port or free_port(options.host)
+    check_port(options.host, port)
+    share_free_memory()
+    with leaving_nothing_stuck(), backends(options) as offered:
+        gate = Gate(options.concurrency, options.queue)
+        service = Service(offered, gate)
+        app = Api(service, Metrics(gate), options.time_limit, keys, origins=options.origins).app()
+        say(f"{', '.join(offered)} at http://{options.host}:{port}/v1; Ctrl-C stops it")
+        Server(app, service, options.host, port, options.shutdown_limit).run()
+
+
+def share_free_memory() -> None:
+    """Let glibc keep freed memory in two arenas: each of the threads that come and go would leave some in its own."""
+    if sys.platform == "linux":
+        with suppress(AttributeError):  # another C library
+            ctypes.CDLL(None).mallopt(MOST_ARENAS, 2)
+
+
+@contextmanager
+def leaving_nothing_stuck() -> Iterator[None]:
+    """Ends the process where a request to somebody else's runtime hangs: SGLang's threads would wait out its limit."""
+    try:
+        yield
+    finally:
+        deadline = time.monotonic() + LAST_WAIT
+        while stuck := [t for t in threading.enumerate() if t is not threading.main_thread() and not t.daemon]:
+            if time.monotonic() > deadline:
+                say(f"{len(stuck)} requests hang: leaving them", style="yellow")
+                os._exit(1)
+            time.sleep(0.05)
+
+
+class Server(uvicorn.Server):
+    """After a signal answers may go on for `shutdown_limit` seconds; then their runs are ended, and clients told."""
+
+    def __init__(self, app: FastAPI, service: Service, host: str, port: int, shutdown_limit: float) -> None:
+        last = math.ceil(shutdown_limit + TO_SAY_SO)
+        super().__init__(uvicorn.Config(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=last))
+        self._service, self._limit = service, shutdown_limit
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        ending = asyncio.create_task(self._end_runs())
+        await super().shutdown(sockets)
+        if not self._service.closing:
+            ending.cancel()
+            await self._service.close()
+
+    async def _end_runs(self) -> None:
+        await asyncio.sleep(self._limit)
+        await self._service.close()
+
+
+@contextmanager
+def backends(options: Options) -> Iterator[dict[str, tuple[Method, Backend]]]:
+    """Every program under its model's id, on a runtime that is up, one for each set of weights."""
+    methods = [named_method(name) for name in dict.fromkeys(options.programs)]
+    if not methods:
+        raise BadInput("no program is to be served: name one with --program")
+    weights = {m.name: options.url or resolve_model(weights_for(options.model, m.name)) for m in methods}
+    with ExitStack() as stack:
+        up: dict[str, Backend] = {}
+        for path in dict.fromkeys(weights.values()):
+            up[path] = Remote(path, options.url_key) if options.url else Embedded(path, options.runtime)
+            stack.callback(up[path].stop)
+            up[path].start()
+        with busy(f"waiting for {len(up)} SGLang runtime{'s' * (len(up) > 1)}"):
+            for backend in up.values():
+                backend.ready()
+        names = {f"{options.served_name}:{method.name}": (method, up[weights[method.name]]) for method in methods}
+        yield {options.served_name: next(iter(names.values())), **names}
