@@ -1,4 +1,4 @@
-"""How far the rules of curation/discourse.py agree with recorded replies of an LLM, beside a baseline.
+"""How far the rules of curation/annotate/discourse.py agree with recorded replies of an LLM, beside a baseline.
 
 python -m benchmarks.agreement recorded=../shared/data/curation_recorded
 """
@@ -17,10 +17,10 @@ from omegaconf import MISSING
 from rich import box
 from rich.table import Table
 
-from curation import discourse
-from curation.components import PHASES, Component, graph_of
-from curation.pack import pack
-from curation.recorded import GO_ON, Annotation, Recording, read_recordings
+from curation.annotate import discourse
+from curation.annotate.components import PHASES, Component, graph_of
+from curation.annotate.recorded import GO_ON, Annotation, Recording, read_recordings
+from curation.stages.pack import pack
 from curation.trace import Trace
 from sprint_sgl.config import entry_point
 from sprint_sgl.console import screen

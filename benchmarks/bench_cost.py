@@ -22,7 +22,7 @@ from rich.table import Table
 
 from sprint_sgl.console import notes, screen
 from sprint_sgl.runtime.server import free_port
-from training.cost import Config, Device, Estimate
+from training.estimate.cost import Config, Device, Estimate
 from training.machines import Machines
 from training.mini import Shape, init_weights
 from training.train import Config as TrainConfig

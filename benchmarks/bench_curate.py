@@ -24,7 +24,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from curation.countdown import write
+from curation.countdown.traces import write
 from sprint_sgl.tasks.countdown.problem import problems
 
 ROOT = Path(__file__).parents[1]
@@ -59,7 +59,7 @@ def endpoint(seconds: float) -> Iterator[str]:
 def curate(source: Path, out: Path, overrides: list[str]) -> list[tuple[float, float]]:
     """Runs the command; returns (seconds since its start, MiB it held) as measured twice a second."""
     everything = [f"source.path={source}", f"out={out}", "filter.min_ratio=0"]
-    command = [sys.executable, "-m", "curation.curate", *everything, *overrides]
+    command = [sys.executable, "-m", "curation.pipeline", *everything, *overrides]
     start, samples = time.monotonic(), []
     process = psutil.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     while process.poll() is None:

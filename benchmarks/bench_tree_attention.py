@@ -18,8 +18,8 @@ import typer
 from transformers import AutoModelForCausalLM, Qwen2Config
 
 from sprint_sgl.console import say
-from training.tree import IGNORED, Node, Tree
-from training.tree_attention import BLOCK, Spans, stacked
+from training.tree.attention import BLOCK, Spans, stacked
+from training.tree.layout import IGNORED, Node, Tree
 
 
 def bench_tree(tokens: int, branches: int, vocabulary: int) -> Tree:

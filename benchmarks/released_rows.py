@@ -12,8 +12,8 @@ from typing import Annotated
 
 import typer
 
-from curation.reformat import RowFormat, sprint_row
-from curation.stages import read_jsonl, write_jsonl
+from curation.stages.base import read_jsonl, write_jsonl
+from curation.stages.reformat import RowFormat, sprint_row
 from sprint_sgl import protocol
 from sprint_sgl.console import one_line_errors, say
 from sprint_sgl.protocol.prompts import prompt_style

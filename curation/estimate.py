@@ -8,10 +8,10 @@ from itertools import chain
 
 from rich.table import Table
 
-from curation import dag, extract
-from curation.calls import Price, Request
-from curation.stages import Record, Rejection
-from curation.teacher import Teacher, TeacherConfig
+from curation.stages import dag, extract
+from curation.stages.base import Record, Rejection
+from curation.teacher.calls import Price, Request
+from curation.teacher.client import Teacher, TeacherConfig
 
 # Recorded GPT-4o replies have 500 to 1,100 tokens of components; a dictionary comes with its reasons.
 EXTRACT_REPLY, DAG_REPLY = 900, 500

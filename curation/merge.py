@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from curation.calls import Account
-from curation.curate import ORDER, Config, check, finish, write_accounts
-from curation.stages import Done, Funnel, Record, chain, read_jsonl, to_line
+from curation.pipeline import ORDER, Config, check, finish, write_accounts
+from curation.stages.base import Done, Funnel, Record, chain, read_jsonl, to_line
+from curation.teacher.calls import Account
 from sprint_sgl.config import changed, entry_point
 from sprint_sgl.errors import BadInput
 from sprint_sgl.storage.files import file_digest, whole_file

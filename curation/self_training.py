@@ -18,9 +18,9 @@ from pathlib import Path
 
 from rich.table import Table
 
-from curation.pack import pack
-from curation.reformat import RowFormat, sprint_row
-from curation.stages import Record, read_jsonl, write_jsonl
+from curation.stages.base import Record, read_jsonl, write_jsonl
+from curation.stages.pack import pack
+from curation.stages.reformat import RowFormat, sprint_row
 from curation.trace import Trace
 from sprint_sgl import protocol
 from sprint_sgl.config import entry_point

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 Row = dict[str, Any]
-TREE = "tree"  # the channel of a row that is laid out as a tree (training/tree.py)
+TREE = "tree"  # the channel of a row that is laid out as a tree (training/tree/layout.py)
 
 
 def make_row(context: str, response: str, channel: str | None = None) -> Row:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from curation.arithmetic import ITEMS, divisions, drill
-from curation.reformat import Row
+from curation.countdown.drills import ITEMS, divisions, drill
+from curation.stages.reformat import Row
 
 
 @pytest.mark.parametrize(("make", "items"), [(drill, ITEMS), (divisions, 2 * ITEMS)])

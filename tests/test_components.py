@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.components import Component, Reason, Refused, cover
-from curation.filter import Filter, Thresholds
-from curation.numbering import numbered, split_lines
-from curation.pack import merge_short, packed_record
-from curation.recorded import recorded_stages
-from curation.replies import read_components, read_parents
-from curation.stages import Rejection
+from curation.annotate.components import Component, Reason, Refused, cover
+from curation.annotate.numbering import numbered, split_lines
+from curation.annotate.recorded import recorded_stages
+from curation.annotate.reply_parser import read_components, read_parents
+from curation.stages.base import Rejection
+from curation.stages.filter import Filter, Thresholds
+from curation.stages.pack import merge_short, packed_record
 from curation.trace import Step, Trace
 from tests.fakes.scaling import takes_linear_time
 

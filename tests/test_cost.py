@@ -12,16 +12,16 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from benchmarks.bench_cost import MINI, Case, compare
-from curation.countdown_rows import Config as RowsConfig
-from curation.countdown_rows import Problems, make
+from curation.countdown.rows import Config as RowsConfig
+from curation.countdown.rows import Problems, make
 from sprint_sgl.config import settings
 from sprint_sgl.errors import BadInput
 from sprint_sgl.runtime.tokenizer import FileSpelling
 from sprint_sgl.storage.shipped import CONF
-from training.cost import GIB, Config, Estimate, layouts_table, time_line, verdict
+from training.estimate.cost import GIB, Config, Estimate, layouts_table, time_line, verdict
+from training.estimate.step_costs import StepCosts
 from training.rows import read_rows
-from training.step_costs import StepCosts
-from training.tree_rows import row_tree
+from training.tree.rows import row_tree
 
 SEVEN_BILLION = 7_615_616_512
 
@@ -129,7 +129,7 @@ def test_stage_2_holds_a_whole_partition_of_gradients_in_full_precision(seven: P
 def test_layers_that_are_alike_count_as_all_of_them_run(
     tuner: str, again: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from training import simulate
+    from training.estimate import simulate
 
     found = simulate.Simulation(str(MINI), {"tuner_type": tuner, "gradient_checkpointing": again})
     from_few = found.activations(2, 100), found.flops(100)
@@ -141,7 +141,7 @@ def test_layers_that_differ_are_all_run() -> None:
     from torch.nn import Linear, ModuleList
     from transformers import Qwen2Config
 
-    from training.simulate import alike
+    from training.estimate.simulate import alike
 
     layers, config = ModuleList([Linear(8, 8), Linear(8, 8)]), Qwen2Config(num_hidden_layers=2)
     assert alike(layers, config)
@@ -156,7 +156,7 @@ def test_what_was_simulated_is_not_simulated_again(tmp_path: Path, monkeypatch: 
     args = {"tuner_type": "full", "torch_dtype": "float32", "gradient_checkpointing": False}
     first = StepCosts(MINI, args, tmp_path)
     found = (first.sizes, first.context, first.activations(1, 64), first.flops(64))
-    monkeypatch.setitem(sys.modules, "training.simulate", None)  # cannot be imported any more
+    monkeypatch.setitem(sys.modules, "training.estimate.simulate", None)  # cannot be imported any more
     again = StepCosts(MINI, args | {"learning_rate": 1e-3}, tmp_path)
     assert (again.sizes, again.context, again.activations(1, 64), again.flops(64)) == found
     with pytest.raises(ImportError):

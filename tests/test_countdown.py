@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from curation.countdown import write
-from curation.countdown_rows import Config, Problems, make, training_problems
-from curation.pack import pack
+from curation.countdown.rows import Config, Problems, make, training_problems
+from curation.countdown.traces import write
+from curation.stages.pack import pack
 from sprint_sgl.tasks.countdown.checker import check_countdown, countdown_problem
 from sprint_sgl.tasks.countdown.problem import NUMBERS, TARGETS, Problem, problems, reachable
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from curation.load import Columns, Source, thoughts
-from curation.stages import read_jsonl
+from curation.stages.base import read_jsonl
+from curation.stages.load import Columns, Source, thoughts
 from tests.fakes.curation import ROOT, ROWS, command, curate, fates, ids, trace
 from tests.fakes.fake_endpoint import Answer, FakeEndpoint, by_hook
 from tests.fakes.waiting import wait_for

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.decontaminate import grams_of
-from curation.verify import Verify
+from curation.stages.decontaminate import grams_of
+from curation.stages.verify import Verify
 
 TRAINS = "Two trains leave a station at the same time, one of them at 60 miles an hour and one at 45."
 RECORD = {"id": "t", "index": 0, "answer": "4", "response": "\\boxed{4}", "text": "2 + 2 = 4"}

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from curation.components import Component, check_components, cover
-from curation.discourse import AT_LINE, AT_PARAGRAPH, Move, annotate
-from curation.instructions import is_narration, is_short
-from curation.numbering import split_lines
+from curation.annotate.components import Component, check_components, cover
+from curation.annotate.discourse import AT_LINE, AT_PARAGRAPH, Move, annotate
+from curation.annotate.instructions import is_narration, is_short
+from curation.annotate.numbering import split_lines
 from curation.trace import Step, Trace
 
 QUESTION = "A rectangle is 17 cm wide and 23 cm long. What is its area?"

@@ -21,7 +21,7 @@ from sprint_sgl.errors import BadInput
 from sprint_sgl.storage.shipped import CONF
 from tests.fakes.waiting import wait_for
 
-ROWS = "curation.countdown_rows problems.three=3 problems.four=0 validation=1"
+ROWS = "curation.countdown.rows problems.three=3 problems.four=0 validation=1"
 
 
 def experiment(out: Path, **steps: list[str]) -> Config:
@@ -67,7 +67,7 @@ def test_only_our_entry_points_can_be_steps(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left_behind_by_an_experiment_that_is_stopped(number: signal.Signals, tmp_path: Path) -> None:
     """Two commands that would run for long; the experiment ends in one of the ways in which it can."""
-    commands = [f"curation.countdown_rows problems.four=900000 out={tmp_path / str(k)}" for k in (1, 2)]
+    commands = [f"curation.countdown.rows problems.four=900000 out={tmp_path / str(k)}" for k in (1, 2)]
     step = json.dumps({"rows": commands})
     code = f"from sprint_sgl.cli.experiment import *; run(Config({str(tmp_path)!r}, Experiment({step})))"
     process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stderr=subprocess.DEVNULL)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from curation.countdown_rows import Config as RowsConfig
-from curation.countdown_rows import Problems, make
+from curation.countdown.rows import Config as RowsConfig
+from curation.countdown.rows import Problems, make
 from sprint_sgl.runtime.cpu_server import clean_mappings
 from sprint_sgl.runtime.trimmed_imports import leaving_out, placeholder, undecorated
 from tests.fakes.runs import record, write_run

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from curation.calls import ReplyCache
-from curation.extract import PROMPT
-from curation.stages import read_jsonl
+from curation.stages.base import read_jsonl
+from curation.stages.extract import PROMPT
+from curation.teacher.calls import ReplyCache
 from sprint_sgl.runtime.launcher import running
 from sprint_sgl.runtime.server import Server
 from tests.fakes.curation import curate, fates, ids, trace

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.pack import merge_short, pack, stage_numbers
+from curation.stages.pack import merge_short, pack, stage_numbers
 from curation.trace import Step, Trace
 from sprint_sgl.protocol import SEPARATOR, parse, render
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-from curation.countdown import write
-from curation.pack import pack
-from curation.reformat import RowFormat, rft_row, sprint_row
+from curation.countdown.traces import write
+from curation.stages.pack import pack
+from curation.stages.reformat import RowFormat, rft_row, sprint_row
 from programs import sequential_program, sprint_program
 from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.rows import row_text
@@ -22,7 +22,7 @@ from sprint_sgl.tasks.countdown.problem import problems
 from tests.fakes.scripted import Request, Script, ScriptedBackend, replay
 from training.check import Encoded, Encoder, lost_tags
 from training.mini import QWEN_SPLIT
-from training.tree_rows import row_tree
+from training.tree.rows import row_tree
 
 ROOT = Path(__file__).parents[1]
 TRACES = [trace for problem in islice(problems(4, 3), 12) if (trace := write(problem))][:3]

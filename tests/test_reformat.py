@@ -8,9 +8,9 @@ import pytest
 import typer
 
 from benchmarks.released_rows import main as released_rows
-from curation.countdown import write
-from curation.pack import pack
-from curation.reformat import RowFormat, rft_row, sprint_row
+from curation.countdown.traces import write
+from curation.stages.pack import pack
+from curation.stages.reformat import RowFormat, rft_row, sprint_row
 from curation.trace import Trace
 from sprint_sgl import protocol
 from sprint_sgl.protocol.prompts import prompt_style

@@ -21,16 +21,16 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from curation.calls import Line
-from curation.curate import Config, make_stages, stated
-from curation.drawing import RADIUS, picture
-from curation.filter import Filter, Thresholds
-from curation.pack import packed_record
-from curation.report import command, print_summary, summarise, write_card, write_html
-from curation.rows import RowSettings, write_rows
-from curation.shape import Example, Measure, Shape, shape_of
-from curation.stages import Funnel, Record, Stage, plain, read_jsonl, to_line
-from curation.teacher import Teacher
+from curation.pipeline import Config, make_stages, stated
+from curation.report.charts import RADIUS, picture
+from curation.report.shapes import Example, Measure, Shape, shape_of
+from curation.report.summary import command, print_summary, summarise, write_card, write_html
+from curation.stages.base import Funnel, Record, Stage, plain, read_jsonl, to_line
+from curation.stages.filter import Filter, Thresholds
+from curation.stages.pack import packed_record
+from curation.stages.rows import RowSettings, write_rows
+from curation.teacher.calls import Line
+from curation.teacher.client import Teacher
 from curation.trace import Step, Trace
 from sprint_sgl.storage.shipped import CONF
 

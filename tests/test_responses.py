@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from curation.load import Source, thoughts
-from curation.pack import pack
-from curation.reformat import RowFormat, rft_row, sprint_row
-from curation.responses import split_response, without_special
-from curation.stages import Record, Rejection
+from curation.stages.base import Record, Rejection
+from curation.stages.load import Source, thoughts
+from curation.stages.pack import pack
+from curation.stages.reformat import RowFormat, rft_row, sprint_row
+from curation.stages.responses import split_response, without_special
 from curation.trace import Step, Trace
 from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.rows import row_text

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.filter import Filter, Thresholds
-from curation.pack import packed_record
-from curation.results import Use, attached, unattached
-from curation.shape import shape_of
-from curation.stages import Record, Rejection
+from curation.annotate.results import Use, attached, unattached
+from curation.report.shapes import shape_of
+from curation.stages.base import Record, Rejection
+from curation.stages.filter import Filter, Thresholds
+from curation.stages.pack import packed_record
 from curation.trace import Step, Trace
 
 QUESTION = "A rectangle is 17 cm wide and 23 cm long. What is its area?"

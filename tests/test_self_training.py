@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from curation.countdown import write
-from curation.pack import pack
+from curation.countdown.traces import write
 from curation.self_training import KEPT, Config, make, select, sequential_tokens, verdict
+from curation.stages.pack import pack
 from curation.trace import Trace
 from sprint_sgl.errors import BadInput
 from sprint_sgl.tasks.countdown.problem import problems

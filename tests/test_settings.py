@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
         (["training.train", "machines.processes=two"], "Value 'two' of type 'str' could not be converted to Integer"),
         (["training.mini", "rows=[README.md]", "out=models"], "and no run of training.mini: give a new or an empty"),
         (["training.export", "checkpoint=countdown-mini-rft", "out=."], "and no run of training.export"),
-        (["curation.countdown_rows", "out=tests"], "and no run of curation.countdown_rows"),
+        (["curation.countdown.rows", "out=tests"], "and no run of curation.countdown.rows"),
         (["curation.merge", "source.path=x", "shards=2", "out="], "out= is empty"),
         (["curation.self_training", "records=README.md", "seeds=README.md", "tokenizer=x", "out=."], "out=. holds "),
         (["benchmarks.soak", "--out", "tests"], "--out tests holds "),

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
-from curation.curate import Config
-from curation.load import Columns, Source, thoughts
-from curation.stages import Record, Rejection
+from curation.pipeline import Config
+from curation.stages.base import Record, Rejection
+from curation.stages.load import Columns, Source, thoughts
 from sprint_sgl.config import settings
 from sprint_sgl.errors import BadInput
 from sprint_sgl.storage.shipped import CONF

@@ -16,7 +16,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from curation.stages import Done, Funnel, Outcome, Record, Rejection, Stage, read_jsonl, to_line
+from curation.stages.base import Done, Funnel, Outcome, Record, Rejection, Stage, read_jsonl, to_line
 
 RECORDS = [{"id": str(n), "index": n} for n in range(40)]
 
@@ -108,7 +108,7 @@ PROGRAM = """
     import asyncio, sys
     from pathlib import Path
     sys.path.insert(0, {tests!r})
-    from curation.stages import Stage
+    from curation.stages.base import Stage
     from test_stages import nothing, slowly_odd
     folder = Path({folder!r})
     stage = Stage("odd", folder, slowly_odd, {{}}, window=4)

@@ -15,15 +15,15 @@ from openai import AsyncOpenAI
 from openai.resources.batches import AsyncBatches
 from pydantic import BaseModel
 
-from curation import batch
-from curation.batch import Batch, Collected, awaited, chunks, collect, submit
-from curation.calls import Price, ReplyCache, Request, estimate_tokens
-from curation.components import Refused, cover
-from curation.numbering import numbered
-from curation.purse import BudgetReached
-from curation.replies import ComponentsReply, read_components, read_parents
-from curation.spool import Spool
-from curation.teacher import STATE, CallFailed, Deferred, EndpointFailed, Teacher, TeacherConfig
+from curation.annotate.components import Refused, cover
+from curation.annotate.numbering import numbered
+from curation.annotate.reply_parser import ComponentsReply, read_components, read_parents
+from curation.teacher import batches as batch
+from curation.teacher.batches import Batch, Collected, awaited, chunks, collect, submit
+from curation.teacher.budget import BudgetReached
+from curation.teacher.calls import Price, ReplyCache, Request, estimate_tokens
+from curation.teacher.client import STATE, CallFailed, Deferred, EndpointFailed, Teacher, TeacherConfig
+from curation.teacher.deferred import Spool
 from sprint_sgl.errors import BadInput
 from tests.fakes.fake_endpoint import Answer, FakeEndpoint, answer
 

@@ -18,8 +18,8 @@ import pytest
 from hydra import compose as compose_config
 from hydra import initialize_config_dir
 
-from curation.countdown_rows import Config as RowsConfig
-from curation.countdown_rows import Problems, make
+from curation.countdown.rows import Config as RowsConfig
+from curation.countdown.rows import Problems, make
 from programs import sprint_program
 from sprint_sgl import protocol
 from sprint_sgl.config import settings
@@ -42,7 +42,7 @@ from training.preflight import check, spelling_of
 from training.record import draw, history, record
 from training.rows import read_rows
 from training.train import Config, Recipe, claim, compose, finished, keep, rows_of, shell_line, train
-from training.tree_rows import row_tree
+from training.tree.rows import row_tree
 
 CPU = {"use_cpu": True}
 ZERO_3 = {"deepspeed": "zero3", "optimizer": None}

@@ -15,19 +15,19 @@ import torch
 from torch.nn.attention.flex_attention import flex_attention
 
 from benchmarks.odd_speller import make_odd_speller
-from curation.countdown import write
-from curation.countdown_rows import Problems, training_problems
-from curation.pack import pack
-from curation.reformat import RowFormat, sprint_row
+from curation.countdown.rows import Problems, training_problems
+from curation.countdown.traces import write
+from curation.stages.pack import pack
+from curation.stages.reformat import RowFormat, sprint_row
 from sprint_sgl.errors import BadInput
 from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.rows import TREE, Row, make_row, row_text
 from sprint_sgl.runtime.tokenizer import TransformersSpelling
 from sprint_sgl.storage.shipped import MODELS
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
-from training.tree import IGNORED, Node, Tree
-from training.tree_attention import Spans, attend_along_paths, block_mask, dense_mask, over_trees, pieces, stacked
-from training.tree_rows import row_tree
+from training.tree.attention import Spans, attend_along_paths, block_mask, dense_mask, over_trees, pieces, stacked
+from training.tree.layout import IGNORED, Node, Tree
+from training.tree.rows import row_tree
 
 STYLE = prompt_style("mini")
 WORDS = ["try", "12", "+", "7 = 19,", "so this", "fails;", "ünï 字", "<odd>", "\\frac{1}{2}\nand", "then 84", "-", "3"]

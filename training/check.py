@@ -30,8 +30,8 @@ from sprint_sgl.rows import Row, row_text
 from sprint_sgl.storage.checkpoints import check_tokenizer, model_type, weights
 from training.preflight import check_channel, check_text, end_text, model_folder
 from training.rows import naming_line, read_rows
-from training.tree import IGNORED
-from training.tree_rows import TREE_TEMPLATE
+from training.tree.layout import IGNORED
+from training.tree.rows import TREE_TEMPLATE
 
 BARS, BAR_WIDTH = 10, 40
 INDENT = 8

@@ -27,7 +27,7 @@ from sprint_sgl.storage.checkpoints import (
     weights,
 )
 from training.rows import naming_line, read_rows
-from training.tree_rows import ATTENTIONS, TREE_TEMPLATE, read_back, row_tree
+from training.tree.rows import ATTENTIONS, TREE_TEMPLATE, read_back, row_tree
 
 # A checkpoint in bf16 holds two bytes a weight, and twelve of the optimiser: a copy in full precision and two moments.
 CHECKPOINT_BYTES_A_WEIGHT_BYTE = 7

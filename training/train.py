@@ -29,7 +29,7 @@ from training.card import write_card
 from training.machines import Machines, processor_has_bf16
 from training.preflight import check
 from training.record import draw, record
-from training.tree_rows import TREE_TEMPLATE
+from training.tree.rows import TREE_TEMPLATE
 
 # Arguments that do not change what has been learned so far.
 MAY_CHANGE = {"max_steps", "num_train_epochs", "save_steps", "save_total_limit", "logging_steps", "report_to"}

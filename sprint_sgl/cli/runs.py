@@ -44,7 +44,7 @@ def train(context: typer.Context) -> None:
         importlib.import_module("training.check").main(context.args[1:])
     elif context.args[:1] == ["cost"]:
         context.args.pop(0)
-        _experiment("training.cost", context)
+        _experiment("training.estimate.cost", context)
     else:
         _experiment("training.train", context)
 
@@ -55,7 +55,7 @@ def curate(context: typer.Context) -> None:
     [dim]sprint-sgl curate source.path=traces.jsonl out=work/curation[/dim]
     [dim]sprint-sgl curate source=openthoughts_math teacher=openai teacher.budget=50 dry_run=true[/dim]
     """
-    _experiment("curation.curate", context)
+    _experiment("curation.pipeline", context)
 
 
 def experiment(context: typer.Context) -> None:

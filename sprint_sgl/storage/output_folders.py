@@ -89,7 +89,7 @@ EXPERIMENT = Kind("sprint-sgl experiment", (Mark("steps.json", "steps"),))
 REPORT = Kind("sprint-sgl report", (Mark("report.csv", "task,name,"),), "--out ")
 EXPORT = Kind("training.export", (Mark(MODEL_NOTES),), without=RUN)
 MINI = begun_by("training.mini")
-COUNTDOWN_ROWS = begun_by("curation.countdown_rows")
+COUNTDOWN_ROWS = begun_by("curation.countdown.rows")
 SELF_TRAINING = Kind("curation.self_training", (Mark("account.json", "questions"),))
 REPLIES = Kind(
     "sprint-sgl curate's teacher", (Mark("cache.db", "SQLite format 3"), Mark("batches.lock")), "teacher.cache="

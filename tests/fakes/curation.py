@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from curation.stages import read_jsonl
+from curation.stages.base import read_jsonl
 from tests.fakes.fake_endpoint import FakeEndpoint
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +36,7 @@ def command(source: Path, out: Path, *options: str, endpoint: FakeEndpoint | Non
     if endpoint:
         words += ["teacher=sglang", "models.extract=m", "models.dag=m", f"teacher.base_url={endpoint.url}"]
         words += ["teacher.structured=false", f"teacher.cache={out.parent / 'cache'}", "teacher.max_retries=1"]
-    return [sys.executable, "-m", "curation.curate", *sorted(words, key=lambda word: not word.startswith("--"))]
+    return [sys.executable, "-m", "curation.pipeline", *sorted(words, key=lambda word: not word.startswith("--"))]
 
 
 def curate(

@@ -1,4 +1,4 @@
-"""A plugin of ms-swift: the template `sprint_tree`, which lays transcripts out as trees (training/tree.py).
+"""A plugin of ms-swift: the template `sprint_tree`, which lays transcripts out as trees (training/tree/layout.py).
 
     swift sft --external_plugins training/plugins/sprint_tree.py --template sprint_tree --attn_impl tree_sdpa ...
 
@@ -12,8 +12,8 @@ from typing import Any
 from swift.template import MaxLengthError, Template, TemplateMeta, register_template
 
 from sprint_sgl.runtime.tokenizer import TransformersSpelling
-from training.tree_attention import Spans, stacked
-from training.tree_rows import encoded, row_tree
+from training.tree.attention import Spans, stacked
+from training.tree.rows import encoded, row_tree
 
 NAMES = ("tree_entry", "tree_exit")
 

@@ -1,0 +1,101 @@
+"""Makes the training rows of Countdown-mini: problems -> traces -> packing -> filter -> SPRINT and RFT rows.
+
+python -m curation.countdown.rows out=work/countdown problems.three=6000 problems.four=14000
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+
+from rich.progress import track
+
+from curation.countdown.drills import divisions, drill
+from curation.countdown.traces import write
+from curation.stages.base import write_jsonl
+from curation.stages.pack import pack
+from curation.stages.reformat import RowFormat, rft_row, sprint_row
+from sprint_sgl.config import entry_point
+from sprint_sgl.errors import BadInput
+from sprint_sgl.protocol.prompts import prompt_style
+from sprint_sgl.rows import Row
+from sprint_sgl.storage.output_folders import COUNTDOWN_ROWS, begin
+from sprint_sgl.tasks.countdown.problem import Problem, drawn
+
+
+@dataclass
+class Problems:
+    three: int = 3000
+    four: int = 6600
+    seed: int = 1
+
+
+@dataclass
+class Config:
+    """Where the rows go and what they are.
+
+    row_format   tree or transcript (see curation/stages/reformat.py)
+    drills       rows of plain arithmetic among both models' rows, every fourth of quotients alone
+    min_ratio    the paper's filter on #steps / #stages
+    validation   trajectories kept for evaluation
+    """
+
+    out: str = "work/countdown"
+    problems: Problems = field(default_factory=Problems)
+    prompt_style: str = "mini"
+    row_format: RowFormat = RowFormat.tree
+    drills: int = 0
+    min_ratio: float = 1.5
+    validation: int = 40
+
+
+def training_problems(config: Problems) -> Iterator[Problem]:
+    """Problems of both sizes, shuffled, none of them held out."""
+    found = [
+        problem
+        for size, count in ((3, config.three), (4, config.four))
+        for problem in drawn(size, config.seed, count, held_out=False)
+    ]
+    random.Random(config.seed).shuffle(found)
+    return iter(found)
+
+
+def make(config: Config) -> dict[str, int]:
+    """Writes traces.jsonl and {sprint,rft}.{train,valid}.jsonl; returns the number of rows of each."""
+    style, rng = prompt_style(config.prompt_style), random.Random(config.problems.seed)
+    out = begin(config.out, COUNTDOWN_ROWS, asdict(config))
+    total = config.problems.three + config.problems.four
+    traces = [t for p in track(training_problems(config.problems), "writing traces", total) if (t := write(p))]
+    packed = [(trace, pack(trace)) for trace in traces]
+    kept = [(trace, each.trajectory) for trace, each in packed if each.ratio >= config.min_ratio]
+    if len(kept) <= config.validation:
+        raise BadInput(f"{len(kept)} traces can be trained on, and validation={config.validation} takes them all")
+    counts = {"traces.jsonl": write_jsonl(out / "traces.jsonl", (trace.to_dict() for trace in traces))}
+    for split, part in (("valid", kept[: config.validation]), ("train", kept[config.validation :])):
+        arithmetic = [] if split == "valid" else list(islice(drills(rng), config.drills))
+        kinds: dict[str, list[Row]] = {
+            "sprint": [sprint_row(trajectory, style, config.row_format) for _, trajectory in part],
+            "rft": [rft_row(trace, style) for trace, _ in part],
+        }
+        for kind, rows in kinds.items():
+            file, mixed = f"{kind}.{split}.jsonl", rows + arithmetic
+            counts[file] = write_jsonl(out / file, rng.sample(mixed, len(mixed)))
+    return counts
+
+
+def drills(rng: random.Random) -> Iterator[Row]:
+    """Rows of plain arithmetic, without end: which numbers divide one another is known by heart and needs the most."""
+    while True:
+        yield from (drill(rng), drill(rng), drill(rng), divisions(rng))
+
+
+@entry_point("countdown_rows", Config)
+def main(config: Config) -> None:
+    for name, count in make(config).items():
+        print(f"{config.out}/{name}: {count} rows")
+
+
+if __name__ == "__main__":
+    main()
