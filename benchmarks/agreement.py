@@ -17,9 +17,9 @@ from omegaconf import MISSING
 from rich import box
 from rich.table import Table
 
+from benchmarks.recorded import GO_ON, Annotation, Recording, read_recordings
 from curation.annotate import discourse
 from curation.annotate.components import PHASES, Component, graph_of
-from curation.annotate.recorded import GO_ON, Annotation, Recording, read_recordings
 from curation.stages.pack import pack
 from curation.trace import Trace
 from sprint_sgl.config import entry_point

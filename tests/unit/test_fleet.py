@@ -14,7 +14,7 @@ from sprint_sgl.capacity.simulator import TAGS, Figures, Fleet, Outcome, drawn
 from sprint_sgl.errors import BadInput
 from tests.fakes.shapes import shapes
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FREE = Figures(0.01, 0.0, 0.0, 0.0, 0.0, 0.0, kv_tokens=10_000, max_running=64)
 LIMITS = Limits(100, 100, 100, 1, 100, 0.01, 1, 1000, 100)
 ANSWER = Shape(50, (), 100)

@@ -712,7 +712,7 @@ def test_a_batch_holds_one_model_and_keeps_to_the_limits() -> None:
 
 @pytest.mark.parametrize("name", ["openai", "sglang"])
 def test_the_shipped_settings_fit_the_config(name: str) -> None:
-    settings = OmegaConf.load(Path(__file__).parents[1] / "conf" / "teacher" / f"{name}.yaml")
+    settings = OmegaConf.load(Path(__file__).parents[2] / "conf" / "teacher" / f"{name}.yaml")
     config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(TeacherConfig), settings.teacher))
     assert isinstance(config, TeacherConfig)
     assert all(price.output > price.input > 0 for price in config.prices.values())

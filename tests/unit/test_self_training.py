@@ -19,7 +19,7 @@ from sprint_sgl.errors import BadInput
 from sprint_sgl.tasks.countdown.problem import problems
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
 
-MINI = Path(__file__).parents[1] / "models" / "countdown-mini-sprint"
+MINI = Path(__file__).parents[2] / "models" / "countdown-mini-sprint"
 
 
 def words(text: str) -> int:

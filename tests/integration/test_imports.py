@@ -15,7 +15,7 @@ from sprint_sgl.runtime.cpu_server import clean_mappings
 from sprint_sgl.runtime.trimmed_imports import leaving_out, placeholder, undecorated
 from tests.fakes.runs import record, write_run
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 HEAVY = ("sglang", "torch", "transformers")
 LOADED = f"""
 import json, sys

@@ -21,7 +21,7 @@ from tests.fakes.commands import COMMAND, START_LIMIT, all_gone, answers, run_co
 from tests.fakes.waiting import wait_for
 
 pytestmark = pytest.mark.runtime
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 QUESTION = "Use 80, 42 and 46 to make 84"  # three numbers: a thousand tokens
 LAUNCH = """
 import time

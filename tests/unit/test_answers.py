@@ -17,7 +17,7 @@ from sprint_sgl.tasks.countdown.problem import Problem
 from tests.fakes.rows import rows
 from tests.fakes.scaling import takes_linear_time
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 ENDLESS = "9^{9^{9^9}}"
 
 

@@ -14,7 +14,7 @@ import pytest
 from tests.fakes.commands import served
 
 pytestmark = pytest.mark.runtime
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 UV = str(Path(sys.executable).with_name("uv"))
 TRACE = {
     "question": "What is 2+3?",

@@ -15,7 +15,7 @@ from sprint_sgl.runtime.launcher import launch
 from sprint_sgl.runtime.resolved_args import changed_arguments, lacks_prefix_cache
 from sprint_sgl.runtime.server import runtime_config, server_arguments
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SEVEN_B = {
     "architectures": ["Qwen2ForCausalLM"],
     "model_type": "qwen2",

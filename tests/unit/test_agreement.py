@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.agreement import ANNOTATORS, Agreement, Confusion, agreement, by_paragraphs, by_rules, matched, measured
+from benchmarks.recorded import Annotation, read_recordings, without_empty
 from curation.annotate.components import Component, check_components, cover
-from curation.annotate.recorded import Annotation, read_recordings, without_empty
 from sprint_sgl.errors import BadInput
 
 LINES = [

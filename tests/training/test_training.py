@@ -68,7 +68,7 @@ def recipe(**changes: object) -> Recipe:
     """The shipped recipe, read as the entry point reads it, cut down to a few steps."""
     import yaml
 
-    values = yaml.safe_load((Path(__file__).parents[1] / "conf/recipe/countdown_mini.yaml").read_text())
+    values = yaml.safe_load((Path(__file__).parents[2] / "conf/recipe/countdown_mini.yaml").read_text())
     return Recipe({**values["args"], **changes}, values["env"], notes={"prompt_style": "mini", "max_new_tokens": 64})
 
 

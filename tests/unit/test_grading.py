@@ -21,7 +21,7 @@ from sprint_sgl.grading.match import Match
 from sprint_sgl.grading.worker import WORKERS, compare, same_answer
 from tests.fakes.rows import rows
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 ENDLESS = "9^{9^{9^9}}"
 
 

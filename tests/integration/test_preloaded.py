@@ -15,7 +15,7 @@ from sprint_sgl.runtime import preloaded
 from sprint_sgl.runtime.preloaded import LOST, PreloadedServer
 from tests.fakes.waiting import wait_for
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # What stands for SGLang: it sleeps, or ends with a code, or fails, as its only argument says.
 STUB = """
 import sys, time

@@ -24,7 +24,7 @@ from training.check import Encoded, Encoder, lost_tags
 from training.mini import QWEN_SPLIT
 from training.tree.rows import row_tree
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TRACES = [trace for problem in islice(problems(4, 3), 12) if (trace := write(problem))][:3]
 
 

@@ -35,7 +35,7 @@ from sprint_sgl.storage.output_folders import (
 )
 from sprint_sgl.storage.shipped import MODELS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 # As each command's run begins its folder.
 BEGUN = {

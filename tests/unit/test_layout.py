@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PACKAGES = ("sprint_sgl", "programs", "curation", "training")
 SOURCES = [path.relative_to(ROOT) for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 MAY_IMPORT_SGLANG = (
@@ -81,7 +81,7 @@ def test_sglang_is_imported_only_where_it_runs(source: Path) -> None:
     assert "sglang" not in imported(source)
 
 
-TESTS = sorted((ROOT / "tests").glob("test_*.py"))
+TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 
 
 @pytest.mark.parametrize("test", TESTS, ids=lambda path: path.stem)

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.recorded import recorded_stages
 from curation.annotate.components import Component, Reason, Refused, cover
 from curation.annotate.numbering import numbered, split_lines
-from curation.annotate.recorded import recorded_stages
 from curation.annotate.reply_parser import read_components, read_parents
 from curation.stages.base import Rejection
 from curation.stages.filter import Filter, Thresholds
