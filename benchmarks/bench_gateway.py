@@ -32,11 +32,11 @@ from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.runtime.gateway import started_gateway
 from sprint_sgl.runtime.server import RuntimeConfig, Server, free_port, runtime_config, start_server, wait_until_ready
 from sprint_sgl.storage.files import whole_file
-from sprint_sgl.storage.output_folders import begin, begun_by
-from sprint_sgl.tasks.countdown.problem import drawn
+from sprint_sgl.storage.output_folders import begin_run, kind_with_run_file
+from sprint_sgl.tasks.countdown.problem import draw_problems
 from sprint_sgl.trajectory import Trajectory
 
-GATEWAY = begun_by("benchmarks/bench_gateway.py", "--out ")
+GATEWAY = kind_with_run_file("benchmarks/bench_gateway.py", "--out ")
 ONE = "one runtime, no gateway"
 CLIENT = httpx.Client(timeout=600.0)  # one for all: a client of its own costs a request more than the runtime does
 
@@ -152,8 +152,8 @@ def main(
     out: str | None = None,
 ) -> None:
     with one_line_errors():
-        folder = begin(out, GATEWAY, {"rounds": rounds, "questions": questions}) if out is not None else None
-    asked = [problem.question for problem in drawn(numbers, 5, questions, held_out=True)]
+        folder = begin_run(out, GATEWAY, {"rounds": rounds, "questions": questions}) if out is not None else None
+    asked = [problem.question for problem in draw_problems(numbers, 5, questions, held_out=True)]
     with ExitStack() as stack:
         workers = [start_server(runtime_config("cpu")) for _ in range(2)]
         for worker in workers:

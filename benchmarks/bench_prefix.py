@@ -34,7 +34,7 @@ from sprint_sgl.runtime.messages import GENERATE
 from sprint_sgl.runtime.server import DEFAULT_MODEL
 from sprint_sgl.runtime.tokenizer import spelling
 from sprint_sgl.runtime.transport import Transport
-from sprint_sgl.tasks.countdown.problem import drawn
+from sprint_sgl.tasks.countdown.problem import draw_problems
 from sprint_sgl.trajectory import Trajectory
 
 Ask = Callable[[Endpoint], Trajectory]
@@ -110,7 +110,7 @@ def main(
     table = Table(title=f"Prompt tokens computed a question, {rounds} rounds", title_justify="left")
     for column in ("model", "contexts as", "computed", "against the ideal of token ids"):
         table.add_column(column)
-    asks = [solving(p.question, k) for k, p in enumerate(drawn(3, 5, questions, held_out=True))]
+    asks = [solving(p.question, k) for k, p in enumerate(draw_problems(3, 5, questions, held_out=True))]
     with running(DEFAULT_MODEL, runtime=runtime) as server:
         written = add(table, "Countdown, shipped model", server.url, asks, concurrency, rounds)
     shapes = [Shape.of(trajectory) for trajectory in written]

@@ -32,7 +32,7 @@ from sprint_sgl.lang.program import Program
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.runtime.launcher import DEFAULT_BASELINE, connect
 from sprint_sgl.runtime.server import DEFAULT_MODEL, resolve_model
-from sprint_sgl.tasks.countdown.problem import drawn
+from sprint_sgl.tasks.countdown.problem import draw_problems
 from sprint_sgl.tasks.datasets import DataSource
 from sprint_sgl.trajectory import Trajectory
 
@@ -133,7 +133,7 @@ def main(
         table.add_column(column)
     with measured(url, runtime, model or DEFAULT_MODEL) as address, connect(address) as endpoint:
         most = max(questions, *levels)
-        asks = [solving(p.question) for p in drawn(3, 5, most, held_out=True)]
+        asks = [solving(p.question) for p in draw_problems(3, 5, most, held_out=True)]
         written: tuple[Trajectory, ...] = ()
         for level in levels if not model else ():
             both = (DEFAULT_BASELINE, DEFAULT_MODEL)

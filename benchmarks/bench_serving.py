@@ -26,7 +26,7 @@ from sprint_sgl.serving.backends import Remote
 from sprint_sgl.serving.metrics import Metrics
 from sprint_sgl.serving.server import Server
 from sprint_sgl.serving.service import Service
-from sprint_sgl.tasks.countdown.problem import drawn
+from sprint_sgl.tasks.countdown.problem import draw_problems
 
 
 def first_without(question: str) -> float:
@@ -87,7 +87,7 @@ def main(
     url: Url = None,
     runtime: Runtime = None,
 ) -> None:
-    asked = [p.question for p in drawn(3, 5, questions, held_out=True)]
+    asked = [p.question for p in draw_problems(3, 5, questions, held_out=True)]
     with measured(url, runtime, model) as address, connect(address) as endpoint:
         endpoint.warm_up()
         backend = Remote(address, None)

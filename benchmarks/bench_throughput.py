@@ -35,11 +35,11 @@ from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.runtime.frontend import SglSamplingParams, StreamExecutor
 from sprint_sgl.runtime.messages import request_body
 from sprint_sgl.storage.files import whole_bytes, whole_file
-from sprint_sgl.storage.output_folders import Kind, Mark, output_folder
-from sprint_sgl.tasks.countdown.problem import drawn
+from sprint_sgl.storage.output_folders import FolderKind, RunMark, output_folder
+from sprint_sgl.tasks.countdown.problem import draw_problems
 
 Body = dict[str, Any]
-THROUGHPUT = Kind("benchmarks/bench_throughput.py", (Mark("runtime.csv", "side,"),), "--out ")
+THROUGHPUT = FolderKind("benchmarks/bench_throughput.py", (RunMark("runtime.csv", "side,"),), "--out ")
 
 
 @dataclass(frozen=True)
@@ -271,7 +271,7 @@ def main(
     def measure(url: str) -> None:
         Recorder(url).warm_up()
         for at_a_time in map(int, concurrency.split(",")):
-            asked = [p.question for p in drawn(numbers, 5, max(questions, at_a_time), held_out=True)]
+            asked = [p.question for p in draw_problems(numbers, 5, max(questions, at_a_time), held_out=True)]
             for each in in_turns(url, asked, at_a_time, rounds, options):
                 screen().print(f"{each}, {each.rate:.0f} tokens/s")
                 found.append(each)

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from benchmarks.fuzzing import asked, files, read, shown
 from benchmarks.fuzzing.cases import Tally, Target, drawn, run
-from sprint_sgl.console import busy, say, screen
+from sprint_sgl.console import say, screen, wait_notice
 
 TARGETS: tuple[Target, ...] = (*read.TARGETS, *asked.TARGETS, *shown.TARGETS, *files.TARGETS)
 CHUNK = 500  # cases that a process takes at a time
@@ -100,7 +100,7 @@ def main(
         repeat(TARGETS[chosen[0]], seed, case)
         return
     begun = time.monotonic()
-    with busy(f"{cases:,} cases on {processes} processes"):
+    with wait_notice(f"{cases:,} cases on {processes} processes"):
         tallies = fuzzed(chosen, cases, seed, processes, 60 * limit)
     done, took = sum(t.cases for t in tallies.values()), time.monotonic() - begun
     failures = [failure for tally in tallies.values() for failure in tally.failures[:SHOWN]]

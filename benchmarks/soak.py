@@ -29,11 +29,11 @@ from rich.table import Table
 from benchmarks.soaking import claims, load, machine
 from benchmarks.soaking.claims import Claim
 from benchmarks.soaking.load import Load, Outcome
-from sprint_sgl.console import busy, one_line_errors, screen
+from sprint_sgl.console import one_line_errors, screen, wait_notice
 from sprint_sgl.storage.files import whole_bytes, whole_file
-from sprint_sgl.storage.output_folders import begin, begun_by
+from sprint_sgl.storage.output_folders import begin_run, kind_with_run_file
 
-SOAK = begun_by("benchmarks/soak.py", "--out ")
+SOAK = kind_with_run_file("benchmarks/soak.py", "--out ")
 CALM = 0.35  # of the time, at its end, in which nothing is killed
 WARM_UP = 60.0  # seconds of load before the first rest
 KEPT = 6.0  # seconds that an idle connection is kept, and a little
@@ -203,10 +203,10 @@ def main(
 ) -> None:
     with one_line_errors():
         settings = {"minutes": minutes, "kill_every": kill_every, "seed": seed, "clients": clients}
-        folder = begin(out, SOAK, settings | {"concurrency": concurrency, "queue": queue})
+        folder = begin_run(out, SOAK, settings | {"concurrency": concurrency, "queue": queue})
     begun = time.monotonic()
     with (
-        busy(f"{minutes:g} minutes and what is under way then"),
+        wait_notice(f"{minutes:g} minutes and what is under way then"),
         machine.served(folder, concurrency, queue) as (server, url),
     ):
         found = asyncio.run(soaked(server, url, 60 * minutes, kill_every, clients, seed))

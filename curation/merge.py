@@ -16,10 +16,10 @@ from pathlib import Path
 from curation.pipeline import ORDER, Config, check, finish, write_accounts
 from curation.stages.base import Done, Funnel, Record, chain, read_jsonl, to_line
 from curation.teacher.calls import Account
-from sprint_sgl.config import changed, entry_point
+from sprint_sgl.config import changed_keys, entry_point
 from sprint_sgl.errors import BadInput
 from sprint_sgl.storage.files import file_digest, whole_file
-from sprint_sgl.storage.output_folders import CURATION, alone
+from sprint_sgl.storage.output_folders import CURATION, locked_folder
 
 
 def merge(config: Config) -> None:
@@ -45,7 +45,7 @@ def same_settings(done: Mapping[Path, Done]) -> list[Done]:
     """A stage of all shards. Raises BadInput where they were made with different settings."""
     (first, wanted), *others = done.items()
     for folder, found in others:
-        if keys := changed(without_shard(wanted.settings), without_shard(found.settings)):
+        if keys := changed_keys(without_shard(wanted.settings), without_shard(found.settings)):
             raise BadInput(
                 f"{folder} and {first} were made with different {keys[0]} of {found.funnel.stage}: run one again"
             )
@@ -76,7 +76,7 @@ def summed(accounts: Sequence[Funnel]) -> Funnel:
 @entry_point("curate", Config)
 def main(config: Config) -> None:
     check(config)
-    with alone(config.out, CURATION):
+    with locked_folder(config.out, CURATION):
         merge(config)
 
 

@@ -50,7 +50,7 @@ from sprint_sgl.console import say, screen
 from sprint_sgl.errors import BadInput
 from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.storage.files import file_digest, whole_file
-from sprint_sgl.storage.output_folders import CURATION, REPLIES, alone, output_folder
+from sprint_sgl.storage.output_folders import CURATION, REPLIES, locked_folder, output_folder
 
 WINDOWS = 16  # so many records in the works for each request that may be under way
 REVISION = 2  # raised where stages write something else for the same input: their old files are not taken up then
@@ -292,7 +292,7 @@ def main(config: Config) -> None:
         asyncio.run(dry_run(config))
         return
     output_folder(config.out, CURATION)  # of all shards
-    with alone(config.folder, CURATION):
+    with locked_folder(config.folder, CURATION):
         asyncio.run(curate(config))
 
 

@@ -16,7 +16,7 @@ from sprint_sgl.lang.forks import barrier_stage, cut_off, fan_out
 from sprint_sgl.lang.program import program
 from sprint_sgl.lang.thoughts import read_thought, thought_limit
 from sprint_sgl.runtime.frontend import ProgramState
-from sprint_sgl.tasks.gpqa import letter_of
+from sprint_sgl.tasks.gpqa import read_letter
 from sprint_sgl.tasks.math import LONGEST_ANSWER
 from sprint_sgl.tasks.question import checked_question
 from sprint_sgl.trajectory import Trajectory
@@ -77,7 +77,7 @@ def settle(s: ProgramState, question: str, written: Sequence[Written], winner: i
 
 def alike(one: str, other: str) -> bool:
     """Whether two answers are one vote: the same letter of several options, the same mathematics, or the same text."""
-    letters = letter_of(one), letter_of(other)
+    letters = read_letter(one), read_letter(other)
     if None not in letters:
         return letters[0] == letters[1]
     return same_answer(one, other) if max(len(one), len(other)) <= LONGEST_ANSWER else one == other

@@ -69,7 +69,7 @@ def sprint_program(
         raise BadInput(f"on_failure must be raise or mark, got {on_failure!r}")
     checked_count("max_stages", max_stages)
     run = _Round(s, Clock(), launch, seed, checked_policy(straggler), on_failure, watch)
-    s += protocol.opening(question, style_for(s, prompt_style))
+    s += protocol.planner_opening(question, style_for(s, prompt_style))
 
     stages: list[Stage] = []
     for i in range(1, max_stages + 1):
@@ -197,7 +197,7 @@ class _Round:
         )
         if read.repairs:
             self.repairs.append(read.repairs)
-            kept = contexts[-1] + (f"{protocol.neutralise(read.tail)}\n" if read.tail else "")
+            kept = contexts[-1] + (f"{protocol.escape_tags(read.tail)}\n" if read.tail else "")
             self.discarded += discarded_tokens(written, len(kept) - len(opened) + len(read.answer or ""))
             self.s.stream_executor.text_ = kept
         elif read.prompts:

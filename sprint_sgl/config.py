@@ -34,7 +34,7 @@ def entry_point(name: str, schema: type[T]) -> Callable[[Callable[[T], None]], C
     def decorate(function: Callable[[T], None]) -> Callable[[], None]:
         def job(raw: Any) -> None:
             with one_line_errors():
-                function(settings(raw, schema))
+                function(typed_settings(raw, schema))
 
         def main() -> None:
             if function.__module__ == "__main__":  # by the name under which launchers' other processes find it
@@ -46,7 +46,7 @@ def entry_point(name: str, schema: type[T]) -> Callable[[Callable[[T], None]], C
                 try:
                     hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
                 except (HydraException, OmegaConfBaseException) as error:
-                    raise BadInput(said_by_hydra(error)) from error
+                    raise BadInput(hydra_message(error)) from error
                 except RuntimeError as error:
                     if "slurm" not in str(error):
                         raise
@@ -69,7 +69,7 @@ class SweepFolder(Callback):
             output_folder(config.hydra.sweep.dir, self.kind)
 
 
-def settings(raw: Any, schema: type[T]) -> T:
+def typed_settings(raw: Any, schema: type[T]) -> T:
     """The config as the dataclass that Hydra composed it by. Raises BadInput where a value is missing."""
     if missing := sorted(OmegaConf.missing_keys(raw)):
         raise BadInput(f"{missing[0]} is missing: give {' and '.join(f'{key}=...' for key in missing)}")
@@ -78,7 +78,7 @@ def settings(raw: Any, schema: type[T]) -> T:
     return config
 
 
-def said_by_hydra(error: Exception) -> str:
+def hydra_message(error: Exception) -> str:
     """Hydra's message in one line, with the keys that there are in the place of one that is not."""
     if isinstance(error, OverrideParseException):
         return f"{error.override!r} does not read as KEY=VALUE"
@@ -93,7 +93,7 @@ def said_by_hydra(error: Exception) -> str:
     return f"{head}. {' '.join(listed[:1])} {', '.join(listed[1:])}".strip() if listed else head
 
 
-def made(node: Any, key: str) -> Any:
+def instantiate_target(node: Any, key: str) -> Any:
     """The object that a config names as `_target_`. Raises BadInput where it refuses its values."""
     try:
         return instantiate(node, _convert_="object")
@@ -103,14 +103,14 @@ def made(node: Any, key: str) -> Any:
         raise BadInput(f"{key}: {str(error.__cause__ or error).partition(chr(10))[0]}") from error
 
 
-def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def changed_keys(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """The keys whose values differ, those of before first."""
     return [key for key in {**before, **now} if before.get(key) != now.get(key)]
 
 
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings by their dotted keys."""
     found: dict[str, Any] = {}
     for key, value in settings.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        found |= flatten_settings(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return found

@@ -16,18 +16,18 @@ from rich.console import Console
 from sprint_sgl.errors import SprintError
 
 PIPE_WIDTH = 120
-LONG = 2.0  # seconds after which a wait is worth a line
-OUTSIDE = {  # what the machine refuses, whatever we do
+NOTICE_AFTER = 2.0  # seconds after which a wait is worth a line
+MACHINE_ERRORS = {  # what the machine refuses, whatever we do
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
     *(errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG),
 }
-_COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+_CONTROL_CHARACTERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 notes = Console(stderr=True)
 
 
 def printable(text: str) -> str:
     """The text without what a terminal would obey or cannot take: control characters become their pictures."""
-    return _COMMANDS.sub(_picture, text.replace("\r\n", "\n"))
+    return _CONTROL_CHARACTERS.sub(_picture, text.replace("\r\n", "\n"))
 
 
 def _picture(found: re.Match[str]) -> str:
@@ -36,10 +36,10 @@ def _picture(found: re.Match[str]) -> str:
 
 def say(text: str, style: str = "") -> None:
     """A line on stderr, as long as it is and as it stands: no markup, no wrapping."""
-    tell(notes, text, style)
+    print_plain(notes, text, style)
 
 
-def tell(console: Console, text: str, style: str = "") -> None:
+def print_plain(console: Console, text: str, style: str = "") -> None:
     """The same on any console."""
     console.print(printable(text), style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
@@ -50,13 +50,13 @@ def screen() -> Console:
 
 
 @contextmanager
-def busy(doing: str) -> Iterator[None]:
+def wait_notice(doing: str) -> Iterator[None]:
     """Says on stderr what is waited for: while it lasts on a terminal, as a line elsewhere if it takes a moment."""
     if notes.is_terminal:
         with notes.status(doing):
             yield
         return
-    said = threading.Timer(LONG, say, [doing])
+    said = threading.Timer(NOTICE_AFTER, say, [doing])
     said.daemon = True
     said.start()
     try:
@@ -83,7 +83,7 @@ def one_line_errors() -> Iterator[None]:
         say(f"sprint-sgl: {error}", style="red")
         sys.exit(1)
     except OSError as error:
-        if error.errno not in OUTSIDE:
+        if error.errno not in MACHINE_ERRORS:
             raise
         say(f"sprint-sgl: {f'{error.filename}: ' if error.filename else ''}{error.strerror}", style="red")
         sys.exit(1)

@@ -137,7 +137,9 @@ class Stage:
     @property
     def steps(self) -> int:
         """The prompts, and the trains of thought without one: a `-----` line or a prompt ends a train of thought."""
-        without = [piece for prompt in self.prompts for piece in _trains(prompt.lead)[:-1]] + _trains(self.tail)
+        without = [piece for prompt in self.prompts for piece in _split_trains(prompt.lead)[:-1]] + _split_trains(
+            self.tail
+        )
         return len(self.prompts) + sum(bool(piece) for piece in without)
 
     @property
@@ -279,7 +281,7 @@ class Trajectory:
         return _ADAPTER.validate_json(text)
 
 
-def _trains(text: str) -> list[str]:
+def _split_trains(text: str) -> list[str]:
     """The pieces between separator lines, stripped."""
     return [piece.strip() for piece in _SEPARATOR.split(text)]
 
@@ -292,7 +294,7 @@ def _flatten(groups: Iterable[tuple[Call, ...]]) -> Iterator[Call]:
 _ADAPTER = TypeAdapter(Trajectory)
 
 
-def reason(error: Exception) -> str:
+def error_detail(error: Exception) -> str:
     """What is wrong with a trajectory that was read, in one line: the field, where there is one."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]

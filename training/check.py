@@ -27,7 +27,7 @@ from sprint_sgl.console import notes, one_line_errors, screen
 from sprint_sgl.errors import BadInput
 from sprint_sgl.protocol.lexer import find_tags
 from sprint_sgl.rows import Row, row_text
-from sprint_sgl.storage.checkpoints import check_tokenizer, model_type, weights
+from sprint_sgl.storage.checkpoints import check_tokenizer, model_type, weights_folder
 from training.preflight import check_channel, check_text, end_text, model_folder
 from training.rows import naming_line, read_rows
 from training.tree.layout import IGNORED
@@ -91,7 +91,7 @@ class Encoder:
     @staticmethod
     def of(model: str, template: str = TREE_TEMPLATE) -> Encoder:
         """Loads the tokenizer of a folder or hub id, not the weights. Raises BadInput where there is none."""
-        folder = weights(model)
+        folder = weights_folder(model)
         check_tokenizer(folder)
         os.environ.setdefault("USE_HF", "1")
         os.environ.setdefault("LOG_LEVEL", "ERROR")

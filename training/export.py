@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sprint_sgl.config import entry_point
 from sprint_sgl.errors import BadInput
-from sprint_sgl.storage.checkpoints import ADAPTER, MODEL_NOTES, model_notes, weights
+from sprint_sgl.storage.checkpoints import ADAPTER, MODEL_NOTES, model_notes, weights_folder
 from sprint_sgl.storage.files import whole_file
 from sprint_sgl.storage.output_folders import EXPORT, output_folder
 
@@ -39,10 +39,10 @@ def export(checkpoint: Path, out: Path, also: Sequence[Path] = ()) -> int:
     import torch
     from transformers import AutoTokenizer
 
-    source = weights(str(checkpoint))
+    source = weights_folder(str(checkpoint))
     model = load(source, torch.float32 if also else torch.bfloat16)
     if also:
-        others = {path: load(weights(str(path)), torch.float32).state_dict() for path in also}
+        others = {path: load(weights_folder(str(path)), torch.float32).state_dict() for path in also}
         model.load_state_dict(mean(model.state_dict(), others))
     with whole_file(out / MODEL_NOTES) as file:  # first, since the folder is known by it
         file.write(json.dumps(model_notes(str(source)), indent=2) + "\n")

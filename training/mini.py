@@ -13,8 +13,8 @@ from pathlib import Path
 
 from sprint_sgl.config import entry_point
 from sprint_sgl.errors import BadInput
-from sprint_sgl.storage.checkpoints import weights
-from sprint_sgl.storage.output_folders import MINI, begin
+from sprint_sgl.storage.checkpoints import weights_folder
+from sprint_sgl.storage.output_folders import MINI, begin_run
 
 END = "<|endoftext|>"
 STAGES, WIDTH = range(1, 5), range(1, 13)  # whose tags are a token each
@@ -145,10 +145,10 @@ def row_texts(path: Path, limit: int) -> Iterator[str]:
 def main(config: Config) -> None:
     if missing := [path for path in config.rows if not Path(path).is_file()]:
         raise BadInput(f"{missing[0]} is not there: rows=[FILE,...] names what the tokenizer is trained on")
-    source = weights(config.weights) if config.weights else None
+    source = weights_folder(config.weights) if config.weights else None
     if source and not (source / "config.json").is_file():
         raise BadInput(f"weights={config.weights}: no model is there, nor is one of that name shipped")
-    out = begin(config.out, MINI, asdict(config))
+    out = begin_run(config.out, MINI, asdict(config))
     texts = [text for path in config.rows for text in row_texts(Path(path), config.texts)]
     vocabulary = train_tokenizer(texts, config.vocab_size, out)
     if source is None:

@@ -24,7 +24,7 @@ from sprint_sgl.storage.checkpoints import (
     may_be_on_hub,
     model_config,
     refuse_adapters,
-    weights,
+    weights_folder,
 )
 from training.rows import naming_line, read_rows
 from training.tree.rows import ATTENTIONS, TREE_TEMPLATE, read_back, row_tree
@@ -113,7 +113,7 @@ def model_folder(model: str) -> Path:
     """Where the model is; a hub id stays as it is. Raises BadInput for a model that is missing or not there."""
     if not model:
         raise BadInput("model is missing: this recipe has none of its own, give model=...")
-    folder = weights(model)
+    folder = weights_folder(model)
     if not (folder.exists() or may_be_on_hub(model)):
         raise BadInput(f"model={model!r} is not there, and is no hub id such as org/name")
     return folder

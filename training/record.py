@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sprint_sgl.storage.files import file_digest, whole_bytes
-from sprint_sgl.storage.provenance import commit, versions, weight_digests
+from sprint_sgl.storage.provenance import git_commit, package_versions, weight_digests
 
 PACKAGES = ("sprint-sgl", "ms-swift", "deepspeed", "transformers", "torch")
 CURVES = {
@@ -24,8 +24,8 @@ def record(settings: Mapping[str, Any], model: Path, data: Sequence[Path]) -> di
     """What makes a run repeatable, as plain values. A model on the hub has no weights here."""
     return {
         "settings": dict(settings),
-        "versions": versions(PACKAGES),
-        "commit": commit(),
+        "versions": package_versions(PACKAGES),
+        "commit": git_commit(),
         "weights": weight_digests(model),
         "data": {str(path): {"sha256": file_digest(path), "rows": _rows(path)} for path in data},
     }

@@ -18,13 +18,20 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sprint_sgl.config import changed, entry_point
+from sprint_sgl.config import changed_keys, entry_point
 from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput
 from sprint_sgl.runtime.supervisor import supervised
-from sprint_sgl.storage.checkpoints import MODEL_NOTES, last_checkpoint, model_notes, model_type, trainer_state, weights
+from sprint_sgl.storage.checkpoints import (
+    MODEL_NOTES,
+    last_checkpoint,
+    model_notes,
+    model_type,
+    trainer_state,
+    weights_folder,
+)
 from sprint_sgl.storage.files import whole_file
-from sprint_sgl.storage.output_folders import TRAINING, alone, output_folder
+from sprint_sgl.storage.output_folders import TRAINING, locked_folder, output_folder
 from training.card import write_card
 from training.machines import Machines, processor_has_bf16
 from training.preflight import check
@@ -73,7 +80,7 @@ def rows_of(config: Config) -> list[Path]:
 
 def compose(config: Config) -> list[str]:
     """The ms-swift command of that run, resuming where a checkpoint exists."""
-    folder = weights(config.model)
+    folder = weights_folder(config.model)
     args: dict[str, Any] = {
         "model": absolute(folder),
         "model_type": model_type(folder),
@@ -134,7 +141,7 @@ def claim(out: Path, made: Mapping[str, Any]) -> None:
     if [file["sha256"] for file in before["data"].values()] != [file["sha256"] for file in made["data"].values()]:
         raise BadInput(f"{out} holds a run on other rows: choose another out=FOLDER, or remove it")
     old, new = (each["settings"]["recipe"]["args"] for each in (before, made))
-    if others := sorted(set(changed(old, new)) - MAY_CHANGE):
+    if others := sorted(set(changed_keys(old, new)) - MAY_CHANGE):
         key = others[0]
         raise BadInput(
             f"{out} holds a run with {key}={old.get(key)}, which goes on as it began: "
@@ -161,7 +168,7 @@ def train(config: Config) -> int:
     out = output_folder(config.out, TRAINING)
     for note in check(config.model, rows_of(config), out, config.recipe.args):
         say(note)
-    made = record(asdict(config), weights(config.model), rows_of(config))
+    made = record(asdict(config), weights_folder(config.model), rows_of(config))
     claim(out, made)
     if step := finished(out, config.recipe.args):
         say(f"{out} has been trained to its end, step {step}")
@@ -191,7 +198,7 @@ def keep(out: Path, config: Config, made: Mapping[str, Any], line: str) -> None:
     files = {"run.json": json.dumps({**made, "starts": [*before, start]}, indent=2)}
     if not before:
         files["command.sh"] = line
-    if notes_of_model := config.recipe.notes or model_notes(str(weights(config.model))):
+    if notes_of_model := config.recipe.notes or model_notes(str(weights_folder(config.model))):
         files[MODEL_NOTES] = json.dumps(notes_of_model, indent=2)
     for name, text in files.items():
         with whole_file(out / name) as file:
@@ -211,7 +218,7 @@ def main(config: Config) -> None:
     if config.machines.place[0]:  # the first node holds the folder for all of them
         code = train(config)
     else:
-        with alone(config.out, TRAINING):
+        with locked_folder(config.out, TRAINING):
             code = train(config)
     if code:
         sys.exit(code)

@@ -15,9 +15,9 @@ from benchmarks.fuzzing.cases import Target, says
 from benchmarks.fuzzing.texts import damaged, short, trajectory, without_surrogates
 from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput
-from sprint_sgl.tasks.datasets import DataSource, rows
+from sprint_sgl.tasks.datasets import DataSource, read_rows
 from sprint_sgl.trajectory import Trajectory
-from sprint_sgl.view.trajectory_page import read as read_page
+from sprint_sgl.view.trajectory_page import read_runs as read_page
 
 KEYS = ("method", "id", "sample", "group", "question", "gold", "answer", "correct", "reason", "read", "judged", "sigma")
 
@@ -118,7 +118,7 @@ def check_table(case: tuple[str, bytes]) -> None:
     path = folder() / f"table{suffix}"
     path.write_bytes(data)
     try:
-        assert all(isinstance(found, dict) for found in rows(DataSource(path=str(path))))
+        assert all(isinstance(found, dict) for found in read_rows(DataSource(path=str(path))))
     except BadInput as error:
         says(error, str(path))
 

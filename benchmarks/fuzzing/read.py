@@ -14,7 +14,16 @@ from sprint_sgl import protocol
 from sprint_sgl.grading.extract import extract_answer, read_answer
 from sprint_sgl.grading.match import Match
 from sprint_sgl.grading.worker import compare
-from sprint_sgl.protocol import RepairKind, merge_repairs, neutralise, parse, read_execution, read_plan, render, restore
+from sprint_sgl.protocol import (
+    RepairKind,
+    escape_tags,
+    merge_repairs,
+    parse,
+    read_execution,
+    read_plan,
+    render,
+    unescape_tags,
+)
 from sprint_sgl.protocol.lexer import find_tags
 from sprint_sgl.tasks.countdown.checker import check_countdown, countdown_problem
 from sprint_sgl.trajectory import Trajectory
@@ -48,11 +57,11 @@ def inverse_case(rng: random.Random) -> Trajectory:
 
 
 def check_neutral(text: str) -> None:
-    neutral = neutralise(text)
-    assert restore(neutral) == text
+    neutral = escape_tags(text)
+    assert unescape_tags(neutral) == text
     assert not find_tags(neutral)
     assert not any(stop in neutral for stop in protocol.STOPS)
-    assert find_tags(restore(neutral)) == find_tags(text)
+    assert find_tags(unescape_tags(neutral)) == find_tags(text)
 
 
 def plan_case(rng: random.Random) -> tuple[str, int, int, str]:
@@ -72,9 +81,9 @@ def check_plan(case: tuple[str, int, int, str]) -> None:
 
 def check_execution(text: str) -> None:
     read, repairs = read_execution(text)
-    assert restore(text).strip().endswith(read)
+    assert unescape_tags(text).strip().endswith(read)
     assert dict(repairs).get("nested", 0) == len(find_tags(text))
-    assert not find_tags(neutralise(read))
+    assert not find_tags(escape_tags(read))
 
 
 def cut_case(rng: random.Random) -> tuple[Trajectory, float]:

@@ -19,10 +19,10 @@ from sprint_sgl.console import say
 from sprint_sgl.trajectory import Trajectory
 from sprint_sgl.view import pages
 from sprint_sgl.view import trajectory_page as page
-from sprint_sgl.view.model_text import marked_up, with_tags_apart
-from sprint_sgl.view.terminal import LiveView, View, costs
-from sprint_sgl.view.timeline import by_clock, by_tokens
-from sprint_sgl.view.trajectory_page import Shown
+from sprint_sgl.view.model_text import highlight_tags, text_markup
+from sprint_sgl.view.terminal import LiveView, View, cost_table
+from sprint_sgl.view.timeline import bars_by_clock, bars_by_tokens
+from sprint_sgl.view.trajectory_page import ShownRun
 
 # What MathML and our own template are made of; anything else in a page has come out of a text.
 _MATHML = """math menclose mfrac mi mmultiscripts mn mo mover mpadded mphantom mprescripts mroot mrow ms mspace msqrt
@@ -77,15 +77,15 @@ def rich_text(rng: random.Random) -> str:
 
 
 def check_markup(text: str) -> None:
-    checked(marked_up(text), MATHML | {"span"})
-    checked(with_tags_apart(text), frozenset({"b"}))
+    checked(text_markup(text), MATHML | {"span"})
+    checked(highlight_tags(text), frozenset({"b"}))
 
 
-def page_case(rng: random.Random) -> tuple[list[Shown], str]:
+def page_case(rng: random.Random) -> tuple[list[ShownRun], str]:
     """Runs to be shown and a title; half a pair of surrogates is no text that a file can hold."""
     texts = lambda rng: without_surrogates(short(rng, 8))  # noqa: E731
     runs = [
-        Shown(trajectory(rng, texts), texts(rng), rng.choice((None, True, False))) for _ in range(rng.choice((1, 2)))
+        ShownRun(trajectory(rng, texts), texts(rng), rng.choice((None, True, False))) for _ in range(rng.choice((1, 2)))
     ]
     return runs, texts(rng)
 
@@ -100,7 +100,7 @@ def template() -> Any:
     return made.get_template("trajectory_page.html.j2")
 
 
-def check_page(case: tuple[list[Shown], str]) -> None:
+def check_page(case: tuple[list[ShownRun], str]) -> None:
     runs, title = case
     html = template().render(style=pages.STYLE, views=runs, title=title, own_style=page.STYLE, left_out=0)
     html.encode()
@@ -113,8 +113,8 @@ def run_case(rng: random.Random) -> Trajectory:
 
 def check_timeline(run: Trajectory) -> None:
     """Bars end where the run's own counts say, and none ends before it begins."""
-    tokens = by_tokens(run)
-    assert all(bar.start <= bar.end for bar in [*tokens, *by_clock(run)])
+    tokens = bars_by_tokens(run)
+    assert all(bar.start <= bar.end for bar in [*tokens, *bars_by_clock(run)])
     path = run.sequential_tokens
     assert max((bar.end for bar in tokens), default=0) == path
 
@@ -136,7 +136,7 @@ def check_screen(case: tuple[bool, list[tuple[int, int | None, str]]]) -> None:
     for stage, prompt, text in written:
         View.write(shown, stage, prompt, text)
     View.__exit__(shown)
-    console.print(costs([("SPRINT", written[0][2], Trajectory("q"))], 90))
+    console.print(cost_table([("SPRINT", written[0][2], Trajectory("q"))], 90))
     printed(file.getvalue(), [text for _, prompt, text in written if prompt is None])
 
 

@@ -29,10 +29,10 @@ from benchmarks.gpu.parts import PARTS, SHARED, Setting
 from sprint_sgl.console import one_line_errors, say, screen
 from sprint_sgl.errors import LaunchFailed
 from sprint_sgl.storage.files import whole_file
-from sprint_sgl.storage.output_folders import RUN, begin, begun_by
+from sprint_sgl.storage.output_folders import RUN_FILE, begin_run, kind_with_run_file
 from sprint_sgl.storage.shipped import conf_names
 
-GPU = begun_by("benchmarks.gpu.run", "--out ")
+GPU = kind_with_run_file("benchmarks.gpu.run", "--out ")
 LEAST = 20.0  # seconds that must be left for a part to begin
 
 
@@ -76,14 +76,14 @@ def main(
         measure(only, replace(setting, url=url))
         return
     with one_line_errors():
-        folder = begin(out, GPU, described(setting))
+        folder = begin_run(out, GPU, described(setting))
     limits = Limits(time.monotonic() + 60 * minutes, 60 * part_minutes)
     todo = [name for name in names if not there(name, setting)]
     together, alone = ([name for name in todo if (name in SHARED) == shared] for shared in (True, False))
     done = not together or run_together(together, setting, limits)
     for name in alone:
         done &= run_part(name, folder, limits)
-    for path in sorted(path for path in folder.glob("*.json") if path.name != RUN):
+    for path in sorted(path for path in folder.glob("*.json") if path.name != RUN_FILE):
         screen().print(f"[bold]{path.name}[/bold]")
         screen().print_json(path.read_text())
     raise typer.Exit(int(not done))

@@ -15,7 +15,7 @@ import openai
 from benchmarks.fuzzing.bodies import PATHS, broken_body
 from sprint_sgl.grading.extract import read_answer
 from sprint_sgl.tasks.countdown.checker import check_countdown, countdown_problem
-from sprint_sgl.tasks.countdown.problem import Problem, drawn
+from sprint_sgl.tasks.countdown.problem import Problem, draw_problems
 
 CHAT, TEXT, RESPONSES = PATHS
 KEY = "soak"
@@ -264,7 +264,7 @@ def problems(seed: int) -> Iterator[Problem]:
     """Problems of three numbers whose texts are all different, so that each is the mark of its question."""
     seen: set[str] = set()
     for turn in range(10**6):
-        for problem in drawn(3, 1_000_003 * seed + turn, 200, held_out=True):
+        for problem in draw_problems(3, 1_000_003 * seed + turn, 200, held_out=True):
             if problem.question not in seen:
                 seen.add(problem.question)
                 yield problem

@@ -21,8 +21,8 @@ from sprint_sgl.config import entry_point
 from sprint_sgl.errors import BadInput
 from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.rows import Row
-from sprint_sgl.storage.output_folders import COUNTDOWN_ROWS, begin
-from sprint_sgl.tasks.countdown.problem import Problem, drawn
+from sprint_sgl.storage.output_folders import COUNTDOWN_ROWS, begin_run
+from sprint_sgl.tasks.countdown.problem import Problem, draw_problems
 
 
 @dataclass
@@ -56,7 +56,7 @@ def training_problems(config: Problems) -> Iterator[Problem]:
     found = [
         problem
         for size, count in ((3, config.three), (4, config.four))
-        for problem in drawn(size, config.seed, count, held_out=False)
+        for problem in draw_problems(size, config.seed, count, held_out=False)
     ]
     random.Random(config.seed).shuffle(found)
     return iter(found)
@@ -65,7 +65,7 @@ def training_problems(config: Problems) -> Iterator[Problem]:
 def make(config: Config) -> dict[str, int]:
     """Writes traces.jsonl and {sprint,rft}.{train,valid}.jsonl; returns the number of rows of each."""
     style, rng = prompt_style(config.prompt_style), random.Random(config.problems.seed)
-    out = begin(config.out, COUNTDOWN_ROWS, asdict(config))
+    out = begin_run(config.out, COUNTDOWN_ROWS, asdict(config))
     total = config.problems.three + config.problems.four
     traces = [t for p in track(training_problems(config.problems), "writing traces", total) if (t := write(p))]
     packed = [(trace, pack(trace)) for trace in traces]

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from curation.report.shapes import Example, Measure
 from curation.stages.base import Funnel
-from sprint_sgl.view.pages import chart_style, svg
+from sprint_sgl.view.pages import chart_style, figure_svg
 
 KEPT, DROPPED = "#2f5d8a", "#d5d9de"
 MOST_BARS = 24
@@ -24,12 +24,12 @@ PER_ROW = 3
 
 def funnel_svg(funnel: Sequence[Funnel]) -> str:
     with chart_style():
-        return svg(funnel_figure(funnel))
+        return figure_svg(funnel_figure(funnel))
 
 
 def histograms_svg(packed: Sequence[Measure], kept: Sequence[Measure]) -> str:
     with chart_style():
-        return svg(histograms_figure(packed, kept))
+        return figure_svg(histograms_figure(packed, kept))
 
 
 def funnel_figure(funnel: Sequence[Funnel]) -> Figure:

@@ -27,7 +27,7 @@ from curation.stages.base import Funnel, read_jsonl
 from curation.stages.extract import RULES
 from curation.stages.rows import KINDS, SPLITS
 from curation.teacher.calls import Line
-from sprint_sgl.view.pages import render
+from sprint_sgl.view.pages import write_page
 
 HERE = Path(__file__).parent
 HUB_SPLITS = {"train": "train", "valid": "validation"}
@@ -207,14 +207,16 @@ def write_html(summary: Summary, path: Path) -> None:
         "histograms_svg": histograms_svg(summary.packed.measures, summary.kept.measures),
         "pictures": [picture(example) for example in summary.examples],
     }
-    render(HERE / "page.html.j2", path, summary=summary, reasons=reasons, share_of=share_of, **charts)
+    write_page(HERE / "page.html.j2", path, summary=summary, reasons=reasons, share_of=share_of, **charts)
 
 
 def write_card(summary: Summary, settings: dict[str, Any], path: Path) -> None:
     """The data card as Hugging Face reads it; `settings` are the run's, and a license where one is given."""
     given = {name: value for name, value in settings.items() if name != "license"}
     values = {"front_matter": front_matter(summary, settings), "command": command(given)}
-    render(HERE / "card.md.j2", path, summary=summary, settings=settings, reasons=reasons, share_of=share_of, **values)
+    write_page(
+        HERE / "card.md.j2", path, summary=summary, settings=settings, reasons=reasons, share_of=share_of, **values
+    )
 
 
 def front_matter(summary: Summary, settings: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from curation.stages.load import Source
 from sprint_sgl.errors import BadInput
-from sprint_sgl.tasks.datasets import chosen_rows, values
+from sprint_sgl.tasks.datasets import select_rows, values_at
 
 WORDS = 10
 _WORD = re.compile(r"\\?[^\W\d_]+|\d+|[-+*/=<>^!]")  # signs too: x-2 is not x+2
@@ -49,8 +49,8 @@ def benchmark_questions(benchmarks: Sequence[Source]) -> Iterator[str]:
     """All questions of the benchmarks. Raises BadInput where one does not open or has none in that column."""
     for source in benchmarks:
         column, found = source.columns.question, 0
-        for row in chosen_rows(source):
-            for question in values(row, column):
+        for row in select_rows(source):
+            for question in values_at(row, column):
                 found += 1
                 yield str(question)
         if not found:

@@ -22,7 +22,7 @@ from curation.stages.responses import (
 )
 from curation.teacher.calls import clean
 from sprint_sgl.errors import BadInput
-from sprint_sgl.tasks.datasets import DataSource, chosen_rows, values
+from sprint_sgl.tasks.datasets import DataSource, select_rows, values_at
 
 NEEDED = {"question": "question", "text": "thought", "answer": "reference answer"}
 NAMES = {**NEEDED, "response": "response"}
@@ -54,9 +54,9 @@ def thoughts(source: Source, shard: int = 0, shards: int = 1) -> Iterator[Record
     """
     index, seen = -1, dict[str, str]()
     missing = {path for path in vars(source.columns).values() if path}
-    for row in chosen_rows(source, asdict(source.columns), "source.columns"):
-        missing -= {path for path in missing if any(True for _ in values(row, path))}
-        for response in [*values(row, source.columns.response)] or [""]:
+    for row in select_rows(source, asdict(source.columns), "source.columns"):
+        missing -= {path for path in missing if any(True for _ in values_at(row, path))}
+        for response in [*values_at(row, source.columns.response)] or [""]:
             index += 1
             record, unreadable = _record(row, response, index, source)
             content = _digest(f"{record['question']}\n{record['text']}")
@@ -77,7 +77,7 @@ def thoughts(source: Source, shard: int = 0, shards: int = 1) -> Iterator[Record
 def _record(row: Mapping[str, Any], response: object, index: int, source: Source) -> tuple[Record, str | None]:
     """The record of a response, and why it cannot be used."""
     columns = source.columns
-    question, answer = (next(values(row, path), None) for path in (columns.question, columns.answer))
+    question, answer = (next(values_at(row, path), None) for path in (columns.question, columns.answer))
     texts, unreadable = {"question": "", "text": "", "response": "", "answer": ""}, None
     try:
         texts["question"] = without_special(text_of(question, "question", USER))
@@ -86,7 +86,7 @@ def _record(row: Mapping[str, Any], response: object, index: int, source: Source
     except Unreadable as error:
         unreadable = str(error)
     content = f"{texts['question']}\n{texts['text'] or response}"
-    named = next(values(row, columns.id), None) if columns.id else None
+    named = next(values_at(row, columns.id), None) if columns.id else None
     id = _digest(content)[:16] if named is None else str(named)
     if columns.id and "*" in columns.response:
         id = f"{id}-{_digest(texts['text'])[:6]}"

@@ -15,7 +15,7 @@ from dataclasses import astuple, dataclass, replace
 from curation.annotate.results import unattached
 from curation.stages.base import Record
 from curation.trace import Step, Trace, join_lines
-from sprint_sgl.protocol import SEPARATOR, based_on
+from sprint_sgl.protocol import SEPARATOR, render_dependencies
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
 
 MIN_EXECUTION_LINES = 3
@@ -79,7 +79,7 @@ def _places(steps: Sequence[Step], sigma: Sequence[int]) -> dict[int, tuple[int,
 def _lead(step: Step, steps: Sequence[Step], places: dict[int, tuple[int, int]]) -> str:
     """The step's text in the plan: what it is based on, its parents' comments, its own plan."""
     needs = [places[p] for p in step.parents if p in places]
-    reference = based_on(needs) if needs else ""
+    reference = render_dependencies(needs) if needs else ""
     return join_lines(reference, *(steps[p - 1].comment for p in step.parents), step.plan)
 
 

@@ -25,7 +25,7 @@ class RowFormat(Enum):
 
 def rft_row(trace: Trace, style: PromptStyle) -> Row:
     """The trace in its sequential order, for the reasoning fine-tuned baseline; what reads as a tag of ours is text."""
-    thought = f"{protocol.neutralise(trace.text)}\n{protocol.THOUGHT_CLOSE}\n\n{protocol.neutralise(trace.answer)}"
+    thought = f"{protocol.escape_tags(trace.text)}\n{protocol.THOUGHT_CLOSE}\n\n{protocol.escape_tags(trace.answer)}"
     return make_row(protocol.sequential_opening(trace.question, style), thought)
 
 
@@ -39,4 +39,4 @@ def sprint_row(trajectory: Trajectory, style: PromptStyle, row_format: RowFormat
         raise ValueError(f"no example to train on: {f'an execution that is {bad[0]}' if bad else 'no stages'}")
     response = protocol.render_stages(trajectory) + protocol.render_final_answer(trajectory.final_answer)
     channel = TREE if row_format is RowFormat.tree else None
-    return make_row(protocol.opening(trajectory.question, style), response, channel)
+    return make_row(protocol.planner_opening(trajectory.question, style), response, channel)

@@ -14,14 +14,14 @@ from rich.progress import track
 from sprint_sgl.bench.records import Key, Record, mend, parsed
 from sprint_sgl.console import notes
 from sprint_sgl.errors import SprintError
-from sprint_sgl.storage.files import lines_added
+from sprint_sgl.storage.files import open_to_append
 from sprint_sgl.tasks.base import Question
 
 VERDICTS = "judged.jsonl"
 
 
 class Judge(Protocol):
-    """Such as sprint_sgl.tasks.judge.Judge."""
+    """Such as sprint_sgl.tasks.judge.OpenAIJudge."""
 
     model: str
 
@@ -35,7 +35,7 @@ def judge(records: Sequence[Record], by: Judge, path: Path, concurrency: int = 8
     asked = [record for record in records if not record.read and record.key not in known]
     failure: SprintError | None = None
     mend(path)
-    with ThreadPoolExecutor(concurrency) as pool, lines_added(path) as file:
+    with ThreadPoolExecutor(concurrency) as pool, open_to_append(path) as file:
         futures = {pool.submit(_verdict, record, by): record for record in asked}
         for future in track(as_completed(futures), "judging", len(futures), console=notes, disable=not futures):
             try:

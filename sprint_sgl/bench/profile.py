@@ -11,7 +11,7 @@ from itertools import pairwise
 from statistics import fmean
 
 from sprint_sgl.trajectory import Trajectory
-from sprint_sgl.view.timeline import by_clock
+from sprint_sgl.view.timeline import bars_by_clock
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Profile:
 
 def profile(trajectory: Trajectory) -> Profile | None:
     """None for a run whose runtime did not say where its time went, or whose calls have no times."""
-    bars = sorted((bar for bar in by_clock(trajectory) if bar.critical), key=lambda bar: bar.start)
+    bars = sorted((bar for bar in bars_by_clock(trajectory) if bar.critical), key=lambda bar: bar.start)
     timings = [bar.timing for bar in bars if bar.timing is not None]
     if not bars or len(timings) < len(bars) or any(bar.end <= bar.start for bar in bars) or trajectory.seconds <= 0:
         return None

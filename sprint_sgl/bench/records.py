@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sprint_sgl.errors import BadInput
-from sprint_sgl.trajectory import Trajectory, reason
+from sprint_sgl.trajectory import Trajectory, error_detail
 
 Key = tuple[str, str, int]
 
@@ -79,7 +79,9 @@ def parsed(path: Path, read: Callable[[str], T], what: str) -> list[T]:
         try:
             found.append(read(line))
         except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
-            raise BadInput(f"{path}, line {number} is no {what} ({reason(error)}): mend it or take it out") from error
+            raise BadInput(
+                f"{path}, line {number} is no {what} ({error_detail(error)}): mend it or take it out"
+            ) from error
     return found
 
 

@@ -22,8 +22,8 @@ from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput
 from sprint_sgl.lang.straggler import StragglerPolicy, shortened
 from sprint_sgl.tasks.base import Grade, Question
-from sprint_sgl.tasks.datasets import DataSource, chosen_rows
-from sprint_sgl.trajectory import Call, Trajectory, reason
+from sprint_sgl.tasks.datasets import DataSource, select_rows
+from sprint_sgl.trajectory import Call, Trajectory, error_detail
 
 if TYPE_CHECKING:
     from sprint_sgl.bench.replay_backend import ReplayBackend
@@ -166,7 +166,7 @@ class Replay:
 
     def questions(self) -> Iterator[ReplayQuestion]:
         planned = False
-        for number, row in enumerate(chosen_rows(self.source)):
+        for number, row in enumerate(select_rows(self.source)):
             trajectory = self._trajectory(row, number)
             if not (trajectory.planned and trajectory.stages):
                 continue
@@ -184,7 +184,7 @@ class Replay:
             try:
                 return Trajectory.from_dict(found)
             except ValidationError as error:
-                raise BadInput(f"{self.source.path}, row {number + 1}: no trajectory: {reason(error)}") from error
+                raise BadInput(f"{self.source.path}, row {number + 1}: no trajectory: {error_detail(error)}") from error
         if self.column not in row:
             raise BadInput(f"no column 'trajectory' or {self.column!r}; the rows have {', '.join(sorted(row))}")
         return protocol.parse(str(row[self.column]))

@@ -31,15 +31,15 @@ from sprint_sgl.bench.report.tables import comparison
 from sprint_sgl.bench.runner import Ask, Tally, Work, run
 from sprint_sgl.bench.runtime import SERVED, resident
 from sprint_sgl.bench.sweep import write_report
-from sprint_sgl.config import changed, entry_point, flat, made
+from sprint_sgl.config import changed_keys, entry_point, flatten_settings, instantiate_target
 from sprint_sgl.console import say, screen
 from sprint_sgl.errors import BadInput, RequestFailed
 from sprint_sgl.lang.methods import Method, method_names, method_of, named_method, weights_for
 from sprint_sgl.limits import checked_count, checked_seconds, checked_temperature
 from sprint_sgl.runtime.server import RuntimeConfig, resolve_model
-from sprint_sgl.storage.files import RECORDS, lines_added, whole_file
-from sprint_sgl.storage.output_folders import BENCH, alone, output_folder
-from sprint_sgl.storage.provenance import commit, hub_revision, versions, weight_digests
+from sprint_sgl.storage.files import RECORDS, open_to_append, whole_file
+from sprint_sgl.storage.output_folders import BENCH, locked_folder, output_folder
+from sprint_sgl.storage.provenance import git_commit, hub_revision, package_versions, weight_digests
 from sprint_sgl.tasks.base import Question, Task
 from sprint_sgl.tasks.question import checked_question
 
@@ -163,8 +163,8 @@ def claim(folder: Path, config: Config, methods: Sequence[Method]) -> set[str]:
     path, settings = folder / "run.json", asdict(config)
     before = made_before(folder)
     if before:
-        then, now = flat(before["settings"]), flat(settings)
-        for key in sorted(changed(then, now)):
+        then, now = flatten_settings(before["settings"]), flatten_settings(settings)
+        for key in sorted(changed_keys(then, now)):
             if key not in MAY_CHANGE and not key.startswith(APART):
                 made_with = f"{key}={then.get(key)}, not {now.get(key)}"
                 raise BadInput(f"{folder} holds records of {made_with}: choose another out=FOLDER")
@@ -173,7 +173,7 @@ def claim(folder: Path, config: Config, methods: Sequence[Method]) -> set[str]:
         for key, value in made_by[name].items():
             if key != "model" and value != before["methods"][name][key]:
                 raise BadInput(f"{folder} holds records of other {key} for {name}: choose another out=FOLDER")
-    starts = [*before.get("starts", []), {"versions": versions(PACKAGES), "commit": commit()}]
+    starts = [*before.get("starts", []), {"versions": package_versions(PACKAGES), "commit": git_commit()}]
     found = {
         "task": task_name(),
         "settings": settings,
@@ -218,8 +218,8 @@ def bench(config: Config, console: Console) -> list[Record]:
     """
     check(config)
     output_folder(config.out, BENCH)  # of all jobs of a sweep
-    task, methods = made(config.task, "task"), methods_of(config)
-    grader = made(config.judge, "judge") if config.judge else None
+    task, methods = instantiate_target(config.task, "task"), methods_of(config)
+    grader = instantiate_target(config.judge, "judge") if config.judge else None
     asks = [Ask(each, sample) for each in questions_of(task, config.limit) for sample in range(config.samples)]
     work = Work(
         task=task,
@@ -232,7 +232,7 @@ def bench(config: Config, console: Console) -> list[Record]:
         concurrency=config.concurrency,
         block=config.block or max(25, 4 * config.concurrency),
     )
-    with alone(config.folder, BENCH) as folder:
+    with locked_folder(config.folder, BENCH) as folder:
         known = claim(folder, config, methods)
         mend(folder / RECORDS)
         records = asked_before(read_records(folder / RECORDS), work, folder)
@@ -286,7 +286,7 @@ def asked_before(records: Sequence[Record], work: Work, folder: Path) -> list[Re
 def keeping(path: Path, records: list[Record], total: int, console: Console) -> Iterator[Any]:
     """A function that writes a record, adds it to `records` and moves the progress bar."""
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console) as progress, lines_added(path) as file:
+    with Progress(*columns, console=console) as progress, open_to_append(path) as file:
         bar, tally = progress.add_task("starting", total=total, completed=len(records)), Tally(records)
 
         def keep(record: Record) -> None:

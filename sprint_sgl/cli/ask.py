@@ -23,14 +23,14 @@ from sprint_sgl.cli.options import (
     Temperature,
     Url,
 )
-from sprint_sgl.console import busy, notes, one_line_errors, say, screen, tell
+from sprint_sgl.console import notes, one_line_errors, print_plain, say, screen, wait_notice
 from sprint_sgl.errors import BadInput
 from sprint_sgl.protocol.prompts import prompt_style as load_style
 from sprint_sgl.runtime.launcher import baseline_for, connect
 from sprint_sgl.runtime.launcher import launch as launched
 from sprint_sgl.runtime.server import DEFAULT_MODEL
 from sprint_sgl.tasks.question import checked_question
-from sprint_sgl.view.terminal import costs
+from sprint_sgl.view.terminal import cost_table
 
 if TYPE_CHECKING:
     from sprint_sgl.runtime.endpoint import Endpoint
@@ -73,9 +73,9 @@ def solve(
         print(answered[0].trajectory.to_json(indent=2))
     else:
         rows = [(each.method, each.answer, each.trajectory) for each in answered]
-        screen().print(costs(rows, screen().width))
+        screen().print(cost_table(rows, screen().width))
     for each in answered:
-        tell(notes if json else screen(), str(each))
+        print_plain(notes if json else screen(), str(each))
     raise typer.Exit(WRONG_ANSWER if answered[0].verdict and not answered[0].verdict.correct else 0)
 
 
@@ -129,7 +129,7 @@ def _endpoint(
         return
     begun, name = time.monotonic(), model or DEFAULT_MODEL
     with ExitStack() as stack:
-        with busy(f"starting an SGLang runtime for {name}"):
+        with wait_notice(f"starting an SGLang runtime for {name}"):
             endpoint = stack.enter_context(launched(name, runtime=runtime, time_limit=time_limit))
         say(f"{name} is up after {time.monotonic() - begun:.1f} s", style="dim")
         yield endpoint

@@ -19,12 +19,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sprint_sgl.config import changed, entry_point
+from sprint_sgl.config import changed_keys, entry_point
 from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput
 from sprint_sgl.runtime.supervisor import supervised
 from sprint_sgl.storage.files import make_folder, whole_file
-from sprint_sgl.storage.output_folders import EXPERIMENT, alone
+from sprint_sgl.storage.output_folders import EXPERIMENT, locked_folder
 from sprint_sgl.storage.shipped import conf_names
 
 LOG_TAIL = 2000
@@ -66,7 +66,7 @@ class Record:
         if not path.is_file():
             return Record(steps)
         found = Record(**json.loads(path.read_text()))
-        if others := changed(found.steps, steps):
+        if others := changed_keys(found.steps, steps):
             raise BadInput(
                 f"{path.parent} holds this experiment with another step {others[0]!r}: choose another out=FOLDER, or "
                 f"remove {path} to keep what is there, where each command goes on by rules of its own"
@@ -87,7 +87,7 @@ def run(config: Config) -> None:
         raise BadInput(f"out={config.out!r}: commands are split at spaces, so that the folder's name can have none")
     steps = config.experiment.steps
     plan = {name: [words(command) for command in commands] for name, commands in steps.items()}
-    with alone(config.out, EXPERIMENT) as folder:
+    with locked_folder(config.out, EXPERIMENT) as folder:
         in_order(steps, plan, folder / "steps.json")
 
 

@@ -9,7 +9,7 @@ import typer
 
 from sprint_sgl.console import one_line_errors, say, screen
 from sprint_sgl.errors import BadInput
-from sprint_sgl.storage.files import given_path
+from sprint_sgl.storage.files import require_path
 
 
 def list_names(
@@ -78,17 +78,17 @@ def view(
     with one_line_errors():
         from sprint_sgl.view import trajectory_page as page
 
-        path = given_path(out, "--out")
+        path = require_path(out, "--out")
         if path.exists() and path.samefile(source):
             raise BadInput(f"--out {path} is what is read: give the page another name")
         found = [
             run
-            for run in page.read(source)
+            for run in page.read_runs(source)
             if method in (None, run.method) and not (wrong and run.correct is not False)
         ]
         if not found:
             raise BadInput(f"{source} holds no such run")
-        page.view(found[:most], path, title=source.stem, left_out=len(found[most:]))
+        page.write_trajectory_page(found[:most], path, title=source.stem, left_out=len(found[most:]))
         say(str(path))
     if show:
         typer.launch(str(path))

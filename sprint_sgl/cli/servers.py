@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from sprint_sgl.cli.options import ApiKey, Model, RuntimeName
-from sprint_sgl.console import busy, one_line_errors, say
+from sprint_sgl.console import one_line_errors, say, wait_notice
 from sprint_sgl.errors import LaunchFailed
 from sprint_sgl.limits import COUNT_LIMIT, SECONDS_LIMIT
 from sprint_sgl.runtime.launcher import gateway_config, running
@@ -37,7 +37,7 @@ def launch_runtime(
         name, begun = model or DEFAULT_MODEL, time.monotonic()
         config = gateway_config(runtime, workers=workers, base=base, policy=policy)
         with ExitStack() as stack:
-            with busy(f"starting an SGLang runtime for {name}"):
+            with wait_notice(f"starting an SGLang runtime for {name}"):
                 started = running(name, runtime=config, host=host, port=port, api_key=api_key)
                 server = stack.enter_context(started)
             took = time.monotonic() - begun

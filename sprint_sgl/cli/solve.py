@@ -14,7 +14,7 @@ from sprint_sgl.lang.program import Run
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.tasks.countdown.checker import Verdict, check_countdown, countdown_problem
 from sprint_sgl.trajectory import Trajectory
-from sprint_sgl.view.terminal import view_for
+from sprint_sgl.view.terminal import make_view
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def run_sprint(question: str, options: Options, console: Console | None, endpoin
     """The run once it has ended, shown stage by stage on the screen if there is one. Raises what stopped it."""
     method = named_method("sprint")
     given: dict[str, Any] = {"max_stages": options.max_stages, "launch": options.launch}
-    with view_for(console) if console else nullcontext() as view:
+    with make_view(console) if console else nullcontext() as view:
 
         def watch(branch: Branch, text: str) -> None:
             if view:

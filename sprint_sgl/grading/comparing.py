@@ -14,7 +14,7 @@ import sympy
 
 from sprint_sgl.grading import units
 from sprint_sgl.grading.match import Match, all_of, any_of, at_most
-from sprint_sgl.grading.notation import Unreadable
+from sprint_sgl.grading.notation import UnreadableAnswer
 from sprint_sgl.grading.prose import answers_in_prose, without_opener
 from sprint_sgl.grading.reading import readings
 from sprint_sgl.grading.scalars import compare_scalars
@@ -41,17 +41,17 @@ Same = Callable[[Value, Value], Match]  # the comparison, for the parts of two v
 SAME, DIFFERENT, UNDECIDED = Match.SAME, Match.DIFFERENT, Match.UNDECIDED
 
 
-def compared(given: str, gold: str) -> tuple[Match, str]:
+def compare_answers(given: str, gold: str) -> tuple[Match, str]:
     """The match, and why it is undecided where it is. Takes as long as it takes."""
     read: list[list[Value]] = []
     for whose, text in (("gold", gold), ("given", given)):
         try:
             read.append(_read(text))
-        except Unreadable as fault:
+        except UnreadableAnswer as fault:
             return UNDECIDED, f"the {whose} answer cannot be read whole: {fault}"
     golds, givens = read
     digits = DIGITS + len(given) + len(gold)
-    match = any_of(_compared(one, other, digits) for one in golds for other in givens)
+    match = any_of(_compare_values(one, other, digits) for one in golds for other in givens)
     return match, "the two cannot be told apart, nor shown to be one" if match is UNDECIDED else ""
 
 
@@ -60,7 +60,7 @@ def _read(text: str) -> list[Value]:
     text = without_opener(text)
     try:
         found = readings(text)
-    except Unreadable:
+    except UnreadableAnswer:
         if found := _in_prose(text):
             return found
         raise
@@ -69,42 +69,42 @@ def _read(text: str) -> list[Value]:
 
 def _in_prose(text: str) -> list[Value]:
     for part in answers_in_prose(text):
-        with suppress(Unreadable):
+        with suppress(UnreadableAnswer):
             return readings(part)
     return []
 
 
-def _compared(gold: Value, given: Value, digits: int) -> Match:
+def _compare_values(gold: Value, given: Value, digits: int) -> Match:
     """The match of two values. What one of them leaves out, a name or a unit, is set aside first."""
 
     def same(one: Value, other: Value) -> Match:
-        return _compared(one, other, digits)
+        return _compare_values(one, other, digits)
 
     if isinstance(gold, Named) or isinstance(given, Named):
-        return _named(gold, given, same)
+        return _compare_named(gold, given, same)
     if isinstance(gold, Quantity) or isinstance(given, Quantity):
-        return _quantities(gold, given, same)
+        return _compare_quantities(gold, given, same)
     if isinstance(gold, Collection) or isinstance(given, Collection):
-        return _collections(gold, given, same)
+        return _compare_collections(gold, given, same)
     if isinstance(gold, Relation) or isinstance(given, Relation):
-        return _relations(gold, given, same)
+        return _compare_relations(gold, given, same)
     if isinstance(gold, Scalar) and isinstance(given, Scalar):
         return compare_scalars(gold, given, digits)
     if type(gold) is not type(given):
-        return _kinds(gold, given, same)
-    return _of_one_kind(gold, given, same)
+        return _compare_kinds(gold, given, same)
+    return _compare_one_kind(gold, given, same)
 
 
-def _of_one_kind(gold: Value, given: Value, same: Same) -> Match:
+def _compare_one_kind(gold: Value, given: Value, same: Same) -> Match:
     match gold, given:
         case Words(), Words():
-            return _words(gold, given)
+            return _compare_words(gold, given)
         case Group(), Group():
-            return _groups(gold, given, same)
+            return _compare_groups(gold, given, same)
         case Combined(), Combined():
             if gold.operator != given.operator:
                 return UNDECIDED
-            in_which_order = _in_any_order if gold.operator == r"\cup" else _in_order
+            in_which_order = _compare_in_any_order if gold.operator == r"\cup" else _compare_in_order
             return in_which_order(gold.parts, given.parts, same)
         case Matrix(), Matrix():
             if [len(row) for row in gold.rows] != [len(row) for row in given.rows]:
@@ -114,7 +114,7 @@ def _of_one_kind(gold: Value, given: Value, same: Same) -> Match:
     return SAME if gold == given else DIFFERENT
 
 
-def _kinds(gold: Value, given: Value, same: Same) -> Match:
+def _compare_kinds(gold: Value, given: Value, same: Same) -> Match:
     """Two values of different kinds: the same only where one kind is a way to write the other."""
     kinds = {type(gold), type(given)}
     if kinds == {Scalar, Group}:
@@ -151,27 +151,27 @@ def _is_letter(scalar: Value, words: Value) -> bool:
 # Names and units
 
 
-def _named(gold: Value, given: Value, same: Same) -> Match:
+def _compare_named(gold: Value, given: Value, same: Same) -> Match:
     if isinstance(gold, Named) and isinstance(given, Named):
         if gold.name == given.name and len(gold.parameters) == len(given.parameters):
-            return same(_renamed(gold), _renamed(given))
+            return same(_rename_parameters(gold), _rename_parameters(given))
         if gold.as_equation and given.as_equation:
             return same(gold.as_equation, given.as_equation)
         return DIFFERENT
     named, other = (gold, given) if isinstance(gold, Named) else (given, gold)
     assert isinstance(named, Named)
     if isinstance(other, Relation) and named.as_equation:
-        return same(*_ordered_as(gold, named, named.as_equation, other))
+        return same(*_in_gold_order(gold, named, named.as_equation, other))
     if isinstance(other, Collection) and not isinstance(named.value, Collection):
-        return same(*_ordered_as(gold, named, Collection((named,)), other))
-    return same(*_ordered_as(gold, named, named.value, other))
+        return same(*_in_gold_order(gold, named, Collection((named,)), other))
+    return same(*_in_gold_order(gold, named, named.value, other))
 
 
-def _ordered_as(gold: Value, named: Value, value: Value, other: Value) -> tuple[Value, Value]:
+def _in_gold_order(gold: Value, named: Value, value: Value, other: Value) -> tuple[Value, Value]:
     return (value, other) if gold is named else (other, value)
 
 
-def _renamed(named: Named) -> Value:
+def _rename_parameters(named: Named) -> Value:
     """The value with its parameters called by their places."""
     if not named.parameters or not isinstance(named.value, Scalar):
         return named.value
@@ -179,99 +179,99 @@ def _renamed(named: Named) -> Value:
     return Scalar(named.value.value.subs(places, simultaneous=True), named.value.decimals)
 
 
-def _quantities(gold: Value, given: Value, same: Same) -> Match:
+def _compare_quantities(gold: Value, given: Value, same: Same) -> Match:
     one, unit = (gold.value, gold.unit) if isinstance(gold, Quantity) else (gold, ())
     other, other_unit = (given.value, given.unit) if isinstance(given, Quantity) else (given, ())
     if isinstance(one, Collection) or isinstance(other, Collection):
-        return _collections(gold, given, same)
+        return _compare_collections(gold, given, same)
     if unit == other_unit:
         return same(one, other)
     if not unit or not other_unit:
         factor = units.as_number(unit or other_unit)
         if factor is not None:
-            scaled = (_scaled(one, factor), other) if unit else (one, _scaled(other, factor))
+            scaled = (_scale(one, factor), other) if unit else (one, _scale(other, factor))
             return any_of([same(one, other), same(*scaled)])
         return same(one, other)
     scale = units.conversion(unit, other_unit)
-    return DIFFERENT if scale is None else same(_scaled(one, scale), other)
+    return DIFFERENT if scale is None else same(_scale(one, scale), other)
 
 
-def _scaled(value: Value, factor: Expression) -> Value:
+def _scale(value: Value, factor: Expression) -> Value:
     if isinstance(value, Scalar):
         return Scalar(value.value * factor)
     if isinstance(value, Group):
-        return Group(value.opening, tuple(_scaled(item, factor) for item in value.items), value.closing)
+        return Group(value.opening, tuple(_scale(item, factor) for item in value.items), value.closing)
     return value
 
 
 # Collections, groups, relations, words
 
 
-def _collections(gold: Value, given: Value, same: Same) -> Match:
+def _compare_collections(gold: Value, given: Value, same: Same) -> Match:
     if isinstance(gold, Collection) and isinstance(given, Collection):
         if any(isinstance(item, Ellipsis) for item in (*gold.items, *given.items)):
-            return _with_ellipsis(gold.items, given.items, same)
+            return _compare_with_ellipsis(gold.items, given.items, same)
         if _has_relation(gold) or _has_relation(given):
-            match = _in_any_order(gold.items, given.items, same)
+            match = _compare_in_any_order(gold.items, given.items, same)
             return match if gold.connective == given.connective else at_most(UNDECIDED, match)
-        if _mixed_units(gold) or _mixed_units(given):
-            return at_most(UNDECIDED, _in_order(gold.items, given.items, same))
-        if _distinct_names(gold.items) != _distinct_names(given.items):
+        if _has_mixed_units(gold) or _has_mixed_units(given):
+            return at_most(UNDECIDED, _compare_in_order(gold.items, given.items, same))
+        if _have_distinct_names(gold.items) != _have_distinct_names(given.items):
             names = [item.name for item in (*gold.items, *given.items) if isinstance(item, Named)]
             if names != sorted(names) and set(names) <= set("xyz"):  # the order of a point, or the one stated?
                 return UNDECIDED
-            return _in_order(gold.items, given.items, same)
-        return _in_any_order(
-            _shared_name(gold.items), _shared_name(given.items), same, sets=gold.is_set and given.is_set
+            return _compare_in_order(gold.items, given.items, same)
+        return _compare_in_any_order(
+            _share_name(gold.items), _share_name(given.items), same, sets=gold.is_set and given.is_set
         )
     collection, other = (gold, given) if isinstance(gold, Collection) else (given, gold)
     assert isinstance(collection, Collection)
-    if _has_relation(collection) or isinstance(other, Relation) or _mixed_units(collection):
+    if _has_relation(collection) or isinstance(other, Relation) or _has_mixed_units(collection):
         return UNDECIDED
     if isinstance(other, Group):
-        match = _in_order(collection.items, other.items, same) if len(collection.items) > 1 else DIFFERENT
+        match = _compare_in_order(collection.items, other.items, same) if len(collection.items) > 1 else DIFFERENT
         return at_most(UNDECIDED, match)
     if isinstance(other, Words | Combined):
         return UNDECIDED
     if len(collection.items) == 1:
         return same(*((collection.items[0], other) if collection is gold else (other, collection.items[0])))
-    return _in_any_order(collection.items, (other,), same)
+    return _compare_in_any_order(collection.items, (other,), same)
 
 
 def _has_relation(collection: Collection) -> bool:
     return any(isinstance(item, Relation) for item in collection.items)
 
 
-def _mixed_units(collection: Collection) -> bool:
+def _has_mixed_units(collection: Collection) -> bool:
     """Whether it may be one quantity: 1 hour and 30 minutes."""
     units_given = [item.unit for item in collection.items if isinstance(item, Quantity)]
     return len(units_given) == len(collection.items) and len(set(units_given)) > 1
 
 
-def _distinct_names(items: Sequence[Value]) -> bool:
+def _have_distinct_names(items: Sequence[Value]) -> bool:
     """Whether each value has a name of its own, so that their order says nothing and the names do."""
     names = [item.name for item in items if isinstance(item, Named)]
     return len(names) == len(items) > 1 and len(set(names)) == len(names)
 
 
-def _shared_name(items: Sequence[Value]) -> Sequence[Value]:
+def _share_name(items: Sequence[Value]) -> Sequence[Value]:
     """Of "x = 1, 2" both are x."""
     if items and isinstance(first := items[0], Named) and not any(isinstance(item, Named) for item in items[1:]):
         return [first, *(Named(first.name, item, first.parameters) for item in items[1:])]
     return items
 
 
-def _in_order(golds: Sequence[Value], givens: Sequence[Value], same: Same) -> Match:
+def _compare_in_order(golds: Sequence[Value], givens: Sequence[Value], same: Same) -> Match:
     if len(golds) != len(givens):
         return DIFFERENT
     return all_of(same(one, other) for one, other in zip(golds, givens, strict=True))
 
 
-def _in_any_order(golds: Sequence[Value], givens: Sequence[Value], same: Same, sets: bool = False) -> Match:
+def _compare_in_any_order(golds: Sequence[Value], givens: Sequence[Value], same: Same, sets: bool = False) -> Match:
     """Each of one has its own of the other. What is given twice counts once in a set, a list of points, and where all
     are one value."""
     if max(len(golds), len(givens)) > LONGEST_COLLECTION:
-        return _in_order(golds, givens, same)
+        return _compare_in_order(golds, givens, same)
     left = list(givens)
     unmatched: list[Value] = []
     for gold in golds:
@@ -292,9 +292,9 @@ def _in_any_order(golds: Sequence[Value], givens: Sequence[Value], same: Same, s
     return UNDECIDED if len(unmatched) == len(left) and UNDECIDED in pairs else DIFFERENT
 
 
-def _with_ellipsis(golds: Sequence[Value], givens: Sequence[Value], same: Same) -> Match:
+def _compare_with_ellipsis(golds: Sequence[Value], givens: Sequence[Value], same: Same) -> Match:
     """Sequences with dots: other ends are other sequences; the same ends with more or fewer terms may be one."""
-    match = _in_order(golds, givens, same)
+    match = _compare_in_order(golds, givens, same)
     if match is not DIFFERENT or len(golds) == len(givens):
         return match
     ends = all_of([same(golds[0], givens[0]), same(golds[-1], givens[-1])])
@@ -303,19 +303,19 @@ def _with_ellipsis(golds: Sequence[Value], givens: Sequence[Value], same: Same) 
     return at_most(UNDECIDED, all_of([ends, second])) if both else DIFFERENT
 
 
-def _groups(gold: Group, given: Group, same: Same) -> Match:
+def _compare_groups(gold: Group, given: Group, same: Same) -> Match:
     if (gold.opening, gold.closing) != (given.opening, given.closing):
-        match = _in_order(gold.items, given.items, same)
+        match = _compare_in_order(gold.items, given.items, same)
         other_notation = {"", r"\langle"} & {gold.opening, given.opening}
         return at_most(UNDECIDED, match) if other_notation else DIFFERENT
     if gold.opening or len(gold.items) != len(given.items):
-        return _in_order(gold.items, given.items, same)
-    return _ratios(gold, given, same)
+        return _compare_in_order(gold.items, given.items, same)
+    return _compare_ratios(gold, given, same)
 
 
-def _ratios(gold: Group, given: Group, same: Same) -> Match:
+def _compare_ratios(gold: Group, given: Group, same: Same) -> Match:
     """2:4 may be 1:2, unless they are times of day."""
-    match = _in_order(gold.items, given.items, same)
+    match = _compare_in_order(gold.items, given.items, same)
     parts = [
         (one.value, other.value)
         for one, other in zip(gold.items, given.items, strict=True)
@@ -332,9 +332,9 @@ _MIRRORED = {"(": ")", "[": "]", ")": "(", "]": "["}
 _FLIPPED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le"}
 
 
-def _relations(gold: Value, given: Value, same: Same) -> Match:
+def _compare_relations(gold: Value, given: Value, same: Same) -> Match:
     if isinstance(gold, Relation) and isinstance(given, Relation):
-        return _two_relations(_upwards(gold), _upwards(given), same)
+        return _compare_two_relations(_upwards(gold), _upwards(given), same)
     relation, other = (gold, given) if isinstance(gold, Relation) else (given, gold)
     assert isinstance(relation, Relation)
     if isinstance(other, Group | Combined):
@@ -353,15 +353,15 @@ def _upwards(relation: Relation) -> Relation:
     return relation
 
 
-def _two_relations(gold: Relation, given: Relation, same: Same) -> Match:
+def _compare_two_relations(gold: Relation, given: Relation, same: Same) -> Match:
     if gold.operators != given.operators:
         return DIFFERENT
-    match = _in_order(gold.sides, given.sides, same)
-    proportional = None if match is SAME else _proportional(gold, given)
+    match = _compare_in_order(gold.sides, given.sides, same)
+    proportional = None if match is SAME else _compare_by_factor(gold, given)
     return match if proportional is None else proportional
 
 
-def _proportional(gold: Relation, given: Relation) -> Match | None:
+def _compare_by_factor(gold: Relation, given: Relation) -> Match | None:
     """Whether two equations, or inequalities, of two sides differ by a factor; None if that does not tell."""
     one, other = _difference(gold), _difference(given)
     if len(gold.operators) != 1 or one is None or other is None:
@@ -398,22 +398,22 @@ def _as_interval(relation: Relation) -> Value | None:
     if numbers == [True, False, True]:
         low, size, high = relation.sides
         found = Group(brackets[0][0], (low, high), brackets[1][1])
-        return Combined(r"\cup", (_mirrored(found), found)) if _is_size(size) else found
+        return Combined(r"\cup", (_mirror(found), found)) if _is_size(size) else found
     if numbers == [False, True]:
         (size, end), (_, closing) = relation.sides, brackets[0]
         if _is_size(size):
-            return Group(_MIRRORED[closing], (_scaled(end, MINUS), end), closing)
+            return Group(_MIRRORED[closing], (_scale(end, MINUS), end), closing)
         return Group("(", (Scalar(-sympy.oo), end), closing)
     if numbers == [True, False]:
         (end, size), (opening, _) = relation.sides, brackets[0]
         found = Group(opening, (end, Scalar(sympy.oo)), ")")
-        return Combined(r"\cup", (_mirrored(found), found)) if _is_size(size) else found
+        return Combined(r"\cup", (_mirror(found), found)) if _is_size(size) else found
     return None
 
 
-def _mirrored(interval: Group) -> Group:
+def _mirror(interval: Group) -> Group:
     """The interval of the negative values."""
-    ends = tuple(_scaled(end, MINUS) for end in interval.items[::-1])
+    ends = tuple(_scale(end, MINUS) for end in interval.items[::-1])
     return Group(_MIRRORED[interval.closing], ends, _MIRRORED[interval.opening])
 
 
@@ -429,7 +429,7 @@ def _is_size(side: Value) -> bool:
     return isinstance(side, Scalar) and isinstance(side.value, sympy.Abs)
 
 
-def _words(gold: Words, given: Words) -> Match:
+def _compare_words(gold: Words, given: Words) -> Match:
     one, other = (_plain_words(words.text) for words in (gold, given))
     if one == other:
         return SAME

@@ -10,7 +10,7 @@ from itertools import pairwise
 import sympy
 
 from sprint_sgl.grading import units
-from sprint_sgl.grading.notation import Kind, Token, Unreadable
+from sprint_sgl.grading.notation import Token, TokenKind, UnreadableAnswer
 from sprint_sgl.grading.splitting import CLOSING, OPENING, SEPARATORS, Part, end_of, split
 from sprint_sgl.grading.values import Expression, Matrix, Scalar, Value
 
@@ -79,27 +79,29 @@ class ExpressionReader:
             self._check_unit(value)
         read = [token for token in self._tokens[: self._at] if token.text not in ("-", "+", "(", ")", "{", "}")]
         decimals = None
-        if len(read) == 1 and read[0].kind is Kind.NUMBER and re.fullmatch(r"\d*\.\d+", read[0].text):
+        if len(read) == 1 and read[0].kind is TokenKind.NUMBER and re.fullmatch(r"\d*\.\d+", read[0].text):
             decimals = len(read[0].text.partition(".")[2])
-        return Scalar(_finite(value), decimals)
+        return Scalar(_require_finite(value), decimals)
 
     def _check_unit(self, value: Expression) -> None:
         """Raises Unreadable if what follows the value is no unit of it, or as well a factor of its last term."""
         token, before = self._tokens[self._at], self._tokens[: self._at]
         if not self._at_unit():
-            raise Unreadable(f"'{token}' after the value")
-        written_as_unit = token.upright or token.kind in (Kind.TEXT, Kind.SIGN, Kind.COMMAND)
+            raise UnreadableAnswer(f"'{token}' after the value")
+        written_as_unit = token.upright or token.kind in (TokenKind.TEXT, TokenKind.SIGN, TokenKind.COMMAND)
         if not written_as_unit and (value.free_symbols or any(each.text in ("+", "-") for each in before[1:])):
-            raise Unreadable(f"'{token}' behind an expression")
-        if units.may_be_factors(token) and not all(each.kind is Kind.NUMBER or each.text == "-" for each in before):
-            raise Unreadable(f"'{token}' behind an expression")
+            raise UnreadableAnswer(f"'{token}' behind an expression")
+        if units.may_be_factors(token) and not all(
+            each.kind is TokenKind.NUMBER or each.text == "-" for each in before
+        ):
+            raise UnreadableAnswer(f"'{token}' behind an expression")
 
     def _at_unit(self) -> bool:
         """Whether a unit begins here. Of `min` and `sec`, which are functions too, only the last token is one."""
         token = self._tokens[self._at]
         if self._at == 0 or (token.text in FUNCTIONS and self._at + 1 < len(self._tokens)):
             return False
-        return units.begins(token, self._letter_units)
+        return units.may_begin_unit(token, self._letter_units)
 
     @property
     def _next(self) -> str:
@@ -112,12 +114,14 @@ class ExpressionReader:
 
     def _expect(self, wanted: str) -> None:
         if not self._take(wanted):
-            raise Unreadable(f"'{self._next}' where '{wanted}' belongs" if self._next else f"no '{wanted}' at the end")
+            raise UnreadableAnswer(
+                f"'{self._next}' where '{wanted}' belongs" if self._next else f"no '{wanted}' at the end"
+            )
 
     def _sum(self) -> Expression:
         self._depth += 1
         if self._depth > DEEPEST:
-            raise Unreadable("too many levels")
+            raise UnreadableAnswer("too many levels")
         value = sympy.Integer(0)
         sign = self._sign() or "+"
         while sign:
@@ -141,7 +145,7 @@ class ExpressionReader:
             if self._take("*"):
                 value = value * self._factor()
             elif self._take("/"):
-                value = _divided(value, self._factor())
+                value = _divide(value, self._factor())
             elif self._starts_factor():
                 self._refuse_neighbours()
                 value = value * self._power()
@@ -150,8 +154,8 @@ class ExpressionReader:
 
     def _refuse_neighbours(self) -> None:
         before, token = self._tokens[self._at - 1], self._tokens[self._at]
-        if token.kind is Kind.NUMBER and before.kind in (Kind.NUMBER, Kind.LETTER, Kind.RUN):
-            raise Unreadable(f"'{before}' and '{token}' side by side")
+        if token.kind is TokenKind.NUMBER and before.kind in (TokenKind.NUMBER, TokenKind.LETTER, TokenKind.RUN):
+            raise UnreadableAnswer(f"'{before}' and '{token}' side by side")
 
     def _factor(self) -> Expression:
         if self._take("-"):
@@ -164,7 +168,7 @@ class ExpressionReader:
         if self._at >= len(self._tokens) or self._at_unit():
             return False
         token = self._tokens[self._at]
-        if token.kind in (Kind.NUMBER, Kind.LETTER, Kind.RUN):
+        if token.kind in (TokenKind.NUMBER, TokenKind.LETTER, TokenKind.RUN):
             return True
         if token.text == "|":
             return not self._bars
@@ -180,7 +184,7 @@ class ExpressionReader:
         return self._raised_by_next(self._postfixed(self._primary()))
 
     def _raised_by_next(self, value: Expression) -> Expression:
-        return _raised(value, self._exponent()) if self._take("^") else value
+        return _raise_to(value, self._exponent()) if self._take("^") else value
 
     def _exponent(self) -> Expression:
         if self._take("-"):
@@ -192,7 +196,7 @@ class ExpressionReader:
         while True:
             if self._take("!"):
                 if self._next == "!":
-                    raise Unreadable("a double factorial")
+                    raise UnreadableAnswer("a double factorial")
                 value = _factorial(value)
             elif self._next in (r"\circ", "%") and not self._last_unit():
                 value = value * (sympy.pi / 180 if self._take(r"\circ", "%") == r"\circ" else sympy.Rational(1, 100))
@@ -205,14 +209,14 @@ class ExpressionReader:
 
     def _primary(self) -> Expression:
         if self._at >= len(self._tokens):
-            raise Unreadable("it ends too early")
+            raise UnreadableAnswer("it ends too early")
         token = self._tokens[self._at]
         self._at += 1
-        if token.kind is Kind.NUMBER:
+        if token.kind is TokenKind.NUMBER:
             return self._mixed(_number(token.text))
-        if token.kind is Kind.LETTER:
+        if token.kind is TokenKind.LETTER:
             return self._letter(token.text)
-        if token.kind in (Kind.RUN, Kind.TEXT):
+        if token.kind in (TokenKind.RUN, TokenKind.TEXT):
             return self._run(token)
         return self._command(token)
 
@@ -225,14 +229,19 @@ class ExpressionReader:
         if token.text == r"\frac":
             self._at += 1
             over, under = self._fraction()
-        elif token.kind is Kind.NUMBER and token.spaced and self._text(start + 1) == "/" and self._is_number(start + 2):
+        elif (
+            token.kind is TokenKind.NUMBER
+            and token.spaced
+            and self._text(start + 1) == "/"
+            and self._is_number(start + 2)
+        ):
             over, under = _number(token.text), _number(self._text(start + 2))
             self._at += 3
         else:
             return whole
         if over.is_Integer and under.is_Integer:
             if not 0 < over < under:
-                raise Unreadable("a mixed number whose fraction is not below one")
+                raise UnreadableAnswer("a mixed number whose fraction is not below one")
             return whole + over / under
         self._at, self._signs_read = start, signs_read
         return whole
@@ -241,7 +250,7 @@ class ExpressionReader:
         return self._tokens[at].text if at < len(self._tokens) else ""
 
     def _is_number(self, at: int) -> bool:
-        return at < len(self._tokens) and self._tokens[at].kind is Kind.NUMBER
+        return at < len(self._tokens) and self._tokens[at].kind is TokenKind.NUMBER
 
     def _letter(self, letter: str) -> Expression:
         if self._next == "_":
@@ -264,8 +273,8 @@ class ExpressionReader:
         name = token.text
         if name in FUNCTIONS:
             return self._function(name)
-        if token.kind is Kind.TEXT or len(name) > 3:
-            raise Unreadable(f"the word '{name}'")
+        if token.kind is TokenKind.TEXT or len(name) > 3:
+            raise UnreadableAnswer(f"the word '{name}'")
         value = sympy.Integer(1)
         for letter in name[:-1]:
             value = value * (_CONSTANTS.get(letter) or sympy.Symbol(letter))
@@ -287,7 +296,7 @@ class ExpressionReader:
             value = self._until(CLOSING[OPENING.index(text)])
             return sympy.floor(value) if text == r"\lfloor" else sympy.ceiling(value)
         if text == r"\frac":
-            return _divided(*self._fraction())
+            return _divide(*self._fraction())
         if text == r"\binom":
             return sympy.binomial(*self._fraction())
         if text == r"\sqrt":
@@ -300,7 +309,7 @@ class ExpressionReader:
             return sympy.Symbol(text + (self._index() if self._next == "_" else ""))
         if text[1:] in FUNCTIONS:
             return self._function(text[1:])
-        raise Unreadable(f"'{text}'")
+        raise UnreadableAnswer(f"'{text}'")
 
     def _until(self, closing: str) -> Expression:
         bars, self._bars = self._bars, 0
@@ -313,7 +322,7 @@ class ExpressionReader:
         """The tokens that a command applies to: those in braces, or one."""
         start = self._at
         if start >= len(self._tokens):
-            raise Unreadable("it ends too early")
+            raise UnreadableAnswer("it ends too early")
         end = end_of(self._tokens, start) if self._next == "{" else start
         self._at = end + 1
         return self._tokens[start + 1 : end] if end > start else self._tokens[start : start + 1]
@@ -321,9 +330,9 @@ class ExpressionReader:
     def _fraction(self) -> tuple[Expression, Expression]:
         """The two arguments of \frac; of 12 without braces they are 1 and 2."""
         token = self._tokens[self._at] if self._at < len(self._tokens) else None
-        if token and token.kind is Kind.NUMBER and token.text.isdecimal() and len(token.text) > 1:
+        if token and token.kind is TokenKind.NUMBER and token.text.isdecimal() and len(token.text) > 1:
             if len(token.text) > 2:
-                raise Unreadable(f"a fraction of '{token}'")
+                raise UnreadableAnswer(f"a fraction of '{token}'")
             self._at += 1
             return sympy.Integer(token.text[0]), sympy.Integer(token.text[1])
         return self._applied(), self._applied()
@@ -337,10 +346,10 @@ class ExpressionReader:
 
     def _primary_only(self) -> Expression:
         token = self._tokens[self._at] if self._at < len(self._tokens) else None
-        if token is not None and token.kind is Kind.NUMBER:
+        if token is not None and token.kind is TokenKind.NUMBER:
             self._at += 1
             if len(token.text) > 1 and token.text.isdecimal() and self._tokens[self._at - 2].text == r"\frac":
-                raise Unreadable(f"a fraction of '{token}'")
+                raise UnreadableAnswer(f"a fraction of '{token}'")
             return _number(token.text)
         return self._primary()
 
@@ -349,11 +358,11 @@ class ExpressionReader:
         if self._take("["):
             degree = self._until("]")
         if self._is_number(self._at) and len(self._next) > 1 and self._tokens[self._at - 1].text == r"\sqrt":
-            raise Unreadable(f"a root of '{self._next}' without braces")
+            raise UnreadableAnswer(f"a root of '{self._next}' without braces")
         value = self._applied()
         if value.is_negative and degree.is_odd:
             return -sympy.Pow(-value, 1 / degree)
-        return sympy.Pow(value, _divided(sympy.Integer(1), degree))
+        return sympy.Pow(value, _divide(sympy.Integer(1), degree))
 
     def _arguments(self) -> list[Expression]:
         start, end = self._at, end_of(self._tokens, self._at)
@@ -363,7 +372,7 @@ class ExpressionReader:
     def _whole(self) -> Expression:
         value = self._sum()
         if self._at < len(self._tokens):
-            raise Unreadable(f"'{self._next}' in brackets")
+            raise UnreadableAnswer(f"'{self._next}' in brackets")
         return value
 
     def _function(self, name: str) -> Expression:
@@ -382,12 +391,12 @@ class ExpressionReader:
             name, power = _INVERSE[name], sympy.Integer(1)
         if name in _MANY:
             if self._next not in ("(", r"\{", "{"):
-                raise Unreadable(f"'{name}' without brackets")
+                raise UnreadableAnswer(f"'{name}' without brackets")
             try:
                 return FUNCTIONS[name](*self._arguments())
             except TypeError as error:  # one number, or a complex one
-                raise Unreadable(f"'{name}' of these values") from error
-        return _raised(FUNCTIONS[name](self._argument()), power)
+                raise UnreadableAnswer(f"'{name}' of these values") from error
+        return _raise_to(FUNCTIONS[name](self._argument()), power)
 
     def _argument(self) -> Expression:
         """Of a function: in brackets, or all factors up to a sign or the next function."""
@@ -399,7 +408,7 @@ class ExpressionReader:
             value = value * self._power()
         self._depth -= 1
         if self._next == "/" and self._text(self._at + 1).lstrip("\\") not in FUNCTIONS:
-            raise Unreadable("a division behind a function without brackets")
+            raise UnreadableAnswer("a division behind a function without brackets")
         return value
 
     def _function_name(self) -> str:
@@ -416,24 +425,24 @@ def _number(text: str) -> Expression:
         return sympy.Rational(exact.numerator, exact.denominator)
     exponent = re.search(r"[eE]([-+]?\d+)", text)
     if exponent and abs(int(exponent[1])) > LONGEST_POWER:
-        raise Unreadable("an exponent out of all bounds")
+        raise UnreadableAnswer("an exponent out of all bounds")
     exact = Fraction(text)
     return sympy.Rational(exact.numerator, exact.denominator)
 
 
-def _finite(value: Expression) -> Expression:
+def _require_finite(value: Expression) -> Expression:
     if value.has(sympy.zoo, sympy.nan):
-        raise Unreadable("a division by zero")
+        raise UnreadableAnswer("a division by zero")
     return value
 
 
-def _divided(value: Expression, by: Expression) -> Expression:
+def _divide(value: Expression, by: Expression) -> Expression:
     if by == 0:
-        raise Unreadable("a division by zero")
+        raise UnreadableAnswer("a division by zero")
     return value / by
 
 
-def _raised(base: Expression, exponent: Expression) -> Expression:
+def _raise_to(base: Expression, exponent: Expression) -> Expression:
     if exponent == 1:
         return base
     if base.is_Rational and exponent.is_Integer and base not in (0, 1, -1):
@@ -442,7 +451,7 @@ def _raised(base: Expression, exponent: Expression) -> Expression:
             return sympy.Pow(base, exponent, evaluate=False)
     if base.is_number and exponent.is_number and exponent.has(sympy.Pow, sympy.factorial):
         return sympy.Pow(base, exponent, evaluate=False)
-    return _finite(sympy.Pow(base, exponent))
+    return _require_finite(sympy.Pow(base, exponent))
 
 
 def _factorial(value: Expression) -> Expression:
@@ -472,20 +481,20 @@ def _formula(found: Part) -> Value:
     from latex2sympy2_extended.latex2sympy2 import ConversionConfig, _Latex2Sympy
 
     known = {*FUNCTIONS, "matrix", "pmatrix", "bmatrix"}
-    words = [token for token in found if token.kind in (Kind.TEXT, Kind.RUN)]
+    words = [token for token in found if token.kind in (TokenKind.TEXT, TokenKind.RUN)]
     if odd := [token for token in words if token.text not in known and not re.fullmatch("d[a-z]", token.text)]:
-        raise Unreadable(f"'{odd[0]}' in a formula")
+        raise UnreadableAnswer(f"'{odd[0]}' in a formula")
     for one, other in pairwise(found):
-        if one.kind is Kind.NUMBER and other.kind is Kind.NUMBER:
-            raise Unreadable(f"'{one}' and '{other}' side by side")
+        if one.kind is TokenKind.NUMBER and other.kind is TokenKind.NUMBER:
+            raise UnreadableAnswer(f"'{one}' and '{other}' side by side")
     text = " ".join("\\cdot" if token.text == "*" else token.text for token in found)
     text = re.sub(r"(\\begin|\\end) \{ (\w+) \}", r"\1{\2}", text)
     try:
         value: Expression = _Latex2Sympy(config=ConversionConfig(lowercase_symbols=False)).parse(text).doit()
     except Exception as error:  # its parser raises bare exceptions
-        raise Unreadable(f"a formula: {str(error).splitlines()[0]}") from error
+        raise UnreadableAnswer(f"a formula: {str(error).splitlines()[0]}") from error
     if isinstance(value, sympy.MatrixBase):
         return Matrix(tuple(tuple(Scalar(cell) for cell in row) for row in value.tolist()))
     if not isinstance(value, sympy.Expr):
-        raise Unreadable("a formula that is no expression")
-    return Scalar(_finite(value))
+        raise UnreadableAnswer("a formula that is no expression")
+    return Scalar(_require_finite(value))

@@ -51,7 +51,7 @@ def extract_answer(text: str) -> str | None:
     """
     final = _last_tagged(text, "Final_answer")
     place = final or text.rpartition("</think>")[2].strip() or text
-    found = _last_boxes(place) or _last_tagged(place, "answer") or _after_hashes(place)
+    found = _last_boxes(place) or _last_tagged(place, "answer") or _answer_after_hashes(place)
     if found or not final or "boxed" in final or "\n" in final or len(final) > SHORT_ANSWER:
         return found
     return final
@@ -63,7 +63,7 @@ def read_answer(final: str, thought: str = "") -> str:
     return extract_answer(final or thought) or final.strip()
 
 
-def _after_hashes(text: str) -> str | None:
+def _answer_after_hashes(text: str) -> str | None:
     """What follows the last "####", as GSM8K writes answers."""
     lines = re.findall(r"^####[^\S\n]*(\S.*)$", text, re.MULTILINE)
     return lines[-1].strip() if lines and len(lines[-1]) <= SHORT_ANSWER else None

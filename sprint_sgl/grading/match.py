@@ -25,15 +25,15 @@ class Comparison:
 
 def any_of(matches: Iterable[Match]) -> Match:
     """SAME where one is, DIFFERENT where all are."""
-    return _settled(matches, by=Match.SAME, otherwise=Match.DIFFERENT)
+    return _combine(matches, by=Match.SAME, otherwise=Match.DIFFERENT)
 
 
 def all_of(matches: Iterable[Match]) -> Match:
     """SAME where all are, DIFFERENT where one is."""
-    return _settled(matches, by=Match.DIFFERENT, otherwise=Match.SAME)
+    return _combine(matches, by=Match.DIFFERENT, otherwise=Match.SAME)
 
 
-def _settled(matches: Iterable[Match], by: Match, otherwise: Match) -> Match:
+def _combine(matches: Iterable[Match], by: Match, otherwise: Match) -> Match:
     """Stop at the first match that settles the matter; one that is undecided leaves it open."""
     result = otherwise
     for match in matches:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 
-class Unreadable(Exception):
+class UnreadableAnswer(Exception):
     """Says what in the answer cannot be read."""
 
 
-class Kind(Enum):
+class TokenKind(Enum):
     NUMBER = auto()  # unsigned, as Python's Fraction reads it: "12", ".5", "1e-3", or repeating: "0.1(6)"
     LETTER = auto()
     RUN = auto()  # letters side by side outside of \text: a word, or a product of variables
@@ -27,7 +27,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Token:
-    kind: Kind
+    kind: TokenKind
     text: str
     spaced: bool = False  # whether a blank stands before it
     upright: bool = False  # whether it stands in \\text
@@ -131,7 +131,7 @@ _GROUPED = r"(?<![\d.,])(?!0)\d{1,3}(?:,\d{3})+(?![\d])(?:\.\d+)?|(?<![\d.,])\d{
 _MARKED = r"(?<![\d.,])(?:\d+,\d{2}|\d+,\d{4,}|0,\d+|\d{4,},\d+)(?![\d,])"
 _REPEATING = r"\d*\.\d*(?:\\(?:overline|bar|dot)\s*(?:\{\d+\}|\d)|\(\d+\))"
 _PLAIN = r"\d+\.\d+|\.\d+|\d+"
-_LEXED = re.compile(
+_LEXEME = re.compile(
     r"(?P<blank>\s+)"
     rf"|(?P<repeating>{_REPEATING})"
     r"|(?P<number>@)"
@@ -146,7 +146,7 @@ _LEXED = re.compile(
 _RELATIONS = {"<=": r"\le", ">=": r"\ge", "!=": r"\ne", "==": "="}
 
 
-def cleaned(answer: str) -> str:
+def clean_notation(answer: str) -> str:
     """The answer without math delimiters, bold marks and a final stop, its Unicode signs as LaTeX."""
     text = answer.strip()
     while fenced := _FENCE.fullmatch(text):
@@ -199,17 +199,17 @@ def _without_dollars(text: str) -> str:
     return text.replace("$", " ").replace("\0", "$")
 
 
-def tokens(answer: str, commas: Commas) -> list[Token]:
+def tokenize(answer: str, commas: Commas) -> list[Token]:
     """The tokens of a cleaned answer. Raises Unreadable where braces do not match."""
     found: list[Token] = []
     at, spaced = 0, False
     while wording := _TEXT.search(answer, at):
-        found += _lexed(answer[at : wording.start()], commas, spaced, in_text=False)
+        found += _lex(answer[at : wording.start()], commas, spaced, in_text=False)
         inside, at = _argument(answer, wording.end())
         spaced = answer[: wording.start()].endswith(" ")
-        found += _lexed(inside, commas, spaced, in_text=True)
+        found += _lex(inside, commas, spaced, in_text=True)
         spaced = inside.endswith(" ")
-    return [*found, *_lexed(answer[at:], commas, spaced, in_text=False)]
+    return [*found, *_lex(answer[at:], commas, spaced, in_text=False)]
 
 
 def _argument(text: str, at: int) -> tuple[str, int]:
@@ -223,10 +223,10 @@ def _argument(text: str, at: int) -> tuple[str, int]:
         depth += {"{": 1, "}": -1}.get(mark[0], 0)
         if not depth:
             return text[at + 1 : at + mark.start()], at + mark.end()
-    raise Unreadable("a brace that is not closed")
+    raise UnreadableAnswer("a brace that is not closed")
 
 
-def _lexed(text: str, commas: Commas, spaced: bool, in_text: bool) -> Iterator[Token]:
+def _lex(text: str, commas: Commas, spaced: bool, in_text: bool) -> Iterator[Token]:
     numbers: list[str] = []
 
     def keep(found: re.Match[str]) -> str:
@@ -234,7 +234,7 @@ def _lexed(text: str, commas: Commas, spaced: bool, in_text: bool) -> Iterator[T
         return "@"
 
     if "@" in text:
-        raise Unreadable("an @")
+        raise UnreadableAnswer("an @")
     wanted = [_MARKED] * commas.mark_decimals + [_GROUPED] * commas.group_thousands + [_PLAIN]
     scientific = r"(?:[eE][-+]?\d+(?![\d.A-Za-z]))?"
     text = re.sub(
@@ -243,7 +243,7 @@ def _lexed(text: str, commas: Commas, spaced: bool, in_text: bool) -> Iterator[T
         text,
     )
     left = iter(numbers)
-    for mark in _LEXED.finditer(text):
+    for mark in _LEXEME.finditer(text):
         if mark["blank"]:
             spaced = True
             continue
@@ -259,39 +259,39 @@ def _plain_number(written: str) -> str:
 
 def _token(mark: re.Match[str], numbers: Iterator[str], spaced: bool, in_text: bool) -> Token:
     if mark["number"]:
-        return Token(Kind.NUMBER, next(numbers), spaced)
+        return Token(TokenKind.NUMBER, next(numbers), spaced)
     if mark["repeating"]:
         head, _, period = re.sub(r"\\[a-z]+\s*\{?|\(", "|", mark["repeating"]).partition("|")
-        return Token(Kind.NUMBER, f"{head}({period.rstrip(')}')})", spaced)
+        return Token(TokenKind.NUMBER, f"{head}({period.rstrip(')}')})", spaced)
     if name := mark["command"]:
         text = _ALIASES.get(name, "\\" + name)
         if text.isalpha():
-            return Token(Kind.LETTER, text, spaced)
-        return Token(Kind.COMMAND if text.startswith("\\") else Kind.SIGN, text, spaced)
+            return Token(TokenKind.LETTER, text, spaced)
+        return Token(TokenKind.COMMAND if text.startswith("\\") else TokenKind.SIGN, text, spaced)
     if run := mark["run"]:
         if alias := _WORD_ALIASES.get(run.lower() if run != "PI" else run):
-            return Token(Kind.COMMAND, alias, spaced)
+            return Token(TokenKind.COMMAND, alias, spaced)
         if len(run) == 1:
-            return Token(Kind.LETTER, run, spaced, in_text)
-        return Token(Kind.TEXT if in_text else Kind.RUN, run, spaced)
+            return Token(TokenKind.LETTER, run, spaced, in_text)
+        return Token(TokenKind.TEXT if in_text else TokenKind.RUN, run, spaced)
     if mark["dots"]:
-        return Token(Kind.COMMAND, r"\ldots", spaced)
+        return Token(TokenKind.COMMAND, r"\ldots", spaced)
     if mark["power"]:
-        return Token(Kind.SIGN, "^", spaced)
+        return Token(TokenKind.SIGN, "^", spaced)
     if relation := mark["relation"]:
         text = _RELATIONS.get(relation, relation)
-        return Token(Kind.COMMAND if text.startswith("\\") else Kind.SIGN, text, spaced)
-    return Token(Kind.SIGN, mark["sign"], spaced)
+        return Token(TokenKind.COMMAND if text.startswith("\\") else TokenKind.SIGN, text, spaced)
+    return Token(TokenKind.SIGN, mark["sign"], spaced)
 
 
-def spelled(found: Sequence[Token]) -> str:
+def spell(found: Sequence[Token]) -> str:
     """The tokens written one way, for two texts that differ in looks only."""
     return " ".join(
-        token.text.casefold() if token.kind in (Kind.TEXT, Kind.RUN) and len(token.text) > 3 else token.text
+        token.text.casefold() if token.kind in (TokenKind.TEXT, TokenKind.RUN) and len(token.text) > 3 else token.text
         for token in found
     )
 
 
-def looks(answer: str) -> str:
+def canonical_spelling(answer: str) -> str:
     """Equal for two answers that differ in their looks only. Raises Unreadable where braces do not match."""
-    return spelled(tokens(cleaned(answer), Commas()))
+    return spell(tokenize(clean_notation(answer), Commas()))

@@ -19,7 +19,7 @@ from contextlib import suppress
 
 from sprint_sgl.grading import units
 from sprint_sgl.grading.expressions import FUNCTIONS, GREEK, UNKNOWN_FUNCTIONS, ExpressionReader, is_approximation
-from sprint_sgl.grading.notation import Commas, Kind, Token, Unreadable, cleaned, tokens
+from sprint_sgl.grading.notation import Commas, Token, TokenKind, UnreadableAnswer, clean_notation, tokenize
 from sprint_sgl.grading.splitting import OPENING, SEPARATORS, Part, end_of, matrix_cells, split, split_at
 from sprint_sgl.grading.values import (
     Collection,
@@ -58,7 +58,7 @@ _BASES = {
 
 def readings(answer: str) -> list[Value]:
     """What the answer can be read as, most likely first. Raises Unreadable with the first reason if it can not."""
-    text = cleaned(answer)
+    text = clean_notation(answer)
     if numeral := _numeral(text):
         return [numeral]
     found: list[Value] = []
@@ -66,15 +66,15 @@ def readings(answer: str) -> list[Value]:
     for commas in _commas(text):
         for letter_units in (False, True):
             try:
-                read = tokens(text, commas)
-                value = _Reader(letter_units).answer(read)
-            except (Unreadable, RecursionError) as fault:
+                read = tokenize(text, commas)
+                value = _AnswerReader(letter_units).answer(read)
+            except (UnreadableAnswer, RecursionError) as fault:
                 reasons.append(str(fault) or "too many levels")
                 continue
             if value not in found:
                 found.append(value)
     if not found:
-        raise Unreadable(reasons[0])
+        raise UnreadableAnswer(reasons[0])
     return found
 
 
@@ -99,7 +99,7 @@ def _numeral(text: str) -> Numeral | None:
     return Numeral(digits, base)
 
 
-class _Reader:
+class _AnswerReader:
     """Reads the tokens of one answer. `_signs` are those that stand for each \\pm while a value is read."""
 
     def __init__(self, letter_units: bool) -> None:
@@ -107,7 +107,7 @@ class _Reader:
 
     def answer(self, found: Part) -> Value:
         if not found:
-            raise Unreadable("nothing")
+            raise UnreadableAnswer("nothing")
         return self._list(found)
 
     # Lists
@@ -123,10 +123,10 @@ class _Reader:
     def _comma_list(self, found: Part) -> Value:
         parts = [part for part in split(found, SEPARATORS, _CONNECTIVES) if part]
         if not parts:
-            raise Unreadable("nothing")
+            raise UnreadableAnswer("nothing")
         items = [item for part in parts for item in _members(self._item(part))]
         if len(items) > 1 and len({isinstance(item, Words) for item in items}) > 1:
-            raise Unreadable("words beside values")
+            raise UnreadableAnswer("words beside values")
         said = {token.text for token in found if token.text in _CONNECTIVES}
         return items[0] if len(items) == 1 else Collection(tuple(items), connective=" ".join(sorted(said)))
 
@@ -134,21 +134,21 @@ class _Reader:
         """The values in brackets, each in its place."""
         items = tuple(self._item(part) for part in split(found, SEPARATORS))
         if any(isinstance(item, Collection) and not item.is_set for item in items):
-            raise Unreadable(r"\pm in a tuple")
+            raise UnreadableAnswer(r"\pm in a tuple")
         return items
 
     # One item
 
     def _item(self, found: Part) -> Value:
         if not found:
-            raise Unreadable("nothing between two commas")
+            raise UnreadableAnswer("nothing between two commas")
         if len(found) == 1 and found[0].text == r"\ldots":
             return Ellipsis()
         sides, operators = split_at(found, _RELATIONS)
         if not operators:
             return self._side(found)
         if not all(sides):
-            raise Unreadable(f"a side of '{operators[0]}' is empty")
+            raise UnreadableAnswer(f"a side of '{operators[0]}' is empty")
         if operators[0] == r"\in":
             return self._membership(sides, operators)
         if operators[0] in ("=", r"\approx") and (name := _name(sides[0])):
@@ -159,47 +159,47 @@ class _Reader:
         if operators == [r"\approx"] and is_approximation(*values):
             return values[0]
         if r"\approx" in operators:
-            raise Unreadable("an approximation")
+            raise UnreadableAnswer("an approximation")
         return Relation(values, tuple(operators))
 
     def _membership(self, sides: Sequence[Part], operators: Sequence[str]) -> Value:
         name = _name(sides[0])
         if name is None or len(operators) != 1:
-            raise Unreadable(r"\in with something else than a name before it")
+            raise UnreadableAnswer(r"\in with something else than a name before it")
         return Named(name[0], self._side(sides[1]), name[1])
 
     def _named(self, sides: Sequence[Part], operators: Sequence[str], name: str, parameters: tuple[str, ...]) -> Value:
         """A name and its value: of a chain the last side that is not called an approximation."""
         if set(operators) - {"=", r"\approx"}:
-            raise Unreadable("an equation that goes on as an inequality")
+            raise UnreadableAnswer("an equation that goes on as an inequality")
         values = _without_words(self._side(side) for side in sides[1:]) if len(sides) > 2 else (self._side(sides[1]),)
         exact = [value for value, operator in zip(values, operators, strict=True) if operator == "="]
         value = exact[-1] if exact else values[-1]
         equation = None
         if operators == ["="]:
-            with suppress(Unreadable):
+            with suppress(UnreadableAnswer):
                 equation = Relation((self._side(sides[0]), value), ("=",))
         return Named(name, value, parameters, equation)
 
     def _side(self, found: Part) -> Value:
         """One value: a set, an interval, an expression, a ratio, words; perhaps with a unit."""
         if not found:
-            raise Unreadable("nothing where a value belongs")
+            raise UnreadableAnswer("nothing where a value belongs")
         parts, operators = split_at(found, _SET_OPERATORS)
         if operators:
             if len(set(operators)) > 1 or not all(parts):
-                raise Unreadable("several set operators without brackets")
+                raise UnreadableAnswer("several set operators without brackets")
             return Combined(operators[0], tuple(self._side(part) for part in parts))
         if words := _words(found):
             return words
         if numeral := _numeral("".join(token.text for token in found)):
             return numeral
         if found[0].text == "(" and len(found) > 3 and re.fullmatch("[A-E]", found[1].text) and found[2].text == ")":
-            raise Unreadable("an option's letter before a value")
+            raise UnreadableAnswer("an option's letter before a value")
         ratio = split(found, {":"})
         if len(ratio) > 1:
-            if len(ratio[0]) == 1 and re.fullmatch("[A-E]", ratio[0][0].text) and ratio[1][0].kind is Kind.NUMBER:
-                raise Unreadable("an option's letter before a value")
+            if len(ratio[0]) == 1 and re.fullmatch("[A-E]", ratio[0][0].text) and ratio[1][0].kind is TokenKind.NUMBER:
+                raise UnreadableAnswer("an option's letter before a value")
             return Group("", _without_words(self._side(part) for part in ratio), "")
         if bracketed := self._bracketed(found):
             return bracketed
@@ -241,14 +241,14 @@ class _Reader:
         """{x | x > 3}: the condition, if it is one and about the name."""
         value = self._item(condition)
         if not isinstance(value, Relation) or _name(head) is None:
-            raise Unreadable("a set that is described by something else than one relation")
+            raise UnreadableAnswer("a set that is described by something else than one relation")
         return value
 
     def _signed(self, found: Part) -> Value:
         r"""An expression with a unit or not; one with \pm is the collection of what it stands for."""
         count = sum(token.text == r"\pm" for token in found)
         if count > 3 or (not count and any(token.text == r"\mp" for token in found)):
-            raise Unreadable(r"too many \pm")
+            raise UnreadableAnswer(r"too many \pm")
         values: list[Value] = []
         for choice in range(2**count):
             signs = ["-" if choice >> place & 1 else "+" for place in range(count)]
@@ -265,16 +265,16 @@ class _Reader:
             return self._matrix(cells)
         expression = ExpressionReader(found, signs, self._letter_units)
         value = expression.read_value()
-        unit = units.read(expression.rest()) if expression.rest() else ()
+        unit = units.read_unit(expression.rest()) if expression.rest() else ()
         if money:
             if unit and unit != ((_money(money[0]), 1),):
-                raise Unreadable("two units")
+                raise UnreadableAnswer("two units")
             unit = ((_money(money[0]), 1),)
         return Quantity(value, unit) if unit else value
 
     def _matrix(self, cells: Sequence[Sequence[Part]]) -> Matrix:
         if len({len(row) for row in cells}) != 1:
-            raise Unreadable("a matrix whose rows differ in length")
+            raise UnreadableAnswer("a matrix whose rows differ in length")
         return Matrix(tuple(tuple(self._item(cell) for cell in row) for row in cells))
 
 
@@ -285,17 +285,17 @@ def _money(token: Token) -> str:
 def _words(found: Part) -> Words | None:
     """The text, if there are only words in it."""
     inside = found[1:-1] if len(found) > 2 and found[0].text == "(" and found[-1].text == ")" else found
-    letters = [token for token in inside if token.kind in (Kind.TEXT, Kind.RUN, Kind.LETTER)]
+    letters = [token for token in inside if token.kind in (TokenKind.TEXT, TokenKind.RUN, TokenKind.LETTER)]
     others = [token for token in inside if token not in letters]
-    if any(token.text not in ("-", "'", '"', "/") or token.kind is not Kind.SIGN for token in others):
+    if any(token.text not in ("-", "'", '"', "/") or token.kind is not TokenKind.SIGN for token in others):
         return None
-    if not any(token.kind is not Kind.LETTER for token in letters) and len(inside) == len(found):
+    if not any(token.kind is not TokenKind.LETTER for token in letters) and len(inside) == len(found):
         return None
     if any(token.text in FUNCTIONS for token in letters) or (others and all(len(t.text) < 3 for t in letters)):
         return None
-    if len(letters) == 1 and len(inside) < len(found) and letters[0].kind is Kind.LETTER:
+    if len(letters) == 1 and len(inside) < len(found) and letters[0].kind is TokenKind.LETTER:
         return Words(letters[0].text)
-    short = all(token.kind is not Kind.TEXT and len(token.text) < 4 for token in letters)
+    short = all(token.kind is not TokenKind.TEXT and len(token.text) < 4 for token in letters)
     if short and (len(letters) > 1 or letters[0].text.lower() not in _SHORT_WORDS):
         return None
     return Words("".join((" " if token.spaced else "") + token.text for token in inside).strip())
@@ -308,14 +308,18 @@ def _name(found: Part) -> tuple[str, tuple[str, ...]] | None:
             rest = _name([found[0], *found[1 + len(inverse) :]])
             return (f"{rest[0]}^-1", rest[1]) if rest else None
     if not found or any(
-        token.kind is Kind.NUMBER and not _in_index(found, at) and not _in_call(found, at)
+        token.kind is TokenKind.NUMBER and not _in_index(found, at) and not _in_call(found, at)
         for at, token in enumerate(found)
     ):
         return None
-    sum_of_letters = all(token.kind is Kind.LETTER or token.text == "+" for token in found)  # m+n, as contests ask for
+    sum_of_letters = all(
+        token.kind is TokenKind.LETTER or token.text == "+" for token in found
+    )  # m+n, as contests ask for
     if not sum_of_letters and any(token.text in _NO_NAMES for token in found):
         return None
-    if not any(token.kind in (Kind.LETTER, Kind.RUN, Kind.TEXT) or token.text in GREEK for token in found):
+    if not any(
+        token.kind in (TokenKind.LETTER, TokenKind.RUN, TokenKind.TEXT) or token.text in GREEK for token in found
+    ):
         return None
     if any(token.text in FUNCTIONS or token.text[1:] in FUNCTIONS for token in found):
         return None
@@ -345,7 +349,7 @@ def _without_words(values: Iterable[Value]) -> tuple[Value, ...]:
     """The parts of a ratio or the sides of a relation, which are no words."""
     found = tuple(values)
     if words := [value.text for value in found if isinstance(value, Words)]:
-        raise Unreadable(f"'{words[0]}' as a part of a formula")
+        raise UnreadableAnswer(f"'{words[0]}' as a part of a formula")
     return found
 
 
@@ -367,5 +371,5 @@ def _interval(group: Group) -> Value:
     if len(group.items) == 2:
         for bracket, end in ends:
             if isinstance(end, Scalar) and end.value.is_infinite and bracket in "[]":
-                raise Unreadable("an interval that includes infinity")
+                raise UnreadableAnswer("an interval that includes infinity")
     return group

@@ -26,24 +26,29 @@ def compare_scalars(gold: Scalar, given: Scalar, digits: int) -> Match:
             UNDECIDED,
             any_of(compare_scalars(_with_base(gold, base), _with_base(given, base), digits) for base in bases),
         )
-    if gold.value.free_symbols or given.value.free_symbols or _unknown(gold.value) or _unknown(given.value):
-        return _expressions(gold.value, given.value)
+    if (
+        gold.value.free_symbols
+        or given.value.free_symbols
+        or _has_unknown_function(gold.value)
+        or _has_unknown_function(given.value)
+    ):
+        return _compare_expressions(gold.value, given.value)
     if gold.decimals is not None or given.decimals is not None:
-        return _decimals(gold, given)
+        return _compare_decimals(gold, given)
     if gold.value.is_Rational and given.value.is_Rational:
         return DIFFERENT  # equal ones were the same
-    return _exact(gold.value, given.value, digits)
+    return _compare_exact(gold.value, given.value, digits)
 
 
 def _with_base(scalar: Scalar, base: Expression) -> Scalar:
     return Scalar(scalar.value.subs(LOG_BASE, base), scalar.decimals)
 
 
-def _unknown(value: Expression) -> bool:
+def _has_unknown_function(value: Expression) -> bool:
     return bool(value.has(sympy.core.function.AppliedUndef))
 
 
-def _exact(one: Expression, other: Expression, digits: int) -> Match:
+def _compare_exact(one: Expression, other: Expression, digits: int) -> Match:
     if one.is_infinite or other.is_infinite:
         return DIFFERENT  # equal ones were the same
     values = [sympy.N(value.doit(), digits) for value in (one, other)]
@@ -55,7 +60,7 @@ def _exact(one: Expression, other: Expression, digits: int) -> Match:
     return SAME
 
 
-def _decimals(gold: Scalar, given: Scalar) -> Match:
+def _compare_decimals(gold: Scalar, given: Scalar) -> Match:
     """To the last digit of the one that gives fewer, if it gives enough of them."""
     exact, rounded = sorted((gold, given), key=lambda scalar: (scalar.decimals is not None, -(scalar.decimals or 0)))
     assert rounded.decimals is not None
@@ -79,7 +84,7 @@ _POSITIVE = [sympy.Rational(*pair) for pair in ((7, 5), (11, 4), (19, 7), (3, 13
 _WHOLE = [sympy.Integer(number) for number in (2, 3, 5, 4, 7, 6, 9, 8)]
 
 
-def _expressions(one: Expression, other: Expression) -> Match:
+def _compare_expressions(one: Expression, other: Expression) -> Match:
     """By values at points. Where they differ at negative ones only, or agree at whole ones only, it is undecided."""
     one, other = (_without_functions(value) for value in (one, other))
     symbols = sorted(one.free_symbols | other.free_symbols, key=str)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from sprint_sgl.grading.notation import Token, Unreadable
+from sprint_sgl.grading.notation import Token, UnreadableAnswer
 
 OPENING = ("(", "[", "{", r"\{", r"\langle", r"\lfloor", r"\lceil")
 CLOSING = (")", "]", "}", r"\}", r"\rangle", r"\rfloor", r"\rceil")
@@ -21,7 +21,7 @@ def end_of(found: Part, start: int) -> int:
         depth += (found[at].text in OPENING) - (found[at].text in CLOSING)
         if depth == 0:
             return at
-    raise Unreadable("a bracket that is not closed")
+    raise UnreadableAnswer("a bracket that is not closed")
 
 
 def split_at(found: Part, wanted: set[str]) -> tuple[list[Part], list[str]]:
@@ -33,13 +33,13 @@ def split_at(found: Part, wanted: set[str]) -> tuple[list[Part], list[str]]:
         depth += (token.text in OPENING) - (token.text in CLOSING)
         environments += (token.text == r"\begin") - (token.text == r"\end")
         if depth < 0:
-            raise Unreadable("a bracket that was not opened")
+            raise UnreadableAnswer("a bracket that was not opened")
         if not depth and not environments and token.text in wanted:
             parts.append(found[start:at])
             signs.append(token.text)
             start = at + 1
     if depth:
-        raise Unreadable("a bracket that is not closed")
+        raise UnreadableAnswer("a bracket that is not closed")
     return [*parts, found[start:]], signs
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import sympy
 
-from sprint_sgl.grading.notation import Kind, Token, Unreadable
+from sprint_sgl.grading.notation import Token, TokenKind, UnreadableAnswer
 from sprint_sgl.grading.values import Expression
 
 PERCENT, DEGREE, MONEY = "%", "°", "$"
@@ -62,7 +62,7 @@ _NAMES = {
 _CANONICAL = {name: unit for unit, names in _NAMES.items() for name in (unit, *names.split())}
 _DERIVED = {"mph": (("h", -1), ("mi", 1)), "kmh": (("h", -1), ("km", 1))}
 _FACTORS = {"mg", "in", "gm", "ml", "mi", "mo", "hr", "min", "sec", "day", "lb", "oz"}  # runs that may be products
-ALONE = {"m", "g", "s", "h", "l", "L", "N", "J", "W", "V"}  # a letter that is a unit after a number and a blank
+LETTER_UNITS = {"m", "g", "s", "h", "l", "L", "N", "J", "W", "V"}  # a letter that is a unit after a number and a blank
 _POWERS = {"square": 2, "squared": 2, "sq": 2, "cubic": 3, "cubed": 3, "cu": 3}
 _NO_UNIT = (
     "and or is are was be not no if when where then than more less but the at most least about with for to from half "
@@ -79,31 +79,33 @@ LONGEST_UNIT = 3  # words of a thing that is counted: "5 different red balls"
 Unit = tuple[tuple[str, int], ...]
 
 
-def known(word: str) -> bool:
+def is_unit_word(word: str) -> bool:
     return _canonical(word) is not None or word.lower() in UNNAMED or word in _POWERS or word == "per"
 
 
-def begins(token: Token, letters: bool) -> bool:
+def may_begin_unit(token: Token, letters: bool) -> bool:
     """Whether a unit may begin with the token, behind a value. `letters`: also one of a letter after a blank."""
-    if token.kind is Kind.SIGN:
+    if token.kind is TokenKind.SIGN:
         return token.text in (PERCENT, MONEY, "€", "£")
-    if token.kind is Kind.COMMAND:
+    if token.kind is TokenKind.COMMAND:
         return token.text == r"\circ"
-    if token.kind is Kind.LETTER:
-        return letters and (token.spaced or token.upright) and token.text in ALONE
-    if token.kind is Kind.TEXT:
+    if token.kind is TokenKind.LETTER:
+        return letters and (token.spaced or token.upright) and token.text in LETTER_UNITS
+    if token.kind is TokenKind.TEXT:
         return token.text.lower() not in _NO_UNITS
-    if token.kind is not Kind.RUN or token.text.lower() in _NO_UNITS:
+    if token.kind is not TokenKind.RUN or token.text.lower() in _NO_UNITS:
         return False
-    return len(token.text) > 3 or (known(token.text) and (token.spaced or token.text not in _FACTORS))
+    return len(token.text) > 3 or (is_unit_word(token.text) and (token.spaced or token.text not in _FACTORS))
 
 
 def may_be_factors(token: Token) -> bool:
     """Whether a unit's first token may be variables as well, as in 2 g and 3 mg."""
-    return (token.kind is Kind.LETTER and not token.upright) or (token.kind is Kind.RUN and token.text in _FACTORS)
+    return (token.kind is TokenKind.LETTER and not token.upright) or (
+        token.kind is TokenKind.RUN and token.text in _FACTORS
+    )
 
 
-def read(tokens: Sequence[Token]) -> Unit:
+def read_unit(tokens: Sequence[Token]) -> Unit:
     """The unit that all the tokens are, its parts sorted. Raises Unreadable if they are none."""
     found: dict[str, int] = {}
     things: list[str] = []
@@ -114,7 +116,7 @@ def read(tokens: Sequence[Token]) -> Unit:
         text = token.text
         if text == "^" or text in ("squared", "cubed"):
             if not last:
-                raise Unreadable("a power without a unit")
+                raise UnreadableAnswer("a power without a unit")
             found[last] *= _POWERS.get(text) or _power(rest)
         elif text in ("/", "per"):
             sign = -1
@@ -129,12 +131,12 @@ def read(tokens: Sequence[Token]) -> Unit:
             power = 1
         elif text.lower() in UNNAMED:
             continue
-        elif token.kind in (Kind.TEXT, Kind.RUN, Kind.LETTER) and text.lower() not in _NO_UNITS:
+        elif token.kind in (TokenKind.TEXT, TokenKind.RUN, TokenKind.LETTER) and text.lower() not in _NO_UNITS:
             things.append(_singular(text.lower()))
         else:
-            raise Unreadable(f"'{text}' behind a value")
+            raise UnreadableAnswer(f"'{text}' behind a value")
     if len(things) > LONGEST_UNIT:
-        raise Unreadable(f"'{' '.join(things)}' behind a value")
+        raise UnreadableAnswer(f"'{' '.join(things)}' behind a value")
     if things:
         found[" ".join(things)] = 1
     for short, parts in _DERIVED.items():
@@ -146,13 +148,13 @@ def read(tokens: Sequence[Token]) -> Unit:
 
 def _power(rest: list[Token]) -> int:
     if not rest:
-        raise Unreadable("a power without an exponent")
+        raise UnreadableAnswer("a power without an exponent")
     braced = rest[0].text == "{"
     del rest[:braced]
     negative = bool(rest) and rest[0].text == "-"
     del rest[:negative]
     if not rest or not rest[0].text.isdecimal():
-        raise Unreadable("a unit's power that is no number")
+        raise UnreadableAnswer("a unit's power that is no number")
     power = int(rest.pop(0).text)
     if braced and rest and rest[0].text == "}":
         del rest[0]

@@ -21,7 +21,7 @@ from contextlib import suppress
 
 from sprint_sgl.grading.extract import extract_answer
 from sprint_sgl.grading.match import Comparison, Match
-from sprint_sgl.grading.notation import Unreadable, looks
+from sprint_sgl.grading.notation import UnreadableAnswer, canonical_spelling
 
 START_LIMIT = 120.0  # seconds; the imports take one or two on an idle machine
 MEMORY_LIMIT = 2 << 30  # bytes of address space: a power tower ends in a MemoryError, not in swapping
@@ -37,9 +37,9 @@ def compare(given: str, gold: str, time_limit: float = 5.0) -> Comparison:
     Works in any thread, side by side with others as far as there are processor cores. The start of a worker, at first
     and after a time-out, comes on top of the limit. Raises RuntimeError if none can be started.
     """
-    given, gold = (_unboxed(text) for text in (given, gold))
-    with suppress(Unreadable):
-        if looks(gold) and looks(given) == looks(gold):
+    given, gold = (_unbox(text) for text in (given, gold))
+    with suppress(UnreadableAnswer):
+        if canonical_spelling(gold) and canonical_spelling(given) == canonical_spelling(gold):
             return Comparison(Match.SAME)
     return WORKERS.compare(given, gold, time_limit)
 
@@ -49,11 +49,11 @@ def same_answer(given: str, gold: str, time_limit: float = 5.0) -> bool:
     return compare(given, gold, time_limit).match is Match.SAME
 
 
-def _unboxed(text: str) -> str:
+def _unbox(text: str) -> str:
     return extract_answer(text) or text if "box" in text else text
 
 
-class _Worker:
+class _GradingProcess:
     """One process, started on first use."""
 
     def __init__(self) -> None:
@@ -122,7 +122,7 @@ class GradingWorkers:
         """Drops the processes without ending them."""
         count = max(1, min(MOST_WORKERS, os.cpu_count() or 1))
         self._free = threading.BoundedSemaphore(count)
-        self._workers = [_Worker() for _ in range(count)]
+        self._workers = [_GradingProcess() for _ in range(count)]
         self._idle = self._workers[::-1]  # the last used first, so that few are started
 
     def compare(self, given: str, gold: str, time_limit: float) -> Comparison:
@@ -174,7 +174,7 @@ def serve() -> None:
     import logging
     import resource
 
-    from sprint_sgl.grading.comparing import compared
+    from sprint_sgl.grading.comparing import compare_answers
 
     logging.disable()
     replies = os.dup(1)
@@ -191,7 +191,7 @@ def serve() -> None:
         given, gold, limit = json.loads(line)
         signal.setitimer(signal.ITIMER_REAL, limit + GRACE)
         try:
-            match, reason = compared(given, gold)
+            match, reason = compare_answers(given, gold)
         except (MemoryError, RecursionError):
             match, reason = Match.UNDECIDED, "no comparison within the limits of time and memory"
         except Exception as error:  # SymPy raises anything on odd input; the next comparison must not suffer from it

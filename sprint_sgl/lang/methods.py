@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from sprint_sgl.config import made
+from sprint_sgl.config import instantiate_target
 from sprint_sgl.errors import BadInput
 from sprint_sgl.lang.program import Program
 from sprint_sgl.storage.shipped import CONF, conf_names
@@ -31,7 +31,7 @@ def method_names() -> list[str]:
 def method_of(settings: Mapping[str, Any]) -> Method:
     """From a file's content, overrides included. Raises BadInput for an argument that the program does not have."""
     arguments = {key: value for key, value in settings.items() if key not in ("name", "temperature")}
-    return Method(settings["name"], made(arguments, "program"), settings["temperature"], dict(settings))
+    return Method(settings["name"], instantiate_target(arguments, "program"), settings["temperature"], dict(settings))
 
 
 def named_method(name: str) -> Method:

@@ -16,7 +16,7 @@ looks like a tag of ours is written neutralised, with a backslash after its `<`,
 
 from __future__ import annotations
 
-from sprint_sgl.protocol.lexer import neutralise, restore
+from sprint_sgl.protocol.lexer import escape_tags, unescape_tags
 from sprint_sgl.protocol.reading import PlanText, parse, read_execution, read_plan
 from sprint_sgl.protocol.rendering import (
     EXECUTOR_STOPS,
@@ -26,7 +26,6 @@ from sprint_sgl.protocol.rendering import (
     SEPARATOR,
     STOPS,
     THOUGHT_CLOSE,
-    based_on,
     close_execution,
     close_plan,
     close_prompt,
@@ -34,8 +33,9 @@ from sprint_sgl.protocol.rendering import (
     open_execution,
     open_plan,
     open_prompt,
-    opening,
+    planner_opening,
     render,
+    render_dependencies,
     render_executions,
     render_final_answer,
     render_plan,
@@ -59,21 +59,21 @@ __all__ = [
     "PlanText",
     "RepairKind",
     "Repairs",
-    "based_on",
     "close_execution",
     "close_plan",
     "close_prompt",
+    "escape_tags",
     "executor_context",
     "merge_repairs",
-    "neutralise",
     "open_execution",
     "open_plan",
     "open_prompt",
-    "opening",
     "parse",
+    "planner_opening",
     "read_execution",
     "read_plan",
     "render",
+    "render_dependencies",
     "render_executions",
     "render_final_answer",
     "render_plan",
@@ -81,7 +81,7 @@ __all__ = [
     "render_question",
     "render_stage",
     "render_stages",
-    "restore",
     "sequential_opening",
     "transcript",
+    "unescape_tags",
 ]

@@ -26,24 +26,24 @@ _TAG_LIKE = (
     r"\s*(?:/\s*)?(?:Question|think\b|Final[_ ]?answer"
     r"|(?:Plan|prompt|Execution)(?:_|[ ]?[0-9]|\s*>))"
 )
-_LIVE = re.compile(rf"<(\\*)(?={_TAG_LIKE})", re.IGNORECASE)
-_NEUTRAL = re.compile(rf"<\\(\\*)(?={_TAG_LIKE})", re.IGNORECASE)
+_UNESCAPED = re.compile(rf"<(\\*)(?={_TAG_LIKE})", re.IGNORECASE)
+_ESCAPED = re.compile(rf"<\\(\\*)(?={_TAG_LIKE})", re.IGNORECASE)
 _TAG = re.compile(
     r"<\s*(/\s*)?(?:(Question|think|Final[_ ]?answer)"
     r"|(Plan|prompt|Execution)(?:[_ ]?([0-9]{1,6})(?:\.([0-9]{1,6}))?)?)\s*>",
     re.IGNORECASE | re.ASCII,
 )
-_CUT = re.compile(r"<(/?)([A-Za-z_]*)[0-9.]*\Z")
+_PARTIAL = re.compile(r"<(/?)([A-Za-z_]*)[0-9.]*\Z")
 
 
-def neutralise(text: str) -> str:
+def escape_tags(text: str) -> str:
     r"""Text in which nothing reads as a tag of ours: `<Plan_1>` becomes `<\Plan_1>`. Undone by `restore`."""
-    return _LIVE.sub(r"<\\\1", text)
+    return _UNESCAPED.sub(r"<\\\1", text)
 
 
-def restore(text: str) -> str:
+def unescape_tags(text: str) -> str:
     """The inverse of `neutralise`: restore(neutralise(text)) == text for every text."""
-    return _NEUTRAL.sub(r"<\1", text)
+    return _ESCAPED.sub(r"<\1", text)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Tag:
         return self.text != f"<{'/' * self.closing}{_NAMES[self.kind]}{numbers.get(self.kind, '')}>"
 
 
-def without_tags(text: str) -> str:
+def strip_tags(text: str) -> str:
     """What is left of a text beside our tags and the white space at its ends."""
     return _TAG.sub("", text).strip()
 
@@ -106,9 +106,9 @@ def _kind(word: str, i: str | None, j: str | None) -> Kind:
     return "answer"
 
 
-def without_cut_tag(text: str) -> str:
+def strip_partial_tag(text: str) -> str:
     """The text without the beginning of a tag at its very end, where generation was cut inside of one."""
-    match = _CUT.search(text)
+    match = _PARTIAL.search(text)
     if not match or (not match[1] and len(match[2]) < 2):
         return text
     word = match[2].lower()

@@ -19,7 +19,7 @@ PARENTS: dict[Kind, Kind] = {"prompt": "plan", "execution": "block"}
 
 
 @dataclass
-class Reader:
+class TagParser:
     """Reads one text. `live`: it is what a planner writes inside the plan of stage `base`, which we close."""
 
     live: bool = False
@@ -39,7 +39,7 @@ class Reader:
     def read(self, text: str) -> None:
         """Takes the whole text in; `finish` or `finish_plan` comes next."""
         tags = find_tags(text)
-        self.sealed = sealed_tags(tags)
+        self.sealed = find_own_closes(tags)
         position = 0
         for tag in tags:
             self._text(text[position : tag.start])
@@ -308,7 +308,7 @@ class Reader:
             self.count(RepairKind.STRAY_TEXT)
 
 
-def sealed_tags(tags: Sequence[Tag]) -> frozenset[int]:
+def find_own_closes(tags: Sequence[Tag]) -> frozenset[int]:
     """Where the opening tags start whose own closing tag is the next tag of their kind."""
     following: dict[Kind, Tag] = {}
     sealed = set()

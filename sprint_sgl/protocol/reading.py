@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from sprint_sgl.protocol.elements import WrittenExecution, WrittenStage
-from sprint_sgl.protocol.lexer import Key, Tag, find_tags, restore, without_cut_tag, without_tags
-from sprint_sgl.protocol.parser import Reader
-from sprint_sgl.protocol.repairs import RepairKind, Repairs, sorted_repairs
+from sprint_sgl.protocol.lexer import Key, Tag, find_tags, strip_partial_tag, strip_tags, unescape_tags
+from sprint_sgl.protocol.parser import TagParser
+from sprint_sgl.protocol.repairs import RepairKind, Repairs, sort_repairs
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
 
 
@@ -32,12 +32,12 @@ def parse(text: str) -> Trajectory:
 
     An instruction may precede the question. A text without any plan is a sequential one: `thought` holds it.
     """
-    whole = without_cut_tag(text)
-    reader = Reader()
+    whole = strip_partial_tag(text)
+    reader = TagParser()
     question, begin = _read_question(whole, reader)
     reader.read(whole[begin:])
     cut = text[len(whole) :]
-    if reader.thought_closed and _sequential(reader):  # no tag is due after such a thought: its answer may end so
+    if reader.thought_closed and _is_sequential(reader):  # no tag is due after such a thought: its answer may end so
         reader.after.append(cut)
         cut = ""
     reader.finish(bool(cut))
@@ -52,7 +52,7 @@ def parse(text: str) -> Trajectory:
         stages=tuple(stage for stage in stages if stage),
         final_answer=after if reader.answer is None else _clean(reader.answer),
         thought=thought,
-        repairs=sorted_repairs(reader.repairs),
+        repairs=sort_repairs(reader.repairs),
     )
 
 
@@ -64,9 +64,9 @@ def read_plan(body: str, i: int, first: int = 1, closed_by: str = "") -> PlanTex
                 With "</prompt_" the last prompt is well-formed.
     """
     cut = closed_by in ("length", "abort")
-    reader = Reader(live=True, base=i)
+    reader = TagParser(live=True, base=i)
     reader.begin_plan(i)
-    inside = _own(without_cut_tag(body) if cut else body, i, reader)
+    inside = _strip_own_opening(strip_partial_tag(body) if cut else body, i, reader)
     reader.read(inside + _closing_tag(inside, i, first, closed_by))
     reader.finish_plan(cut, ended=closed_by == "")
     stage = reader.stages[0]
@@ -77,9 +77,9 @@ def read_plan(body: str, i: int, first: int = 1, closed_by: str = "") -> PlanTex
     if first == 1 and not (stage.prompts or cut or answer is not None):
         reader.count(RepairKind.NO_PROMPT if tail else RepairKind.EMPTY_PLAN)
     kept = tuple(prompt for prompt in prompts if prompt)
-    if answer and not without_tags(answer):
+    if answer and not strip_tags(answer):
         answer = ""  # a tag alone says nothing
-    return PlanText(kept, tail, None if answer is None else _clean(answer), sorted_repairs(reader.repairs))
+    return PlanText(kept, tail, None if answer is None else _clean(answer), sort_repairs(reader.repairs))
 
 
 def read_execution(raw: str) -> tuple[str, Repairs]:
@@ -90,7 +90,7 @@ def read_execution(raw: str) -> tuple[str, Repairs]:
         if tag.closing or tag.kind not in ("block", "execution") or raw[begin : tag.start].strip():
             break
         begin = tag.end
-    return _clean(raw[begin:]), sorted_repairs(Counter({RepairKind.NESTED.value: len(tags)}))
+    return _clean(raw[begin:]), sort_repairs(Counter({RepairKind.NESTED.value: len(tags)}))
 
 
 def match_executions(prompts: Sequence[int | None], executions: Sequence[int | None]) -> list[int | None]:
@@ -119,16 +119,16 @@ def match_executions(prompts: Sequence[int | None], executions: Sequence[int | N
 
 
 def _clean(text: str) -> str:
-    return restore(text.strip())
+    return unescape_tags(text.strip())
 
 
-def _read_question(text: str, reader: Reader) -> tuple[str, int]:
+def _read_question(text: str, reader: TagParser) -> tuple[str, int]:
     """The question as it is written, and where the thought begins.
 
     An instruction before it may name the tags too, so it is the last question before the thought or the first plan.
     """
     tags = find_tags(text)
-    head = _head(text, tags)
+    head = _question_tags(text, tags)
     closing = next((tag for tag in reversed(head) if tag.kind == "question" and tag.closing), None)
     before = [tag for tag in head if closing is None or tag.start < closing.start]
     opening = next((tag for tag in reversed(before) if tag.kind == "question" and not tag.closing), None)
@@ -144,7 +144,7 @@ def _read_question(text: str, reader: Reader) -> tuple[str, int]:
     return "", next((tag.start for tag in head if tag.kind == "think" and not tag.closing), 0)
 
 
-def _head(text: str, tags: Sequence[Tag]) -> Sequence[Tag]:
+def _question_tags(text: str, tags: Sequence[Tag]) -> Sequence[Tag]:
     """The tags up to the first `</Question>` that a `<think>` follows at once, else up to the first plan."""
     for index, (tag, after) in enumerate(pairwise(tags), 1):
         ends = tag.kind == "question" and tag.closing and after.kind == "think" and not after.closing
@@ -153,7 +153,7 @@ def _head(text: str, tags: Sequence[Tag]) -> Sequence[Tag]:
     return tags[: next((index for index, tag in enumerate(tags) if tag.i is not None), len(tags))]
 
 
-def _own(body: str, i: int, reader: Reader) -> str:
+def _strip_own_opening(body: str, i: int, reader: TagParser) -> str:
     """The body without the opening tag of its own plan."""
     tag = next(iter(find_tags(body)), None)
     if tag is None or tag.closing or tag.kind != "plan" or body[: tag.start].strip():
@@ -172,19 +172,19 @@ def _closing_tag(body: str, i: int, first: int, closed_by: str) -> str:
     return closed_by + numbers.get(closed_by, "") if closed_by.startswith("</") else ""
 
 
-def _sequential(reader: Reader) -> bool:
+def _is_sequential(reader: TagParser) -> bool:
     return not any(stage.written or stage.prompts or stage.blocked for stage in reader.stages)
 
 
-def _thought(reader: Reader) -> str:
+def _thought(reader: TagParser) -> str:
     """The text of a sequential trajectory, which has no plans; its text is not stray."""
-    if not _sequential(reader):
+    if not _is_sequential(reader):
         return ""
     reader.repairs.pop(RepairKind.STRAY_TEXT.value, None)
     return _clean("\n".join(stage.tail for stage in reader.stages))
 
 
-def _stage(written: WrittenStage, reader: Reader) -> Stage | None:
+def _stage(written: WrittenStage, reader: TagParser) -> Stage | None:
     """The stage as it should have been written, or None if there is nothing of it."""
     reader.count(RepairKind.WRONG_NUMBER, written.written and written.number not in (None, written.position))
     prompts, tail = _prompts(written, 1, reader)
@@ -199,30 +199,30 @@ def _stage(written: WrittenStage, reader: Reader) -> Stage | None:
     return Stage(tuple(prompt for prompt, _ in kept), tuple(execution or failed for _, execution in kept), tail)
 
 
-def _prompts(stage: WrittenStage, first: int, reader: Reader) -> tuple[list[Prompt | None], str]:
+def _prompts(stage: WrittenStage, first: int, reader: TagParser) -> tuple[list[Prompt | None], str]:
     """A prompt for each that is written, None for an empty one, and the tail. Counts what is wrong with them."""
     prompts: list[Prompt | None] = []
     carried = ""
     for j, written in enumerate(stage.prompts, first):
-        reader.count(RepairKind.WRONG_NUMBER, _is_wrong(written.key, stage, (j,)))
-        lead = _joined(carried, _clean(written.lead))
+        reader.count(RepairKind.WRONG_NUMBER, _has_wrong_number(written.key, stage, (j,)))
+        lead = _join_lines(carried, _clean(written.lead))
         text = _clean(written.text)
         prompts.append(Prompt(text, lead) if text else None)
         carried = "" if text else lead
     reader.count(RepairKind.EMPTY_PROMPT, prompts.count(None))
-    return prompts, _joined(carried, _clean(stage.tail))
+    return prompts, _join_lines(carried, _clean(stage.tail))
 
 
-def _joined(*pieces: str) -> str:
+def _join_lines(*pieces: str) -> str:
     return "\n".join(piece for piece in pieces if piece)
 
 
-def _is_wrong(key: Key, stage: WrittenStage, places: Sequence[int | None]) -> bool:
+def _has_wrong_number(key: Key, stage: WrittenStage, places: Sequence[int | None]) -> bool:
     _, i, j = key
     return i not in (None, *stage.numbers) or j not in (None, *places)
 
 
-def _executions(stage: WrittenStage, reader: Reader) -> list[Execution | None]:
+def _executions(stage: WrittenStage, reader: TagParser) -> list[Execution | None]:
     """The execution of each prompt that is written, in their order. Counts wrong numbers and superfluous ones."""
     numbers = [prompt.key[2] for prompt in stage.prompts]
     real = [execution for execution in stage.executions if not execution.spare]
@@ -233,7 +233,7 @@ def _executions(stage: WrittenStage, reader: Reader) -> list[Execution | None]:
         if at is None:
             reader.count(RepairKind.EXTRA_EXECUTION)
             continue
-        misplaced = _is_wrong(execution.key, stage, (numbers[at], at + 1)) or at < last
+        misplaced = _has_wrong_number(execution.key, stage, (numbers[at], at + 1)) or at < last
         reader.count(RepairKind.WRONG_NUMBER, misplaced)
         result[at], last = _execution(execution), at
     for execution, at in zip(spare, match_executions(numbers, [e.key[2] for e in spare]), strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sprint_sgl.protocol.lexer import neutralise
+from sprint_sgl.protocol.lexer import escape_tags
 from sprint_sgl.protocol.parser import NO_PROMPT
 from sprint_sgl.protocol.prompts import PromptStyle
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
@@ -15,12 +15,12 @@ EXECUTOR_STOPS = ("</execution_", "</Execution_", "</Plan_", "</prompt_", "</Fin
 STOPS = tuple(dict.fromkeys(PLANNER_STOPS + EXECUTOR_STOPS))
 
 
-def based_on(references: Sequence[tuple[int, int]]) -> str:
+def render_dependencies(references: Sequence[tuple[int, int]]) -> str:
     """The line that opens a step which depends on earlier executions, given as (stage, prompt) numbers."""
     return f"Based on {', '.join(f'execution_{i}.{j}' for i, j in references)}:"
 
 
-def opening(question: str, style: PromptStyle) -> str:
+def planner_opening(question: str, style: PromptStyle) -> str:
     """What the planner sees before its first token: instruction, question, the opened thought."""
     return f"{style.parallel}\n\n{render_question(question)}\n\n<think>\n"
 
@@ -31,7 +31,7 @@ def sequential_opening(question: str, style: PromptStyle) -> str:
 
 
 def render_question(question: str) -> str:
-    return f"<Question>\n{neutralise(question.strip())}\n</Question>"
+    return f"<Question>\n{escape_tags(question.strip())}\n</Question>"
 
 
 def open_prompt(i: int, j: int) -> str:
@@ -66,14 +66,14 @@ THOUGHT_CLOSE = "</think>"
 
 
 def render_prompt(i: int, j: int, prompt: Prompt) -> str:
-    lead = f"{neutralise(prompt.lead)}\n" if prompt.lead else ""
-    return f"{lead}{open_prompt(i, j)} {neutralise(prompt.text)} {close_prompt(i, j)}"
+    lead = f"{escape_tags(prompt.lead)}\n" if prompt.lead else ""
+    return f"{lead}{open_prompt(i, j)} {escape_tags(prompt.text)} {close_prompt(i, j)}"
 
 
 def render_plan(i: int, prompts: Sequence[Prompt], tail: str = "") -> str:
     """Plan i as the planner writes it, both tags included."""
     body = "".join(render_prompt(i, j, prompt) for j, prompt in enumerate(prompts, 1))
-    end = f"{neutralise(tail)}\n" if tail else ""
+    end = f"{escape_tags(tail)}\n" if tail else ""
     return f"{open_plan(i)}{body}{end}{close_plan(i)}"
 
 
@@ -82,7 +82,7 @@ def render_executions(i: int, executions: Sequence[Execution]) -> str:
     if not executions:
         return f"<Execution_{i}>\n{NO_PROMPT}\n</Execution_{i}>\n\n"
     blocks = (
-        f"<execution_{i}.{j}>\n{neutralise(execution.text)}{close_execution(i, j)}"
+        f"<execution_{i}.{j}>\n{escape_tags(execution.text)}{close_execution(i, j)}"
         for j, execution in enumerate(executions, 1)
     )
     return f"<Execution_{i}>\n" + "\n\n".join(blocks) + f"\n</Execution_{i}>\n\n"
@@ -93,7 +93,7 @@ def render_stage(i: int, stage: Stage) -> str:
 
 
 def render_final_answer(answer: str) -> str:
-    return f"{FINAL_ANSWER_OPEN}{neutralise(answer)}\n{FINAL_ANSWER_CLOSE}{THOUGHT_CLOSE}"
+    return f"{FINAL_ANSWER_OPEN}{escape_tags(answer)}\n{FINAL_ANSWER_CLOSE}{THOUGHT_CLOSE}"
 
 
 def executor_context(i: int, snapshot: str, j: int) -> str:
@@ -114,7 +114,7 @@ def render(trajectory: Trajectory) -> str:
     What a run has measured is no text: calls, offsets, and whether an execution failed or was cut off.
     """
     if trajectory.thought:
-        body = f"{neutralise(trajectory.thought)}\n{THOUGHT_CLOSE}\n\n{neutralise(trajectory.final_answer)}"
+        body = f"{escape_tags(trajectory.thought)}\n{THOUGHT_CLOSE}\n\n{escape_tags(trajectory.final_answer)}"
         return f"{render_question(trajectory.question)}\n\n<think>\n{body}"
     answer = render_final_answer(trajectory.final_answer)
     return f"{render_question(trajectory.question)}\n\n<think>\n{render_stages(trajectory)}{answer}"

@@ -62,8 +62,8 @@ def merge_repairs(*repairs: Repairs) -> Repairs:
     total: Counter[str] = Counter()
     for group in repairs:
         total.update(dict(group))
-    return sorted_repairs(total)
+    return sort_repairs(total)
 
 
-def sorted_repairs(counts: Counter[str]) -> Repairs:
+def sort_repairs(counts: Counter[str]) -> Repairs:
     return tuple(sorted((kind, count) for kind, count in counts.items() if count))

@@ -20,7 +20,7 @@ from sprint_sgl.errors import BadInput, LaunchFailed
 from sprint_sgl.runtime import preloaded
 from sprint_sgl.runtime.resolved_args import changed_arguments
 from sprint_sgl.runtime.supervisor import supervise
-from sprint_sgl.storage.checkpoints import may_be_on_hub, refuse_adapters, weights
+from sprint_sgl.storage.checkpoints import may_be_on_hub, refuse_adapters, weights_folder
 from sprint_sgl.storage.shipped import CONF, conf_names, model_names
 
 DEFAULT_MODEL = "countdown-mini-sprint"
@@ -69,7 +69,7 @@ def resolve_model(model: str) -> str:
 
     Raises BadInput for a folder that is not there.
     """
-    folder = weights(model)
+    folder = weights_folder(model)
     refuse_adapters(folder)
     if (folder / "config.json").is_file():
         return str(folder)

@@ -18,7 +18,7 @@ from socket import socket
 import uvicorn
 from fastapi import FastAPI
 
-from sprint_sgl.console import busy, say
+from sprint_sgl.console import say, wait_notice
 from sprint_sgl.errors import BadInput
 from sprint_sgl.lang.methods import Method, named_method, weights_for
 from sprint_sgl.runtime.server import check_port, free_port, resolve_model
@@ -127,7 +127,7 @@ def backends(options: Options) -> Iterator[dict[str, tuple[Method, Backend]]]:
             up[path] = Remote(path, options.url_key) if options.url else Embedded(path, options.runtime)
             stack.callback(up[path].stop)
             up[path].start()
-        with busy(f"waiting for {len(up)} SGLang runtime{'s' * (len(up) > 1)}"):
+        with wait_notice(f"waiting for {len(up)} SGLang runtime{'s' * (len(up) > 1)}"):
             for backend in up.values():
                 backend.ready()
         names = {f"{options.served_name}:{method.name}": (method, up[weights[method.name]]) for method in methods}

@@ -12,7 +12,9 @@ from sprint_sgl.storage.shipped import MODELS, model_names
 
 MODEL_NOTES = "sprint.json"
 ADAPTER = "adapter_config.json"
-IMPORTING = Lock()  # transformers puts another module in its own place while it is imported, which threads would meet
+TRANSFORMERS_IMPORT = (
+    Lock()
+)  # transformers puts another module in its own place while it is imported, which threads would meet
 
 
 def last_checkpoint(run: Path) -> Path | None:
@@ -41,7 +43,7 @@ def best_checkpoint(run: Path) -> Path | None:
     return best if step and _is_model(best) else last
 
 
-def weights(model: str) -> Path:
+def weights_folder(model: str) -> Path:
     """Return the folder with the weights: of a shipped model by its name, the model itself, or a run's checkpoint."""
     folder = MODELS / model if model in model_names() else Path(model).expanduser()
     return folder if _is_model(folder) else best_checkpoint(folder) or folder
@@ -91,9 +93,9 @@ def load_tokenizer(model: str, *, here: bool = False) -> Any:
 
     Raises BadInput where there is none.
     """
-    folder = weights(model)
+    folder = weights_folder(model)
     check_tokenizer(folder)
-    with IMPORTING:
+    with TRANSFORMERS_IMPORT:
         from transformers import AutoTokenizer
 
     try:

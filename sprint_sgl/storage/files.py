@@ -15,9 +15,9 @@ from sprint_sgl.errors import BadInput
 
 RECORDS = "records.jsonl"  # of a benchmark's run, in its folder
 PARTIAL = ".partial"  # ends the name of a file that is being written
-LONGEST_NAME = 255  # bytes
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # a write failed, by no fault of the one who writes
-NOT_PLAIN = {
+NAME_LIMIT = 255  # bytes
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # a write failed, by no fault of the one who writes
+SPECIAL_FILES = {
     stat.S_IFDIR: "folder",
     stat.S_IFCHR: "device",
     stat.S_IFBLK: "device",
@@ -51,14 +51,14 @@ def whole_bytes(path: Path) -> Iterator[BinaryIO]:
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
     """Yield the place of a new file beside the one at that path, whose place and permissions it takes in the end."""
-    before = _plain_file(path)
+    before = _stat_writable(path)
     target = Path(os.path.realpath(path))
     make_folder(target.parent)
     name = f"{target.name}{PARTIAL}"
-    fits = len(os.fsencode(name)) <= LONGEST_NAME
+    fits = len(os.fsencode(name)) <= NAME_LIMIT
     partial = target.with_name(name if fits else f"{hashlib.sha256(os.fsencode(name)).hexdigest()}{PARTIAL}")
     try:
-        with _errors_of(path, partial):
+        with _write_errors(path, partial):
             yield partial
             if before:
                 partial.chmod(stat.S_IMODE(before.st_mode))
@@ -69,24 +69,24 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def lines_added(path: Path) -> Iterator[TextIO]:
+def open_to_append(path: Path) -> Iterator[TextIO]:
     """Open a file to append to. Raises BadInput where it cannot be written; what stands there already stays."""
-    with _errors_of(path, path), path.open("a", encoding="utf-8") as file:
+    with _write_errors(path, path), path.open("a", encoding="utf-8") as file:
         yield file
 
 
 @contextmanager
-def _errors_of(path: Path, opened: Path) -> Iterator[None]:
+def _write_errors(path: Path, opened: Path) -> Iterator[None]:
     """Raises BadInput with the path for an error of the file that is open, no other error of the block."""
     try:
         yield
     except OSError as error:
-        if error.filename != str(opened) and not (error.filename is None and error.errno in FULL):
+        if error.filename != str(opened) and not (error.filename is None and error.errno in DISK_ERRORS):
             raise
         raise BadInput(f"{path} cannot be written: {error.strerror}") from error
 
 
-def _plain_file(path: Path) -> os.stat_result | None:
+def _stat_writable(path: Path) -> os.stat_result | None:
     """What the file system says of the file at that path; None where there is none yet.
 
     Raises BadInput for anything else that is there, and for a file that must not be written to.
@@ -97,7 +97,7 @@ def _plain_file(path: Path) -> os.stat_result | None:
         return None
     except OSError as error:
         raise BadInput(f"{path} cannot be written: {error.strerror}") from error
-    if kind := NOT_PLAIN.get(stat.S_IFMT(found.st_mode)):
+    if kind := SPECIAL_FILES.get(stat.S_IFMT(found.st_mode)):
         raise BadInput(f"{path} is a {kind}: give the name of a file")
     if not os.access(path, os.W_OK):
         raise BadInput(f"{path} is read-only: give the name of another file")
@@ -112,7 +112,7 @@ def make_folder(folder: Path, setting: str = "") -> None:
         raise BadInput(f"{setting}{folder} cannot be a folder: {error.strerror}") from error
 
 
-def given_path(text: str, setting: str) -> Path:
+def require_path(text: str, setting: str) -> Path:
     """Return the path that a setting names. Raises BadInput for an empty one, which would be the current folder."""
     if not text.strip():
         raise BadInput(f"{setting} is empty: give a name")

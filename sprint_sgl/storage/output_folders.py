@@ -17,18 +17,18 @@ from typing import Any
 
 from sprint_sgl.errors import BadInput
 from sprint_sgl.storage.checkpoints import MODEL_NOTES
-from sprint_sgl.storage.files import PARTIAL, given_path, make_folder, whole_file
-from sprint_sgl.storage.provenance import commit, versions
+from sprint_sgl.storage.files import PARTIAL, make_folder, require_path, whole_file
+from sprint_sgl.storage.provenance import git_commit, package_versions
 
-RUN = "run.json"
+RUN_FILE = "run.json"
 LOCK = ".lock"
-MOST_READ = 2**16  # characters of a file that may be large
-NAMED = 3  # of the files in a folder that is refused
+READ_LIMIT = 2**16  # characters of a file that may be large
+NAMES_SHOWN = 3  # of the files in a folder that is refused
 PACKAGES = ("sprint-sgl", "torch", "transformers")
 
 
 @dataclass(frozen=True)
-class Mark:
+class RunMark:
     """A file in the folder of a run: a JSON object with that key, or a text with a line that begins so.
 
     Names may have stars.
@@ -45,7 +45,7 @@ class Mark:
         try:
             if file.suffix != ".json":
                 with file.open(errors="replace") as lines:
-                    return f"\n{self.key}" in f"\n{lines.read(MOST_READ)}"
+                    return f"\n{self.key}" in f"\n{lines.read(READ_LIMIT)}"
             found = json.loads(file.read_text())
         except (OSError, ValueError, RecursionError):
             return False
@@ -54,14 +54,14 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Kind:
+class FolderKind:
     """The folders of one command: its name, any of the marks that its runs leave, and the setting that names a folder.
 
     `without` is a file that tells a run of another command, which leaves the same mark.
     """
 
     command: str
-    marks: tuple[Mark, ...]
+    marks: tuple[RunMark, ...]
     setting: str = "out="
     without: str = ""
 
@@ -71,43 +71,48 @@ class Kind:
         return any(mark.is_in(folder) for mark in self.marks)
 
 
-def begun_by(command: str, setting: str = "out=") -> Kind:
+def kind_with_run_file(command: str, setting: str = "out=") -> FolderKind:
     """The folders of a command whose runs `begin`."""
-    return Kind(command, (Mark(RUN, "command", command),), setting)
+    return FolderKind(command, (RunMark(RUN_FILE, "command", command),), setting)
 
 
 # Those of a sweep or of shards hold the folders of its jobs, and what Hydra keeps of the settings.
-BENCH = Kind(
-    "sprint-sgl bench", (Mark(RUN, "methods"), Mark(f"*=*/{RUN}", "methods"), Mark("multirun.yaml", "against:"))
+BENCH = FolderKind(
+    "sprint-sgl bench",
+    (RunMark(RUN_FILE, "methods"), RunMark(f"*=*/{RUN_FILE}", "methods"), RunMark("multirun.yaml", "against:")),
 )
-CURATION = Kind(
+CURATION = FolderKind(
     "sprint-sgl curate",
-    (Mark("account.json", "lines"), Mark("shard-*-of-*/account.json", "lines"), Mark("multirun.yaml", "teacher:")),
+    (
+        RunMark("account.json", "lines"),
+        RunMark("shard-*-of-*/account.json", "lines"),
+        RunMark("multirun.yaml", "teacher:"),
+    ),
 )
-TRAINING = Kind("sprint-sgl train", (Mark(RUN, "weights"),))
-EXPERIMENT = Kind("sprint-sgl experiment", (Mark("steps.json", "steps"),))
-REPORT = Kind("sprint-sgl report", (Mark("report.csv", "task,name,"),), "--out ")
-EXPORT = Kind("training.export", (Mark(MODEL_NOTES),), without=RUN)
-MINI = begun_by("training.mini")
-COUNTDOWN_ROWS = begun_by("curation.countdown.rows")
-SELF_TRAINING = Kind("curation.self_training", (Mark("account.json", "questions"),))
-REPLIES = Kind(
-    "sprint-sgl curate's teacher", (Mark("cache.db", "SQLite format 3"), Mark("batches.lock")), "teacher.cache="
+TRAINING = FolderKind("sprint-sgl train", (RunMark(RUN_FILE, "weights"),))
+EXPERIMENT = FolderKind("sprint-sgl experiment", (RunMark("steps.json", "steps"),))
+REPORT = FolderKind("sprint-sgl report", (RunMark("report.csv", "task,name,"),), "--out ")
+EXPORT = FolderKind("training.export", (RunMark(MODEL_NOTES),), without=RUN_FILE)
+MINI = kind_with_run_file("training.mini")
+COUNTDOWN_ROWS = kind_with_run_file("curation.countdown.rows")
+SELF_TRAINING = FolderKind("curation.self_training", (RunMark("account.json", "questions"),))
+REPLIES = FolderKind(
+    "sprint-sgl curate's teacher", (RunMark("cache.db", "SQLite format 3"), RunMark("batches.lock")), "teacher.cache="
 )
 KINDS = (BENCH, CURATION, REPLIES, TRAINING, EXPERIMENT, REPORT, EXPORT, MINI, COUNTDOWN_ROWS, SELF_TRAINING)
 
 
-def output_folder(out: str | Path, kind: Kind) -> Path:
+def output_folder(out: str | Path, kind: FolderKind) -> Path:
     """Return the folder, made if it was not there.
 
     Raises BadInput for one that has no name, cannot be written to, or holds anything but a run of that command.
     """
-    folder = given_path(str(out), kind.setting.strip())
+    folder = require_path(str(out), kind.setting.strip())
     make_folder(folder, kind.setting)
     try:
         names = sorted(path.name for path in folder.iterdir())
         if _holds_files(folder):
-            _check_own(folder, kind, names)
+            _refuse_foreign(folder, kind, names)
     except OSError as error:
         raise BadInput(f"{kind.setting}{folder} cannot be read: {error.strerror}") from error
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -123,17 +128,17 @@ def _holds_files(folder: Path) -> bool:
     )
 
 
-def _check_own(folder: Path, kind: Kind, names: list[str]) -> None:
+def _refuse_foreign(folder: Path, kind: FolderKind, names: list[str]) -> None:
     if kind.is_in(folder):
         return
     if other := next((each for each in KINDS if each.is_in(folder)), None):
         raise BadInput(f"{kind.setting}{folder} holds a run of {other.command}: give a new or an empty folder")
-    some = ", ".join(names[:NAMED] + ["..."] * (len(names) > NAMED))
+    some = ", ".join(names[:NAMES_SHOWN] + ["..."] * (len(names) > NAMES_SHOWN))
     raise BadInput(f"{kind.setting}{folder} holds {some} and no run of {kind.command}: give a new or an empty folder")
 
 
 @contextmanager
-def alone(out: str | Path, kind: Kind) -> Iterator[Path]:
+def locked_folder(out: str | Path, kind: FolderKind) -> Iterator[Path]:
     """The output folder for one run at a time, else BadInput; a run that was killed leaves no lock behind."""
     from filelock import FileLock, Timeout
 
@@ -153,14 +158,19 @@ def alone(out: str | Path, kind: Kind) -> Iterator[Path]:
         lock.release()
 
 
-def begin(out: str | Path, kind: Kind, settings: Mapping[str, Any]) -> Path:
+def begin_run(out: str | Path, kind: FolderKind, settings: Mapping[str, Any]) -> Path:
     """Return the output folder with a run.json that says what the run is made by."""
     folder = output_folder(out, kind)
-    made_by = {"command": kind.command, "settings": settings, "versions": versions(PACKAGES), "commit": commit()}
-    with whole_file(folder / RUN) as file:
-        json.dump(made_by, file, indent=2, default=_plain)
+    made_by = {
+        "command": kind.command,
+        "settings": settings,
+        "versions": package_versions(PACKAGES),
+        "commit": git_commit(),
+    }
+    with whole_file(folder / RUN_FILE) as file:
+        json.dump(made_by, file, indent=2, default=_json_value)
     return folder
 
 
-def _plain(value: object) -> object:
+def _json_value(value: object) -> object:
     return value.value if isinstance(value, Enum) else str(value)

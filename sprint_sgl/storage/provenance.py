@@ -13,7 +13,7 @@ from sprint_sgl.storage.shipped import CHECKOUT
 HUB_LIMIT = 10.0  # seconds
 
 
-def versions(packages: Sequence[str]) -> dict[str, str | None]:
+def package_versions(packages: Sequence[str]) -> dict[str, str | None]:
     """Of those packages; None for one that is not installed."""
     return {name: _version(name) for name in packages}
 
@@ -25,7 +25,7 @@ def _version(name: str) -> str | None:
         return None
 
 
-def commit() -> str | None:
+def git_commit() -> str | None:
     """The checkout's commit, with a + where files differ from it; None where this is no checkout."""
     if CHECKOUT is None:
         return None

@@ -45,7 +45,7 @@ class DataSource:
         return path if path.suffix in FORMATS else None
 
 
-def rows(source: DataSource) -> Iterator[Mapping[str, Any]]:
+def read_rows(source: DataSource) -> Iterator[Mapping[str, Any]]:
     """The source's rows, streamed. Raises BadInput for a file that is not there or a data set that does not open."""
     path = source.file
     if path is None:
@@ -122,7 +122,7 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
-def chosen_rows(
+def select_rows(
     source: DataSource, columns: Mapping[str, str | None] | None = None, key: str = "columns"
 ) -> Iterator[Mapping[str, Any]]:
     """The rows that `where` chooses, up to `limit`. Raises BadInput as `rows` does.
@@ -130,22 +130,22 @@ def chosen_rows(
     columns   of the config, its `key`: one that the first row does not have is BadInput too
     """
     left, unchecked = source.limit, columns or {}
-    for row in rows(source):
+    for row in read_rows(source):
         if left == 0:
             return
-        if all(list(values(row, path)) == [value] for path, value in source.where.items()):
+        if all(list(values_at(row, path)) == [value] for path, value in source.where.items()):
             _check_columns(row, unchecked, key)
             unchecked = {}
             yield row
             left = None if left is None else left - 1
 
 
-def values(row: object, path: str) -> Iterator[Any]:
+def values_at(row: object, path: str) -> Iterator[Any]:
     """What stands at a path such as `conversations.-1.value`; every item for a star; nothing where it ends early."""
     head, _, rest = path.partition(".")
-    for item in _at(row, head):
+    for item in _children(row, head):
         if rest:
-            yield from values(item, rest)
+            yield from values_at(item, rest)
         else:
             yield item
 
@@ -156,7 +156,7 @@ def _check_columns(row: Mapping[str, Any], columns: Mapping[str, str | None], ke
             raise BadInput(f"no column {path!r} for {key}.{role}; the rows have {', '.join(sorted(row))}")
 
 
-def _at(value: object, key: str) -> Iterator[Any]:
+def _children(value: object, key: str) -> Iterator[Any]:
     if isinstance(value, Mapping):
         if key in value:
             yield value[key]

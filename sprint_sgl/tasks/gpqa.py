@@ -15,7 +15,7 @@ from typing import Any
 
 from sprint_sgl.errors import BadInput
 from sprint_sgl.tasks.base import Grade, Question
-from sprint_sgl.tasks.datasets import DataSource, chosen_rows, values
+from sprint_sgl.tasks.datasets import DataSource, select_rows, values_at
 
 LETTERS = "ABCD"
 _WRAPPED = re.compile(r"\\(?:text\w*|math\w+|boxed|mbox)\s*\{([^{}]*)\}")
@@ -41,7 +41,7 @@ _FIRST_LINE = re.compile(r"[#\s]*[(\[{]?([A-D])[)\]}]?\s*[.:]?\s*\n", re.IGNOREC
 
 
 @dataclass
-class Columns:
+class GpqaColumns:
     question: str
     correct: str
     incorrect1: str
@@ -56,12 +56,12 @@ class Gpqa:
 
     source: DataSource
     seed: int
-    columns: Columns
+    columns: GpqaColumns
 
     def questions(self) -> Iterator[Question]:
         columns = self.columns
         names = (columns.question, columns.correct, columns.incorrect1, columns.incorrect2, columns.incorrect3)
-        for number, row in enumerate(chosen_rows(self.source, asdict(columns), "task.columns"), 1):
+        for number, row in enumerate(select_rows(self.source, asdict(columns), "task.columns"), 1):
             text, *options = (_text(row, name) for name in names)
             if empty := [name for name in names if not _text(row, name)]:
                 raise BadInput(f"{self.source.path}, row {number}: nothing in the column {empty[0]!r}")
@@ -73,7 +73,7 @@ class Gpqa:
             yield Question(id, asked, LETTERS[order.index(0)], group)
 
     def grade(self, question: Question, answer: str) -> Grade:
-        letter = letter_of(answer)
+        letter = read_letter(answer)
         if letter is None:
             return Grade(False, f"no letter in {answer!r}" if answer else "no answer", read=False)
         return Grade(
@@ -83,11 +83,11 @@ class Gpqa:
 
 
 def _text(row: Mapping[str, Any], column: str) -> str:
-    value = next(values(row, column), None)
+    value = next(values_at(row, column), None)
     return "" if value is None else str(value).strip()
 
 
-def letter_of(answer: str) -> str | None:
+def read_letter(answer: str) -> str | None:
     """The option that an answer is ("B", "(b)", "B, 3 eV") or last calls its answer; None for any other text."""
     plain = unicodedata.normalize("NFKC", _SPACING.sub(" ", answer))
     plain = re.sub(r"[*$`\"]|\\[()\[\]]", "", plain).strip()

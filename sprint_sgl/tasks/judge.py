@@ -15,13 +15,13 @@ from sprint_sgl.errors import BadInput, RequestFailed
 from sprint_sgl.tasks.base import Question
 
 PROMPT = Template(Path(__file__).with_name("judge.txt").read_text())
-LONGEST = 20_000  # characters of an answer that are shown, its end
-RIGHT = ("right", "correct")
+ANSWER_LIMIT = 20_000  # characters of an answer that are shown, its end
+RIGHT_WORDS = ("right", "correct")
 _VERDICT = re.compile(r"\b(?P<not>not\s+)?(?P<word>right|wrong|correct|incorrect)\b", re.IGNORECASE)
 
 
 @dataclass
-class Judge:
+class OpenAIJudge:
     """`key` names the environment's variable with the key; it is never written down.
 
     Raises BadInput where that variable is empty.
@@ -45,7 +45,7 @@ class Judge:
 
     def __call__(self, question: Question, answer: str) -> bool | None:
         """Whether the text answers the question rightly; None where the reply does not say. Raises RequestFailed."""
-        asked = PROMPT.substitute(question=question.text, gold=question.gold, answer=answer[-LONGEST:])
+        asked = PROMPT.substitute(question=question.text, gold=question.gold, answer=answer[-ANSWER_LIMIT:])
         try:
             reply = self._client.chat.completions.create(
                 model=self.model, temperature=0, messages=[{"role": "user", "content": asked}]
@@ -61,4 +61,4 @@ class Judge:
         if not isinstance(text, str):
             raise RequestFailed(f"the judge {self.model} does not answer with a text: {str(text)[:200]!r}")
         said = list(_VERDICT.finditer(text))
-        return (said[-1]["word"].lower() in RIGHT) != bool(said[-1]["not"]) if said else None
+        return (said[-1]["word"].lower() in RIGHT_WORDS) != bool(said[-1]["not"]) if said else None

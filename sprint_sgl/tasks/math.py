@@ -12,13 +12,13 @@ from sprint_sgl.errors import BadInput
 from sprint_sgl.grading.match import Match
 from sprint_sgl.grading.worker import compare
 from sprint_sgl.tasks.base import Grade, Question
-from sprint_sgl.tasks.datasets import DataSource, chosen_rows, values
+from sprint_sgl.tasks.datasets import DataSource, select_rows, values_at
 
 LONGEST_ANSWER = 1000  # characters; a program without a boxed answer hands over its whole text
 
 
 @dataclass
-class Columns:
+class MathColumns:
     """Where a row keeps what. Without `id` its number is taken; `group` may be missing."""
 
     question: str
@@ -30,12 +30,12 @@ class Columns:
 @dataclass
 class Math:
     source: DataSource
-    columns: Columns
+    columns: MathColumns
 
     def questions(self) -> Iterator[Question]:
         columns = asdict(self.columns)
-        for number, row in enumerate(chosen_rows(self.source, columns, "task.columns")):
-            found = {role: next(values(row, path), None) for role, path in columns.items() if path}
+        for number, row in enumerate(select_rows(self.source, columns, "task.columns")):
+            found = {role: next(values_at(row, path), None) for role, path in columns.items() if path}
             text, gold = (
                 str(found[role] if found[role] is not None else "").strip() for role in ("question", "answer")
             )

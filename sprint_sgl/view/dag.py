@@ -11,7 +11,7 @@ COLUMN, ROW, MARGIN, TOP, BOW = 150, 44, 60, 44, 40  # pixels
 
 
 @dataclass(frozen=True)
-class Node:
+class DagNode:
     """A step: its number, its stage, what it needs, what it is about, and where it is drawn."""
 
     number: int
@@ -32,7 +32,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Dag:
-    nodes: tuple[Node, ...]
+    nodes: tuple[DagNode, ...]
 
     @staticmethod
     def of(steps: Sequence[Mapping[str, Any]], stages: Sequence[int]) -> Dag:
@@ -45,7 +45,7 @@ class Dag:
             if stage < 1 or not all(0 < parent < number for parent in parents):
                 raise ValueError(f"step {number} of stage {stage} names the parents {parents}")
             about = step["prompt"] or step["plan"]
-            nodes.append(Node(number, stage, parents, about, bool(step["execution"]), rows[stage]))
+            nodes.append(DagNode(number, stage, parents, about, bool(step["execution"]), rows[stage]))
             rows[stage] += 1
         return Dag(tuple(nodes))
 

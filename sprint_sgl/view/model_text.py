@@ -32,16 +32,16 @@ _SAFE_ATTRIBUTES = (
 )
 
 
-def marked_up(text: str) -> Markup:
+def text_markup(text: str) -> Markup:
     """The text with its formulas drawn."""
     pieces, seen = [], 0
     for found in _FORMULA.finditer(text):
-        pieces += [escape(text[seen : found.start()]), formula(found)]
+        pieces += [escape(text[seen : found.start()]), formula_markup(found)]
         seen = found.end()
     return Markup("").join([*pieces, escape(text[seen:])])
 
 
-def formula(found: re.Match[str]) -> Markup:
+def formula_markup(found: re.Match[str]) -> Markup:
     """MathML for a formula, or its source."""
     source = next(part for part in found.groups() if part is not None)
     display = found["display"] is not None or found["bracket"] is not None
@@ -71,7 +71,7 @@ def _mathml(source: str, display: bool) -> Markup | None:
     return Markup('<span class="boxed">{}</span>').format(drawn) if boxed else drawn
 
 
-def with_tags_apart(text: str) -> Markup:
+def highlight_tags(text: str) -> Markup:
     """The text as it is, with our tags set apart."""
     pieces, seen = [], 0
     for tag in find_tags(text):

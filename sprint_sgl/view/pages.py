@@ -20,7 +20,7 @@ STYLE = Path(__file__).with_name("pages.css").read_text()
 INK = "#333333"
 
 
-def page(template: Path, **values: Any) -> str:
+def render_page(template: Path, **values: Any) -> str:
     """The page's text; all values are escaped but those that the template calls safe."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -35,10 +35,10 @@ def page(template: Path, **values: Any) -> str:
     return pages.get_template(template.name).render(style=STYLE, **values)
 
 
-def render(template: Path, path: Path, **values: Any) -> None:
+def write_page(template: Path, path: Path, **values: Any) -> None:
     """Writes the page to a file."""
     with whole_file(path) as file:
-        file.write(page(template, **values))
+        file.write(render_page(template, **values))
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def chart_style() -> Iterator[None]:
         yield
 
 
-def svg(figure: Figure) -> str:
+def figure_svg(figure: Figure) -> str:
     """The figure as an element to stand inside a page."""
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))

@@ -18,14 +18,14 @@ def is_reply(row: object) -> bool:
     return isinstance(row, Mapping) and isinstance(row.get("sprint"), Mapping)
 
 
-def from_reply(row: Mapping[str, Any]) -> Trajectory:
+def trajectory_from_reply(row: Mapping[str, Any]) -> Trajectory:
     """The trajectory of a whole answer, of any of OpenAI's shapes. Raises ValueError."""
     if "trajectory" not in row["sprint"]:
         raise ValueError('the answer came without its trajectory: ask with {"sprint": {"trajectory": true}}')
     return Trajectory.from_dict(row["sprint"]["trajectory"])
 
 
-def from_stream(text: str) -> Trajectory:
+def trajectory_from_stream(text: str) -> Trajectory:
     """The trajectory of a stream, which its last figures carry. Raises ValueError."""
     lines = (line.removeprefix("data:").strip() for line in text.splitlines() if line.startswith("data:"))
     events = [json.loads(line) for line in lines if line != "[DONE]"]
@@ -34,4 +34,4 @@ def from_stream(text: str) -> Trajectory:
     figures = [reply for reply in replies if "role" not in reply["sprint"]]
     if not figures:
         raise ValueError("the stream ended before its figures")
-    return from_reply(figures[-1])
+    return trajectory_from_reply(figures[-1])

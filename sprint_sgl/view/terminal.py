@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sprint_sgl.console import printable
-from sprint_sgl.protocol import FINAL_ANSWER_OPEN, restore
+from sprint_sgl.protocol import FINAL_ANSWER_OPEN, unescape_tags
 from sprint_sgl.trajectory import Trajectory
 
 _TAGS = re.compile(r"</?(?:Plan_\d+|Final_answer|think|Execution_\d+)>\n?")
@@ -70,9 +70,9 @@ class View:
                 self._print(number, self.stages[number])
 
     def _print(self, number: int, stage: StageText) -> None:
-        _print_plain(self.console, "answer" if is_answer(stage.plan) else f"plan {number}", readable(stage.plan))
+        _print_plain(self.console, "answer" if is_answer(stage.plan) else f"plan {number}", readable_plan(stage.plan))
         for j, execution in sorted(stage.executions.items()):
-            _print_plain(self.console, f"execution {number}.{j}", _shown(execution))
+            _print_plain(self.console, f"execution {number}.{j}", _readable(execution))
 
 
 class LiveView(View):
@@ -99,7 +99,7 @@ class LiveView(View):
         self.console.print(stage_panel(number, stage, self.console.width))
 
 
-def view_for(console: Console) -> View:
+def make_view(console: Console) -> View:
     return LiveView(console) if console.is_terminal else View(console)
 
 
@@ -107,26 +107,26 @@ def is_answer(plan: str) -> bool:
     return plan.lstrip().startswith(FINAL_ANSWER_OPEN.strip())
 
 
-def readable(plan: str) -> str:
+def readable_plan(plan: str) -> str:
     """A plan as a person reads it: tags gone, each prompt on a line of its own with its number."""
     text = _PROMPT.sub(lambda match: f"→ {match[1]} {match[2].strip()}", _TAGS.sub("", plan))
-    return _shown(text)
+    return _readable(text)
 
 
-def _shown(text: str) -> str:
-    return printable(restore(text)).strip()
+def _readable(text: str) -> str:
+    return printable(unescape_tags(text)).strip()
 
 
 def stage_panel(number: int, stage: StageText, width: int, live: bool = False) -> RenderableType:
     if is_answer(stage.plan):
-        return Panel(Text(readable(stage.plan)), title="answer", border_style="green", title_align="left")
-    plan = Panel(Text(readable(stage.plan)), title=f"plan {number}", border_style="cyan", title_align="left")
+        return Panel(Text(readable_plan(stage.plan)), title="answer", border_style="green", title_align="left")
+    plan = Panel(Text(readable_plan(stage.plan)), title=f"plan {number}", border_style="cyan", title_align="left")
     if not stage.executions:
         return plan
     columns = max(1, min(len(stage.executions), width // 34))
     panels = [
         Panel(
-            Text(_last_lines(_shown(text), 8 if live else None)),
+            Text(_last_lines(_readable(text), 8 if live else None)),
             title=f"execution {number}.{j}",
             width=width // columns - 1,
             border_style="yellow" if live else "dim",
@@ -147,7 +147,7 @@ def _print_plain(console: Console, title: str, text: str) -> None:
         console.print(Text(f"  {line}"), soft_wrap=True)
 
 
-def costs(rows: Sequence[tuple[str, str, Trajectory]], width: int) -> RenderableType:
+def cost_table(rows: Sequence[tuple[str, str, Trajectory]], width: int) -> RenderableType:
     """One line a method: its name, its answer, and what the run cost; in words where a table would not fit."""
     if width < NARROWEST_TABLE:
         return Group(*(Text(f"{name}: {printable(answer)}\n  {cost_line(run)}") for name, answer, run in rows))

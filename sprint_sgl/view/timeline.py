@@ -41,7 +41,7 @@ class Bar:
         return max(self.start, self.end - self.timing.reply - self.timing.decode) if self.timing else self.start
 
 
-def by_clock(trajectory: Trajectory) -> list[Bar]:
+def bars_by_clock(trajectory: Trajectory) -> list[Bar]:
     """In seconds since the run began."""
     bars = [bar for i, stage in enumerate(trajectory.stages, 1) for bar in _stage_by_clock(i, stage)]
     last = len(trajectory.stages) + 1
@@ -64,7 +64,7 @@ def _bar(lane: int, stage: int, call: Call, critical: bool) -> Bar:
     return Bar(lane, stage, call.start, call.end, call.completion_tokens, critical, call.timing)
 
 
-def by_tokens(trajectory: Trajectory) -> list[Bar]:
+def bars_by_tokens(trajectory: Trajectory) -> list[Bar]:
     """In tokens on the path that leads there: where the last one ends are the run's sequential tokens."""
     bars: list[Bar] = []
     begun = 0
@@ -73,7 +73,7 @@ def by_tokens(trajectory: Trajectory) -> list[Bar]:
         bars += _stage_by_tokens(i, stage, begun, barrier)
         begun += stage.sequential_tokens_barrier if barrier else stage.sequential_tokens_eager
     last = len(trajectory.stages) + 1
-    return bars + _in_a_row(PLANNER, last, trajectory.answer_calls, begun)
+    return bars + _bars_in_a_row(PLANNER, last, trajectory.answer_calls, begun)
 
 
 def _stage_by_tokens(i: int, stage: Stage, begun: int, barrier: bool) -> list[Bar]:
@@ -82,14 +82,14 @@ def _stage_by_tokens(i: int, stage: Stage, begun: int, barrier: bool) -> list[Ba
     longest = max(range(len(ends)), key=ends.__getitem__, default=None)
     waited = longest is not None and ends[longest] > stage.plan_tokens
     until = offsets[longest] if waited and longest is not None else stage.plan_tokens
-    return _in_a_row(PLANNER, i, stage.planner_calls, begun, until) + [
+    return _bars_in_a_row(PLANNER, i, stage.planner_calls, begun, until) + [
         Bar(j, i, begun + offset, begun + end, e.tokens, waited and j - 1 == longest)
         for j, (offset, end, e) in enumerate(zip(offsets, ends, stage.executions, strict=True), 1)
         if e.call
     ]
 
 
-def _in_a_row(lane: int, stage: int, calls: tuple[Call, ...], begun: int, until: int | None = None) -> list[Bar]:
+def _bars_in_a_row(lane: int, stage: int, calls: tuple[Call, ...], begun: int, until: int | None = None) -> list[Bar]:
     """Calls one after the other; those that begin before `until` tokens are critical."""
     ends = list(accumulate(call.completion_tokens for call in calls))
     return [

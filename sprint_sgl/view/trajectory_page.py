@@ -13,20 +13,20 @@ from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput
 from sprint_sgl.protocol.lexer import find_tags
 from sprint_sgl.storage.files import RECORDS
-from sprint_sgl.trajectory import Stage, Trajectory, reason
+from sprint_sgl.trajectory import Stage, Trajectory, error_detail
 from sprint_sgl.view.dag import Dag
-from sprint_sgl.view.model_text import marked_up, with_tags_apart
-from sprint_sgl.view.pages import render
-from sprint_sgl.view.saved_replies import from_reply, from_stream, is_reply, is_stream
-from sprint_sgl.view.timeline import Bar, by_clock, by_tokens
+from sprint_sgl.view.model_text import highlight_tags, text_markup
+from sprint_sgl.view.pages import write_page
+from sprint_sgl.view.saved_replies import is_reply, is_stream, trajectory_from_reply, trajectory_from_stream
+from sprint_sgl.view.timeline import Bar, bars_by_clock, bars_by_tokens
 
 HERE = Path(__file__).parent
 STYLE = (HERE / "trajectory_page.css").read_text()
-PACKED = "filter.jsonl"
+PACKED_TRACES = "filter.jsonl"
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownRun:
     """A run and what is known of it: the method's name, and whether its answer is right, where that is known; of a
     curated trace also its steps."""
 
@@ -41,7 +41,7 @@ class Shown:
 
     @property
     def question(self) -> Markup:
-        return marked_up(self.trajectory.question)
+        return text_markup(self.trajectory.question)
 
     @property
     def verdict(self) -> str:
@@ -53,11 +53,11 @@ class Shown:
 
     @property
     def final_answer(self) -> Markup:
-        return marked_up(self.answer or "none")
+        return text_markup(self.answer or "none")
 
     @property
     def thought(self) -> Markup:
-        return marked_up(self.trajectory.thought)
+        return text_markup(self.trajectory.thought)
 
     @property
     def sequential(self) -> int:
@@ -65,19 +65,19 @@ class Shown:
 
     @property
     def clock(self) -> list[Bar]:
-        return by_clock(self.trajectory)
+        return bars_by_clock(self.trajectory)
 
     @property
     def tokens(self) -> list[Bar]:
-        return by_tokens(self.trajectory)
+        return bars_by_tokens(self.trajectory)
 
     @property
-    def stages(self) -> list[WrittenStage]:
-        return [WrittenStage.of(stage) for stage in self.trajectory.stages]
+    def stages(self) -> list[StageMarkup]:
+        return [StageMarkup.of(stage) for stage in self.trajectory.stages]
 
     @property
     def transcript(self) -> Markup:
-        return with_tags_apart(protocol.transcript(self.trajectory))
+        return highlight_tags(protocol.transcript(self.trajectory))
 
     @property
     def facts(self) -> list[tuple[str, str]]:
@@ -100,32 +100,32 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class WrittenStage:
+class StageMarkup:
     """A stage's texts as markup: the plan without its prompts, and each prompt with its execution."""
 
     plan: Markup
     pairs: list[tuple[Markup, Markup, str, int]]
 
     @staticmethod
-    def of(stage: Stage) -> WrittenStage:
+    def of(stage: Stage) -> StageMarkup:
         pairs = zip(stage.prompts, stage.executions, strict=True)
-        return WrittenStage(
-            marked_up(stage.plan), [(marked_up(p.text), marked_up(e.text), e.status, e.tokens) for p, e in pairs]
+        return StageMarkup(
+            text_markup(stage.plan), [(text_markup(p.text), text_markup(e.text), e.status, e.tokens) for p, e in pairs]
         )
 
 
-def view(shown: Sequence[Shown], path: Path, title: str, left_out: int = 0) -> None:
+def write_trajectory_page(shown: Sequence[ShownRun], path: Path, title: str, left_out: int = 0) -> None:
     """Writes the page. The same trajectories give the same bytes."""
-    render(HERE / "trajectory_page.html.j2", path, views=shown, title=title, own_style=STYLE, left_out=left_out)
+    write_page(HERE / "trajectory_page.html.j2", path, views=shown, title=title, own_style=STYLE, left_out=left_out)
 
 
-def read(source: Path) -> list[Shown]:
+def read_runs(source: Path) -> list[ShownRun]:
     """A trajectory's JSON, an answer of `sprint-sgl serve` that carries one, a transcript as text, a benchmark's folder
     or records, or a curation's folder or packed traces. Raises BadInput."""
     try:
-        path = next((source / name for name in (RECORDS, PACKED) if (source / name).is_file()), source)
+        path = next((source / name for name in (RECORDS, PACKED_TRACES) if (source / name).is_file()), source)
         if path.is_dir():
-            raise BadInput(f"{path} holds no run: neither {RECORDS} of a benchmark nor {PACKED} of a curation")
+            raise BadInput(f"{path} holds no run: neither {RECORDS} of a benchmark nor {PACKED_TRACES} of a curation")
         content = path.read_bytes()
     except OSError as error:
         raise BadInput(f"{source} cannot be read: {error.strerror}") from error
@@ -136,12 +136,12 @@ def read(source: Path) -> list[Shown]:
     if kind == ".jsonl":
         return [_row(line, f"{path}:{number}") for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if kind == ".json" or is_stream(text) or (kind != ".txt" and text.lstrip().startswith("{")):
-        return [Shown(_trajectory(text, str(path)))]
+        return [ShownRun(_trajectory(text, str(path)))]
     if not text.strip():
         raise BadInput(f"{path} is empty")
     if not find_tags(text) and "<think>" not in text:
         raise BadInput(f"{path} is no transcript: no tag of a plan, an execution or a thought is in it")
-    return [Shown(protocol.parse(text))]
+    return [ShownRun(protocol.parse(text))]
 
 
 def _text(content: bytes, path: Path) -> str:
@@ -163,30 +163,32 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
-def _row(line: str, place: str) -> Shown:
+def _row(line: str, place: str) -> ShownRun:
     try:
         row = json.loads(line)
         if is_reply(row):
-            return Shown(from_reply(row))
+            return ShownRun(trajectory_from_reply(row))
         trajectory = Trajectory.from_dict(row["trajectory"])
         if "trace" in row:
-            return Shown(trajectory, dag=Dag.of(row["trace"]["steps"], row["sigma"]))
-        return Shown(trajectory, row["method"], row["correct"])
+            return ShownRun(trajectory, dag=Dag.of(row["trace"]["steps"], row["sigma"]))
+        return ShownRun(trajectory, row["method"], row["correct"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadInput(
-            f"{place} is no record of sprint-sgl bench, no answer of serve and no packed trace: {reason(error)}"
+            f"{place} is no record of sprint-sgl bench, no answer of serve and no packed trace: {error_detail(error)}"
         ) from error
 
 
 def _trajectory(text: str, place: str) -> Trajectory:
     try:
         if is_stream(text):
-            return from_stream(text)
+            return trajectory_from_stream(text)
         row = json.loads(text)
         if not isinstance(row, Mapping):
             raise ValueError("Input should be an object")
-        return from_reply(row) if is_reply(row) else Trajectory.from_dict(row)
+        return trajectory_from_reply(row) if is_reply(row) else Trajectory.from_dict(row)
     except (json.JSONDecodeError, RecursionError) as error:
         raise BadInput(f"{place} is no trajectory: Invalid JSON: {error}") from error
     except ValueError as error:
-        raise BadInput(f"{place} is no trajectory: {reason(error)}; sprint-sgl solve --json prints one") from error
+        raise BadInput(
+            f"{place} is no trajectory: {error_detail(error)}; sprint-sgl solve --json prints one"
+        ) from error

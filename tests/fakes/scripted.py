@@ -128,7 +128,7 @@ def replay(trajectory: Trajectory) -> Script:
         for i, stage in enumerate(trajectory.stages, 1):
             for j, execution in enumerate(stage.executions, 1):
                 if context.endswith(protocol.open_execution(i, j)):
-                    return protocol.neutralise(execution.text) + protocol.close_execution(i, j)
+                    return protocol.escape_tags(execution.text) + protocol.close_execution(i, j)
         written = context.partition("<think>\n")[2]
         return transcript[len(written) :] if transcript.startswith(written) else ""
 

@@ -13,7 +13,7 @@ import pytest
 
 from sprint_sgl import protocol
 from sprint_sgl.runtime.endpoint import Endpoint
-from sprint_sgl.tasks.countdown.problem import drawn
+from sprint_sgl.tasks.countdown.problem import draw_problems
 from sprint_sgl.trajectory import Trajectory
 from tests.fakes.commands import COMMAND, START_LIMIT, run_command, served
 from tests.fakes.waiting import idle, wait_for
@@ -145,7 +145,7 @@ def right(doc, results):
 
 
 def test_lm_eval_runs_a_task_against_the_server(url: str, tmp_path: Path) -> None:
-    asked = list(drawn(3, 99, 4, held_out=True))
+    asked = list(draw_problems(3, 99, 4, held_out=True))
     data = tmp_path / "problems.jsonl"
     rows = [{"question": p.question, "numbers": p.numbers, "target": p.target} for p in asked]
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -16,7 +16,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from sprint_sgl.cli.experiment import Config, Experiment, run, words
-from sprint_sgl.config import settings
+from sprint_sgl.config import typed_settings
 from sprint_sgl.errors import BadInput
 from sprint_sgl.storage.shipped import CONF
 from tests.fakes.waiting import wait_for
@@ -96,7 +96,7 @@ def with_word(word: bytes) -> list[Path]:
 @pytest.mark.parametrize("name", sorted(path.stem for path in Path(CONF, "experiment").glob("*.yaml")))
 def test_every_command_of_every_shipped_experiment_is_one_that_its_entry_point_takes(name: str, tmp_path: Path) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = settings(compose("experiment", [f"experiment={name}", f"out={tmp_path}"]), Config)
+        config = typed_settings(compose("experiment", [f"experiment={name}", f"out={tmp_path}"]), Config)
         for commands in config.experiment.steps.values():
             for command in commands:
                 _, _, module, *overrides = words(command)

@@ -40,7 +40,7 @@ def test_a_question_is_answered_branch_by_branch(page: Page) -> None:
 
 
 def test_an_answer_that_a_limit_cut_is_shown_as_such(page: Page) -> None:
-    room = count_tokens(protocol.opening(QUESTION, prompt_style(DEFAULT_PROMPT_STYLE))) + 20
+    room = count_tokens(protocol.planner_opening(QUESTION, prompt_style(DEFAULT_PROMPT_STYLE))) + 20
     with serving(Scripted(room=room)) as url:
         ask(page, url)
         expect(page.locator("#status")).to_have_text("Cut short by a limit")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from sprint_sgl.errors import BadInput
-from sprint_sgl.storage.files import lines_added, whole_bytes, whole_file
+from sprint_sgl.storage.files import open_to_append, whole_bytes, whole_file
 from sprint_sgl.storage.output_folders import (
     BENCH,
     COUNTDOWN_ROWS,
@@ -28,9 +28,9 @@ from sprint_sgl.storage.output_folders import (
     REPORT,
     SELF_TRAINING,
     TRAINING,
-    Kind,
-    alone,
-    begin,
+    FolderKind,
+    begin_run,
+    locked_folder,
     output_folder,
 )
 from sprint_sgl.storage.shipped import MODELS
@@ -76,7 +76,7 @@ def write(path: Path, text: str = "new") -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.command)
-def test_a_run_goes_on_in_its_own_folder_and_in_no_other_commands(kind: Kind, tmp_path: Path) -> None:
+def test_a_run_goes_on_in_its_own_folder_and_in_no_other_commands(kind: FolderKind, tmp_path: Path) -> None:
     for other, files in BEGUN.items():
         folder = fill(tmp_path / f"{other.setting}{other.command}", files)
         if other is kind:
@@ -98,7 +98,9 @@ def test_a_run_goes_on_in_its_own_folder_and_in_no_other_commands(kind: Kind, tm
     ],
     ids=lambda files: " ".join(files)[:20],
 )
-def test_what_belongs_to_somebody_else_is_refused_and_stays(kind: Kind, files: dict[str, str], tmp_path: Path) -> None:
+def test_what_belongs_to_somebody_else_is_refused_and_stays(
+    kind: FolderKind, files: dict[str, str], tmp_path: Path
+) -> None:
     fill(tmp_path, files)
     assert f"and no run of {kind.command}: give a new or an empty folder" in said(lambda: output_folder(tmp_path, kind))
     found = {str(path.relative_to(tmp_path)): path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
@@ -151,10 +153,10 @@ def test_a_model_that_ships_can_be_exported_again() -> None:
 
 
 def test_one_run_at_a_time_has_a_folder_and_the_next_one_goes_on(tmp_path: Path) -> None:
-    with alone(tmp_path / "run", MINI) as folder:
-        begin(folder, MINI, {"seed": 1})
-        assert "another run is writing to" in said(lambda: alone(tmp_path / "run", MINI).__enter__())
-    with alone(tmp_path / "run", MINI):
+    with locked_folder(tmp_path / "run", MINI) as folder:
+        begin_run(folder, MINI, {"seed": 1})
+        assert "another run is writing to" in said(lambda: locked_folder(tmp_path / "run", MINI).__enter__())
+    with locked_folder(tmp_path / "run", MINI):
         assert json.loads((tmp_path / "run" / "run.json").read_text())["settings"] == {"seed": 1}
 
 
@@ -232,7 +234,7 @@ def test_a_name_may_be_as_long_as_the_disk_takes(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
-@pytest.mark.parametrize("writer", [whole_file, whole_bytes, lines_added])
+@pytest.mark.parametrize("writer", [whole_file, whole_bytes, open_to_append])
 def test_a_full_disk_is_one_line_and_the_file_stays_as_it_was(writer: Callable[..., object], tmp_path: Path) -> None:
     (path := tmp_path / "page.html").write_text("old")
     content = b"x" * 10_000 if writer is whole_bytes else "x" * 10_000

@@ -19,7 +19,7 @@ from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.runtime.frontend import SglSamplingParams
 from sprint_sgl.tasks.countdown.checker import check_countdown
-from sprint_sgl.tasks.countdown.problem import drawn
+from sprint_sgl.tasks.countdown.problem import draw_problems
 from tests.fakes.waiting import idle, wait_for
 
 pytestmark = pytest.mark.runtime
@@ -72,7 +72,7 @@ def test_eager_executors_overlap_the_planner_and_one_another(endpoint: Endpoint)
 
 
 def test_the_shipped_model_solves_some_problems_with_half_the_sequential_tokens(endpoint: Endpoint) -> None:
-    asked = list(drawn(3, 99, 10, held_out=True))
+    asked = list(draw_problems(3, 99, 10, held_out=True))
     states = sprint_program.run_batch([(p.question,) for p in asked], temperature=0.0, num_threads=10)
     right = sum(check_countdown(s["answer"], p.numbers, p.target).correct for s, p in zip(states, asked, strict=True))
     assert right >= 6  # fewer are one in 500 where 90 % are solved; the README has the figure
@@ -81,7 +81,7 @@ def test_the_shipped_model_solves_some_problems_with_half_the_sequential_tokens(
 
 
 def test_the_sequential_model_runs_on_the_same_runtime(baseline: Endpoint) -> None:
-    asked = list(drawn(3, 99, 8, held_out=True))
+    asked = list(draw_problems(3, 99, 8, held_out=True))
     states = sequential_program.run_batch([(p.question,) for p in asked], temperature=0.0, num_threads=8)
     assert (
         sum(check_countdown(s["answer"], p.numbers, p.target).correct for s, p in zip(states, asked, strict=True)) >= 5
@@ -113,7 +113,7 @@ def test_a_stream_shows_the_text_as_it_is_written(endpoint: Endpoint) -> None:
         arrivals.append(time.perf_counter())
     assert len(arrivals) > 20
     assert arrivals[-1] - arrivals[0] > 0.1
-    assert text.startswith(protocol.opening(QUESTION, prompt_style("mini")))
+    assert text.startswith(protocol.planner_opening(QUESTION, prompt_style("mini")))
     assert state.trajectory.final_answer in text
 
 

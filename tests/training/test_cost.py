@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from benchmarks.bench_cost import MINI, Case, compare
 from curation.countdown.rows import Config as RowsConfig
 from curation.countdown.rows import Problems, make
-from sprint_sgl.config import settings
+from sprint_sgl.config import typed_settings
 from sprint_sgl.errors import BadInput
 from sprint_sgl.runtime.tokenizer import FileSpelling
 from sprint_sgl.storage.shipped import CONF
@@ -48,7 +48,7 @@ def seven(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @cache
 def estimate(*overrides: str) -> Estimate:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return Estimate(settings(compose("cost", list(overrides)), Config))
+        return Estimate(typed_settings(compose("cost", list(overrides)), Config))
 
 
 def test_the_papers_recipe_fits_eight_cards_of_40_gb_and_not_four(seven: Path) -> None:

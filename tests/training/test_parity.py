@@ -18,14 +18,14 @@ from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.rows import row_text
 from sprint_sgl.runtime.context_tokens import Tokenized, replied, tokenized
 from sprint_sgl.runtime.tokenizer import Spelling, TransformersSpelling
-from sprint_sgl.tasks.countdown.problem import problems
+from sprint_sgl.tasks.countdown.problem import generate_problems
 from tests.fakes.scripted import Request, Script, ScriptedBackend, replay
 from training.check import Encoded, Encoder, lost_tags
 from training.mini import QWEN_SPLIT
 from training.tree.rows import row_tree
 
 ROOT = Path(__file__).parents[2]
-TRACES = [trace for problem in islice(problems(4, 3), 12) if (trace := write(problem))][:3]
+TRACES = [trace for problem in islice(generate_problems(4, 3), 12) if (trace := write(problem))][:3]
 
 
 def qwen_style(folder: Path, begin: str | None) -> None:

@@ -22,14 +22,14 @@ from curation.countdown.rows import Config as RowsConfig
 from curation.countdown.rows import Problems, make
 from programs import sprint_program
 from sprint_sgl import protocol
-from sprint_sgl.config import settings
+from sprint_sgl.config import typed_settings
 from sprint_sgl.errors import BadInput
 from sprint_sgl.protocol import EXECUTOR_STOPS, PLANNER_STOPS
 from sprint_sgl.rows import make_row, row_text
 from sprint_sgl.runtime.launcher import launch
 from sprint_sgl.runtime.server import free_port, resolve_model, runtime_config
 from sprint_sgl.storage.checkpoints import best_checkpoint, last_checkpoint, model_notes
-from sprint_sgl.storage.output_folders import TRAINING, alone
+from sprint_sgl.storage.output_folders import TRAINING, locked_folder
 from sprint_sgl.storage.shipped import CONF
 from tests.fakes.waiting import wait_for
 from training.card import write_card
@@ -75,7 +75,7 @@ def recipe(**changes: object) -> Recipe:
 def composed(*overrides: str) -> Config:
     """What the entry point makes of these overrides."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return settings(compose_config("train", list(overrides)), Config)
+        return typed_settings(compose_config("train", list(overrides)), Config)
 
 
 def test_the_command_names_every_argument_of_the_recipe(tmp_path: Path) -> None:
@@ -518,7 +518,7 @@ def test_the_check_refuses_what_a_training_would_refuse(
 
 def test_two_trainings_do_not_write_into_one_folder(rows: Path, tmp_path: Path) -> None:
     words = ["-m", "training.train", "model=x", f"dataset={rows}/rft", f"out={tmp_path}"]
-    with alone(tmp_path, TRAINING):
+    with locked_folder(tmp_path, TRAINING):
         done = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1
     assert "another run is writing" in done.stderr

@@ -21,7 +21,7 @@ from sprint_sgl.bench.report.statistics import mcnemar, mean, paired_p, ratio_of
 from sprint_sgl.bench.report.tables import comparison
 from sprint_sgl.bench.run import Config, asked_before, check, claim, methods_of, others_failures, questions_of
 from sprint_sgl.bench.runner import Ask, Work, run, sample_seed
-from sprint_sgl.config import flat
+from sprint_sgl.config import flatten_settings
 from sprint_sgl.errors import BadInput, RequestFailed, RuntimeUnavailable
 from sprint_sgl.lang.methods import Method, method_names, named_method
 from sprint_sgl.tasks.base import Grade, Question
@@ -324,7 +324,7 @@ def test_other_programs_may_be_named_without_brackets() -> None:
 
 
 def test_settings_are_compared_by_their_dotted_keys() -> None:
-    assert flat({"a": {"b": 1, "c": {"d": 2}}, "e": [3]}) == {"a.b": 1, "a.c.d": 2, "e": [3]}
+    assert flatten_settings({"a": {"b": 1, "c": {"d": 2}}, "e": [3]}) == {"a.b": 1, "a.c.d": 2, "e": [3]}
 
 
 def test_two_questions_of_one_id_or_none_are_refused() -> None:

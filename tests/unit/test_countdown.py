@@ -12,9 +12,9 @@ from curation.countdown.rows import Config, Problems, make, training_problems
 from curation.countdown.traces import write
 from curation.stages.pack import pack
 from sprint_sgl.tasks.countdown.checker import check_countdown, countdown_problem
-from sprint_sgl.tasks.countdown.problem import NUMBERS, TARGETS, Problem, problems, reachable
+from sprint_sgl.tasks.countdown.problem import NUMBERS, TARGETS, Problem, generate_problems, reachable_values
 
-SAMPLE = {size: list(islice(problems(size, 11), 150)) for size in (3, 4)}
+SAMPLE = {size: list(islice(generate_problems(size, 11), 150)) for size in (3, 4)}
 
 
 @pytest.mark.parametrize("size", [3, 4])
@@ -22,13 +22,13 @@ def test_problems_are_in_range_solvable_and_different(size: int) -> None:
     for problem in SAMPLE[size]:
         assert all(number in NUMBERS for number in problem.numbers)
         assert problem.target in TARGETS
-        assert problem.target in reachable(tuple(sorted(problem.numbers)))
+        assert problem.target in reachable_values(tuple(sorted(problem.numbers)))
     assert len({problem.key for problem in SAMPLE[size]}) == len(SAMPLE[size])
 
 
 def test_the_same_seed_gives_the_same_problems_and_another_seed_others() -> None:
-    assert list(islice(problems(4, 11), 20)) == SAMPLE[4][:20]
-    assert list(islice(problems(4, 12), 20)) != SAMPLE[4][:20]
+    assert list(islice(generate_problems(4, 11), 20)) == SAMPLE[4][:20]
+    assert list(islice(generate_problems(4, 12), 20)) != SAMPLE[4][:20]
 
 
 def test_no_training_problem_is_held_out_in_any_order_of_its_numbers() -> None:
@@ -133,4 +133,4 @@ def test_equal_numbers_are_tried_as_one_pair() -> None:
 
 def test_a_problem_needs_two_numbers() -> None:
     with pytest.raises(ValueError, match="at least 2 numbers, got 1"):
-        next(problems(1, 0))
+        next(generate_problems(1, 0))

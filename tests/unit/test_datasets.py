@@ -11,10 +11,10 @@ from hydra import compose, initialize_config_dir
 from curation.pipeline import Config
 from curation.stages.base import Record, Rejection
 from curation.stages.load import Columns, Source, thoughts
-from sprint_sgl.config import settings
+from sprint_sgl.config import typed_settings
 from sprint_sgl.errors import BadInput
 from sprint_sgl.storage.shipped import CONF
-from sprint_sgl.tasks.datasets import DataSource, rows
+from sprint_sgl.tasks.datasets import DataSource, read_rows
 
 THOUGHT = "<think>\nTwo and two.\n</think>\n\nIt is \\boxed{4}."
 ON_THE_HUB: dict[str, list[dict[str, Any]]] = {
@@ -44,7 +44,7 @@ def test_the_shipped_columns_fit_the_hubs_data_sets(
     name: str, kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        source = settings(compose("curate", [f"source={name}"]), Config).source
+        source = typed_settings(compose("curate", [f"source={name}"]), Config).source
     monkeypatch.chdir(tmp_path)  # `datasets` takes a folder of that name for the data set itself
     from datasets import Dataset
 
@@ -60,13 +60,13 @@ def test_the_shipped_columns_fit_the_hubs_data_sets(
 def test_a_data_set_that_is_not_there_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     with pytest.raises(BadInput, match=r"data set 'nobody/nothing' \(default, train\)"):
-        list(rows(DataSource("nobody/nothing")))
+        list(read_rows(DataSource("nobody/nothing")))
 
 
 def test_lines_of_json_may_differ_in_their_columns_and_types(tmp_path: Path) -> None:
     path = tmp_path / "odd.jsonl"
     path.write_bytes('\ufeff{"a": 1}\n\n{"a": "x", "b": [1, "y"]}\r\n{"a": "half \\ud83d"}\n'.encode())
-    assert list(rows(DataSource(str(path)))) == [{"a": 1}, {"a": "x", "b": [1, "y"]}, {"a": "half \ud83d"}]
+    assert list(read_rows(DataSource(str(path)))) == [{"a": 1}, {"a": "x", "b": [1, "y"]}, {"a": "half \ud83d"}]
 
 
 @pytest.mark.parametrize("line", [b"{oh", b"[1]", b'"x"', b'{"a": "\xff"}', b"[" * 100_000])
@@ -74,19 +74,19 @@ def test_a_line_that_is_no_row_is_named(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "odd.jsonl"
     path.write_bytes(b'{"a": 1}\n' + line + b"\n")
     with pytest.raises(BadInput, match=r"odd\.jsonl, line 2"):
-        list(rows(DataSource(str(path))))
+        list(read_rows(DataSource(str(path))))
 
 
 def test_a_benchmarks_folder_is_its_records(tmp_path: Path) -> None:
     (tmp_path / "records.jsonl").write_text('{"a": 1}\n')
     (tmp_path / "chart.png").touch()
-    assert list(rows(DataSource(str(tmp_path)))) == [{"a": 1}]
+    assert list(read_rows(DataSource(str(tmp_path)))) == [{"a": 1}]
 
 
 def test_a_cell_of_a_table_is_its_text(tmp_path: Path) -> None:
     path = tmp_path / "some.csv"
     path.write_bytes(b'\xef\xbb\xbfquestion,answer\r\n"a, ""b""\nc",007\r\nNA,12345678901234567890123\r\n\r\n,\r\n')
-    assert list(rows(DataSource(str(path)))) == [
+    assert list(read_rows(DataSource(str(path)))) == [
         {"question": 'a, "b"\nc', "answer": "007"},
         {"question": "NA", "answer": "12345678901234567890123"},
         {"question": "", "answer": ""},
@@ -99,7 +99,7 @@ def test_a_cell_of_a_table_is_its_text(tmp_path: Path) -> None:
     ):
         path.write_bytes(b"question,answer\n" + line + b"\n")
         with pytest.raises(BadInput, match=said):
-            list(rows(DataSource(str(path))))
+            list(read_rows(DataSource(str(path))))
 
 
 def test_a_text_that_no_file_can_hold_is_rejected(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_sglangs_own_endpoint_asks_the_model_as_it_was_trained(tmp_path: Path) -
     with server(reply, info={"model_path": str(tmp_path)}) as url:
         for backend in (sgl.RuntimeEndpoint(url), Endpoint(url)):
             sprint_program.run("q", backend=backend)
-    assert asked[0] == asked[1] == protocol.opening("q", prompt_style("mini"))
+    assert asked[0] == asked[1] == protocol.planner_opening("q", prompt_style("mini"))
 
 
 def test_a_server_or_gateway_that_is_not_ready_is_one_clear_error() -> None:

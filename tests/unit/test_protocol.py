@@ -12,7 +12,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sprint_sgl import protocol
-from sprint_sgl.protocol import RepairKind, merge_repairs, neutralise, parse, read_execution, read_plan, render, restore
+from sprint_sgl.protocol import (
+    RepairKind,
+    escape_tags,
+    merge_repairs,
+    parse,
+    read_execution,
+    read_plan,
+    render,
+    unescape_tags,
+)
 from sprint_sgl.protocol.lexer import find_tags
 from sprint_sgl.protocol.prompts import prompt_style, style_names
 from sprint_sgl.protocol.reading import match_executions
@@ -82,13 +91,13 @@ STORY = Trajectory(
 
 @given(texts)
 def test_restore_undoes_neutralise(text: str) -> None:
-    assert restore(neutralise(text)) == text
+    assert unescape_tags(escape_tags(text)) == text
 
 
 @given(texts)
 def test_nothing_in_a_neutralised_text_is_a_tag_or_a_stop_string(text: str) -> None:
-    assert find_tags(neutralise(text)) == []
-    assert not any(stop in neutralise(text) for stop in protocol.STOPS)
+    assert find_tags(escape_tags(text)) == []
+    assert not any(stop in escape_tags(text) for stop in protocol.STOPS)
 
 
 @given(trajectories)
@@ -108,7 +117,7 @@ def test_a_sequential_trajectory_comes_back_too(question: str, thought: str, ans
 
 @given(trajectories, st.sampled_from(style_names()))
 def test_an_instruction_before_the_question_changes_nothing(trajectory: Trajectory, style: str) -> None:
-    opening = protocol.opening(trajectory.question, prompt_style(style))
+    opening = protocol.planner_opening(trajectory.question, prompt_style(style))
     assert parse(opening + render(trajectory).partition("<think>\n")[2]) == trajectory
 
 
@@ -158,7 +167,7 @@ def test_read_plan_takes_any_text(text: str, i: int, first: int, closed_by: str)
 @given(texts | st.text())
 def test_an_executors_text_stays_as_it_is_but_for_tags_that_open_it_again(text: str) -> None:
     read, repairs = read_execution(text)
-    assert restore(text).strip().endswith(read)
+    assert unescape_tags(text).strip().endswith(read)
     assert dict(repairs).get("nested", 0) == len(find_tags(text))
 
 

@@ -15,11 +15,11 @@ from curation.trace import Trace
 from sprint_sgl import protocol
 from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.rows import row_text
-from sprint_sgl.tasks.countdown.problem import problems
+from sprint_sgl.tasks.countdown.problem import generate_problems
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
 
 STYLE = prompt_style("mini")
-TRACES = [trace for problem in islice(problems(4, 3), 12) if (trace := write(problem))]
+TRACES = [trace for problem in islice(generate_problems(4, 3), 12) if (trace := write(problem))]
 
 
 @pytest.mark.parametrize("trace", TRACES[:4], ids=lambda trace: trace.id)

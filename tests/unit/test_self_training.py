@@ -16,7 +16,7 @@ from curation.self_training import KEPT, Config, make, select, sequential_tokens
 from curation.stages.pack import pack
 from curation.trace import Trace
 from sprint_sgl.errors import BadInput
-from sprint_sgl.tasks.countdown.problem import problems
+from sprint_sgl.tasks.countdown.problem import generate_problems
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
 
 MINI = Path(__file__).parents[2] / "models" / "countdown-mini-sprint"
@@ -27,7 +27,7 @@ def words(text: str) -> int:
 
 
 def traces() -> Iterator[Trace]:
-    return (trace for problem in problems(3, seed=5) if (trace := write(problem)))
+    return (trace for problem in generate_problems(3, seed=5) if (trace := write(problem)))
 
 
 def record(trajectory: Trajectory, correct: bool = True) -> dict[str, Any]:

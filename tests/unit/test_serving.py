@@ -34,7 +34,7 @@ from sprint_sgl.serving.requests import (
 from sprint_sgl.serving.service import Service, Stopping
 from sprint_sgl.serving.stream import BranchText, Content, Reasoning, Sorter, reasoning
 from sprint_sgl.trajectory import Trajectory
-from sprint_sgl.view.trajectory_page import read
+from sprint_sgl.view.trajectory_page import read_runs
 from tests.fakes.http_server import META, send, server
 from tests.fakes.scripted import count_tokens
 from tests.fakes.served import PLAYED, QUESTION, Scripted, serving
@@ -98,14 +98,14 @@ def test_an_answer_that_was_saved_with_its_trajectory_can_be_viewed(url: str, tm
         options = {"stream": stream, "stream_options": {"include_usage": True}}
         reply = httpx.post(f"{url}/v1/{path}", json={**body, **options, "sprint": {"trajectory": True}})
         saved.write_bytes(reply.content)
-        (shown,) = read(saved)
+        (shown,) = read_runs(saved)
         assert (shown.trajectory.question, protocol.render(shown.trajectory)) == (QUESTION, protocol.render(PLAYED))
         if not stream:
             lines.open("ab").write(reply.content + b"\n")
         saved.write_bytes(httpx.post(f"{url}/v1/{path}", json={**body, **options}).content)
         with pytest.raises(BadInput, match="came without its trajectory: ask with"):
-            read(saved)
-    assert stream or len(read(lines)) == 3
+            read_runs(saved)
+    assert stream or len(read_runs(lines)) == 3
 
 
 def test_a_stream_says_the_same_and_who_wrote_what(client: openai.OpenAI) -> None:
@@ -229,7 +229,7 @@ def test_completions_and_responses_say_that_a_limit_cut_them(client: openai.Open
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_run_that_filled_the_context_is_incomplete(stream: bool) -> None:
-    asked = count_tokens(protocol.opening(QUESTION, prompt_style(DEFAULT_PROMPT_STYLE)))
+    asked = count_tokens(protocol.planner_opening(QUESTION, prompt_style(DEFAULT_PROMPT_STYLE)))
     found = set()
     for room in range(asked + 3, asked + 90, 20):
         with serving(Scripted(room=room)) as url:

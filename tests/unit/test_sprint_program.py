@@ -75,7 +75,7 @@ def test_the_run_is_the_trajectory_that_the_model_writes(launch: str) -> None:
 def test_the_context_of_every_call_is_a_verbatim_prefix(launch: str) -> None:
     backend = ScriptedBackend(replay(TWO_STAGES))
     run(backend, launch=launch)
-    opening = protocol.opening("How much is it?", prompt_style("sprint"))
+    opening = protocol.planner_opening("How much is it?", prompt_style("sprint"))
     transcript = opening + protocol.render(TWO_STAGES).partition("<think>\n")[2]
     for request in backend.requests:
         context = request.context
@@ -191,7 +191,7 @@ def test_a_planner_that_never_stops_opening_empty_prompts_comes_to_an_end() -> N
 
 
 def test_a_run_that_fills_the_models_context_ends_there() -> None:
-    opening = count_tokens(protocol.opening("How much is it?", prompt_style("sprint")))
+    opening = count_tokens(protocol.planner_opening("How much is it?", prompt_style("sprint")))
     for room in range(opening + 1, opening + 60):
         trajectory = run(ScriptedBackend(endless, room=room), max_stages=1000).trajectory
         assert dict(trajectory.repairs)["context_full"] == 1

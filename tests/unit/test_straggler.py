@@ -20,7 +20,7 @@ from sprint_sgl.lang.methods import method_of, named_method
 from sprint_sgl.lang.straggler import EVERYONE, StragglerPolicy, shortened
 from sprint_sgl.tasks.datasets import DataSource
 from sprint_sgl.trajectory import Trajectory
-from sprint_sgl.view.trajectory_page import Shown, view
+from sprint_sgl.view.trajectory_page import ShownRun, write_trajectory_page
 from tests.fakes.scripted import ScriptedBackend
 from tests.fakes.shapes import Wordy, shapes
 from tests.fakes.uneven import UNEVEN, model
@@ -138,7 +138,7 @@ def test_what_was_cut_enters_the_context_as_it_stands_or_with_the_mark() -> None
 def test_the_viewer_says_what_was_cut_off(tmp_path: Path) -> None:
     cut, whole = run(StragglerPolicy(budget=10)), run(EVERYONE)
     for trajectory, said in ((cut, 1), (whole, 0)):
-        view([Shown(trajectory)], tmp_path / "page.html", "runs")
+        write_trajectory_page([ShownRun(trajectory)], tmp_path / "page.html", "runs")
         page = (tmp_path / "page.html").read_text()
         assert page.count('<p class="note">cancelled</p>') == page.count("<b>1</b><span>cut off</span>") == said
 

@@ -18,9 +18,9 @@ from sprint_sgl.errors import BadInput
 from sprint_sgl.grading.extract import extract_answer
 from sprint_sgl.storage.shipped import CONF
 from sprint_sgl.tasks.base import Question, Task
-from sprint_sgl.tasks.countdown.problem import combine
-from sprint_sgl.tasks.countdown.task import Countdown, problem_of
-from sprint_sgl.tasks.gpqa import letter_of
+from sprint_sgl.tasks.countdown.problem import combine_pair
+from sprint_sgl.tasks.countdown.task import Countdown, read_problem
+from sprint_sgl.tasks.gpqa import read_letter
 
 
 def task(name: str, *overrides: str) -> Task:
@@ -131,7 +131,7 @@ def test_gpqa_with_an_empty_field_is_refused(gpqa_csv: Path) -> None:
     ],
 )
 def test_the_letter_that_an_answer_names(answer: str, letter: str | None) -> None:
-    assert letter_of(answer) == letter
+    assert read_letter(answer) == letter
 
 
 def test_countdown_problems_are_drawn_by_seed_and_checked_exactly() -> None:
@@ -157,7 +157,7 @@ def test_a_solution_of_countdown_is_right_in_any_wording() -> None:
             for s, made in zip("+*-/", (high + low, high * low, high - low, high / low), strict=True)
             if made == int(question.gold)
         )
-        assert int(question.gold) in combine(a, b)
+        assert int(question.gold) in combine_pair(a, b)
         assert worded.grade(question, f"{high}{sign}{low}").correct
         assert question.text == f"Reach {question.gold} with {a} and {b}. Give one expression."
 
@@ -204,7 +204,7 @@ def test_countdown_problems_of_a_file_are_checked_exactly(row: dict[str, Any], t
     "row", [{"nums": [3, 7, 12]}, {"numbers": [44, 19, 35], "goal_value": 98}, {"nums": [3, 7, 12], "target": "fifty"}]
 )
 def test_no_number_is_taken_for_a_target_that_is_not_there(row: dict[str, Any]) -> None:
-    assert problem_of(row) is None
+    assert read_problem(row) is None
 
 
 def test_a_row_without_a_countdown_problem_is_named(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ import re
 
 from rich.console import Console
 
-from sprint_sgl.console import tell
+from sprint_sgl.console import print_plain
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
-from sprint_sgl.view.terminal import LiveView, View, costs, readable, view_for
+from sprint_sgl.view.terminal import LiveView, View, cost_table, make_view, readable_plan
 
 
 def text_of(console: Console) -> str:
@@ -35,7 +35,7 @@ def write_two_stages(view: View) -> None:
 
 def test_a_pipe_gets_plain_text_in_order() -> None:
     console = plain()
-    write_two_stages(view_for(console))
+    write_two_stages(make_view(console))
     assert text_of(console).splitlines() == [
         "[plan 1]",
         "  Two ways.",
@@ -49,7 +49,7 @@ def test_a_pipe_gets_plain_text_in_order() -> None:
 
 def test_a_terminal_gets_panels_for_every_stage() -> None:
     console = terminal()
-    view = view_for(console)
+    view = make_view(console)
     assert isinstance(view, LiveView)
     write_two_stages(view)
     for part in ("plan 1", "execution 1.1", "it is 3 <Plan_9>", "→ 1.1 add [bold]", "answer", "\\boxed{3}"):
@@ -59,11 +59,11 @@ def test_a_terminal_gets_panels_for_every_stage() -> None:
 def test_nothing_that_a_model_wrote_is_a_command_to_the_terminal() -> None:
     evil = "\x1b[2J\x1b]0;title\x07 \x9b31m \x00 \ud800 :smile: [red]x"
     console = plain()
-    with view_for(console) as view:
+    with make_view(console) as view:
         view.write(1, None, f"<Plan_1>\n{evil}\n")
         view.write(1, 1, evil)
-    console.print(costs([("SPRINT", evil, Trajectory("q"))], 120))
-    tell(console, evil, style="red")
+    console.print(cost_table([("SPRINT", evil, Trajectory("q"))], 120))
+    print_plain(console, evil, style="red")
     shown = text_of(console)
     shown.encode()
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", shown)
@@ -72,7 +72,7 @@ def test_nothing_that_a_model_wrote_is_a_command_to_the_terminal() -> None:
 
 
 def test_tags_in_the_making_are_not_shown_as_prompts_without_end() -> None:
-    assert readable("<Plan_2>\nSee.\n<prompt_2.1> che") == "See.\n→ 2.1 che"
+    assert readable_plan("<Plan_2>\nSee.\n<prompt_2.1> che") == "See.\n→ 2.1 che"
 
 
 def test_the_costs_name_both_methods_and_their_tokens() -> None:
@@ -80,7 +80,7 @@ def test_the_costs_name_both_methods_and_their_tokens() -> None:
     stage = Stage((Prompt("p", offset=10),), (Execution("e", call=call),), planner_calls=(Call(completion_tokens=20),))
     for width in (120, 40):
         console = plain()
-        console.print(costs([("SPRINT", "[red]1", Trajectory("q", (stage,), "1", seconds=1.25))], width))
+        console.print(cost_table([("SPRINT", "[red]1", Trajectory("q", (stage,), "1", seconds=1.25))], width))
         shown = text_of(console)
         for part in ("SPRINT", "[red]1", "50", "60", "75%", "1.25"):
             assert part in shown

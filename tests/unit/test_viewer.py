@@ -14,9 +14,9 @@ from sprint_sgl import protocol
 from sprint_sgl.cli.app import app
 from sprint_sgl.errors import BadInput
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Timing, Trajectory
-from sprint_sgl.view.model_text import marked_up, with_tags_apart
-from sprint_sgl.view.timeline import by_clock, by_tokens
-from sprint_sgl.view.trajectory_page import Shown, read, view
+from sprint_sgl.view.model_text import highlight_tags, text_markup
+from sprint_sgl.view.timeline import bars_by_clock, bars_by_tokens
+from sprint_sgl.view.trajectory_page import ShownRun, read_runs, write_trajectory_page
 from tests.fakes.rows import rows
 
 EVIL = '<script>alert(1)</script><img src=x onerror="alert(2)"> </pre></main> ${7*7} {{7*7}} javascript:alert(3) &amp;'
@@ -44,11 +44,11 @@ RUN = Trajectory(
 
 
 def written(tmp_path: Path, *runs: Trajectory) -> str:
-    view([Shown(run) for run in runs], tmp_path / "page.html", "runs")
+    write_trajectory_page([ShownRun(run) for run in runs], tmp_path / "page.html", "runs")
     return (tmp_path / "page.html").read_text()
 
 
-class Elements(HTMLParser):
+class PageElements(HTMLParser):
     """The names, attributes and ids of a page's elements."""
 
     def __init__(self, text: str) -> None:
@@ -67,7 +67,7 @@ class Elements(HTMLParser):
 
 
 def test_the_path_that_the_answer_waited_for_is_marked_on_both_axes() -> None:
-    clock, tokens = by_clock(RUN), by_tokens(RUN)
+    clock, tokens = bars_by_clock(RUN), bars_by_tokens(RUN)
     for bars in (clock, tokens):
         waited = [(bar.name, bar.tokens) for bar in bars if bar.critical]
         assert waited == [("plan 1", 10), ("execution 1.1", 40), ("plan 2", 6)]
@@ -79,7 +79,7 @@ def test_a_plan_longer_than_its_branches_is_what_is_waited_for() -> None:
     stage = RUN.stages[0]
     short = Execution("x", call=Call(completion_tokens=1, start=1.0, end=1.1))
     long_plan = Trajectory("q", (Stage(stage.prompts, (short, short), planner_calls=stage.planner_calls),))
-    for bars in (by_clock(long_plan), by_tokens(long_plan)):
+    for bars in (bars_by_clock(long_plan), bars_by_tokens(long_plan)):
         assert [bar.name for bar in bars if bar.critical] == ["plan 1"] * 3
 
 
@@ -100,49 +100,49 @@ def test_nothing_that_a_model_wrote_is_markup(tmp_path: Path) -> None:
     texts = [EVIL, math, r"$\text{<script>alert(6)</script>}$ \boxed{\text{<img src=x></img>}}"]
     for text in texts:
         stage = Stage((Prompt(text, text),), (Execution(text),), text)
-        found = Elements(written(tmp_path, Trajectory(text, (stage,), final_answer=text, thought=text)))
+        found = PageElements(written(tmp_path, Trajectory(text, (stage,), final_answer=text, thought=text)))
         assert not found.names & {"script", "img", "a:script", "iframe", "object", "embed", "link"}
         assert not {name for name in found.attributes if name.startswith("on")}
         assert all(link.startswith("#") for link in found.links)
 
 
 def test_a_page_names_its_parts_for_those_who_hear_it(tmp_path: Path) -> None:
-    found = Elements(written(tmp_path, RUN, RUN))
+    found = PageElements(written(tmp_path, RUN, RUN))
     assert {"main", "nav", "header", "article", "section", "h1", "h2", "h3"} <= found.names
     assert len(found.ids) == len(set(found.ids))
     assert {link[1:] for link in found.links} <= set(found.ids)
 
 
 def test_formulas_are_drawn_and_prices_are_not() -> None:
-    assert str(marked_up("so $x^2$ and")).count("<math") == 1
-    assert 'class="boxed"' in marked_up(r"\boxed{\frac{1}{2}}")
-    assert "<math" not in marked_up("between $5 and $10 for it")
-    assert marked_up(r"broken $\frac{1}{$") == r"broken $\frac{1}{$"
+    assert str(text_markup("so $x^2$ and")).count("<math") == 1
+    assert 'class="boxed"' in text_markup(r"\boxed{\frac{1}{2}}")
+    assert "<math" not in text_markup("between $5 and $10 for it")
+    assert text_markup(r"broken $\frac{1}{$") == r"broken $\frac{1}{$"
     for whole in (r"\[%s\]", r"\boxed{%s}"):
-        assert "<math" in marked_up(whole % ("x" * 900))
-        assert marked_up(whole % ("x" * 1100)) == whole % ("x" * 1100)
+        assert "<math" in text_markup(whole % ("x" * 900))
+        assert text_markup(whole % ("x" * 1100)) == whole % ("x" * 1100)
 
 
 def test_tags_are_set_apart_in_the_transcript() -> None:
-    assert '<b class="tag">&lt;Plan_1&gt;</b>' in with_tags_apart(protocol.render(RUN))
+    assert '<b class="tag">&lt;Plan_1&gt;</b>' in highlight_tags(protocol.render(RUN))
 
 
 def test_trajectories_transcripts_and_benchmarks_can_be_read(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(RUN.to_json())
     (tmp_path / "run.txt").write_text(protocol.render(RUN))
-    assert read(tmp_path / "run.json")[0].trajectory == RUN
-    assert read(tmp_path / "run.txt")[0].trajectory.final_answer == RUN.final_answer
+    assert read_runs(tmp_path / "run.json")[0].trajectory == RUN
+    assert read_runs(tmp_path / "run.txt")[0].trajectory.final_answer == RUN.final_answer
     record = {"method": "sprint", "correct": True, "trajectory": replace(RUN, final_answer="4\u2028\u00855").to_dict()}
     (tmp_path / "lines.jsonl").write_text(json.dumps(record, ensure_ascii=False) + "\n")
-    assert read(tmp_path / "lines.jsonl")[0].trajectory.final_answer == "4\u2028\u00855"
+    assert read_runs(tmp_path / "lines.jsonl")[0].trajectory.final_answer == "4\u2028\u00855"
     with (tmp_path / "lines.jsonl").open("ab") as file:
         file.write('{"method": "sprint", "question": "é'.encode()[:-1])  # as a run that is killed leaves it
-    assert len(read(tmp_path / "lines.jsonl")) == 1
+    assert len(read_runs(tmp_path / "lines.jsonl")) == 1
     (tmp_path / "one.jsonl").write_text(json.dumps(record))  # whole, without an end of line
-    assert len(read(tmp_path / "one.jsonl")) == 1
+    assert len(read_runs(tmp_path / "one.jsonl")) == 1
     (tmp_path / "marked.json").write_text(f"\ufeff{RUN.to_json()}")  # as some editors write it
     (tmp_path / "piped").write_text(RUN.to_json())
-    assert read(tmp_path / "marked.json") == read(tmp_path / "piped") == read(tmp_path / "run.json")
+    assert read_runs(tmp_path / "marked.json") == read_runs(tmp_path / "piped") == read_runs(tmp_path / "run.json")
 
 
 @pytest.mark.parametrize(
@@ -167,17 +167,17 @@ def test_trajectories_transcripts_and_benchmarks_can_be_read(tmp_path: Path) -> 
 def test_what_is_no_trajectory_is_one_line(name: str, content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(BadInput, match=f"{name}.* {message}") as error:
-        read(tmp_path / name)
+        read_runs(tmp_path / name)
     assert "\n" not in str(error.value)
 
 
 def test_a_folder_without_a_run_or_a_missing_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "records.jsonl").mkdir()
     with pytest.raises(BadInput, match=r"holds no run: neither records\.jsonl of a benchmark nor filter\.jsonl"):
-        read(tmp_path)
+        read_runs(tmp_path)
     for name in ("nothing.json", "n" * 300):
         with pytest.raises(BadInput, match="cannot be read: "):
-            read(tmp_path / name)
+            read_runs(tmp_path / name)
 
 
 def test_the_command_writes_the_page(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_the_page_goes_nowhere_but_into_a_plain_file_of_its_own(tmp_path: Path) 
 def test_released_transcripts_make_a_page(tmp_path: Path, shared_data: Path) -> None:
     found = rows(shared_data / "sprint_trajectories_dev.jsonl")[:20]
     texts = [next(value for value in row.values() if isinstance(value, str) and "<Plan_1>" in value) for row in found]
-    page = Elements(written(tmp_path, *map(protocol.parse, texts)))
+    page = PageElements(written(tmp_path, *map(protocol.parse, texts)))
     assert "script" not in page.names
     assert len(page.ids) == len(set(page.ids))
 
@@ -261,7 +261,7 @@ PACKED = {
 
 def test_a_curated_trace_is_drawn_with_what_its_steps_need(tmp_path: Path) -> None:
     (tmp_path / "filter.jsonl").write_text(json.dumps(PACKED) + "\n")
-    (shown,) = read(tmp_path)
+    (shown,) = read_runs(tmp_path)
     assert shown.dag is not None
     assert [(node.number, node.stage, node.parents, node.about) for node in shown.dag.nodes] == [
         (1, 1, (), "square it"),
@@ -269,8 +269,8 @@ def test_a_curated_trace_is_drawn_with_what_its_steps_need(tmp_path: Path) -> No
         (3, 2, (1, 2), "Compare."),
     ]
     assert len(shown.dag.edges) == 2
-    view([shown], tmp_path / "page.html", "trace")
-    found = Elements((tmp_path / "page.html").read_text())
+    write_trajectory_page([shown], tmp_path / "page.html", "trace")
+    found = PageElements((tmp_path / "page.html").read_text())
     assert "circle" in found.names
     assert "script" not in found.names
 
@@ -279,4 +279,4 @@ def test_a_curated_trace_is_drawn_with_what_its_steps_need(tmp_path: Path) -> No
 def test_a_packed_trace_that_does_not_hold_together_is_named(tmp_path: Path, change: dict) -> None:
     (tmp_path / "filter.jsonl").write_text(json.dumps(PACKED | change) + "\n")
     with pytest.raises(BadInput, match=r"filter\.jsonl:1"):
-        read(tmp_path)
+        read_runs(tmp_path)

@@ -147,9 +147,9 @@ def trajectory_tree(opening: str, trajectory: Trajectory, encode: Encode, encode
         for j, (prompt, execution) in enumerate(zip(stage.prompts, stage.executions, strict=True), 1):
             grown.add(encode(plan + protocol.render_prompt(i, j, prompt)), trained=True)
             plan = ""
-            text = f"{protocol.neutralise(execution.text)}{protocol.close_execution(i, j)}\n"
+            text = f"{protocol.escape_tags(execution.text)}{protocol.close_execution(i, j)}\n"
             grown.branch(encode(protocol.close_plan(i) + protocol.open_execution(i, j)), [*encode(text), end])
-        tail = f"{protocol.neutralise(stage.tail)}\n" if stage.tail else ""
+        tail = f"{protocol.escape_tags(stage.tail)}\n" if stage.tail else ""
         grown.add(encode(plan + tail + protocol.close_plan(i)), trained=True)
         grown.add(encode(protocol.render_executions(i, stage.executions)), trained=False)
     grown.add([*encode(protocol.render_final_answer(trajectory.final_answer)), end], trained=True)

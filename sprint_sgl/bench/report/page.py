@@ -27,10 +27,10 @@ from sprint_sgl.bench.report.charts import (
 from sprint_sgl.bench.report.findings import Bin, Cause, bins, causes, parallel_share, stages_by_group
 from sprint_sgl.bench.report.lines import Line, Side
 from sprint_sgl.bench.report.runs import Run, baseline_in, baseline_of, labelled, read_runs, swept
-from sprint_sgl.config import flat
+from sprint_sgl.config import flatten_settings
 from sprint_sgl.storage.files import whole_bytes, whole_file
 from sprint_sgl.storage.output_folders import REPORT, output_folder
-from sprint_sgl.view.pages import chart_style, render, svg
+from sprint_sgl.view.pages import chart_style, figure_svg, write_page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,7 +60,7 @@ class Section:
     @cached_property
     def charts(self) -> dict[str, str]:
         """The figures as elements of a page."""
-        return {name: svg(figure) if figure else "" for name, figure in self.figures.items()}
+        return {name: figure_svg(figure) if figure else "" for name, figure in self.figures.items()}
 
 
 def section(task: str, runs: Sequence[Run], baseline: str | None) -> Section:
@@ -145,13 +145,13 @@ def report(folders: Sequence[Path], to: str | Path, baseline: str | None = None)
                         figure.savefig(file, dpi=150)
                     figure.set_layout_engine("none")  # what was laid out now stays so in the page
         methods = list(dict.fromkeys(line.name for each in sections for line in each.lines))
-        render(TEMPLATE, out / "report.html", sections=sections, methods=methods, transcript=protocol.transcript)
+        write_page(TEMPLATE, out / "report.html", sections=sections, methods=methods, transcript=protocol.transcript)
     return sections
 
 
 def write_csv(sections: Sequence[Section], path: Path) -> None:
     """One row a line; an estimate becomes three columns."""
-    rows = [{"task": each.task, **flat(known(asdict(line)))} for each in sections for line in each.lines]
+    rows = [{"task": each.task, **flatten_settings(known(asdict(line)))} for each in sections for line in each.lines]
     columns = list(dict.fromkeys(key for row in sorted(rows, key=len, reverse=True) for key in row))
     with whole_file(path) as file:
         writer = csv.DictWriter(file, columns)

@@ -12,7 +12,7 @@ from sprint_sgl.bench.failures import FAILURES, read_failures, unanswered
 from sprint_sgl.bench.judging import VERDICTS, judged
 from sprint_sgl.bench.records import read_records
 from sprint_sgl.bench.report.lines import Side
-from sprint_sgl.config import flat
+from sprint_sgl.config import flatten_settings
 from sprint_sgl.errors import BadInput
 from sprint_sgl.storage.files import RECORDS
 
@@ -80,14 +80,14 @@ def same_questions(runs: Sequence[Run]) -> None:
 
 def differing(runs: Sequence[Run]) -> list[str]:
     """The dotted settings in which the runs differ, without those that say nothing of how they were made."""
-    settings = [flat(run.settings) for run in runs]
+    settings = [flatten_settings(run.settings) for run in runs]
     keys = sorted(key for key in {key for each in settings for key in each} if key.partition(".")[0] not in NO_LABEL)
     return [key for key in keys if len({json.dumps(each.get(key)) for each in settings}) > 1]
 
 
 def swept(runs: Sequence[Run]) -> dict[str, list[float]]:
     """Of these the ones that are a number in every run, with the runs' values: what a sweep goes over."""
-    settings, found = [flat(run.settings) for run in runs], dict[str, list[float]]()
+    settings, found = [flatten_settings(run.settings) for run in runs], dict[str, list[float]]()
     for key in differing(runs):
         values = [each.get(key) for each in settings]
         numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
@@ -100,7 +100,7 @@ def labelled(runs: Sequence[Run]) -> dict[str, tuple[Run, Side]]:
     """Every method of every run under a name that tells it apart: by the settings in which the runs differ."""
     found: dict[str, tuple[Run, Side]] = {}
     for run in runs:
-        settings = flat(run.settings)
+        settings = flatten_settings(run.settings)
         for side in run.sides:
             alike = [one for one in runs if any(side.name == other.name for other in one.sides)]
             own = side.name == settings.get("program.name")

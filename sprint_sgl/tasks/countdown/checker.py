@@ -36,11 +36,11 @@ _SPELLINGS = {
 _CLOSING = {"(": ")", "[": "]", "{": "}", r"\{": r"\}"}
 
 
-class _Unreadable(Exception):
+class _UnreadableExpression(Exception):
     """Says what in the expression cannot be read."""
 
 
-class _Reader:
+class _ArithmeticReader:
     """Reads one expression into its exact value, keeping the numbers that it uses."""
 
     def __init__(self, symbols: Sequence[str]) -> None:
@@ -72,13 +72,13 @@ class _Reader:
         value = self._factor()
         while sign := self._take("*", "/") or ("*" if self._next in _CLOSING else ""):
             factor = self._factor()
-            value = value * factor if sign == "*" else _divided(value, factor)
+            value = value * factor if sign == "*" else _divide(value, factor)
         return value
 
     def _factor(self) -> Fraction:
         self._depth += 1
         if self._depth > DEEPEST_EXPRESSION:
-            raise _Unreadable(f"more than {DEEPEST_EXPRESSION} levels deep")
+            raise _UnreadableExpression(f"more than {DEEPEST_EXPRESSION} levels deep")
         value = self._unit()
         self._depth -= 1
         return value
@@ -93,7 +93,7 @@ class _Reader:
         if opening := self._take(*_CLOSING):
             return self._until(_CLOSING[opening])
         if self._take(r"\frac"):
-            return _divided(self._braced(), self._braced())
+            return _divide(self._braced(), self._braced())
         number = self._next
         self._expect(number if number.isdecimal() else "a number")
         self.used.append(int(number))
@@ -113,13 +113,13 @@ class _Reader:
 
     def _expect(self, symbol: str) -> None:
         if self._next != symbol:
-            raise _Unreadable(f"unexpected '{self._next}'" if self._next else "it ends too early")
+            raise _UnreadableExpression(f"unexpected '{self._next}'" if self._next else "it ends too early")
         self._at += 1
 
 
-def _divided(value: Fraction, by: Fraction) -> Fraction:
+def _divide(value: Fraction, by: Fraction) -> Fraction:
     if not by:
-        raise ZeroDivisionError(f"divides {_shortened(str(value))} by 0")
+        raise ZeroDivisionError(f"divides {_shorten(str(value))} by 0")
     return value / by
 
 
@@ -137,11 +137,11 @@ def check_countdown(expression: str, numbers: Sequence[int], target: int) -> Ver
     sides: list[tuple[Fraction, list[int]]] = []
     refused: list[str] = []
     for side in [part for part in map(str.strip, expression.split("=")) if part] or [""]:
-        reader = _Reader(_symbols(side))
+        reader = _ArithmeticReader(_symbols(side))
         try:
-            sides.append((reader.whole(), _signed(reader.used, reader.negated, given)))
-        except _Unreadable as fault:
-            refused.append(f"cannot read '{_shortened(side)}': {fault}")
+            sides.append((reader.whole(), _sign_numbers(reader.used, reader.negated, given)))
+        except _UnreadableExpression as fault:
+            refused.append(f"cannot read '{_shorten(side)}': {fault}")
         except ZeroDivisionError as fault:
             refused.append(str(fault))
     value, used = next((side for side in sides if len(side[1]) > 1), sides[0] if sides else (None, []))
@@ -149,8 +149,8 @@ def check_countdown(expression: str, numbers: Sequence[int], target: int) -> Ver
         return Verdict(False, refused[0], None)
     faults = list(_misuses(Counter(used), given))
     if value != target:
-        faults.append(f"is {_shortened(str(value))}, not {target}")
-    faults += [f"is {value}, not {_shortened(str(other))}" for other, _ in sides if other not in (value, target)]
+        faults.append(f"is {_shorten(str(value))}, not {target}")
+    faults += [f"is {value}, not {_shorten(str(other))}" for other, _ in sides if other not in (value, target)]
     return Verdict(not faults, "; ".join(faults) or f"makes {target}", value)
 
 
@@ -159,7 +159,7 @@ def _symbols(expression: str) -> list[str]:
     return [_SPELLINGS.get(found[1], found[1]) for found in _SYMBOL.finditer(text)]
 
 
-def _signed(used: Sequence[int], negated: Counter[int], given: Counter[int]) -> list[int]:
+def _sign_numbers(used: Sequence[int], negated: Counter[int], given: Counter[int]) -> list[int]:
     """The numbers used, as they were given: -3 is the given -3 if there is one, else 3 with a sign before it."""
     left, signs, found = Counter(given), Counter(negated), []
     for number in used:
@@ -184,7 +184,7 @@ def _times(count: int) -> str:
     return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
-def _shortened(text: str) -> str:
+def _shorten(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -217,7 +217,7 @@ def countdown_problem(question: str) -> Problem | None:
     if found is None:
         return None
     (target,) = read_numbers(found["target"].replace(",", ""))
-    return Problem(tuple(read_numbers(_with_thousands(listed["list"], target))), target)
+    return Problem(tuple(read_numbers(_join_thousands(listed["list"], target))), target)
 
 
 def read_numbers(text: str) -> list[int]:
@@ -225,7 +225,7 @@ def read_numbers(text: str) -> list[int]:
     return [int(number) for number in re.findall(r"(?<!\w)-?\d+", re.sub(_MINUS, "-", text))]
 
 
-def _with_thousands(listed: str, target: int) -> str:
+def _join_thousands(listed: str, target: int) -> str:
     """The list with 1,000 as 1000, unless the comma separates two numbers.
 
     It separates where nothing else does, and where the number would be far above the target (100,200 to make 350).

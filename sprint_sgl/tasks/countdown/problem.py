@@ -15,7 +15,7 @@ from itertools import combinations, islice
 
 NUMBERS = range(1, 100)
 TARGETS = range(10, 101)
-BARREN = 50_000  # draws without a new problem after which there are taken to be no more
+FRUITLESS_DRAWS = 50_000  # draws without a new problem after which there are taken to be no more
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Problem:
         return digest[0] % 10 == 0
 
 
-def combine(a: int, b: int) -> list[int]:
+def combine_pair(a: int, b: int) -> list[int]:
     """The positive whole numbers that one operation makes of a and b."""
     high, low = max(a, b), min(a, b)
     made = [high + low, high * low]
@@ -57,19 +57,19 @@ def combine(a: int, b: int) -> list[int]:
 
 
 @lru_cache(maxsize=200_000)
-def reachable(numbers: tuple[int, ...]) -> frozenset[int]:
+def reachable_values(numbers: tuple[int, ...]) -> frozenset[int]:
     """All values that use every number once, over positive whole intermediate results."""
     if len(numbers) == 1:
         return frozenset(numbers)
     values: set[int] = set()
     for i, j in combinations(range(len(numbers)), 2):
         rest = tuple(n for k, n in enumerate(numbers) if k not in (i, j))
-        for made in combine(numbers[i], numbers[j]):
-            values |= reachable(tuple(sorted((*rest, made))))
+        for made in combine_pair(numbers[i], numbers[j]):
+            values |= reachable_values(tuple(sorted((*rest, made))))
     return frozenset(values)
 
 
-def problems(count_numbers: int, seed: int, *, held_out: bool | None = None) -> Iterator[Problem]:
+def generate_problems(count_numbers: int, seed: int, *, held_out: bool | None = None) -> Iterator[Problem]:
     """A seeded stream of different solvable problems with that many numbers, until it has hardly any new ones left.
 
     held_out   only those that are kept for evaluation, or only those that may be trained on
@@ -78,18 +78,18 @@ def problems(count_numbers: int, seed: int, *, held_out: bool | None = None) -> 
         raise ValueError(f"a Countdown problem needs at least 2 numbers, got {count_numbers}")
     rng = random.Random(f"countdown-{count_numbers}-{seed}")
     seen, barren = set(), 0
-    while barren < BARREN:
+    while barren < FRUITLESS_DRAWS:
         barren += 1
         numbers = tuple(rng.choice(NUMBERS) for _ in range(count_numbers))
         problem = Problem(numbers, rng.choice(TARGETS))
         if held_out not in (None, problem.held_out) or problem.key in seen:
             continue  # before the search for a solution, which takes longest
-        if problem.target in reachable(tuple(sorted(numbers))):
+        if problem.target in reachable_values(tuple(sorted(numbers))):
             seen.add(problem.key)
             barren = 0
             yield problem
 
 
-def drawn(count_numbers: int, seed: int, count: int, *, held_out: bool) -> Iterator[Problem]:
+def draw_problems(count_numbers: int, seed: int, count: int, *, held_out: bool) -> Iterator[Problem]:
     """The first so many of the stream that are kept for evaluation, or of those that may be trained on."""
-    return islice(problems(count_numbers, seed, held_out=held_out), count)
+    return islice(generate_problems(count_numbers, seed, held_out=held_out), count)

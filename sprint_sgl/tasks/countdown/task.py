@@ -11,8 +11,8 @@ from typing import Any
 from sprint_sgl.errors import BadInput
 from sprint_sgl.tasks.base import Grade, Question
 from sprint_sgl.tasks.countdown.checker import check_countdown, countdown_problem, read_numbers
-from sprint_sgl.tasks.countdown.problem import Problem, drawn
-from sprint_sgl.tasks.datasets import DataSource, chosen_rows
+from sprint_sgl.tasks.countdown.problem import Problem, draw_problems
+from sprint_sgl.tasks.datasets import DataSource, select_rows
 
 LARGEST = 5  # numbers; with more the search for a solution takes minutes
 SPLITS = ("held_out", "train")
@@ -59,8 +59,8 @@ class Countdown:
 
     def _read(self, source: DataSource) -> Iterator[Question]:
         times: Counter[str] = Counter()
-        for number, row in enumerate(chosen_rows(source), 1):
-            problem = problem_of(row)
+        for number, row in enumerate(select_rows(source), 1):
+            problem = read_problem(row)
             if problem is None:
                 raise BadInput(f"{source.path}, row {number}: no Countdown problem in {str(row)[:200]}; {FORMS}")
             question = self._question(problem)
@@ -71,7 +71,7 @@ class Countdown:
     def _drawn(self) -> Iterator[Question]:
         for size in self.numbers:
             found = 0
-            for problem in drawn(size, self.seed, self.problems, held_out=self.split == "held_out"):
+            for problem in draw_problems(size, self.seed, self.problems, held_out=self.split == "held_out"):
                 yield self._question(problem)
                 found += 1
             if found < self.problems:
@@ -94,7 +94,7 @@ class Countdown:
 FORMS = 'a row has "nums" and "target", or "input" as "a,b,c,d,target", or a "question" as "Use 3, 7 and 12 to make 50"'
 
 
-def problem_of(row: Mapping[str, Any]) -> Problem | None:
+def read_problem(row: Mapping[str, Any]) -> Problem | None:
     """The problem that a row of a file states in one of the usual forms, or None."""
     named = {name: value for name, value in row.items() if value is not None}
     column = next((name for name in NUMBER_COLUMNS if name in named), "")
