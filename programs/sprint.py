@@ -266,7 +266,7 @@ class _Round:
         written = self._write("final_answer", stage)
         if written is None:
             return _Plan(stage, answer="")
-        closed_by = written.call.finish or "</Final_answer>"
+        closed_by = written.call.finish or protocol.ANSWER_STOP
         read = protocol.read_plan(protocol.FINAL_ANSWER_OPEN + written.text, stage, closed_by=closed_by)
         self.repairs += [read.repairs, (("forced_answer", 1),)]
         return _Plan(stage, calls=[written.call], answer=read.answer or "")

@@ -1,4 +1,4 @@
-"""The door between Hydra and our code: behind it nobody sees a DictConfig, and a mistake before it is one line."""
+"""Entry points for Hydra: settings arrive as a typed dataclass, and a mistake in them is one line on stderr."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ T = TypeVar("T")
 
 
 def entry_point(name: str, schema: type[T]) -> Callable[[Callable[[T], None]], Callable[[], None]]:
-    """Makes a function of its settings a command: they are composed from conf/NAME.yaml and the command line.
+    """Return a decorator that makes a function of its settings a command.
 
-    The schema is there for the file's defaults as NAME_schema.
+    The settings are composed from conf/NAME.yaml, which lists the schema as NAME_schema, and the command line.
     """
     ConfigStore.instance().store(f"{name}_schema", schema)
 
@@ -37,11 +37,11 @@ def entry_point(name: str, schema: type[T]) -> Callable[[Callable[[T], None]], C
                 function(typed_settings(raw, schema))
 
         def main() -> None:
-            if function.__module__ == "__main__":  # by the name under which launchers' other processes find it
+            if function.__module__ == "__main__":  # the name under which other processes of a launcher import it
                 module = importlib.import_module(sys.modules["__main__"].__spec__.name)  # type: ignore[union-attr]
                 getattr(module, function.__name__)()
                 return
-            os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what it would print, and we print it
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors instead of printing them
             with one_line_errors():
                 try:
                     hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
@@ -58,19 +58,19 @@ def entry_point(name: str, schema: type[T]) -> Callable[[Callable[[T], None]], C
 
 
 class SweepFolder(Callback):
-    """Hydra calls it before it writes into a sweep's folder, which is to be one of the command's own."""
+    """Hydra callback: refuse a sweep folder that does not belong to the command."""
 
     def __init__(self, command: str) -> None:
         self.kind = next(kind for kind in KINDS if kind.command == command)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Ends the process with one line where it is not: Hydra would turn an error into a warning."""
+        """End the process with one line if the folder is refused; Hydra would turn an exception into a warning."""
         with one_line_errors():
             output_folder(config.hydra.sweep.dir, self.kind)
 
 
 def typed_settings(raw: Any, schema: type[T]) -> T:
-    """The config as the dataclass that Hydra composed it by. Raises BadInput where a value is missing."""
+    """Return the config as its dataclass. Raises BadInput if a value is missing."""
     if missing := sorted(OmegaConf.missing_keys(raw)):
         raise BadInput(f"{missing[0]} is missing: give {' and '.join(f'{key}=...' for key in missing)}")
     config = OmegaConf.to_object(raw)
@@ -79,22 +79,22 @@ def typed_settings(raw: Any, schema: type[T]) -> T:
 
 
 def hydra_message(error: Exception) -> str:
-    """Hydra's message in one line, with the keys that there are in the place of one that is not."""
+    """Return Hydra's message in one line; for an unknown key, with the keys that exist."""
     if isinstance(error, OverrideParseException):
         return f"{error.override!r} does not read as KEY=VALUE"
-    said = str(error).partition("Config search path:")[0].partition("\nSee https:")[0]
+    text = str(error).partition("Config search path:")[0].partition("\nSee https:")[0]
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.parent_node is not None:
-        there = ", ".join(sorted(map(str, cause.parent_node))) or "the keys, since there are none"
-        said = f"{said.partition(chr(10))[0]} {cause.key!r} is none of {there}"
+        keys = ", ".join(sorted(map(str, cause.parent_node))) or "the keys, since there are none"
+        text = f"{text.partition(chr(10))[0]} {cause.key!r} is none of {keys}"
     elif cause is not None and cause is not error:
-        said += f": {str(cause).partition(chr(10))[0]}"
-    head, *listed = (line.strip() for line in said.splitlines() if line.strip())
+        text += f": {str(cause).partition(chr(10))[0]}"
+    head, *listed = (line.strip() for line in text.splitlines() if line.strip())
     return f"{head}. {' '.join(listed[:1])} {', '.join(listed[1:])}".strip() if listed else head
 
 
 def instantiate_target(node: Any, key: str) -> Any:
-    """The object that a config names as `_target_`. Raises BadInput where it refuses its values."""
+    """Return the object that a config names as `_target_`. Raises BadInput if its values are refused."""
     try:
         return instantiate(node, _convert_="object")
     except InstantiationException as error:
@@ -104,12 +104,12 @@ def instantiate_target(node: Any, key: str) -> Any:
 
 
 def changed_keys(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """The keys whose values differ, those of before first."""
+    """Return the keys whose values differ, keys of `before` first."""
     return [key for key in {**before, **now} if before.get(key) != now.get(key)]
 
 
 def flatten_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted keys."""
+    """Return nested settings as one dictionary with dotted keys."""
     found: dict[str, Any] = {}
     for key, value in settings.items():
         found |= flatten_settings(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}

@@ -1,4 +1,4 @@
-"""What every entry point does with an error that a person can mend."""
+"""Messages for people: lines on stderr, and errors as one line instead of a stack trace."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from rich.console import Console
 from sprint_sgl.errors import SprintError
 
 PIPE_WIDTH = 120
-NOTICE_AFTER = 2.0  # seconds after which a wait is worth a line
-MACHINE_ERRORS = {  # what the machine refuses, whatever we do
+NOTICE_AFTER = 2.0  # seconds of waiting before a line is printed
+MACHINE_ERRORS = {  # errors of the file system, not bugs
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
     *(errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG),
 }
@@ -26,7 +26,7 @@ notes = Console(stderr=True)
 
 
 def printable(text: str) -> str:
-    """The text without what a terminal would obey or cannot take: control characters become their pictures."""
+    """Return the text with control characters and lone surrogates replaced by visible characters."""
     return _CONTROL_CHARACTERS.sub(_picture, text.replace("\r\n", "\n"))
 
 
@@ -35,45 +35,45 @@ def _picture(found: re.Match[str]) -> str:
 
 
 def say(text: str, style: str = "") -> None:
-    """A line on stderr, as long as it is and as it stands: no markup, no wrapping."""
+    """Print a line on stderr, without markup or wrapping."""
     print_plain(notes, text, style)
 
 
 def print_plain(console: Console, text: str, style: str = "") -> None:
-    """The same on any console."""
+    """Print a line on a console, without markup or wrapping."""
     console.print(printable(text), style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def screen() -> Console:
-    """Standard output: as wide as the terminal, or wide enough for our tables in a pipe."""
+    """Return a console on standard output, as wide as the terminal, or PIPE_WIDTH in a pipe."""
     return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
 @contextmanager
 def wait_notice(doing: str) -> Iterator[None]:
-    """Says on stderr what is waited for: while it lasts on a terminal, as a line elsewhere if it takes a moment."""
+    """Show on stderr what is going on: a spinner on a terminal, elsewhere a line after NOTICE_AFTER seconds."""
     if notes.is_terminal:
         with notes.status(doing):
             yield
         return
-    said = threading.Timer(NOTICE_AFTER, say, [doing])
-    said.daemon = True
-    said.start()
+    notice = threading.Timer(NOTICE_AFTER, say, [doing])
+    notice.daemon = True
+    notice.start()
     try:
         yield
     finally:
-        said.cancel()
+        notice.cancel()
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """A SprintError is one message on stderr and exit status 1; Ctrl-C is 130. Others are bugs and show their trace.
+    """Turn expected errors inside the block into one line on stderr and an exit status.
 
-    So is what the machine refuses, such as a full disk or a file that must not be read.
-    SIGTERM (143), too, ends the process by way of every `with` that is open.
+    SprintError, and file system errors such as a full disk: status 1. Ctrl-C: 130. SIGTERM: 143, after every open
+    `with` has ended. Any other exception is a bug and keeps its stack trace.
     """
-    warnings.filterwarnings("ignore", message="Error in stream_executor")  # a Program raises it
-    in_main = threading.current_thread() is threading.main_thread()  # others may set no handler
+    warnings.filterwarnings("ignore", message="Error in stream_executor")  # the program raises the error itself
+    in_main = threading.current_thread() is threading.main_thread()  # other threads may not set handlers
     unwinds = in_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     if unwinds:
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))

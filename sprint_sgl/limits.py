@@ -1,4 +1,4 @@
-"""How large the numbers are that may be asked for: beyond these a runtime, a socket or a clock would fail later."""
+"""Limits of numbers in requests; larger ones would fail later, in a runtime, a socket or a clock."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import math
 
 from sprint_sgl.errors import BadInput
 
-COUNT_LIMIT = 2**31 - 1  # of tokens, stages and such: runtimes take no larger number
+COUNT_LIMIT = 2**31 - 1  # of tokens, stages and the like; runtimes take 32-bit integers
 SECONDS_LIMIT = 10**6  # sockets count milliseconds in 32 bits
 
 
 def checked_count(name: str, value: object) -> int:
-    """Raises BadInput for what is no whole number from 1 to COUNT_LIMIT."""
+    """Return the value. Raises BadInput unless it is a whole number from 1 to COUNT_LIMIT."""
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= COUNT_LIMIT:
         return value
     raise BadInput(f"{name} must be a whole number from 1 to {COUNT_LIMIT:,}, got {value!r}")
 
 
 def checked_seconds(name: str, value: object) -> float:
-    """Raises BadInput for what is no number of seconds above 0 and up to SECONDS_LIMIT."""
+    """Return the value. Raises BadInput unless it is a number in (0, SECONDS_LIMIT]."""
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= SECONDS_LIMIT:
         return value
     raise BadInput(f"{name} must be a number of seconds above 0 and up to {SECONDS_LIMIT:,}, got {value!r}")
 
 
 def checked_temperature(value: object) -> float:
-    """Raises BadInput for what is no number from 0 on."""
+    """Return the value. Raises BadInput unless it is a finite number, at least 0."""
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf:
         return value
     raise BadInput(f"temperature must be a number, at least 0, got {value!r}")

@@ -1,4 +1,4 @@
-"""Training rows: one user's and one assistant's message, the context and what is trained."""
+"""Training rows: the context as the user's message, the trained response as the assistant's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ TREE = "tree"  # the channel of a row that is laid out as a tree (training/tree/
 
 
 def make_row(context: str, response: str, channel: str | None = None) -> Row:
-    """Return a row; ms-swift can report the loss of each channel."""
+    """Return a training row; ms-swift reports the loss of each channel."""
     messages = [{"role": "user", "content": context}, {"role": "assistant", "content": response}]
     return {"messages": messages, "channel": channel} if channel else {"messages": messages}
 

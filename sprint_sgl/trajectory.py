@@ -1,8 +1,7 @@
-"""The nouns: what one run of a planner and its executors is made of, and what follows from that.
+"""The nouns of a run: calls, prompts, executions, stages and the trajectory, with the figures derived from them.
 
-Frozen values at the bottom of the package; everything else imports them. Texts carry no surrounding
-whitespace (the constructors strip it), so that rendering and parsing are exact inverses.
-Counts are in tokens, times in seconds.
+All are frozen. Constructors strip surrounding whitespace from texts, so that rendering and parsing are exact
+inverses. Counts are in tokens, times in seconds.
 """
 
 from __future__ import annotations
@@ -28,10 +27,11 @@ def _strip(value: object, *names: str) -> None:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of a request inside the runtime, by the runtime's own stamps; what is left of a call is HTTP.
+    """Seconds that a request spent inside the runtime, by the runtime's clock; the rest of a call's time is HTTP.
 
-    `tokenising` runs from its arrival until it is handed to the scheduler, `queue` until its first forward pass,
-    `prefill` until its prompt is computed, `decode` until its last token, `reply` until the answer leaves.
+    Each phase ends where the next begins: `tokenising` from arrival until the scheduler has the request, `queue`
+    until the first forward pass, `prefill` until the prompt is computed, `decode` until the last token, `reply`
+    until the answer leaves.
     """
 
     tokenising: Seconds
@@ -47,11 +47,13 @@ class Timing:
 
 @dataclass(frozen=True)
 class Call:
-    """One generation request, as the runtime accounted for it.
+    """One generation request, with the runtime's token counts.
 
-    `start` and `end` are seconds since the run began. `finish` is the stop string that ended the
-    request, "length" where a token limit did, "abort" where it was cut off, "" where the model ended it.
-    `retries` counts connections that were refused or reset before this one. `timing` is there if the runtime tells it.
+    start, end   seconds since the run began
+    finish       the stop string that ended the request, "length" for a token limit, "abort" if it was cut off,
+                 "" if the model ended it
+    retries      connections refused or reset before the one that served the request
+    timing       None if the runtime does not report it
     """
 
     prompt_tokens: Count = 0
@@ -70,9 +72,10 @@ class Call:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A task for one executor. `lead` is the plan's text between the previous prompt and this one.
+    """A task for one executor.
 
-    `offset` is P_k of the paper's section 4.1: the planner's tokens in this stage up to the prompt's end.
+    lead     the plan's text between the previous prompt and this one
+    offset   the planner's tokens in this stage up to the prompt's end (P_k in the paper, section 4.1)
     """
 
     text: str
@@ -90,9 +93,9 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Execution:
-    """What one executor wrote for the prompt of the same position; `call` is None for parsed text.
+    """The text that one executor wrote for the prompt at the same position; `call` is None for parsed text.
 
-    `status` is "truncated" where a token limit ended it, "cancelled" where a straggler policy did, "failed" where there
+    `status` is "truncated" if a token limit ended the text, "cancelled" if a straggler policy did, "failed" if there
     is no text.
     """
 
@@ -113,7 +116,7 @@ class Execution:
 
 @dataclass(frozen=True)
 class Stage:
-    """One round: a plan (leads, prompts and `tail`, the text after the last prompt) and its executions."""
+    """One round: a plan (prompts with their leads, and `tail`, the text after the last prompt) and its executions."""
 
     prompts: tuple[Prompt, ...] = ()
     executions: tuple[Execution, ...] = ()
@@ -136,11 +139,9 @@ class Stage:
 
     @property
     def steps(self) -> int:
-        """The prompts, and the trains of thought without one: a `-----` line or a prompt ends a train of thought."""
-        without = [piece for prompt in self.prompts for piece in _split_trains(prompt.lead)[:-1]] + _split_trains(
-            self.tail
-        )
-        return len(self.prompts) + sum(bool(piece) for piece in without)
+        """Prompts, plus trains of thought without one; a `-----` line or a prompt ends a train of thought."""
+        unprompted = [piece for prompt in self.prompts for piece in _split_trains(prompt.lead)[:-1]]
+        return len(self.prompts) + sum(bool(piece) for piece in unprompted + _split_trains(self.tail))
 
     @property
     def plan_tokens(self) -> int:
@@ -148,13 +149,13 @@ class Stage:
 
     @property
     def sequential_tokens_eager(self) -> int:
-        """max(plan length, max_k(P_k + E_k)): eager launch, each executor starts at its prompt's end."""
+        """Eager launch, each executor starts at its prompt's end: max(plan length, max_k(P_k + E_k))."""
         branches = (p.offset + e.tokens for p, e in zip(self.prompts, self.executions, strict=True))
         return max(self.plan_tokens, *branches, 0)
 
     @property
     def sequential_tokens_barrier(self) -> int:
-        """plan length + max_k E_k: barrier launch, all executors start when the plan is closed."""
+        """Barrier launch, all executors start when the plan is closed: plan length + max_k E_k."""
         return self.plan_tokens + max((e.tokens for e in self.executions), default=0)
 
     @property
@@ -164,15 +165,15 @@ class Stage:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """All stages and the final answer of one run, with its repairs and its bill.
+    """All stages and the final answer of one run, with its repairs and its costs.
 
-    `repairs` holds (kind, count) pairs; the kinds are those of `sprint_sgl.protocol.rendering.RepairKind`.
-    `beside` holds the calls of another attempt that ran at the same time and was not used.
-    `discarded_tokens` were decoded but are not part of the text (cut by a repair or a cancelled branch).
-    `seconds` is the wall clock of the whole run, from the first request to the last token.
-    A sequential baseline is a trajectory without stages: its thought is `thought`.
-    `launch` says what the run was and when the calls of a stage began: "eager" or "barrier" with a planner, "rounds"
-    where a baseline keeps what ran side by side (samples, points, proposals) as stages, "sequential" for one thought.
+    thought            the text of a sequential run, which has no stages
+    repairs            (kind, count) pairs, kinds as in `sprint_sgl.protocol.RepairKind`
+    discarded_tokens   decoded tokens outside the text: cut by a repair, or of a cancelled branch
+    seconds            wall clock of the whole run, from the first request to the last token
+    launch             when the calls of a stage began: "eager" or "barrier" with a planner; "rounds" for a baseline
+                       whose stages are calls side by side (samples, points, proposals); "sequential" for one thought
+    beside             calls of another attempt that ran at the same time and was not used
     """
 
     question: str
@@ -191,7 +192,7 @@ class Trajectory:
 
     @property
     def calls(self) -> tuple[Call, ...]:
-        """Every request of the run, stage by stage, planner before executors, the answer and unused attempts last."""
+        """Every request of the run: by stage, planner before executors, then the answer, then unused attempts."""
         return tuple(_flatten(stage.calls for stage in self.stages)) + self.answer_calls + self.beside
 
     @property
@@ -199,33 +200,33 @@ class Trajectory:
         return sum(call.completion_tokens for call in self.answer_calls)
 
     @property
-    def planned(self) -> bool:
-        """Whether a planner made the run: rounds of a baseline and a sequential thought have none."""
+    def has_planner(self) -> bool:
+        """Whether the run has a planner; 'rounds' and 'sequential' have none."""
         return self.launch in ("eager", "barrier")
 
     @property
     def sequential_tokens(self) -> int:
-        """Length of the run's critical path under the launch that it had, final answer included."""
+        """Length of the critical path under the run's own launch, final answer included."""
         return self.sequential_tokens_eager if self.launch == "eager" else self.sequential_tokens_barrier
 
     @property
     def sequential_tokens_eager(self) -> int:
-        """Length of the critical path under eager launch (paper, section 4.1), whatever the run had."""
+        """Length of the critical path under eager launch (paper, section 4.1), whatever the run's own launch."""
         return sum(stage.sequential_tokens_eager for stage in self.stages) + self.answer_tokens
 
     @property
     def sequential_tokens_barrier(self) -> int:
-        """Length of the critical path under barrier launch, whatever the run had."""
+        """Length of the critical path under barrier launch, whatever the run's own launch."""
         return sum(stage.sequential_tokens_barrier for stage in self.stages) + self.answer_tokens
 
     @property
     def total_tokens(self) -> int:
-        """Everything that was decoded, discarded text too: the runtime's own completion counts."""
+        """All decoded tokens, discarded text included, by the runtime's counts."""
         return sum(call.completion_tokens for call in self.calls)
 
     @property
     def prompt_tokens(self) -> int:
-        """What all requests began with, the shared beginning counted for each of them."""
+        """Prompt tokens of all requests; a shared prefix counts once for each request."""
         return sum(call.prompt_tokens for call in self.calls)
 
     @property
@@ -238,38 +239,38 @@ class Trajectory:
 
     @property
     def cached_share(self) -> float:
-        """Share of all prompt tokens that came from the prefix cache, 0 to 1."""
+        """Share of all prompt tokens that the prefix cache served, in [0, 1]."""
         return self.cached_tokens / self.prompt_tokens if self.prompt_tokens else 0.0
 
     @property
-    def cut_off(self) -> int:
-        """Executions that a straggler policy has ended."""
+    def cancelled_count(self) -> int:
+        """How many executions a straggler policy ended."""
         return sum(execution.status == "cancelled" for stage in self.stages for execution in stage.executions)
 
     @property
-    def cuts(self) -> int:
-        """How many texts a token limit or the end of the model's context has cut short."""
+    def truncated_count(self) -> int:
+        """How many texts a token limit or the end of the model's context cut short."""
         found = dict(self.repairs)
         return found.get("truncated", 0) + found.get("context_full", 0)
 
     @property
     def parallelization_ratio(self) -> float:
-        """#steps / #stages (paper, section 3.2); those without an execution count too."""
+        """Steps / stages (paper, section 3.2); steps without an execution count too."""
         return sum(stage.steps for stage in self.stages) / len(self.stages) if self.stages else 0.0
 
     @property
     def width(self) -> int:
-        """The largest number of executors that ran side by side."""
+        """The largest number of executors in one stage."""
         return max((len(stage.executions) for stage in self.stages), default=0)
 
     def to_dict(self) -> dict[str, Any]:
-        """What `to_json` writes, as plain values."""
+        """Return what `to_json` writes, as plain values."""
         row: dict[str, Any] = _ADAPTER.dump_python(self, mode="json")
         return row
 
     @staticmethod
     def from_dict(row: Mapping[str, Any]) -> Trajectory:
-        """The inverse of `to_dict`. Raises pydantic.ValidationError, naming the field that is wrong."""
+        """Inverse of `to_dict`. Raises pydantic.ValidationError, which names the wrong field."""
         return _ADAPTER.validate_python(row)
 
     def to_json(self, indent: int | None = None) -> str:
@@ -277,12 +278,12 @@ class Trajectory:
 
     @staticmethod
     def from_json(text: str | bytes) -> Trajectory:
-        """The inverse of `to_json`. Raises pydantic.ValidationError, naming the field that is wrong."""
+        """Inverse of `to_json`. Raises pydantic.ValidationError, which names the wrong field."""
         return _ADAPTER.validate_json(text)
 
 
 def _split_trains(text: str) -> list[str]:
-    """The pieces between separator lines, stripped."""
+    """Return the stripped pieces between separator lines."""
     return [piece.strip() for piece in _SEPARATOR.split(text)]
 
 
@@ -295,7 +296,7 @@ _ADAPTER = TypeAdapter(Trajectory)
 
 
 def error_detail(error: Exception) -> str:
-    """What is wrong with a trajectory that was read, in one line: the field, where there is one."""
+    """Return one line about an error from reading a trajectory, with the field if the error has one."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         return ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sprint_sgl.config import entry_point
 from sprint_sgl.errors import BadInput
+from sprint_sgl.protocol import tag_texts
 from sprint_sgl.storage.checkpoints import weights_folder
 from sprint_sgl.storage.output_folders import MINI, begin_run
 
@@ -22,16 +23,6 @@ STAGES, WIDTH = range(1, 5), range(1, 13)  # whose tags are a token each
 QWEN_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-
-
-def tag_tokens() -> Iterator[str]:
-    """The tags that are tokens of their own, whole; beginnings of tags, for any beyond them."""
-    for slash in ("", "/"):
-        yield f"<{slash}Final_answer>"
-        for stage in STAGES:
-            yield from (f"<{slash}{name}_{stage}>" for name in ("Plan", "Execution"))
-            yield from (f"<{slash}{name}_{stage}.{n}>" for name in ("prompt", "execution") for n in WIDTH)
-        yield from (f"<{slash}{name}_" for name in ("Plan", "prompt", "Execution", "execution"))
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, folder: Path) -> int:
@@ -54,7 +45,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, folder: Path) -> int:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.add_tokens([AddedToken(tag, normalized=False) for tag in tag_tokens()])
+    tokenizer.add_tokens([AddedToken(tag, normalized=False) for tag in tag_texts(STAGES, WIDTH)])
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END, bos_token=None)
     fast.save_pretrained(folder)
     return len(fast)

@@ -168,7 +168,7 @@ class Replay:
         planned = False
         for number, row in enumerate(select_rows(self.source)):
             trajectory = self._trajectory(row, number)
-            if not (trajectory.planned and trajectory.stages):
+            if not (trajectory.has_planner and trajectory.stages):
                 continue
             shape = Shape.of(trajectory, self.characters_a_token, self.scale)
             text, group = filler(shape.question, seed=number), f"{min(len(shape.stages), 6)} stages"
@@ -203,7 +203,10 @@ class Replay:
         found = replace(Shape.of(trajectory), question=question.shape.question)
         if _uncut(found, trajectory, question.shape) != question.shape:
             return Grade(False, "another shape than the recording")
-        return Grade(True, f"{trajectory.cut_off} executions were cut off" if trajectory.cut_off else "")
+        return Grade(
+            True,
+            f"{trajectory.cancelled_count} executions were cut off" if trajectory.cancelled_count else "",
+        )
 
     def backend(self, question: Question, endpoint: Endpoint) -> ReplayBackend:
         """The runtime, made to write what has this question's shape."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,8 +13,6 @@ from sprint_sgl.runtime.context_tokens import Tokenized
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.runtime.frontend import BaseBackend, SglSamplingParams, StreamExecutor
 from sprint_sgl.storage.checkpoints import load_tokenizer
-
-_EXECUTOR = re.compile(r"<execution_(\d+)\.(\d+)>\s*$")
 
 
 @lru_cache(maxsize=8)
@@ -76,9 +73,9 @@ class ReplayBackend(BaseBackend):  # type: ignore[misc]
         """What the model is taken to have begun with, how many tokens it writes, and what stops it."""
         if not stops:
             return "", self.thought, ""
-        if executor := _EXECUTOR.search(context):
-            i, j = int(executor[1]), int(executor[2])
-            return "", self.shape.stages[i - 1].executions[j - 1], f"</execution_{i}.{j}>"
+        if numbers := protocol.open_execution_numbers(context):
+            i, j = numbers
+            return "", self.shape.stages[i - 1].executions[j - 1], protocol.close_execution(i, j).strip()
         return next(self._planner)
 
 
@@ -86,7 +83,7 @@ def _planner_calls(shape: Shape) -> Iterator[tuple[str, int, str]]:
     for i, stage in enumerate(shape.stages, 1):
         opening = protocol.open_plan(i)
         for j, tokens in enumerate(stage.prompts, 1):
-            yield f"{opening}{protocol.open_prompt(i, j)} ", tokens, "</prompt_"
+            yield f"{opening}{protocol.open_prompt(i, j)} ", tokens, protocol.PROMPT_STOP
             opening = ""
-        yield opening, stage.tail, "</Plan_"
-    yield protocol.FINAL_ANSWER_OPEN, shape.answer, "</Final_answer>"
+        yield opening, stage.tail, protocol.PLAN_STOP
+    yield protocol.FINAL_ANSWER_OPEN, shape.answer, protocol.ANSWER_STOP

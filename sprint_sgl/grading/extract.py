@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from sprint_sgl import protocol
 from sprint_sgl.grading.prose import FINAL_ANSWER
 
 SHORT_ANSWER = 200  # characters of an unboxed final answer that still count as an answer
@@ -49,8 +50,8 @@ def extract_answer(text: str) -> str | None:
     of the last balanced `\boxed{}`, with those before it that "and", "or" or a comma joins to it, and with a minus
     before it; else of the last `<answer>`, else a final answer of one short line itself.
     """
-    final = _last_tagged(text, "Final_answer")
-    place = final or text.rpartition("</think>")[2].strip() or text
+    final = _last_tagged(text, protocol.FINAL_ANSWER)
+    place = final or text.rpartition(protocol.THOUGHT_CLOSE)[2].strip() or text
     found = _last_boxes(place) or _last_tagged(place, "answer") or _answer_after_hashes(place)
     if found or not final or "boxed" in final or "\n" in final or len(final) > SHORT_ANSWER:
         return found
@@ -78,7 +79,7 @@ def _last_tagged(text: str, tag: str) -> str | None:
         elif start is not None:
             found, start = text[start : mark.start()].strip() or found, None
     if start is not None:
-        found = text[start:].partition("</think>")[0].strip() or found
+        found = text[start:].partition(protocol.THOUGHT_CLOSE)[0].strip() or found
     return found
 
 

@@ -1,6 +1,6 @@
-r"""The tag protocol: the one place that knows how a trajectory is written down.
+r"""The tag protocol: how a trajectory is written as text.
 
-Layout (the one that released models write, blank lines included):
+Layout, as released models write it, with its blank lines:
 
     <Question>           <think>                      <Execution_1>
     ...                  <Plan_1>                     <execution_1.1>
@@ -8,21 +8,30 @@ Layout (the one that released models write, blank lines included):
                          <prompt_1.1> .. </prompt_1.1>    </execution_1.1>
                          </Plan_1>                    </Execution_1>
 
-then further stages, `<Final_answer>` and `</think>`; a stage without prompts has the line
-`No prompt to execute.` for its executions. `render` and `parse` are inverses: text inside a trajectory that
-looks like a tag of ours is written neutralised, with a backslash after its `<`, and read back without it.
-`rendering` writes; `lexer` finds tags, `parser` and `reading` read what models write, by the rules in `repairs`.
+Further stages follow, then `<Final_answer>` and `</think>`. A stage without prompts has the line
+`No prompt to execute.` in place of executions. `render` and `parse` are inverses: a tag that occurs in the text
+of a trajectory is written escaped, with a backslash after its `<`, and read back without it.
+
+rendering   trajectory to text
+lexer       tags in a text, and escaping
+parser      tags to `elements`, by the rules in `repairs`
+reading     elements to trajectories and plans
+patterns    regular expressions for text that is still being written
 """
 
 from __future__ import annotations
 
-from sprint_sgl.protocol.lexer import escape_tags, unescape_tags
+from sprint_sgl.protocol.lexer import FINAL_ANSWER, escape_tags, tag_texts, unescape_tags
+from sprint_sgl.protocol.patterns import PAGE_PATTERNS, PROMPT_PATTERN, TAG_PATTERN, open_execution_numbers
 from sprint_sgl.protocol.reading import PlanText, parse, read_execution, read_plan
 from sprint_sgl.protocol.rendering import (
+    ANSWER_STOP,
     EXECUTOR_STOPS,
     FINAL_ANSWER_CLOSE,
     FINAL_ANSWER_OPEN,
+    PLAN_STOP,
     PLANNER_STOPS,
+    PROMPT_STOP,
     SEPARATOR,
     STOPS,
     THOUGHT_CLOSE,
@@ -49,12 +58,19 @@ from sprint_sgl.protocol.rendering import (
 from sprint_sgl.protocol.repairs import RepairKind, Repairs, merge_repairs
 
 __all__ = [
+    "ANSWER_STOP",
     "EXECUTOR_STOPS",
+    "FINAL_ANSWER",
     "FINAL_ANSWER_CLOSE",
     "FINAL_ANSWER_OPEN",
+    "PAGE_PATTERNS",
     "PLANNER_STOPS",
+    "PLAN_STOP",
+    "PROMPT_PATTERN",
+    "PROMPT_STOP",
     "SEPARATOR",
     "STOPS",
+    "TAG_PATTERN",
     "THOUGHT_CLOSE",
     "PlanText",
     "RepairKind",
@@ -66,6 +82,7 @@ __all__ = [
     "executor_context",
     "merge_repairs",
     "open_execution",
+    "open_execution_numbers",
     "open_plan",
     "open_prompt",
     "parse",
@@ -82,6 +99,7 @@ __all__ = [
     "render_stage",
     "render_stages",
     "sequential_opening",
+    "tag_texts",
     "transcript",
     "unescape_tags",
 ]

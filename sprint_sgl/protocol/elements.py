@@ -1,4 +1,4 @@
-"""What the reader collects of a text, before it becomes a trajectory: elements as written, right or wrong."""
+"""Elements of a text as a model wrote them, correct or not; `reading` turns them into a trajectory."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class WrittenPrompt:
 
 @dataclass
 class WrittenExecution:
-    """What stands for an execution; `spare` if the planner wrote it into its plan, `cut` if the text ends in it."""
+    """An execution's text: `from_plan` if it stood inside the plan, `cut` if the whole text ends inside it."""
 
     key: Key
     text: str
-    spare: bool
+    from_plan: bool
     cut: bool = False
 
 
@@ -29,37 +29,44 @@ class WrittenExecution:
 class WrittenStage:
     """A stage before its prompts are numbered and its executions matched.
 
-    written    a tag opened the plan; else its text or prompts stood alone
-    blocked    an execution block has followed the plan
-    noted      that block says that there is no prompt
-    excused    an answer or the end of the text has followed the plan: it needs neither prompt nor block
+    explicit          a tag opened the plan; otherwise text or prompts outside a plan imply it
+    has_block         an execution block follows the plan
+    says_no_prompt    that block is the line `No prompt to execute.`
+    may_lack_prompts  an answer or the end of the text follows the plan
     """
 
     number: int | None
     position: int
-    written: bool = True
+    explicit: bool = True
     prompts: list[WrittenPrompt] = field(default_factory=list)
     executions: list[WrittenExecution] = field(default_factory=list)
     tail: str = ""
-    blocked: bool = False
-    noted: bool = False
-    excused: bool = False
+    has_block: bool = False
+    says_no_prompt: bool = False
+    may_lack_prompts: bool = False
 
     @property
     def numbers(self) -> tuple[int, ...]:
-        """The numbers that mean this stage."""
+        """The numbers that may refer to this stage: its position and the number in its tag."""
         return (self.position,) if self.number is None else (self.position, self.number)
 
 
 @dataclass
 class Element:
-    """An open element; `written` if a tag opened it, `sealed` if its own closing tag is the next of its kind."""
+    """An open element on the parser's stack.
+
+    explicit        a tag opened the element
+    has_own_close   the next tag of its kind is the closing tag with its numbers
+    from_plan       it stands inside a plan, where executions do not belong
+    filled          it holds more than whitespace
+    quoted          opening tags kept as text in it, whose closing tags are text too
+    """
 
     key: Key
     stage: WrittenStage
-    written: bool = True
-    sealed: bool = False
-    spare: bool = False
+    explicit: bool = True
+    has_own_close: bool = False
+    from_plan: bool = False
     pieces: list[str] = field(default_factory=list)
     filled: bool = False
     quoted: Counter[Key] = field(default_factory=Counter)
@@ -81,7 +88,7 @@ class Element:
         self.filled = self.filled or bool(text.strip())
 
     def take(self) -> str:
-        """The text so far, which is no longer part of the element."""
+        """Remove the text so far from the element and return it."""
         text = self.text
         self.pieces, self.filled = [], False
         return text

@@ -1,32 +1,35 @@
-"""A trajectory as text: every tag, line end and stop string that is written; `reading` reads it back."""
+"""Write a trajectory as text: every tag, line end and stop string. `reading` is the inverse."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sprint_sgl.protocol.lexer import escape_tags
+from sprint_sgl.protocol.lexer import FINAL_ANSWER, escape_tags
 from sprint_sgl.protocol.parser import NO_PROMPT
 from sprint_sgl.protocol.prompts import PromptStyle
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
 
 SEPARATOR = "-----"
-PLANNER_STOPS = ("</prompt_", "</Plan_", "</Execution_", "</Final_answer>")
-EXECUTOR_STOPS = ("</execution_", "</Execution_", "</Plan_", "</prompt_", "</Final_answer>")
+PLAN_OPENING = "<Plan_"  # how the tag begins, before its number
+PROMPT_STOP, PLAN_STOP, BLOCK_STOP, EXECUTION_STOP = "</prompt_", "</Plan_", "</Execution_", "</execution_"
+ANSWER_STOP = f"</{FINAL_ANSWER}>"
+PLANNER_STOPS = (PROMPT_STOP, PLAN_STOP, BLOCK_STOP, ANSWER_STOP)
+EXECUTOR_STOPS = (EXECUTION_STOP, BLOCK_STOP, PLAN_STOP, PROMPT_STOP, ANSWER_STOP)
 STOPS = tuple(dict.fromkeys(PLANNER_STOPS + EXECUTOR_STOPS))
 
 
 def render_dependencies(references: Sequence[tuple[int, int]]) -> str:
-    """The line that opens a step which depends on earlier executions, given as (stage, prompt) numbers."""
+    """Return the line that opens a step which depends on earlier executions, given as (stage, prompt) numbers."""
     return f"Based on {', '.join(f'execution_{i}.{j}' for i, j in references)}:"
 
 
 def planner_opening(question: str, style: PromptStyle) -> str:
-    """What the planner sees before its first token: instruction, question, the opened thought."""
+    """Return what the planner sees before its first token: instruction, question, `<think>`."""
     return f"{style.parallel}\n\n{render_question(question)}\n\n<think>\n"
 
 
 def sequential_opening(question: str, style: PromptStyle) -> str:
-    """The same for the sequential model."""
+    """Return what the sequential model sees before its first token."""
     return f"{style.sequential}\n\n{render_question(question)}\n\n<think>\n"
 
 
@@ -39,12 +42,12 @@ def open_prompt(i: int, j: int) -> str:
 
 
 def close_prompt(i: int, j: int) -> str:
-    """Closes a prompt, line end included: the runtime's context and the training row break tokens alike there."""
+    """Return the closing tag with its line end, so that context and training rows are tokenized alike there."""
     return f"</prompt_{i}.{j}>\n"
 
 
 def open_plan(i: int) -> str:
-    return f"<Plan_{i}>\n"
+    return f"{PLAN_OPENING}{i}>\n"
 
 
 def close_plan(i: int) -> str:
@@ -52,7 +55,7 @@ def close_plan(i: int) -> str:
 
 
 def open_execution(i: int, j: int) -> str:
-    """What follows a closed plan in the context of executor i.j, up to its first own token."""
+    """Return what stands between the closed plan and the first token of executor i.j."""
     return f"<Execution_{i}>\n<execution_{i}.{j}>\n"
 
 
@@ -60,8 +63,8 @@ def close_execution(i: int, j: int) -> str:
     return f"\n</execution_{i}.{j}>"
 
 
-FINAL_ANSWER_OPEN = "<Final_answer>\n"
-FINAL_ANSWER_CLOSE = "</Final_answer>\n"
+FINAL_ANSWER_OPEN = f"<{FINAL_ANSWER}>\n"
+FINAL_ANSWER_CLOSE = f"{ANSWER_STOP}\n"
 THOUGHT_CLOSE = "</think>"
 
 
@@ -71,14 +74,14 @@ def render_prompt(i: int, j: int, prompt: Prompt) -> str:
 
 
 def render_plan(i: int, prompts: Sequence[Prompt], tail: str = "") -> str:
-    """Plan i as the planner writes it, both tags included."""
+    """Return plan i as the planner writes it, with both tags."""
     body = "".join(render_prompt(i, j, prompt) for j, prompt in enumerate(prompts, 1))
     end = f"{escape_tags(tail)}\n" if tail else ""
     return f"{open_plan(i)}{body}{end}{close_plan(i)}"
 
 
 def render_executions(i: int, executions: Sequence[Execution]) -> str:
-    """The sync of stage i: all its executions in prompt order, as they enter the context."""
+    """Return the sync of stage i: all executions in prompt order, as they enter the planner's context."""
     if not executions:
         return f"<Execution_{i}>\n{NO_PROMPT}\n</Execution_{i}>\n\n"
     blocks = (
@@ -97,9 +100,9 @@ def render_final_answer(answer: str) -> str:
 
 
 def executor_context(i: int, snapshot: str, j: int) -> str:
-    """What executor i.j sees: the planner's context up to the end of its prompt, the plan closed, its place opened.
+    """Return the context of executor i.j: the planner's context up to the prompt, the closed plan, the opening tags.
 
-    Departs from training on `transcript` rows in one way (paper, appendix A.1): earlier siblings are not there.
+    One difference from training on `transcript` rows (paper, appendix A.1): earlier siblings are missing.
     """
     return snapshot + close_plan(i) + open_execution(i, j)
 
@@ -109,9 +112,9 @@ def render_stages(trajectory: Trajectory) -> str:
 
 
 def render(trajectory: Trajectory) -> str:
-    """The whole trajectory as text; parse(render(t)) gives t's question, stages, thought and answer back.
+    """Return the whole trajectory as text; `parse` restores its question, stages, thought and answer.
 
-    What a run has measured is no text: calls, offsets, and whether an execution failed or was cut off.
+    Measurements are not part of the text: calls, offsets, and whether an execution failed or was cut off.
     """
     if trajectory.thought:
         body = f"{escape_tags(trajectory.thought)}\n{THOUGHT_CLOSE}\n\n{escape_tags(trajectory.final_answer)}"
@@ -121,6 +124,6 @@ def render(trajectory: Trajectory) -> str:
 
 
 def transcript(trajectory: Trajectory) -> str:
-    """A run as a person reads it: rendered, or without stages its thought and its answer."""
+    """Return a run as a person reads it: `render`, or thought and answer if there are no stages."""
     thought = trajectory.thought
     return f"{thought}\n\n{trajectory.final_answer}" if thought else render(trajectory)

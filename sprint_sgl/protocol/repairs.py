@@ -1,4 +1,4 @@
-"""The repair rules: what is malformed in a text that a model wrote, and what is made of it."""
+"""The repair rules: how text that a model wrote can be malformed, and how `parse` reads it all the same."""
 
 from __future__ import annotations
 
@@ -9,56 +9,57 @@ Repairs = tuple[tuple[str, int], ...]
 
 
 class RepairKind(StrEnum):
-    """One rule a kind. Each tag or text that is repaired counts once; `Trajectory.repairs` has the counts."""
+    """The rules. Each repaired tag or text counts once; `Trajectory.repairs` holds the counts by kind."""
 
     WRONG_NUMBER = "wrong_number"
-    """A number that is not the next one, or a closing tag with another number than its opening tag.
-    Stages and prompts are renumbered by position; executions find their prompts by `match_executions`."""
+    """A number is not the next one, or a closing tag has another number than its opening tag.
+    Stages and prompts are renumbered by position; `match_executions` assigns executions to prompts."""
     UNCLOSED = "unclosed"
-    """An element in which a tag follows that cannot stand inside it: it ends there. (An empty answer is none.)"""
+    """A tag that cannot stand inside the open element ends that element. (An empty answer is no answer.)"""
     UNOPENED = "unopened"
-    """A closing tag without its opening tag is dropped, except that a text which `</execution_i.j>` or
-    `</Final_answer>` closes is that execution or answer. A prompt outside a plan belongs to the plan before it
-    if their numbers agree, else to a new one; an execution outside its block, or the bare text of a block
-    whose stage has one prompt, is read as if the tags stood there."""
+    """A closing tag without its opening tag is dropped; but text that `</execution_i.j>` or `</Final_answer>`
+    closes is that execution or answer. A prompt outside a plan belongs to the plan before it if their numbers
+    agree, otherwise to a new plan. An execution outside a block, and the bare text of a block whose stage has
+    one prompt, are read as if their tags were there."""
     NESTED = "nested"
-    """A tag inside an element that is still to be closed stays as text. An opening tag twice is read once.
-    An execution that the planner writes into its plan is dropped; `parse` uses it if its prompt has no other."""
+    """A tag inside an element whose closing tag is still to come is text. A repeated opening tag is read once.
+    An execution inside a plan is dropped; `parse` uses it if its prompt has no other execution."""
     EMPTY_PROMPT = "empty_prompt"
-    """A prompt without text is dropped along with its execution; its lead goes to the next prompt or the tail."""
+    """A prompt without text is dropped with its execution; its lead joins the next prompt's lead or the tail."""
     EMPTY_PLAN = "empty_plan"
-    """A plan without text and prompt, and without an answer or `No prompt to execute.` after it: no stage."""
+    """A plan without text and prompts is no stage, unless an answer or `No prompt to execute.` follows it."""
     NO_PROMPT = "no_prompt"
-    """A plan with text but without prompt, and without those after it: a stage without executions."""
+    """A plan with text but without prompts, and without an answer or `No prompt to execute.` after it,
+    is a stage without executions."""
     MISSING_EXECUTION = "missing_execution"
-    """A prompt without execution gets `Execution("", status="failed")`."""
+    """A prompt without an execution gets `Execution("", status="failed")`."""
     EXTRA_EXECUTION = "extra_execution"
-    """An execution without prompt is dropped."""
+    """An execution without a prompt is dropped."""
     STRAY_TEXT = "stray_text"
-    """A text outside all tags ends the plan before it, or after executions begins the next plan; in a block
-    of executions it is dropped."""
+    """Text outside all tags continues the plan before it, or begins the next plan if executions precede it.
+    Text between the executions of a block is dropped."""
     TEXT_AFTER_ANSWER = "text_after_answer"
-    """Whatever follows the first closed answer is dropped; counted once."""
+    """Everything after the first closed answer is dropped; counted once."""
     MISSING_ANSWER = "missing_answer"
-    """No final answer: it is what follows `</think>`, else it is empty."""
+    """There is no final answer: the text after `</think>` is the answer, or the answer is empty."""
     TRUNCATED = "truncated"
-    """The text ends inside an element, which is kept as far as it goes."""
+    """The text ends inside an element; what there is of the element is kept."""
     VARIANT = "variant"
-    """A tag in another case or spacing, or without its number, is accepted."""
+    """A tag in other case or spacing, or without its number, is accepted."""
     FAILED_EXECUTION = "failed_execution"
-    """An executor of a run failed, and the run's policy is to mark it."""
+    """An executor failed, and the run went on with a marked execution."""
     FORCED_ANSWER = "forced_answer"
-    """A run came to its last stage, where the answer's tag is written for the planner."""
+    """The run reached its last stage, where the program writes `<Final_answer>` for the planner."""
     CONTEXT_FULL = "context_full"
-    """A run has filled the model's context before it came to an answer, which is empty then."""
+    """The run filled the model's context before an answer; the answer is empty."""
     NO_POINTS = "no_points"
-    """A skeleton is no numbered list: what was written in its place is the solution."""
+    """A skeleton is not a numbered list; its text is taken for the solution."""
     UNREAD_SCORE = "unread_score"
-    """A score is no number from 1 to 10: it counts as the lowest."""
+    """A score is not a number from 1 to 10; it counts as the lowest score."""
 
 
 def merge_repairs(*repairs: Repairs) -> Repairs:
-    """The sums by kind, sorted by kind."""
+    """Return the sums of the counts, sorted by kind."""
     total: Counter[str] = Counter()
     for group in repairs:
         total.update(dict(group))

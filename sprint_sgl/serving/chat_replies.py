@@ -36,7 +36,7 @@ class Answered:
     def finish_reason(self) -> Literal["stop", "length"]:
         """Length where a limit cut anything that the answer rests on, unless it came behind a stop string."""
         behind = self.stopped and any(call.finish == "length" for call in self.trajectory.answer_calls)
-        return "length" if self.trajectory.cuts > behind else "stop"
+        return "length" if self.trajectory.truncated_count > behind else "stop"
 
 
 class Figures(BaseModel):

@@ -1,4 +1,4 @@
-"""The folder of a training run, seen from outside: its newest checkpoint, and the one to use."""
+"""Model folders: checkpoints of a training run, weights, tokenizers, notes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TRANSFORMERS_IMPORT = (
 
 
 def last_checkpoint(run: Path) -> Path | None:
-    """The newest complete checkpoint of a run, by its step."""
+    """Return the newest complete checkpoint of a run, or None."""
     found = {path.name.removeprefix("checkpoint-"): path for path in run.glob("checkpoint-*")}
     steps = {
         int(step): folder for step, folder in found.items() if step.isdecimal() and trainer_state(folder) is not None
@@ -27,7 +27,7 @@ def last_checkpoint(run: Path) -> Path | None:
 
 
 def trainer_state(checkpoint: Path) -> dict[str, Any] | None:
-    """What the trainer keeps of a checkpoint, in the last file that it writes; None while that is not whole."""
+    """Return the trainer's state, the last file of a checkpoint, or None while it is incomplete."""
     try:
         found = json.loads((checkpoint / "trainer_state.json").read_text())
     except (OSError, ValueError):
@@ -36,7 +36,7 @@ def trainer_state(checkpoint: Path) -> dict[str, Any] | None:
 
 
 def best_checkpoint(run: Path) -> Path | None:
-    """The checkpoint with the lowest evaluation loss so far, as the newest one's state has it, else the newest."""
+    """Return the checkpoint with the lowest evaluation loss, or the newest if that is unknown, or None."""
     last = last_checkpoint(run)
     step = (trainer_state(last) or {}).get("best_global_step") if last else None
     best = run / f"checkpoint-{step}"
@@ -44,18 +44,18 @@ def best_checkpoint(run: Path) -> Path | None:
 
 
 def weights_folder(model: str) -> Path:
-    """Return the folder with the weights: of a shipped model by its name, the model itself, or a run's checkpoint."""
+    """Return the folder with the weights of a shipped model, of a model folder, or of a training run."""
     folder = MODELS / model if model in model_names() else Path(model).expanduser()
     return folder if _is_model(folder) else best_checkpoint(folder) or folder
 
 
 def may_be_on_hub(model: str) -> bool:
-    """Whether the name reads as org/name and as no folder of this machine, or one in a folder that is here."""
+    """Return whether the name is org/name and neither a local path nor inside an existing folder."""
     return model.count("/") == 1 and not model.startswith((".", "/", "~")) and not Path(model).parent.is_dir()
 
 
 def refuse_adapters(folder: Path) -> None:
-    """Raises BadInput for adapters, which are no model by themselves."""
+    """Raise BadInput for a folder of adapters, which are not a whole model."""
     if (folder / ADAPTER).is_file():
         raise BadInput(f"{folder} are adapters: python -m training.export checkpoint={folder} out=MODEL merges them")
 
@@ -65,7 +65,7 @@ def _is_model(folder: Path) -> bool:
 
 
 def check_tokenizer(folder: Path) -> None:
-    """Raises BadInput for a file, and for a folder without a tokenizer: transformers would make an empty one."""
+    """Raise BadInput for a file, or a folder without a tokenizer, where transformers would make an empty one."""
     if folder.exists() and not folder.is_dir():
         raise BadInput(f"{folder} is a file: a model is a folder, or a hub id")
     if folder.is_dir() and not any(folder.glob("token*")) and not any(folder.glob("vocab*")):
@@ -73,12 +73,12 @@ def check_tokenizer(folder: Path) -> None:
 
 
 def model_type(folder: Path) -> str | None:
-    """The architecture that a folder's config names, since ms-swift takes several to be possible; a hub id says it."""
+    """Return the architecture in a folder's config, which ms-swift cannot always guess; None without a config."""
     return str(model_config(folder)["model_type"]) if (folder / "config.json").is_file() else None
 
 
 def model_config(folder: Path) -> dict[str, Any]:
-    """Its config.json. Raises BadInput for one that is broken."""
+    """Return the config.json of a folder. Raises BadInput if it is broken."""
     try:
         found = json.loads((folder / "config.json").read_bytes())
     except ValueError as error:
@@ -89,9 +89,9 @@ def model_config(folder: Path) -> dict[str, Any]:
 
 
 def load_tokenizer(model: str, *, here: bool = False) -> Any:
-    """Return the transformers tokenizer of a model as `weights` knows it, or of a hub id; `here` downloads none.
+    """Return the transformers tokenizer of a model name, folder or hub id; with `here`, without a download.
 
-    Raises BadInput where there is none.
+    Raises BadInput if there is none.
     """
     folder = weights_folder(model)
     check_tokenizer(folder)
@@ -101,14 +101,11 @@ def load_tokenizer(model: str, *, here: bool = False) -> Any:
     try:
         return AutoTokenizer.from_pretrained(str(folder), local_files_only=here)
     except (OSError, ValueError) as error:
-        raise BadInput(f"{model!r} is no folder with a tokenizer, and no tokenizer on the hub: {error}") from error
+        raise BadInput(f"{model!r} is neither a folder with a tokenizer nor a tokenizer on the hub: {error}") from error
 
 
 def model_notes(model: str) -> dict[str, Any]:
-    """What the folder's sprint.json, or for a checkpoint its run's, says of how to use the model: prompt style, limits.
-
-    Nothing where there is none.
-    """
+    """Return how to use the model (prompt style, limits) from sprint.json in its folder or the run's; {} without."""
     for folder in (Path(model), Path(model).parent):
         if (file := folder / MODEL_NOTES).is_file():
             return dict(json.loads(file.read_text()))

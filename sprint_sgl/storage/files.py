@@ -1,4 +1,4 @@
-"""Files that other processes may read, or that a kill may hit: they appear whole, and are known by their content."""
+"""Atomic writes: a file appears complete or not at all, also if the process is killed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import BinaryIO, TextIO
 
 from sprint_sgl.errors import BadInput
 
-RECORDS = "records.jsonl"  # of a benchmark's run, in its folder
-PARTIAL = ".partial"  # ends the name of a file that is being written
+RECORDS = "records.jsonl"  # in the folder of a benchmark's run
+PARTIAL = ".partial"  # suffix of a file that is being written
 NAME_LIMIT = 255  # bytes
-DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # a write failed, by no fault of the one who writes
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # a full or broken disk
 SPECIAL_FILES = {
     stat.S_IFDIR: "folder",
     stat.S_IFCHR: "device",
@@ -28,10 +28,10 @@ SPECIAL_FILES = {
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[TextIO]:
-    """Write a text file that appears, complete and on disk, when the block ends without an error.
+    """Write a text file that appears on disk when the block ends without an error.
 
-    A link stays a link, and the file that it names is replaced. Raises BadInput for a folder, a device or the like,
-    and where the file cannot be written.
+    A symbolic link stays, and its target is replaced. Raises BadInput for a folder, a device or the like, and if the
+    file cannot be written.
     """
     with _replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
         yield file
@@ -41,7 +41,7 @@ def whole_file(path: Path) -> Iterator[TextIO]:
 
 @contextmanager
 def whole_bytes(path: Path) -> Iterator[BinaryIO]:
-    """Write a file of bytes, such as a picture, as `whole_file` does one of text."""
+    """Write a binary file, otherwise as `whole_file`."""
     with _replacing(path) as partial, partial.open("wb") as file:
         yield file
         file.flush()
@@ -50,7 +50,7 @@ def whole_bytes(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """Yield the place of a new file beside the one at that path, whose place and permissions it takes in the end."""
+    """Yield the path of a temporary file that replaces the file at `path` in the end and keeps its permissions."""
     before = _stat_writable(path)
     target = Path(os.path.realpath(path))
     make_folder(target.parent)
@@ -70,14 +70,14 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def open_to_append(path: Path) -> Iterator[TextIO]:
-    """Open a file to append to. Raises BadInput where it cannot be written; what stands there already stays."""
+    """Open a text file to append to. Raises BadInput if it cannot be written."""
     with _write_errors(path, path), path.open("a", encoding="utf-8") as file:
         yield file
 
 
 @contextmanager
 def _write_errors(path: Path, opened: Path) -> Iterator[None]:
-    """Raises BadInput with the path for an error of the file that is open, no other error of the block."""
+    """Turn errors of the open file into BadInput with `path`; other errors of the block pass."""
     try:
         yield
     except OSError as error:
@@ -87,9 +87,9 @@ def _write_errors(path: Path, opened: Path) -> Iterator[None]:
 
 
 def _stat_writable(path: Path) -> os.stat_result | None:
-    """What the file system says of the file at that path; None where there is none yet.
+    """Return the status of an existing file, or None if nothing is at the path.
 
-    Raises BadInput for anything else that is there, and for a file that must not be written to.
+    Raises BadInput for a folder, a device or the like, and for a read-only file.
     """
     try:
         found = path.stat()
@@ -105,7 +105,7 @@ def _stat_writable(path: Path) -> os.stat_result | None:
 
 
 def make_folder(folder: Path, setting: str = "") -> None:
-    """Make the folder and those above it. Raises BadInput where that cannot be, with the setting that names it."""
+    """Create the folder and its parents. Raises BadInput, with the setting that names the folder, if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -113,13 +113,13 @@ def make_folder(folder: Path, setting: str = "") -> None:
 
 
 def require_path(text: str, setting: str) -> Path:
-    """Return the path that a setting names. Raises BadInput for an empty one, which would be the current folder."""
+    """Return the path in a setting. Raises BadInput for an empty text, which would mean the current folder."""
     if not text.strip():
         raise BadInput(f"{setting} is empty: give a name")
     return Path(text)
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 in hexadecimal digits."""
+    """Return the SHA-256 of a file in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,7 +1,6 @@
-"""Output folders, one rule for every command: a new folder, an empty one, or the folder of an earlier run of the same.
+"""Output folders: every command accepts a new folder, an empty folder, or the folder of its own earlier run.
 
-A run is recognised by a file that it writes before any other. Whatever else a folder holds belongs to somebody, and
-nothing is written there.
+A run is recognised by a file that it writes first. A folder with any other files is refused.
 """
 
 from __future__ import annotations
@@ -22,21 +21,23 @@ from sprint_sgl.storage.provenance import git_commit, package_versions
 
 RUN_FILE = "run.json"
 LOCK = ".lock"
-READ_LIMIT = 2**16  # characters of a file that may be large
-NAMES_SHOWN = 3  # of the files in a folder that is refused
+READ_LIMIT = 2**16  # characters read of a file that may be large
+NAMES_SHOWN = 3  # of the files in a refused folder
 PACKAGES = ("sprint-sgl", "torch", "transformers")
 
 
 @dataclass(frozen=True)
 class RunMark:
-    """A file in the folder of a run: a JSON object with that key, or a text with a line that begins so.
+    """A file by which the folder of a run is recognised.
 
-    Names may have stars.
+    name    of the file, perhaps with stars
+    key     a key of its JSON object, or how a line of its text begins
+    value   of the key, if several commands write such a file
     """
 
     name: str
     key: str = ""
-    value: str | None = None  # of the key, where several commands write it
+    value: str | None = None
 
     def is_in(self, folder: Path) -> bool:
         return any(map(self._marks, folder.glob(self.name)))
@@ -55,9 +56,11 @@ class RunMark:
 
 @dataclass(frozen=True)
 class FolderKind:
-    """The folders of one command: its name, any of the marks that its runs leave, and the setting that names a folder.
+    """The output folders of one command.
 
-    `without` is a file that tells a run of another command, which leaves the same mark.
+    marks     each is enough to recognise a run
+    setting   how the command line names the folder
+    without   a file that only another command with the same mark writes
     """
 
     command: str
@@ -72,11 +75,11 @@ class FolderKind:
 
 
 def kind_with_run_file(command: str, setting: str = "out=") -> FolderKind:
-    """The folders of a command whose runs `begin`."""
+    """Return the kind of folder of a command whose runs call `begin_run`."""
     return FolderKind(command, (RunMark(RUN_FILE, "command", command),), setting)
 
 
-# Those of a sweep or of shards hold the folders of its jobs, and what Hydra keeps of the settings.
+# The folder of a sweep or of shards holds the folders of its jobs, and perhaps Hydra's settings.
 BENCH = FolderKind(
     "sprint-sgl bench",
     (RunMark(RUN_FILE, "methods"), RunMark(f"*=*/{RUN_FILE}", "methods"), RunMark("multirun.yaml", "against:")),
@@ -103,9 +106,9 @@ KINDS = (BENCH, CURATION, REPLIES, TRAINING, EXPERIMENT, REPORT, EXPORT, MINI, C
 
 
 def output_folder(out: str | Path, kind: FolderKind) -> Path:
-    """Return the folder, made if it was not there.
+    """Return the folder, created if missing.
 
-    Raises BadInput for one that has no name, cannot be written to, or holds anything but a run of that command.
+    Raises BadInput if the name is empty, the folder is not writable, or it holds anything but a run of the command.
     """
     folder = require_path(str(out), kind.setting.strip())
     make_folder(folder, kind.setting)
@@ -121,7 +124,7 @@ def output_folder(out: str | Path, kind: FolderKind) -> Path:
 
 
 def _holds_files(folder: Path) -> bool:
-    """Whether there is a file at any depth, but for what a run leaves that has hardly begun."""
+    """Return whether there is a file at any depth, apart from locks and partial files of a run that just began."""
     return any(
         path.name != LOCK and path.suffix != PARTIAL and (path.is_symlink() or not path.is_dir())
         for path in folder.rglob("*")
@@ -139,7 +142,7 @@ def _refuse_foreign(folder: Path, kind: FolderKind, names: list[str]) -> None:
 
 @contextmanager
 def locked_folder(out: str | Path, kind: FolderKind) -> Iterator[Path]:
-    """The output folder for one run at a time, else BadInput; a run that was killed leaves no lock behind."""
+    """Yield the output folder, locked. Raises BadInput if another run holds it; a killed run leaves no lock."""
     from filelock import FileLock, Timeout
 
     folder = output_folder(out, kind)
@@ -159,7 +162,7 @@ def locked_folder(out: str | Path, kind: FolderKind) -> Iterator[Path]:
 
 
 def begin_run(out: str | Path, kind: FolderKind, settings: Mapping[str, Any]) -> Path:
-    """Return the output folder with a run.json that says what the run is made by."""
+    """Return the output folder with a run.json: command, settings, versions, commit."""
     folder = output_folder(out, kind)
     made_by = {
         "command": kind.command,

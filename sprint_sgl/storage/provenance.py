@@ -1,4 +1,4 @@
-"""What a run was made by: versions, commit, weights."""
+"""Provenance of a run: package versions, commit, weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HUB_LIMIT = 10.0  # seconds
 
 
 def package_versions(packages: Sequence[str]) -> dict[str, str | None]:
-    """Of those packages; None for one that is not installed."""
+    """Return the version of each package, or None if it is not installed."""
     return {name: _version(name) for name in packages}
 
 
@@ -26,7 +26,7 @@ def _version(name: str) -> str | None:
 
 
 def git_commit() -> str | None:
-    """The checkout's commit, with a + where files differ from it; None where this is no checkout."""
+    """Return the checkout's commit, with a + if files differ from it, or None outside a git checkout."""
     if CHECKOUT is None:
         return None
     try:
@@ -37,7 +37,7 @@ def git_commit() -> str | None:
 
 
 def hub_revision(model: str) -> str | None:
-    """The commit of a model on the hub, or of this machine's copy where the hub cannot be asked; None without one."""
+    """Return a model's commit on the hub, or of the local copy if the hub does not answer, or None."""
     import httpx
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
@@ -53,5 +53,5 @@ def hub_revision(model: str) -> str | None:
 
 
 def weight_digests(model: Path) -> dict[str, str]:
-    """SHA-256 of each weight file in the folder; a model on the hub has none here."""
+    """Return the SHA-256 of each weight file in a folder; empty for a model on the hub."""
     return {path.name: file_digest(path) for path in sorted(model.glob("*.safetensors"))}

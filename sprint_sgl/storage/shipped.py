@@ -1,4 +1,4 @@
-"""The files that ship beside the code: in the checkout's own folders, or inside this package where a wheel put them."""
+"""Files that ship with the code: folders of the checkout, or of this package if it was installed from a wheel."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ MODELS = HOME / "models"
 
 
 def conf_names(group: str) -> list[str]:
-    """Return the names in a group of conf/, such as `runtime`, in alphabetical order."""
+    """Return the names in a group of conf/, such as `runtime`, sorted."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
 def model_names() -> list[str]:
-    """Return the names of the models that ship."""
+    """Return the names of the shipped models."""
     return sorted(path.name for path in MODELS.glob("*") if (path / "config.json").is_file())

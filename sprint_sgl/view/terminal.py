@@ -20,11 +20,11 @@ from rich.table import Table
 from rich.text import Text
 
 from sprint_sgl.console import printable
-from sprint_sgl.protocol import FINAL_ANSWER_OPEN, unescape_tags
+from sprint_sgl.protocol import FINAL_ANSWER_OPEN, PROMPT_PATTERN, TAG_PATTERN, unescape_tags
 from sprint_sgl.trajectory import Trajectory
 
-_TAGS = re.compile(r"</?(?:Plan_\d+|Final_answer|think|Execution_\d+)>\n?")
-_PROMPT = re.compile(r"<prompt_(\d+\.\d+)>[ \n]?(.*?)[ \n]?(?:</prompt_\1>|$)", re.DOTALL)
+_TAG = re.compile(TAG_PATTERN)
+_PROMPT = re.compile(PROMPT_PATTERN)
 NARROWEST_TABLE = 72
 
 
@@ -109,7 +109,7 @@ def is_answer(plan: str) -> bool:
 
 def readable_plan(plan: str) -> str:
     """A plan as a person reads it: tags gone, each prompt on a line of its own with its number."""
-    text = _PROMPT.sub(lambda match: f"→ {match[1]} {match[2].strip()}", _TAGS.sub("", plan))
+    text = _PROMPT.sub(lambda match: f"→ {match[1]}.{match[2]} {match[3].strip()}", _TAG.sub("", plan))
     return _readable(text)
 
 

@@ -91,7 +91,7 @@ class ShownRun:
             ("sequential tokens", f"{self.sequential:,}"),
             ("total tokens", f"{t.total_tokens:,}"),
             *shape,
-            *([("cut off", str(t.cut_off))] if t.cut_off else []),
+            *([("cut off", str(t.cancelled_count))] if t.cancelled_count else []),
             *([("tokens of the attempt that was given up", f"{given_up:,}")] if given_up else []),
             ("seconds", f"{t.seconds:.2f}"),
             ("cached prefix", f"{t.cached_share:.0%}"),
@@ -139,7 +139,7 @@ def read_runs(source: Path) -> list[ShownRun]:
         return [ShownRun(_trajectory(text, str(path)))]
     if not text.strip():
         raise BadInput(f"{path} is empty")
-    if not find_tags(text) and "<think>" not in text:
+    if not find_tags(text):
         raise BadInput(f"{path} is no transcript: no tag of a plan, an execution or a thought is in it")
     return [ShownRun(protocol.parse(text))]
 

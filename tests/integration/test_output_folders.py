@@ -165,7 +165,7 @@ import os, sys, filelock
 from pathlib import Path
 from sprint_sgl.console import one_line_errors
 from sprint_sgl.storage.files import whole_file
-from sprint_sgl.storage.output_folders import BENCH, alone
+from sprint_sgl.storage.output_folders import BENCH, locked_folder
 if os.geteuid() == 0:
     os.setgroups([])
     os.setresgid(65534, 65534, 65534)
@@ -175,7 +175,7 @@ with one_line_errors():
         with whole_file(Path(sys.argv[2], "new.html")) as file:
             file.write("new")
     else:
-        with alone(sys.argv[2], BENCH):
+        with locked_folder(sys.argv[2], BENCH):
             pass
 """
 

@@ -188,7 +188,7 @@ def test_attempts_of_a_graph_keep_to_a_limit_of_their_own() -> None:
     PROPOSALS = iter(["A B C"] * 2)
     run = graph_of_thoughts_program.run(QUESTION, attempts=2, max_tokens=2, backend=ScriptedBackend(graph))
     assert [execution.text for execution in run.trajectory.stages[0].executions] == ["A B"] * 2
-    assert run.trajectory.cuts == 2
+    assert run.trajectory.truncated_count == 2
 
 
 def test_a_graph_merges_the_best_attempts_and_refines_the_best_merge() -> None:

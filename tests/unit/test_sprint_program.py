@@ -267,8 +267,8 @@ def test_a_run_of_which_nothing_was_cut_is_the_whole_run(launch: str) -> None:
     cut = set()
     for limit in range(1, 40):
         trajectory = run(ScriptedBackend(replay(TWO_STAGES)), max_new_tokens=limit, launch=launch).trajectory
-        assert trajectory.cuts or protocol.render(trajectory) == whole, limit
-        cut.add(trajectory.cuts > 0)
+        assert trajectory.truncated_count or protocol.render(trajectory) == whole, limit
+        cut.add(trajectory.truncated_count > 0)
     assert cut == {True, False}
 
 

@@ -69,7 +69,7 @@ def test_rules_that_compare_siblings_cut_off_the_slow_one(policy: StragglerPolic
     trajectory = run(policy, seconds=10.0, launch=launch)
     assert statuses(trajectory) == ["ok", "cancelled", "ok", "ok"]
     assert trajectory.seconds < 8.0
-    assert trajectory.cut_off == 1
+    assert trajectory.cancelled_count == 1
 
 
 def test_without_a_rule_everybody_is_waited_for() -> None:
@@ -213,6 +213,8 @@ def test_a_replay_under_a_budget_is_the_recording_but_for_what_was_cut(shape: Sh
     task = Replay(DataSource("x.jsonl"), "response", 1.0, 4.0)
     grade = task.grade_run(question, trajectory)
     assert grade.correct
-    assert grade.reason == (f"{trajectory.cut_off} executions were cut off" if trajectory.cut_off else "")
+    assert grade.reason == (
+        f"{trajectory.cancelled_count} executions were cut off" if trajectory.cancelled_count else ""
+    )
     other = replace(shape, answer=shape.answer + 1)
     assert not task.grade_run(replace(question, shape=other), trajectory).correct

@@ -40,7 +40,7 @@ class Side:
     @property
     def planned(self) -> bool:
         """Whether a planner made any of its answers."""
-        return any(record.trajectory.planned for records in self.records.values() for record in records)
+        return any(record.trajectory.has_planner for records in self.records.values() for record in records)
 
     @property
     def sequential(self) -> bool:

@@ -1,4 +1,4 @@
-"""The instruction texts, one folder a style: `parallel.txt` for SPRINT (both roles), `sequential.txt` for RFT."""
+"""Instruction texts, one folder for each style: `parallel.txt` for planner and executors, `sequential.txt` for RFT."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def style_names() -> list[str]:
 
 @cache
 def prompt_style(name: str) -> PromptStyle:
-    """The style of that name, or the one in the folder of that path. Raises BadInput."""
+    """Return the shipped style of that name, or the style in that folder. Raises BadInput."""
     folder = _FOLDER / name if name in style_names() else Path(name)
     files = [folder / f"{role}.txt" for role in ("parallel", "sequential")]
     if not all(file.is_file() for file in files):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from starlette.responses import HTMLResponse
 
+from sprint_sgl.protocol import PAGE_PATTERNS
 from sprint_sgl.view.pages import render_page
 from sprint_sgl.view.trajectory_page import STYLE as STAGE_STYLE
 
@@ -18,7 +19,9 @@ def live_page() -> HTMLResponse:
     """The page, with a policy that lets no other script run and no other server be asked."""
     script = (HERE / "page.js").read_text()
     own_style = (HERE / "page.css").read_text()
-    text = render_page(HERE / "page.html.j2", script=script, stage_style=STAGE_STYLE, own_style=own_style)
+    text = render_page(
+        HERE / "page.html.j2", script=script, protocol=PAGE_PATTERNS, stage_style=STAGE_STYLE, own_style=own_style
+    )
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = (
         f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; connect-src 'self'; "

@@ -2,15 +2,14 @@
 // Asks the server that this page came from, and shows every branch as it is written. All text is set as text.
 
 const at = (id) => document.getElementById(id);
-const TAGS = /<\/?(?:Plan_\d+|Final_answer|think|Execution_\d+|execution_[\d.]+)>\n?/g;
-const PROMPT = /<prompt_(\d+)\.(\d+)>([^]*?)(?:<\/prompt_\1\.\2>\n?|$)/g;
+const PROTOCOL = JSON.parse(at("protocol").textContent); // patterns and tags, from sprint_sgl/protocol
+const TAGS = new RegExp(PROTOCOL.tag, "g");
+const PROMPT = new RegExp(`${PROTOCOL.prompt}\\n?`, "g");
 const HALF_TAG = /<[^<>\n]*$/;
-const NEUTRALISED = /<\\(\\*\/?(?:Question|think|Final|Plan|prompt|Execution))/gi; // a tag that was only talked about
-const ANSWER = "<Final_answer>";
-const THOUGHT_END = "</think>";
+const ESCAPED = new RegExp(PROTOCOL.escaped, "gi"); // a tag that the text only mentions
 const ENDS = { stop: "Done", length: "Cut short by a limit" };
 
-const readable = (text) => text.replace(TAGS, "").replace(HALF_TAG, "").replace(NEUTRALISED, "<$1").trim();
+const readable = (text) => text.replace(TAGS, "").replace(HALF_TAG, "").replace(ESCAPED, "<$1").trim();
 
 let stages = new Map(); // number -> {plan, executions: Map(prompt -> text), and the nodes that show them}
 let changed = new Set();
@@ -70,8 +69,8 @@ function cardOf(stage, number, prompt) {
 function show() {
   for (const number of changed) {
     const stage = stageOf(number);
-    const plan = stage.plan.split(ANSWER)[0].split(THOUGHT_END)[0];
-    const staged = stage.executions.size || stage.plan.includes("<Plan_");
+    const plan = stage.plan.split(PROTOCOL.answerOpening)[0].split(PROTOCOL.thoughtClose)[0];
+    const staged = stage.executions.size || stage.plan.includes(PROTOCOL.planOpening);
     stage.title.textContent = staged ? `Stage ${number}` : "Thought";
     for (const [, , prompt, text] of plan.matchAll(PROMPT)) {
       cardOf(stage, number, Number(prompt)).heading.textContent = `${number}.${prompt} ${readable(text)}`;
