@@ -1,8 +1,8 @@
-r"""Whether two answers are the same: read whole, then compared by what they are.
+r"""Compare two answers: read both completely, then compare their values by kind.
 
-Exact forms are compared exactly, by value at sixty digits and more, or by values at many points where they have
-variables; a decimal with an exact form to the last digit that it gives, if it gives five. A name or a unit that only
-one answer states is forgiven (`x = 5` is 5, `5 cm` is 5); two that contradict one another are not.
+Exact forms are compared to sixty digits and more, or at many points if they have variables. A decimal with at least
+five significant digits is compared with an exact form to its last digit. A name or unit that only one answer states is
+ignored (`x = 5` is 5, `5 cm` is 5); two different names or units are not.
 """
 
 from __future__ import annotations
@@ -34,29 +34,29 @@ from sprint_sgl.grading.values import (
     Words,
 )
 
-DIGITS = 60  # of two exact values that have to agree, and one more for each character of the answers
-LONGEST_COLLECTION = 40  # values whose order is open
+DIGITS = 60  # in which two exact values must agree, plus one for each character of the answers
+LONGEST_COLLECTION = 40  # values that are compared in any order
 
-Same = Callable[[Value, Value], Match]  # the comparison, for the parts of two values
+Same = Callable[[Value, Value], Match]  # compares parts of two values
 SAME, DIFFERENT, UNDECIDED = Match.SAME, Match.DIFFERENT, Match.UNDECIDED
 
 
 def compare_answers(given: str, gold: str) -> tuple[Match, str]:
-    """The match, and why it is undecided where it is. Takes as long as it takes."""
+    """Return the match, and why it is undecided, else an empty text. Has no time limit."""
     read: list[list[Value]] = []
     for whose, text in (("gold", gold), ("given", given)):
         try:
             read.append(_read(text))
         except UnreadableAnswer as fault:
-            return UNDECIDED, f"the {whose} answer cannot be read whole: {fault}"
+            return UNDECIDED, f"the {whose} answer cannot be read completely: {fault}"
     golds, givens = read
     digits = DIGITS + len(given) + len(gold)
     match = any_of(_compare_values(one, other, digits) for one in golds for other in givens)
-    return match, "the two cannot be told apart, nor shown to be one" if match is UNDECIDED else ""
+    return match, "the answers can neither be shown to be equal nor to differ" if match is UNDECIDED else ""
 
 
 def _read(text: str) -> list[Value]:
-    """The readings of an answer, or of what a sentence says the answer is."""
+    """Return the readings of an answer, or of the answer that a sentence states."""
     text = without_opener(text)
     try:
         found = readings(text)
@@ -75,7 +75,7 @@ def _in_prose(text: str) -> list[Value]:
 
 
 def _compare_values(gold: Value, given: Value, digits: int) -> Match:
-    """The match of two values. What one of them leaves out, a name or a unit, is set aside first."""
+    """Return the match of two values. A name or unit that only one of them has is ignored."""
 
     def same(one: Value, other: Value) -> Match:
         return _compare_values(one, other, digits)
@@ -115,7 +115,7 @@ def _compare_one_kind(gold: Value, given: Value, same: Same) -> Match:
 
 
 def _compare_kinds(gold: Value, given: Value, same: Same) -> Match:
-    """Two values of different kinds: the same only where one kind is a way to write the other."""
+    """Compare values of different kinds; they are the same only if one kind is a way to write the other."""
     kinds = {type(gold), type(given)}
     if kinds == {Scalar, Group}:
         group, scalar = (gold, given) if isinstance(gold, Group) else (given, gold)
@@ -142,7 +142,7 @@ def _compare_kinds(gold: Value, given: Value, same: Same) -> Match:
 
 
 def _is_letter(scalar: Value, words: Value) -> bool:
-    """Whether the one is a variable and the other its letter: B and (b)."""
+    """Return whether a variable and a word are the same letter: B and (b)."""
     if not (isinstance(scalar, Scalar) and isinstance(words, Words) and scalar.value.is_Symbol):
         return False
     return str(scalar.value).casefold() == words.text.casefold()
@@ -172,7 +172,7 @@ def _in_gold_order(gold: Value, named: Value, value: Value, other: Value) -> tup
 
 
 def _rename_parameters(named: Named) -> Value:
-    """The value with its parameters called by their places."""
+    """Return the value with its parameters named by position."""
     if not named.parameters or not isinstance(named.value, Scalar):
         return named.value
     places = {sympy.Symbol(name): sympy.Symbol(f"parameter {k}") for k, name in enumerate(named.parameters)}
@@ -243,19 +243,19 @@ def _has_relation(collection: Collection) -> bool:
 
 
 def _has_mixed_units(collection: Collection) -> bool:
-    """Whether it may be one quantity: 1 hour and 30 minutes."""
+    """Return whether the items may be one quantity: 1 hour and 30 minutes."""
     units_given = [item.unit for item in collection.items if isinstance(item, Quantity)]
     return len(units_given) == len(collection.items) and len(set(units_given)) > 1
 
 
 def _have_distinct_names(items: Sequence[Value]) -> bool:
-    """Whether each value has a name of its own, so that their order says nothing and the names do."""
+    """Return whether each value has a name of its own, so that order does not matter."""
     names = [item.name for item in items if isinstance(item, Named)]
     return len(names) == len(items) > 1 and len(set(names)) == len(names)
 
 
 def _share_name(items: Sequence[Value]) -> Sequence[Value]:
-    """Of "x = 1, 2" both are x."""
+    """Give all values the first one's name if only that has one: in "x = 1, 2" both are x."""
     if items and isinstance(first := items[0], Named) and not any(isinstance(item, Named) for item in items[1:]):
         return [first, *(Named(first.name, item, first.parameters) for item in items[1:])]
     return items
@@ -268,8 +268,7 @@ def _compare_in_order(golds: Sequence[Value], givens: Sequence[Value], same: Sam
 
 
 def _compare_in_any_order(golds: Sequence[Value], givens: Sequence[Value], same: Same, sets: bool = False) -> Match:
-    """Each of one has its own of the other. What is given twice counts once in a set, a list of points, and where all
-    are one value."""
+    """Match each value with another one. Repeated values count once in a set, among points, and if all are equal."""
     if max(len(golds), len(givens)) > LONGEST_COLLECTION:
         return _compare_in_order(golds, givens, same)
     left = list(givens)
@@ -293,7 +292,7 @@ def _compare_in_any_order(golds: Sequence[Value], givens: Sequence[Value], same:
 
 
 def _compare_with_ellipsis(golds: Sequence[Value], givens: Sequence[Value], same: Same) -> Match:
-    """Sequences with dots: other ends are other sequences; the same ends with more or fewer terms may be one."""
+    """Compare sequences with dots: different ends are DIFFERENT; equal ends with more or fewer terms UNDECIDED."""
     match = _compare_in_order(golds, givens, same)
     if match is not DIFFERENT or len(golds) == len(givens):
         return match
@@ -314,7 +313,7 @@ def _compare_groups(gold: Group, given: Group, same: Same) -> Match:
 
 
 def _compare_ratios(gold: Group, given: Group, same: Same) -> Match:
-    """2:4 may be 1:2, unless they are times of day."""
+    """Compare ratios: 2:4 may equal 1:2, unless they are times of day, so that is UNDECIDED."""
     match = _compare_in_order(gold.items, given.items, same)
     parts = [
         (one.value, other.value)
@@ -347,7 +346,7 @@ def _compare_relations(gold: Value, given: Value, same: Same) -> Match:
 
 
 def _upwards(relation: Relation) -> Relation:
-    """The same relation with its smaller sides first."""
+    """Return the same relation with its smaller sides first."""
     if all(operator in (">", r"\ge") for operator in relation.operators):
         return Relation(relation.sides[::-1], tuple(_FLIPPED[operator] for operator in relation.operators[::-1]))
     return relation
@@ -362,7 +361,7 @@ def _compare_two_relations(gold: Relation, given: Relation, same: Same) -> Match
 
 
 def _compare_by_factor(gold: Relation, given: Relation) -> Match | None:
-    """Whether two equations, or inequalities, of two sides differ by a factor; None if that does not tell."""
+    """Compare two two-sided relations by whether they differ by a factor; None if that decides nothing."""
     one, other = _difference(gold), _difference(given)
     if len(gold.operators) != 1 or one is None or other is None:
         return None
@@ -377,7 +376,7 @@ def _compare_by_factor(gold: Relation, given: Relation) -> Match | None:
 
 
 def _linear(difference: Expression) -> bool:
-    """Whether the equation is a polynomial, of which another one with the same solutions is a multiple or a power."""
+    """Return whether the difference is linear: another equation with the same solutions is then a multiple."""
     return bool(difference.is_polynomial(*difference.free_symbols)) and sympy.total_degree(difference) == 1
 
 
@@ -387,7 +386,7 @@ def _difference(relation: Relation) -> Expression | None:
 
 
 def _as_interval(relation: Relation) -> Value | None:
-    """What `a <= x < b`, `x < b` or `a < |x| < b` says that x lies in."""
+    """Return the interval of x in `a <= x < b`, `x < b` or `a < |x| < b`, or None."""
     relation = _upwards(relation)
     if any(operator not in ("<", r"\le") for operator in relation.operators):
         return None
@@ -412,13 +411,13 @@ def _as_interval(relation: Relation) -> Value | None:
 
 
 def _mirror(interval: Group) -> Group:
-    """The interval of the negative values."""
+    """Return the interval of the negated values."""
     ends = tuple(_scale(end, MINUS) for end in interval.items[::-1])
     return Group(_MIRRORED[interval.closing], ends, _MIRRORED[interval.opening])
 
 
 def _is_unknown(side: Value) -> bool:
-    """Whether the side is a variable, its absolute value, or a function's value: what an inequality bounds."""
+    """Return whether the side is what an inequality bounds: a variable, its absolute value, or a function's value."""
     if not isinstance(side, Scalar):
         return False
     value = side.value.args[0] if isinstance(side.value, sympy.Abs) else side.value

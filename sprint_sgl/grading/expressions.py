@@ -1,4 +1,4 @@
-r"""Expressions as SymPy's: numbers, variables, roots, powers, functions; exact, whatever they are written as."""
+r"""Read expressions as exact SymPy values: numbers, variables, roots, powers, functions."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from sprint_sgl.grading.notation import Token, TokenKind, UnreadableAnswer
 from sprint_sgl.grading.splitting import CLOSING, OPENING, SEPARATORS, Part, end_of, split
 from sprint_sgl.grading.values import Expression, Matrix, Scalar, Value
 
-LONGEST_POWER = 20_000  # bits up to which a power of whole numbers is multiplied out; and a factorial's argument
+LONGEST_POWER = 20_000  # largest evaluated power of whole numbers in bits, and argument of a factorial
 DEEPEST = 60  # brackets
-LOG_BASE = sympy.Symbol("base of log", positive=True)  # its natural logarithm; of a \\log that states none
+LOG_BASE = sympy.Symbol("base of log", positive=True)  # natural logarithm of the base of a \\log without one
 
 _CIRCULAR = ("sin", "cos", "tan", "cot", "sec", "csc")
 FUNCTIONS: dict[str, Callable[..., Expression]] = {
@@ -55,7 +55,7 @@ _CONSTANTS = {"i": sympy.I, "e": sympy.E}
 
 
 class ExpressionReader:
-    """Reads one expression, by precedence, up to its end or to a unit behind it."""
+    """Reads one expression by operator precedence, up to its end or to a unit after it."""
 
     def __init__(self, found: Part, signs: Sequence[str], letter_units: bool) -> None:
         self._tokens, self._at, self._bars = found, 0, 0
@@ -67,7 +67,7 @@ class ExpressionReader:
         return self._tokens[self._at :]
 
     def read_value(self) -> Value:
-        """The value, with how many decimals it is written if it is only a decimal."""
+        """Return the value, with its number of decimals if it is a single decimal."""
         if _is_calculus(self._tokens):
             self._at = len(self._tokens)
             return _formula(self._tokens)
@@ -84,20 +84,20 @@ class ExpressionReader:
         return Scalar(_require_finite(value), decimals)
 
     def _check_unit(self, value: Expression) -> None:
-        """Raises Unreadable if what follows the value is no unit of it, or as well a factor of its last term."""
+        """Raise UnreadableAnswer unless a unit follows the value that cannot be a factor of its last term."""
         token, before = self._tokens[self._at], self._tokens[: self._at]
         if not self._at_unit():
             raise UnreadableAnswer(f"'{token}' after the value")
         written_as_unit = token.upright or token.kind in (TokenKind.TEXT, TokenKind.SIGN, TokenKind.COMMAND)
         if not written_as_unit and (value.free_symbols or any(each.text in ("+", "-") for each in before[1:])):
-            raise UnreadableAnswer(f"'{token}' behind an expression")
+            raise UnreadableAnswer(f"'{token}' after an expression")
         if units.may_be_factors(token) and not all(
             each.kind is TokenKind.NUMBER or each.text == "-" for each in before
         ):
-            raise UnreadableAnswer(f"'{token}' behind an expression")
+            raise UnreadableAnswer(f"'{token}' after an expression")
 
     def _at_unit(self) -> bool:
-        """Whether a unit begins here. Of `min` and `sec`, which are functions too, only the last token is one."""
+        """Return whether a unit begins here. `min` and `sec`, also functions, are units only as the last token."""
         token = self._tokens[self._at]
         if self._at == 0 or (token.text in FUNCTIONS and self._at + 1 < len(self._tokens)):
             return False
@@ -204,7 +204,7 @@ class ExpressionReader:
                 return value
 
     def _last_unit(self) -> bool:
-        """Whether only a closing bracket or nothing follows the sign: then it is the whole value's unit."""
+        """Return whether the sign ends the expression outside brackets: then it is the unit of the whole value."""
         return self._at == len(self._tokens) - 1 and not self._depth > 1
 
     def _primary(self) -> Expression:
@@ -221,7 +221,7 @@ class ExpressionReader:
         return self._command(token)
 
     def _mixed(self, whole: Expression) -> Expression:
-        """A whole number with a fraction behind it: 1 1/2, 1\frac{1}{2}."""
+        r"""Read the fraction of a mixed number: 1 1/2, 1\frac{1}{2}."""
         start, signs_read = self._at, self._signs_read
         if not whole.is_Integer or start >= len(self._tokens):
             return whole
@@ -319,7 +319,7 @@ class ExpressionReader:
         return value
 
     def _braced(self) -> Part:
-        """The tokens that a command applies to: those in braces, or one."""
+        """Return the tokens that a command applies to: those in braces, or one."""
         start = self._at
         if start >= len(self._tokens):
             raise UnreadableAnswer("it ends too early")
@@ -328,7 +328,7 @@ class ExpressionReader:
         return self._tokens[start + 1 : end] if end > start else self._tokens[start : start + 1]
 
     def _fraction(self) -> tuple[Expression, Expression]:
-        """The two arguments of \frac; of 12 without braces they are 1 and 2."""
+        r"""Return the two arguments of \frac; without braces, \frac12 has 1 and 2."""
         token = self._tokens[self._at] if self._at < len(self._tokens) else None
         if token and token.kind is TokenKind.NUMBER and token.text.isdecimal() and len(token.text) > 1:
             if len(token.text) > 2:
@@ -338,7 +338,7 @@ class ExpressionReader:
         return self._applied(), self._applied()
 
     def _applied(self) -> Expression:
-        """What a command applies to, as a value."""
+        """Return the value that a command applies to."""
         if self._next == "{":
             self._at += 1
             return self._until("}")
@@ -399,16 +399,16 @@ class ExpressionReader:
         return _raise_to(FUNCTIONS[name](self._argument()), power)
 
     def _argument(self) -> Expression:
-        """Of a function: in brackets, or all factors up to a sign or the next function."""
+        """Return a function's argument: in brackets, or all factors up to a sign or the next function."""
         if self._next in ("(", "[", "{"):
             return self._postfixed(self._primary())
-        self._depth += 1  # a degree sign in it is its own, not the whole answer's
+        self._depth += 1  # a degree sign inside belongs to the argument, not to the whole answer
         value = self._power()
         while self._starts_factor() and self._next not in ("(", "[") and self._function_name() not in FUNCTIONS:
             value = value * self._power()
         self._depth -= 1
         if self._next == "/" and self._text(self._at + 1).lstrip("\\") not in FUNCTIONS:
-            raise UnreadableAnswer("a division behind a function without brackets")
+            raise UnreadableAnswer("a division after a function without brackets")
         return value
 
     def _function_name(self) -> str:
@@ -416,7 +416,7 @@ class ExpressionReader:
 
 
 def _number(text: str) -> Expression:
-    """Exact, whatever it is written as."""
+    """Return the exact value of a number."""
     if "(" in text:
         head, _, period = text.rstrip(")").partition("(")
         places = len(head.partition(".")[2])
@@ -425,7 +425,7 @@ def _number(text: str) -> Expression:
         return sympy.Rational(exact.numerator, exact.denominator)
     exponent = re.search(r"[eE]([-+]?\d+)", text)
     if exponent and abs(int(exponent[1])) > LONGEST_POWER:
-        raise UnreadableAnswer("an exponent out of all bounds")
+        raise UnreadableAnswer(f"an exponent over {LONGEST_POWER}")
     exact = Fraction(text)
     return sympy.Rational(exact.numerator, exact.denominator)
 
@@ -459,7 +459,7 @@ def _factorial(value: Expression) -> Expression:
 
 
 def is_approximation(exact: Value, rounded: Value) -> bool:
-    """Whether the second is a number within two per cent of the first."""
+    """Return whether the second value is a number within two per cent of the first."""
     if not (isinstance(exact, Scalar) and isinstance(rounded, Scalar)):
         return False
     difference = sympy.N(exact.value - rounded.value, 30)
@@ -474,10 +474,7 @@ def _is_calculus(found: Part) -> bool:
 
 
 def _formula(found: Part) -> Value:
-    """Sums, products, integrals, limits and products of matrices, by math-verify's own parser.
-
-    It reads the whole text or raises.
-    """
+    """Read sums, products, integrals, limits and matrix products with Math-Verify's parser, all or nothing."""
     from latex2sympy2_extended.latex2sympy2 import ConversionConfig, _Latex2Sympy
 
     known = {*FUNCTIONS, "matrix", "pmatrix", "bmatrix"}
@@ -491,10 +488,10 @@ def _formula(found: Part) -> Value:
     text = re.sub(r"(\\begin|\\end) \{ (\w+) \}", r"\1{\2}", text)
     try:
         value: Expression = _Latex2Sympy(config=ConversionConfig(lowercase_symbols=False)).parse(text).doit()
-    except Exception as error:  # its parser raises bare exceptions
+    except Exception as error:  # the parser raises bare exceptions
         raise UnreadableAnswer(f"a formula: {str(error).splitlines()[0]}") from error
     if isinstance(value, sympy.MatrixBase):
         return Matrix(tuple(tuple(Scalar(cell) for cell in row) for row in value.tolist()))
     if not isinstance(value, sympy.Expr):
-        raise UnreadableAnswer("a formula that is no expression")
+        raise UnreadableAnswer("a formula that is not an expression")
     return Scalar(_require_finite(value))

@@ -1,4 +1,4 @@
-r"""Answers taken out of model text (paper, appendix A.4: final answers stand in `\boxed{}`)."""
+r"""Extract answers from model text (paper, appendix A.4: final answers stand in `\boxed{}`)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from sprint_sgl import protocol
 from sprint_sgl.grading.prose import FINAL_ANSWER
 
-SHORT_ANSWER = 200  # characters of an unboxed final answer that still count as an answer
-LONGEST_CONNECTIVE = 60  # characters between two boxes that are one answer
+SHORT_ANSWER = 200  # characters up to which an unboxed final answer is an answer
+LONGEST_CONNECTIVE = 60  # characters between two boxes of one answer
 
 _BOX_TOKEN = re.compile(
     r"\\?\\(?P<box>boxed|fbox)(?![A-Za-z])\s*(?:(?P<open>\{)|(?P<bare>[-+]?[\d.][^\s{}$\\]*))?|\\.|(?P<brace>[{}])",
@@ -25,7 +25,7 @@ _FACTOR_BEHIND = re.compile(
 )
 _LAYOUT = re.compile(r"\\q?quad|\\[()\[\],;:! ]|\\text\s*|\$|[{}\s]")
 _NAMING = re.compile(r"\\?[A-Za-z]\w*(?:_\{?\w+\}?)?(?:\([a-z]\))?\s*=\s*$")
-# Words between two boxes that make them two answers, or an answer and a reason.
+# Words between two boxes by which they are two answers, or an answer and a reason.
 _APART = re.compile(
     r"\b(?:no|not|wait|actually|but|instead|rather|wrong|check|since|because|where|when|if|with|hence|so|then|thus"
     r"|therefore)\b",
@@ -35,7 +35,7 @@ _APART = re.compile(
 
 @dataclass(frozen=True)
 class _Box:
-    """Where a box and its content start and end."""
+    """The positions of a box and of its content."""
 
     start: int
     inside: int
@@ -44,11 +44,11 @@ class _Box:
 
 
 def extract_answer(text: str) -> str | None:
-    r"""The final answer in model text, or None if there is none to recognise. Raises on no text.
+    r"""Return the final answer in model text, or None. Never raises on a text.
 
-    Looked for in the last `<Final_answer>`, else in what follows the last `</think>`, else everywhere: the content
-    of the last balanced `\boxed{}`, with those before it that "and", "or" or a comma joins to it, and with a minus
-    before it; else of the last `<answer>`, else a final answer of one short line itself.
+    The last `<Final_answer>` is searched, else the text after the last `</think>`, else the whole text. The answer is
+    the content of the last balanced `\boxed{}`, with boxes joined to it by "and", "or" or a comma and a sign before
+    it; else of the last `<answer>`; else what follows the last `####`; else a final answer of one short line.
     """
     final = _last_tagged(text, protocol.FINAL_ANSWER)
     place = final or text.rpartition(protocol.THOUGHT_CLOSE)[2].strip() or text
@@ -59,19 +59,19 @@ def extract_answer(text: str) -> str | None:
 
 
 def read_answer(final: str, thought: str = "") -> str:
-    """What is graded of a whole response, by whatever method: the answer in its final part, or in the thought where
-    there is no final part; else the final part itself."""
+    """Return the answer to grade in a response: extracted from the final part, or from the thought without one;
+    else the whole final part."""
     return extract_answer(final or thought) or final.strip()
 
 
 def _answer_after_hashes(text: str) -> str | None:
-    """What follows the last "####", as GSM8K writes answers."""
+    """Return what follows the last "####", as in GSM8K."""
     lines = re.findall(r"^####[^\S\n]*(\S.*)$", text, re.MULTILINE)
     return lines[-1].strip() if lines and len(lines[-1]) <= SHORT_ANSWER else None
 
 
 def _last_tagged(text: str, tag: str) -> str | None:
-    """The content of the last <tag>..</tag> that is not blank; the closing tag may be missing at the end."""
+    """Return the content of the last non-blank <tag>..</tag>; at the end of the text it may be unclosed."""
     found, start = None, None
     for mark in re.finditer(rf"<(/?){tag}>", text, re.IGNORECASE):
         if not mark[1]:
@@ -84,15 +84,15 @@ def _last_tagged(text: str, tag: str) -> str | None:
 
 
 def _last_boxes(text: str) -> str | None:
-    """The content of the last box that is balanced and not blank, with those of the boxes that are joined to it."""
+    """Return the content of the last balanced, non-blank box and of the boxes joined to it."""
     boxes = sorted(_boxes(text), key=lambda box: box.start, reverse=True)
     filled = (box for box in boxes if text[box.inside : box.inside_end].strip())
     last = next(filled, None)
     if last is None:
         return None
-    said = [found[1].strip() for found in FINAL_ANSWER.finditer(text, last.end) if "box" not in found[1]]
-    if said:
-        return said[-1]
+    stated = [found[1].strip() for found in FINAL_ANSWER.finditer(text, last.end) if "box" not in found[1]]
+    if stated:
+        return stated[-1]
     joined = [last]
     for box in filled:
         if not _are_joined(text, box, joined[0]):
@@ -102,7 +102,7 @@ def _last_boxes(text: str) -> str | None:
 
 
 def _are_joined(text: str, before: _Box, after: _Box) -> bool:
-    """Whether only "and", "or" or commas, and a few words, stand between the two."""
+    """Return whether only "and", "or" or commas, and a few words, stand between two boxes."""
     between = text[before.end : after.start] if 0 <= after.start - before.end <= LONGEST_CONNECTIVE else "\n\n"
     words = _LAYOUT.sub(" ", _NAMING.sub("", between))
     if "\n\n" in between or _APART.search(words) or len(words.split()) > 6:
@@ -113,7 +113,7 @@ def _are_joined(text: str, before: _Box, after: _Box) -> bool:
 
 
 def _content(text: str, box: _Box) -> str:
-    """What is in the box, with a sign before it; and with what stands beside it where that is a part of the value."""
+    """Return what is in the box, with a sign or factor beside the box that belongs to the value."""
     content = text[box.inside : box.inside_end].strip()
     before, after = text[max(0, box.start - 20) : box.start], text[box.end : box.end + LONGEST_CONNECTIVE]
     if (factor := _FACTOR_BEFORE.search(before)) and not before[: factor.start()].endswith("\n"):
@@ -127,7 +127,7 @@ def _content(text: str, box: _Box) -> str:
 
 
 def _boxes(text: str) -> Iterator[_Box]:
-    """All balanced boxes; one pass over the text."""
+    """Yield all balanced boxes in one pass over the text."""
     open_braces: list[tuple[int, int] | None] = []
     for token in _BOX_TOKEN.finditer(text):
         if token["bare"]:

@@ -1,4 +1,4 @@
-"""What a comparison of two answers comes to."""
+"""The result of comparing two answers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import Enum
 
 
 class Match(Enum):
-    """UNDECIDED: one of the two cannot be read whole, or the limits of time and memory do not suffice."""
+    """UNDECIDED: an answer cannot be read completely, or the limits of time and memory were reached."""
 
     SAME = "same"
     DIFFERENT = "different"
@@ -24,17 +24,17 @@ class Comparison:
 
 
 def any_of(matches: Iterable[Match]) -> Match:
-    """SAME where one is, DIFFERENT where all are."""
+    """Return SAME if any match is, DIFFERENT if all are, else UNDECIDED."""
     return _combine(matches, by=Match.SAME, otherwise=Match.DIFFERENT)
 
 
 def all_of(matches: Iterable[Match]) -> Match:
-    """SAME where all are, DIFFERENT where one is."""
+    """Return SAME if all matches are, DIFFERENT if any is, else UNDECIDED."""
     return _combine(matches, by=Match.DIFFERENT, otherwise=Match.SAME)
 
 
 def _combine(matches: Iterable[Match], by: Match, otherwise: Match) -> Match:
-    """Stop at the first match that settles the matter; one that is undecided leaves it open."""
+    """Return `by` at the first such match, UNDECIDED if any match is undecided, else `otherwise`."""
     result = otherwise
     for match in matches:
         if match is by:
@@ -45,5 +45,5 @@ def _combine(matches: Iterable[Match], by: Match, otherwise: Match) -> Match:
 
 
 def at_most(limit: Match, match: Match) -> Match:
-    """The limit in the place of SAME."""
+    """Return the match, but the limit instead of SAME."""
     return limit if match is Match.SAME else match

@@ -1,6 +1,6 @@
-r"""An answer as tokens, whether it is written in LaTeX, in plain text, in Unicode, or in all three.
+r"""Tokenize an answer in LaTeX, plain text, Unicode, or a mixture.
 
-Only what concerns looks is dropped: spacing, sizes, fonts of formulas, math delimiters, bold marks, a final stop.
+Only layout is dropped: spacing, sizes, fonts of formulas, math delimiters, bold marks, a final stop.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from enum import Enum, auto
 
 
 class UnreadableAnswer(Exception):
-    """Says what in the answer cannot be read."""
+    """The answer cannot be read completely; the message says where."""
 
 
 class TokenKind(Enum):
     NUMBER = auto()  # unsigned, as Python's Fraction reads it: "12", ".5", "1e-3", or repeating: "0.1(6)"
     LETTER = auto()
-    RUN = auto()  # letters side by side outside of \text: a word, or a product of variables
-    TEXT = auto()  # a word inside of \text and its like
-    COMMAND = auto()  # "\frac", and signs by their LaTeX name
+    RUN = auto()  # adjacent letters outside \text: a word, or a product of variables
+    TEXT = auto()  # a word inside \text or a similar command
+    COMMAND = auto()  # "\frac", or a sign by its LaTeX name
     SIGN = auto()
 
 
@@ -38,7 +38,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Commas:
-    """What a comma between digits is taken for: 1,000 and 3,14 have two readings each."""
+    """How commas between digits are read: 1,000 and 3,14 have two readings each."""
 
     group_thousands: bool = True
     mark_decimals: bool = False
@@ -147,7 +147,7 @@ _RELATIONS = {"<=": r"\le", ">=": r"\ge", "!=": r"\ne", "==": "="}
 
 
 def clean_notation(answer: str) -> str:
-    """The answer without math delimiters, bold marks and a final stop, its Unicode signs as LaTeX."""
+    """Return the answer without math delimiters, bold marks and a final stop, with Unicode signs as LaTeX."""
     text = answer.strip()
     while fenced := _FENCE.fullmatch(text):
         text = fenced["inside"]
@@ -178,7 +178,7 @@ def clean_notation(answer: str) -> str:
     text = re.sub(r"\^\s*(?:\\circ|\{\s*\\circ\s*\})|\\degree(?![A-Za-z])", r"\\circ ", _SPACE.sub(" ", text))
     text = re.sub(r"\\circ\s*(?:\\(?:text|mathrm)\s*\{\s*([CF])\s*\}|([CF])(?![A-Za-z]))", _temperature, text)
     if r"\vec" in text:
-        text = text.replace(r"\times", r"\vectimes")  # no product of numbers
+        text = text.replace(r"\times", r"\vectimes")  # not a product of numbers
     return text.strip().rstrip(".").strip() if not text.rstrip().endswith("...") else text.strip()
 
 
@@ -192,7 +192,7 @@ def _vulgar(found: re.Match[str]) -> str:
 
 
 def _without_dollars(text: str) -> str:
-    """Dollar signs in pairs are delimiters; a single one before a number is money."""
+    """Remove paired dollar signs, which are delimiters; a single one before a number is money and stays."""
     text = text.replace(r"\$", "\0")
     if text.count("$") % 2:
         text = re.sub(r"\$(?=\s*[-\d.])", "\0", text, count=1)
@@ -200,20 +200,20 @@ def _without_dollars(text: str) -> str:
 
 
 def tokenize(answer: str, commas: Commas) -> list[Token]:
-    """The tokens of a cleaned answer. Raises Unreadable where braces do not match."""
+    """Return the tokens of a cleaned answer. Raises UnreadableAnswer if braces do not match."""
     found: list[Token] = []
     at, spaced = 0, False
-    while wording := _TEXT.search(answer, at):
-        found += _lex(answer[at : wording.start()], commas, spaced, in_text=False)
-        inside, at = _argument(answer, wording.end())
-        spaced = answer[: wording.start()].endswith(" ")
+    while command := _TEXT.search(answer, at):
+        found += _lex(answer[at : command.start()], commas, spaced, in_text=False)
+        inside, at = _argument(answer, command.end())
+        spaced = answer[: command.start()].endswith(" ")
         found += _lex(inside, commas, spaced, in_text=True)
         spaced = inside.endswith(" ")
     return [*found, *_lex(answer[at:], commas, spaced, in_text=False)]
 
 
 def _argument(text: str, at: int) -> tuple[str, int]:
-    r"""What \text and its like apply to, and where that ends."""
+    r"""Return the argument of \text or a similar command, and where it ends."""
     if at >= len(text):
         return "", at
     if text[at] != "{":
@@ -285,7 +285,7 @@ def _token(mark: re.Match[str], numbers: Iterator[str], spaced: bool, in_text: b
 
 
 def spell(found: Sequence[Token]) -> str:
-    """The tokens written one way, for two texts that differ in looks only."""
+    """Return the tokens in one canonical spelling."""
     return " ".join(
         token.text.casefold() if token.kind in (TokenKind.TEXT, TokenKind.RUN) and len(token.text) > 3 else token.text
         for token in found
@@ -293,5 +293,5 @@ def spell(found: Sequence[Token]) -> str:
 
 
 def canonical_spelling(answer: str) -> str:
-    """Equal for two answers that differ in their looks only. Raises Unreadable where braces do not match."""
+    """Return a text that is equal for answers that differ only in layout. Raises UnreadableAnswer."""
     return spell(tokenize(clean_notation(answer), Commas()))

@@ -1,4 +1,4 @@
-r"""Answers in sentences: "Therefore, the least $n$ is 34." says 34. What doubts, supposes or compares says nothing."""
+r"""Answers in sentences: "Therefore, the least $n$ is 34." states 34. Doubts and suppositions state nothing."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ _IS_THE_ANSWER = re.compile(
 
 
 def is_prose(text: str) -> bool:
-    """Whether there are words outside of formulas."""
+    """Return whether there are words outside formulas."""
     plain = re.sub(r"\$[^$]*\$|\\\(.*?\\\)|\\[A-Za-z]+", " ", text)
     return any(word.lower() not in _NO_WORDS for word in re.findall(r"(?<![A-Za-z])[A-Za-z]{3,}", plain))
 
 
 def without_opener(text: str) -> str:
-    """The text without a word such as "therefore" at its beginning."""
+    """Return the text without a word such as "therefore" at its beginning."""
     while (rest := _OPENING_WORD.sub("", text, count=1)) != text and rest:
         text = rest
     return text
 
 
 def answers_in_prose(text: str) -> Iterator[str]:
-    """What a text of more than a formula says the answer is, likeliest first.
+    """Yield the answers that a prose text states, likeliest first; nothing for a bare formula.
 
-    That is what follows the last verb of the last sentence ("The least $n$ is 34.") without the reasons behind it, or
-    stands before "is the answer"; and what an earlier sentence calls the final answer. Sentences that doubt, suppose or
-    state another value before say nothing.
+    An answer follows the last verb of the last sentence ("The least $n$ is 34."), without the reasons after it, or
+    stands before "is the answer", or an earlier sentence calls it the final answer. Sentences that doubt, suppose, or
+    state another value first are skipped.
     """
     if not is_prose(text):
         return
@@ -61,7 +61,7 @@ def answers_in_prose(text: str) -> Iterator[str]:
         yield without_opener(before)
     clause = _REASON.sub("", last)
     for copula in list(_COPULA.finditer(clause))[-1:]:
-        said, value = clause[: copula.end()], clause[copula.end() :].strip()
-        if value and not _DOUBTS.search(said) and not _VALUE.search(said):
+        subject, value = clause[: copula.end()], clause[copula.end() :].strip()
+        if value and not _DOUBTS.search(subject) and not _VALUE.search(subject):
             yield value
-    yield from (said[1] for said in list(FINAL_ANSWER.finditer(text))[-1:])
+    yield from (found[1] for found in list(FINAL_ANSWER.finditer(text))[-1:])

@@ -1,14 +1,14 @@
-r"""Answers as values: every token of the answer is read, or the whole of it is refused.
+r"""Read an answer as values: every token is read, or the whole answer is refused.
 
-What is read: numbers (decimals, fractions, mixed, repeating, in a base), expressions with variables, roots, powers and
+Readable are numbers (decimals, fractions, mixed, repeating, in a base), expressions with variables, roots, powers and
 the usual functions, lists, sets, tuples, intervals and their unions, matrices, equations, inequalities, ratios, values
 with a name (`x = 5`) or a unit (`5 \text{ cm}`), and words. Conventions where writers differ:
 
-- i, e and \pi are the constants. A product without a sign is one factor: 1/2x is x/2.
-- `\log` without a base has an unknown one; `^` takes a sign and all digits behind it: 10^-2 is 1/100.
-- A decimal comma is read as such if it can hardly be anything else (3,14); 1,000 is a thousand, `1, 000` a list.
-- A letter after a number is a variable, unless it stands in \text or behind a blank and is a unit.
-- An interval that includes infinity, [-\infty, 2], is no interval of numbers, and not read.
+- i, e and \pi are the constants. An implied product binds like a written one, left to right: 1/2x is x/2.
+- The base of `\log` without one is unknown; `^` takes a sign and all digits after it: 10^-2 is 1/100.
+- A comma is a decimal comma if it can hardly be anything else (3,14); 1,000 is a thousand, `1, 000` a list.
+- A letter after a number is a variable, unless it is a unit and stands in \text or after a blank.
+- An interval that includes infinity, [-\infty, 2], is not an interval of numbers and is refused.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _BASES = {
 
 
 def readings(answer: str) -> list[Value]:
-    """What the answer can be read as, most likely first. Raises Unreadable with the first reason if it can not."""
+    """Return the possible values of an answer, likeliest first. Raises UnreadableAnswer with the first reason."""
     text = clean_notation(answer)
     if numeral := _numeral(text):
         return [numeral]
@@ -79,7 +79,7 @@ def readings(answer: str) -> list[Value]:
 
 
 def _commas(text: str) -> list[Commas]:
-    """What the commas of the answer may be. Within brackets without blanks they separate."""
+    """Return the ways to read the answer's commas. In brackets without blanks, commas separate."""
     if re.search(r"[(\[{]", re.sub(r"\\[a-z]+(?:\{[^{}]*\})+", "", text)) and not re.search(r",\s", text):
         return [Commas(group_thousands=False)]
     found = [Commas(), Commas(mark_decimals=True)]
@@ -91,8 +91,8 @@ def _numeral(text: str) -> Numeral | None:
     found = _BASE.fullmatch(text.replace(" ", "") if "_" in text else text)
     if found is None:
         return None
-    said = re.sub(r"\\(?:text|mathrm)|[{} ]", "", found["index"] or found["named"])
-    base = int(said) if said.isdecimal() else _BASES.get(said, 0)
+    name = re.sub(r"\\(?:text|mathrm)|[{} ]", "", found["index"] or found["named"])
+    base = int(name) if name.isdecimal() else _BASES.get(name, 0)
     digits = found["digits"].upper().lstrip("0") or "0"
     if not 2 <= base <= 36 or any(int(digit, 36) >= base for digit in digits):
         return None
@@ -100,7 +100,7 @@ def _numeral(text: str) -> Numeral | None:
 
 
 class _AnswerReader:
-    """Reads the tokens of one answer. `_signs` are those that stand for each \\pm while a value is read."""
+    """Reads the tokens of one answer."""
 
     def __init__(self, letter_units: bool) -> None:
         self._letter_units = letter_units
@@ -113,7 +113,7 @@ class _AnswerReader:
     # Lists
 
     def _list(self, found: Part) -> Value:
-        """Values with separators between them: one, or a collection of several."""
+        """Read values between separators: one value, or a collection."""
         groups = [self._comma_list(part) for part in split(found, {";"}) if part]
         if len(groups) == 1:
             return groups[0]
@@ -127,11 +127,11 @@ class _AnswerReader:
         items = [item for part in parts for item in _members(self._item(part))]
         if len(items) > 1 and len({isinstance(item, Words) for item in items}) > 1:
             raise UnreadableAnswer("words beside values")
-        said = {token.text for token in found if token.text in _CONNECTIVES}
-        return items[0] if len(items) == 1 else Collection(tuple(items), connective=" ".join(sorted(said)))
+        connectives = {token.text for token in found if token.text in _CONNECTIVES}
+        return items[0] if len(items) == 1 else Collection(tuple(items), connective=" ".join(sorted(connectives)))
 
     def _items(self, found: Part) -> tuple[Value, ...]:
-        """The values in brackets, each in its place."""
+        """Read the ordered values in brackets."""
         items = tuple(self._item(part) for part in split(found, SEPARATORS))
         if any(isinstance(item, Collection) and not item.is_set for item in items):
             raise UnreadableAnswer(r"\pm in a tuple")
@@ -165,13 +165,13 @@ class _AnswerReader:
     def _membership(self, sides: Sequence[Part], operators: Sequence[str]) -> Value:
         name = _name(sides[0])
         if name is None or len(operators) != 1:
-            raise UnreadableAnswer(r"\in with something else than a name before it")
+            raise UnreadableAnswer(r"\in without a name before it")
         return Named(name[0], self._side(sides[1]), name[1])
 
     def _named(self, sides: Sequence[Part], operators: Sequence[str], name: str, parameters: tuple[str, ...]) -> Value:
-        """A name and its value: of a chain the last side that is not called an approximation."""
+        """Read a name and its value: in a chain of equations, the last exact side."""
         if set(operators) - {"=", r"\approx"}:
-            raise UnreadableAnswer("an equation that goes on as an inequality")
+            raise UnreadableAnswer("an equation that continues as an inequality")
         values = _without_words(self._side(side) for side in sides[1:]) if len(sides) > 2 else (self._side(sides[1]),)
         exact = [value for value, operator in zip(values, operators, strict=True) if operator == "="]
         value = exact[-1] if exact else values[-1]
@@ -182,7 +182,7 @@ class _AnswerReader:
         return Named(name, value, parameters, equation)
 
     def _side(self, found: Part) -> Value:
-        """One value: a set, an interval, an expression, a ratio, words; perhaps with a unit."""
+        """Read one value: a set, interval, expression, ratio or words, perhaps with a unit."""
         if not found:
             raise UnreadableAnswer("nothing where a value belongs")
         parts, operators = split_at(found, _SET_OPERATORS)
@@ -206,7 +206,7 @@ class _AnswerReader:
         return self._signed(found)
 
     def _bracketed(self, found: Part) -> Value | None:
-        """A set, tuple or interval, if the tokens are one pair of brackets that holds more than an expression."""
+        """Read a set, tuple or interval; None if the tokens are not one pair of brackets, or hold an expression."""
         if len(found) == 1 and found[0].text == r"\emptyset":
             return Collection((), is_set=True)
         opening, closing = found[0].text, found[-1].text
@@ -238,14 +238,14 @@ class _AnswerReader:
         )
 
     def _described(self, head: Part, condition: Part) -> Value:
-        """{x | x > 3}: the condition, if it is one and about the name."""
+        """Read {x | x > 3} as its condition."""
         value = self._item(condition)
         if not isinstance(value, Relation) or _name(head) is None:
-            raise UnreadableAnswer("a set that is described by something else than one relation")
+            raise UnreadableAnswer("a set whose condition is not one relation")
         return value
 
     def _signed(self, found: Part) -> Value:
-        r"""An expression with a unit or not; one with \pm is the collection of what it stands for."""
+        r"""Read an expression, perhaps with a unit; with \pm, the collection of its values."""
         count = sum(token.text == r"\pm" for token in found)
         if count > 3 or (not count and any(token.text == r"\mp" for token in found)):
             raise UnreadableAnswer(r"too many \pm")
@@ -283,7 +283,7 @@ def _money(token: Token) -> str:
 
 
 def _words(found: Part) -> Words | None:
-    """The text, if there are only words in it."""
+    """Return the text if the tokens are only words, else None."""
     inside = found[1:-1] if len(found) > 2 and found[0].text == "(" and found[-1].text == ")" else found
     letters = [token for token in inside if token.kind in (TokenKind.TEXT, TokenKind.RUN, TokenKind.LETTER)]
     others = [token for token in inside if token not in letters]
@@ -302,7 +302,7 @@ def _words(found: Part) -> Words | None:
 
 
 def _name(found: Part) -> tuple[str, tuple[str, ...]] | None:
-    """What the tokens name, and the parameters in brackets behind it, if they are a name and no computation."""
+    """Return the name and its parameters in brackets if the tokens are a name and not a computation, else None."""
     for inverse in ("^{-1}", "^-1"):  # of a function
         if "".join(token.text for token in found[1 : 1 + len(inverse)]) == inverse:
             rest = _name([found[0], *found[1 + len(inverse) :]])
@@ -337,7 +337,7 @@ def _in_index(found: Part, at: int) -> bool:
 
 
 def _in_call(found: Part, at: int) -> bool:
-    """Whether the number is in the brackets of a function that is not known, as in f(2)."""
+    """Return whether the number is in the brackets of an unknown function, as in f(2)."""
     return at > 1 and found[at - 1].text in ("(", ",") and found[0].text in UNKNOWN_FUNCTIONS
 
 
@@ -346,7 +346,7 @@ def _nested(inside: Part) -> bool:
 
 
 def _without_words(values: Iterable[Value]) -> tuple[Value, ...]:
-    """The parts of a ratio or the sides of a relation, which are no words."""
+    """Return the parts of a ratio or sides of a relation. Raises UnreadableAnswer if there are words among them."""
     found = tuple(values)
     if words := [value.text for value in found if isinstance(value, Words)]:
         raise UnreadableAnswer(f"'{words[0]}' as a part of a formula")
@@ -358,7 +358,7 @@ def _members(value: Value) -> tuple[Value, ...]:
 
 
 def _as_point(group: Value) -> Value:
-    """`p = 5, q = 2` between semicolons is the point (5, 2), its coordinates named."""
+    """Return `p = 5, q = 2` between semicolons as the point (5, 2) with named coordinates."""
     items = _members(group)
     names = [item.name for item in items if isinstance(item, Named)]
     if len(items) > 1 and len(set(names)) == len(items):

@@ -1,4 +1,4 @@
-"""Numbers and expressions: exact ones by value, decimals to the digits that they give, variables at many points."""
+"""Compare numbers and expressions: exact forms by value, decimals to their last digit, variables at many points."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from sprint_sgl.grading.expressions import LOG_BASE
 from sprint_sgl.grading.match import Match, any_of, at_most
 from sprint_sgl.grading.values import Expression, Scalar
 
-SIGNIFICANT = 5  # digits that a decimal has to give to stand for an exact value that it is not
-TOLERANCE = sympy.Rational(1, 10**20)  # relative, of values at points
+SIGNIFICANT = 5  # digits that a decimal needs to stand for an exact value
+TOLERANCE = sympy.Rational(1, 10**20)  # relative, for values at points
 
 SAME, DIFFERENT, UNDECIDED = Match.SAME, Match.DIFFERENT, Match.UNDECIDED
 
 
 def compare_scalars(gold: Scalar, given: Scalar, digits: int) -> Match:
-    """The match of two numbers or expressions; exact ones are evaluated to so many digits."""
+    """Compare two numbers or expressions; exact forms are evaluated to `digits` digits."""
     if gold.value == given.value:
         return SAME
     if LOG_BASE in gold.value.free_symbols ^ given.value.free_symbols:
@@ -36,7 +36,7 @@ def compare_scalars(gold: Scalar, given: Scalar, digits: int) -> Match:
     if gold.decimals is not None or given.decimals is not None:
         return _compare_decimals(gold, given)
     if gold.value.is_Rational and given.value.is_Rational:
-        return DIFFERENT  # equal ones were the same
+        return DIFFERENT  # equal values returned above
     return _compare_exact(gold.value, given.value, digits)
 
 
@@ -50,7 +50,7 @@ def _has_unknown_function(value: Expression) -> bool:
 
 def _compare_exact(one: Expression, other: Expression, digits: int) -> Match:
     if one.is_infinite or other.is_infinite:
-        return DIFFERENT  # equal ones were the same
+        return DIFFERENT  # equal values returned above
     values = [sympy.N(value.doit(), digits) for value in (one, other)]
     if not all(value.is_number and value.is_finite is not False for value in values):
         return UNDECIDED
@@ -61,7 +61,7 @@ def _compare_exact(one: Expression, other: Expression, digits: int) -> Match:
 
 
 def _compare_decimals(gold: Scalar, given: Scalar) -> Match:
-    """To the last digit of the one that gives fewer, if it gives enough of them."""
+    """Compare to the last digit of the number with fewer decimals, if that has enough digits."""
     exact, rounded = sorted((gold, given), key=lambda scalar: (scalar.decimals is not None, -(scalar.decimals or 0)))
     assert rounded.decimals is not None
     if exact.decimals == rounded.decimals:
@@ -85,7 +85,7 @@ _WHOLE = [sympy.Integer(number) for number in (2, 3, 5, 4, 7, 6, 9, 8)]
 
 
 def _compare_expressions(one: Expression, other: Expression) -> Match:
-    """By values at points. Where they differ at negative ones only, or agree at whole ones only, it is undecided."""
+    """Compare by values at points; UNDECIDED if they differ only at negative or agree only at whole ones."""
     one, other = (_without_functions(value) for value in (one, other))
     symbols = sorted(one.free_symbols | other.free_symbols, key=str)
     positive = _agree_at(one, other, symbols, _POSITIVE)
@@ -98,7 +98,7 @@ def _compare_expressions(one: Expression, other: Expression) -> Match:
 
 
 def _without_functions(value: Expression) -> Expression:
-    """f(2) as a variable of that name."""
+    """Replace calls of unknown functions, such as f(2), with variables of that name."""
     calls = value.atoms(sympy.core.function.AppliedUndef)
     return value.subs({call: sympy.Symbol(str(call)) for call in calls})
 
@@ -106,7 +106,7 @@ def _without_functions(value: Expression) -> Expression:
 def _agree_at(
     one: Expression, other: Expression, symbols: Sequence[Expression], points: Sequence[Expression]
 ) -> bool | None:
-    """Whether two expressions have the same values wherever both have one; None if they have too few."""
+    """Return whether the expressions agree wherever both have a value; None with fewer than two such points."""
     agreed = 0
     for turn in range(4):
         place = {symbol: points[(turn + 3 * k) % len(points)] + (k // len(points)) for k, symbol in enumerate(symbols)}

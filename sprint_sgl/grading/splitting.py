@@ -1,4 +1,4 @@
-"""Parts of an answer: what stands between separators, operators, brackets, the cells of a matrix."""
+"""Split an answer's tokens at separators, operators and brackets, or into the cells of a matrix."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Part = Sequence[Token]
 
 
 def end_of(found: Part, start: int) -> int:
-    """Where the bracket that opens there closes, by any closing bracket of the same depth."""
+    """Return where the bracket that opens at `start` closes, by any closing bracket of the same depth."""
     depth = 0
     for at in range(start, len(found)):
         depth += (found[at].text in OPENING) - (found[at].text in CLOSING)
@@ -25,7 +25,7 @@ def end_of(found: Part, start: int) -> int:
 
 
 def split_at(found: Part, wanted: set[str]) -> tuple[list[Part], list[str]]:
-    """The parts between those signs outside of brackets, and the signs."""
+    """Return the parts between those signs outside brackets, and the signs."""
     parts: list[Part] = []
     signs: list[str] = []
     depth = start = environments = 0
@@ -44,7 +44,7 @@ def split_at(found: Part, wanted: set[str]) -> tuple[list[Part], list[str]]:
 
 
 def split(found: Part, signs: set[str], words: set[str] | None = None) -> list[Part]:
-    """The parts between separators outside of brackets; of "a, and b" there are two."""
+    """Return the parts between separators outside brackets; "a, and b" has two."""
     parts, separators = split_at(found, signs | (words or set()))
     if words and any(word in words for word in separators):
         parts = [part for part in parts if part] or parts
@@ -52,7 +52,7 @@ def split(found: Part, signs: set[str], words: set[str] | None = None) -> list[P
 
 
 def matrix_cells(found: Part) -> list[list[Part]] | None:
-    """The cells of a matrix, if the tokens are one and nothing else."""
+    """Return the cells if the tokens are one matrix, else None."""
     if not found or found[0].text != r"\begin":
         return None
     text = "".join(token.text for token in found)

@@ -1,4 +1,4 @@
-"""Units as answers write them."""
+"""Units in answers: names, powers, conversion."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sprint_sgl.grading.notation import Token, TokenKind, UnreadableAnswer
 from sprint_sgl.grading.values import Expression
 
 PERCENT, DEGREE, MONEY = "%", "°", "$"
-UNNAMED = {"unit", "units"}  # say that there is a unit, and not which
+UNNAMED = {"unit", "units"}  # a unit without a name
 _NAMES = {
     "mm": "millimeter millimetre",
     "cm": "centimeter centimetre",
@@ -61,8 +61,21 @@ _NAMES = {
 }
 _CANONICAL = {name: unit for unit, names in _NAMES.items() for name in (unit, *names.split())}
 _DERIVED = {"mph": (("h", -1), ("mi", 1)), "kmh": (("h", -1), ("km", 1))}
-_FACTORS = {"mg", "in", "gm", "ml", "mi", "mo", "hr", "min", "sec", "day", "lb", "oz"}  # runs that may be products
-LETTER_UNITS = {"m", "g", "s", "h", "l", "L", "N", "J", "W", "V"}  # a letter that is a unit after a number and a blank
+_FACTORS = {
+    "mg",
+    "in",
+    "gm",
+    "ml",
+    "mi",
+    "mo",
+    "hr",
+    "min",
+    "sec",
+    "day",
+    "lb",
+    "oz",
+}  # or products of variables
+LETTER_UNITS = {"m", "g", "s", "h", "l", "L", "N", "J", "W", "V"}  # letters that are units after a number and a blank
 _POWERS = {"square": 2, "squared": 2, "sq": 2, "cubic": 3, "cubed": 3, "cu": 3}
 _NO_UNIT = (
     "and or is are was be not no if when where then than more less but the at most least about with for to from half "
@@ -74,7 +87,7 @@ _NO_UNIT = (
 )
 _NO_UNITS = frozenset(_NO_UNIT.split())
 MULTIPLES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-LONGEST_UNIT = 3  # words of a thing that is counted: "5 different red balls"
+LONGEST_UNIT = 3  # words of a counted thing: "5 different red balls"
 
 Unit = tuple[tuple[str, int], ...]
 
@@ -84,7 +97,7 @@ def is_unit_word(word: str) -> bool:
 
 
 def may_begin_unit(token: Token, letters: bool) -> bool:
-    """Whether a unit may begin with the token, behind a value. `letters`: also one of a letter after a blank."""
+    """Return whether a unit after a value may begin with the token; with `letters`, also a letter after a blank."""
     if token.kind is TokenKind.SIGN:
         return token.text in (PERCENT, MONEY, "€", "£")
     if token.kind is TokenKind.COMMAND:
@@ -99,14 +112,14 @@ def may_begin_unit(token: Token, letters: bool) -> bool:
 
 
 def may_be_factors(token: Token) -> bool:
-    """Whether a unit's first token may be variables as well, as in 2 g and 3 mg."""
+    """Return whether a unit's first token may also be variables, as in 2 g and 3 mg."""
     return (token.kind is TokenKind.LETTER and not token.upright) or (
         token.kind is TokenKind.RUN and token.text in _FACTORS
     )
 
 
 def read_unit(tokens: Sequence[Token]) -> Unit:
-    """The unit that all the tokens are, its parts sorted. Raises Unreadable if they are none."""
+    """Return the unit that the tokens form, its parts sorted. Raises UnreadableAnswer if they form none."""
     found: dict[str, int] = {}
     things: list[str] = []
     sign, power, last = 1, 1, ""
@@ -134,9 +147,9 @@ def read_unit(tokens: Sequence[Token]) -> Unit:
         elif token.kind in (TokenKind.TEXT, TokenKind.RUN, TokenKind.LETTER) and text.lower() not in _NO_UNITS:
             things.append(_singular(text.lower()))
         else:
-            raise UnreadableAnswer(f"'{text}' behind a value")
+            raise UnreadableAnswer(f"'{text}' after a value")
     if len(things) > LONGEST_UNIT:
-        raise UnreadableAnswer(f"'{' '.join(things)}' behind a value")
+        raise UnreadableAnswer(f"'{' '.join(things)}' after a value")
     if things:
         found[" ".join(things)] = 1
     for short, parts in _DERIVED.items():
@@ -154,7 +167,7 @@ def _power(rest: list[Token]) -> int:
     negative = bool(rest) and rest[0].text == "-"
     del rest[:negative]
     if not rest or not rest[0].text.isdecimal():
-        raise UnreadableAnswer("a unit's power that is no number")
+        raise UnreadableAnswer("a unit's power that is not a number")
     power = int(rest.pop(0).text)
     if braced and rest and rest[0].text == "}":
         del rest[0]
@@ -175,7 +188,7 @@ def _singular(word: str) -> str:
 
 
 def as_number(unit: Unit) -> Expression | None:
-    """What a number with this unit is without it, if the unit is a number: 50 % is 1/2, 180° is pi."""
+    """Return the number that a unit stands for, or None: % is 1/100, ° is pi/180."""
     return {PERCENT: sympy.Rational(1, 100), DEGREE: sympy.pi / 180}.get(unit[0][0]) if unit else None
 
 
@@ -191,10 +204,10 @@ _SYMPY_NAMES = {
 
 
 def conversion(unit: Unit, other: Unit) -> Expression | None:
-    """How many of the other unit one of this is, by SymPy's tables; None if they measure different things."""
+    """Return the factor from `unit` to `other` by SymPy's tables, or None if they measure different things."""
     import sympy.physics.units as physical
 
-    def of(parts: Unit) -> Expression | None:
+    def value_of(parts: Unit) -> Expression | None:
         value = sympy.Integer(1)
         for name, power in parts:
             found = getattr(physical, _SYMPY_NAMES.get(name, name), None)
@@ -205,7 +218,7 @@ def conversion(unit: Unit, other: Unit) -> Expression | None:
 
     if {unit, other} == {(("cent", 1),), ((MONEY, 1),)}:
         return sympy.Rational(1, 100) if unit == (("cent", 1),) else sympy.Integer(100)
-    one, two = of(unit), of(other)
+    one, two = value_of(unit), value_of(other)
     if one is None or two is None:
         return None
     ratio = physical.convert_to(one / two, [physical.meter, physical.kilogram, physical.second])

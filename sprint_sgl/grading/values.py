@@ -1,4 +1,4 @@
-"""What an answer can be, read whole. All are immutable; numbers and expressions are SymPy's."""
+"""The kinds of values that an answer can be. All are immutable; numbers and expressions are SymPy's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Expression = Any  # of SymPy, whose own types are not exported
 
 @dataclass(frozen=True)
 class Scalar:
-    """`decimals` is how many digits follow the point of a number that is written as a decimal, None for all else."""
+    """A number or expression; `decimals` counts the digits after the point, None if it is not a decimal."""
 
     value: Expression
     decimals: int | None = None
@@ -18,7 +18,7 @@ class Scalar:
 
 @dataclass(frozen=True)
 class Words:
-    """`plain` where they stand outside of \\text, and may be meant as variables."""
+    """Words; `plain` if they stand outside \\text and may be variables."""
 
     text: str
     plain: bool = False
@@ -26,7 +26,7 @@ class Words:
 
 @dataclass(frozen=True)
 class Numeral:
-    """Digits in a base that is written beside them, as in 413_5."""
+    """Digits with their base, as in 413_5."""
 
     digits: str
     base: int
@@ -34,12 +34,12 @@ class Numeral:
 
 @dataclass(frozen=True)
 class Ellipsis:
-    """The dots that stand for the terms that were left out."""
+    """Dots for omitted terms."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Values in an order, between brackets: a point, a tuple, an interval. A ratio's parts have none."""
+    """Ordered values in brackets: a point, a tuple, an interval; or without brackets a ratio."""
 
     opening: str
     items: tuple[Value, ...]
@@ -48,7 +48,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Collection:
-    """Values in any order: a set, or a list without brackets. `connective`: "and", "or", both, or neither."""
+    """Unordered values: a set, or a list without brackets. `connective`: "and", "or", "and or" or ""."""
 
     items: tuple[Value, ...]
     is_set: bool = False
@@ -57,7 +57,7 @@ class Collection:
 
 @dataclass(frozen=True)
 class Combined:
-    """Sets put together by the operator: union, intersection, difference."""
+    """Sets joined by an operator: union, intersection, difference."""
 
     operator: str
     parts: tuple[Value, ...]
@@ -70,7 +70,7 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Relation:
-    """Sides with an operator between each two: `1 < x <= 3`."""
+    """Sides with operators between them: `1 < x <= 3`."""
 
     sides: tuple[Value, ...]
     operators: tuple[str, ...]
@@ -78,9 +78,9 @@ class Relation:
 
 @dataclass(frozen=True)
 class Named:
-    """A value that the answer gives a name: `x = 5`, `f(t) = t^2`, `x in [0, 1]`.
+    """A value with a name: `x = 5`, `f(t) = t^2`, `x in [0, 1]`.
 
-    `parameters` are the names in brackets behind it, which may be called anything.
+    `parameters` are the names in brackets after it, which compare by position.
     """
 
     name: str
@@ -91,7 +91,7 @@ class Named:
 
 @dataclass(frozen=True)
 class Quantity:
-    """A value with a unit: names and powers, such as (("km", 1), ("h", -1))."""
+    """A value with a unit, as names and powers: (("km", 1), ("h", -1))."""
 
     value: Value
     unit: tuple[tuple[str, int], ...]

@@ -1,9 +1,9 @@
-"""Processes that compare answers, each within its limits of time and memory, and the grader's handle on them.
+"""Compare answers in worker processes with limits of time and memory.
 
-SymPy can spend any time and memory on a few characters, and neither a thread nor SIGALRM stops one long operation on
-integers. So comparisons run in processes: one that is late is killed and replaced. A process ends by itself when its
-input closes, and by a kernel timer when it is stuck and nobody is left to kill it. A pool of multiprocessing's kind
-would import the user's main module again in each of them, and fork a process that has threads.
+SymPy can spend any time and memory on a few characters, and neither a thread nor SIGALRM interrupts a long operation on
+integers. So comparisons run in processes, and a late process is killed and replaced. A worker ends when its input
+closes, or by a kernel timer if it is stuck and its parent is gone. A multiprocessing pool would import the user's main
+module again in each worker, and fork a process that has threads.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sprint_sgl.grading.match import Comparison, Match
 from sprint_sgl.grading.notation import UnreadableAnswer, canonical_spelling
 
 START_LIMIT = 120.0  # seconds; the imports take one or two on an idle machine
-MEMORY_LIMIT = 2 << 30  # bytes of address space: a power tower ends in a MemoryError, not in swapping
+MEMORY_LIMIT = 2 << 30  # bytes of address space, so that a power tower ends in a MemoryError and not in swapping
 GRACE = 1.0  # seconds between the caller's limit and the worker's own timer
 MOST_WORKERS = 4  # of about 100 MB each
 
@@ -32,10 +32,10 @@ READY = "ready"
 
 
 def compare(given: str, gold: str, time_limit: float = 5.0) -> Comparison:
-    """Whether the given answer means the same as the gold one, decided within time_limit seconds.
+    """Return whether the given answer means the same as the gold answer, within `time_limit` seconds.
 
-    Works in any thread, side by side with others as far as there are processor cores. The start of a worker, at first
-    and after a time-out, comes on top of the limit. Raises RuntimeError if none can be started.
+    Thread-safe; comparisons run in parallel on the processor cores. Starting a worker, at first and after a time-out,
+    is not part of the limit. Raises RuntimeError if no worker starts.
     """
     given, gold = (_unbox(text) for text in (given, gold))
     with suppress(UnreadableAnswer):
@@ -45,7 +45,7 @@ def compare(given: str, gold: str, time_limit: float = 5.0) -> Comparison:
 
 
 def same_answer(given: str, gold: str, time_limit: float = 5.0) -> bool:
-    """Whether the two are the same answer; also False where that is undecided."""
+    """Return whether the answers are the same; False if that is undecided."""
     return compare(given, gold, time_limit).match is Match.SAME
 
 
@@ -54,7 +54,7 @@ def _unbox(text: str) -> str:
 
 
 class _GradingProcess:
-    """One process, started on first use."""
+    """One worker process, started on first use."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -69,12 +69,12 @@ class _GradingProcess:
             raise
         if not reply:
             self.stop()
-            return Comparison(Match.UNDECIDED, "no comparison within the limits of time and memory")
+            return Comparison(Match.UNDECIDED, "not decided within the limits of time and memory")
         match, reason = json.loads(reply)
         return Comparison(Match(match), reason)
 
     def kill(self) -> None:
-        """Ends the process, waiting for no thread that uses it."""
+        """Kill the process without waiting for a thread that uses it."""
         if (process := self._process) is not None:
             process.kill()
 
@@ -113,20 +113,20 @@ class _GradingProcess:
 
 
 class GradingWorkers:
-    """As many processes as comparisons run at a time, up to the number of cores. A forked child starts its own."""
+    """Up to MOST_WORKERS processes, started as comparisons need them. A forked child starts its own."""
 
     def __init__(self) -> None:
         self.forget()
 
     def forget(self) -> None:
-        """Drops the processes without ending them."""
+        """Drop the processes without ending them."""
         count = max(1, min(MOST_WORKERS, os.cpu_count() or 1))
         self._free = threading.BoundedSemaphore(count)
         self._workers = [_GradingProcess() for _ in range(count)]
-        self._idle = self._workers[::-1]  # the last used first, so that few are started
+        self._idle = self._workers[::-1]  # a stack: the last used comes first, so that few are started
 
     def compare(self, given: str, gold: str, time_limit: float) -> Comparison:
-        """Raises RuntimeError if no process can be started."""
+        """Compare in an idle process. Raises RuntimeError if it does not start."""
         with self._free:
             worker = self._idle.pop()
             try:
@@ -150,7 +150,7 @@ def _ask(process: subprocess.Popen[bytes], request: bytes, time_limit: float) ->
 
 
 def _reply(process: subprocess.Popen[bytes], limit: float) -> bytes:
-    """One line, or nothing if the worker is late or gone."""
+    """Return one line, or b"" if the worker is late or gone."""
     assert process.stdout is not None
     poller = select.poll()
     poller.register(process.stdout, select.POLLIN)
@@ -170,7 +170,7 @@ os.register_at_fork(after_in_child=WORKERS.forget)
 
 
 def serve() -> None:
-    """The worker's loop: a ready mark, then one line for each comparison read, until the input closes."""
+    """Run the worker's loop: write a ready mark, then one line for each comparison, until the input closes."""
     import logging
     import resource
 
@@ -193,9 +193,9 @@ def serve() -> None:
         try:
             match, reason = compare_answers(given, gold)
         except (MemoryError, RecursionError):
-            match, reason = Match.UNDECIDED, "no comparison within the limits of time and memory"
+            match, reason = Match.UNDECIDED, "not decided within the limits of time and memory"
         except Exception as error:  # SymPy raises anything on odd input; the next comparison must not suffer from it
-            match, reason = Match.UNDECIDED, f"no comparison: {type(error).__name__}: {error}"
+            match, reason = Match.UNDECIDED, f"comparison failed: {type(error).__name__}: {error}"
         signal.setitimer(signal.ITIMER_REAL, 0)
         reply([match.value, reason[:500]])
 

@@ -1,6 +1,6 @@
-"""Benchmark tasks, each a class and a file in conf/task/.
+"""Benchmark tasks: each is a class and a file in conf/task/.
 
-A new task is a class with `questions()` and `grade(question, answer)`, such as
+A new task is a class with `questions()` and `grade(question, answer)`:
 
     @dataclass
     class Riddles:
@@ -13,5 +13,5 @@ A new task is a class with `questions()` and `grade(question, answer)`, such as
         def grade(self, question: Question, answer: str) -> Grade:
             return Grade(answer.lower() == question.gold.lower(), read=bool(answer))
 
-in any module that Python finds, and conf/task/riddles.yaml: `_target_: my.module.Riddles` and its arguments.
+in any importable module, and conf/task/riddles.yaml with `_target_: my.module.Riddles` and its arguments.
 """

@@ -1,4 +1,4 @@
-"""What every task has: questions, and grades for answers."""
+"""The interface of a task: questions, and grades for answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Question:
-    """`id` is the same in every run; `group` is what figures are broken down by, a level or a size."""
+    """A question. `id` is the same in every run; results are broken down by `group`, such as a level or a size."""
 
     id: str
     text: str
@@ -19,7 +19,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Grade:
-    """`read` is whether the rules found an answer to grade; one that they did not find is wrong, or a judge's."""
+    """A grade. `read`: the rules could read the answer; otherwise it is wrong, unless a judge decides."""
 
     correct: bool
     reason: str = ""
@@ -28,7 +28,7 @@ class Grade:
 
 class Task(Protocol):
     def questions(self) -> Iterator[Question]:
-        """All of them, in an order that does not change. Raises BadInput where their source is unusable."""
+        """Yield all questions, always in the same order. Raises BadInput if their source is unusable."""
 
     def grade(self, question: Question, answer: str) -> Grade:
-        """Of the answer that a program extracted; empty where it found none. Raises on no text."""
+        """Grade the answer that a program extracted, "" if it found none. Never raises on a text."""

@@ -1,7 +1,6 @@
-"""Rows of a data set: a hub name goes to Hugging Face `datasets`, streamed; a file is read from this disk.
+"""Rows of a data set on the Hugging Face hub (streamed) or in a local file.
 
-A column is a path into the row: `problem`, `messages.-1.content`, or with a star `generations.*`, which stands for
-every item.
+A column is a path into the row: `problem`, `messages.-1.content`, or `generations.*` for every item of a list.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "cs
 
 @dataclass
 class DataSource:
-    """What is read.
+    """Which rows to read.
 
-    path     hub name, or a .jsonl, .json, .parquet or .csv file, or the folder of a benchmark's run
+    path     hub name, a .jsonl, .json, .parquet or .csv file, or the folder of a benchmark's run
     name     configuration of a hub data set
-    where    column path -> the value that a row must have there
-    limit    rows at most, after `where`
+    where    column path -> required value
+    limit    maximum number of rows, after `where`
     """
 
     path: str = "???"
@@ -38,7 +37,7 @@ class DataSource:
 
     @property
     def file(self) -> Path | None:
-        """The local file that is read, None for a hub data set."""
+        """The local file, or None for a hub data set."""
         path = Path(self.path)
         if (run := path / RECORDS).is_file():
             return run
@@ -46,10 +45,10 @@ class DataSource:
 
 
 def read_rows(source: DataSource) -> Iterator[Mapping[str, Any]]:
-    """The source's rows, streamed. Raises BadInput for a file that is not there or a data set that does not open."""
+    """Yield the source's rows. Raises BadInput for a missing file or a data set that does not open."""
     path = source.file
     if path is None:
-        # A hub name is NAME or ORG/NAME; one with a file's ending is a file of a kind that is not read here.
+        # A hub name is NAME or ORG/NAME; a NAME with a suffix is a file of an unknown kind.
         if not source.path or source.path.count("/") > 1 or ("/" not in source.path and Path(source.path).suffix):
             raise BadInput(f"path={source.path!r} is neither a .jsonl, .json, .parquet or .csv file nor a hub name")
         return _hub_rows(source)
@@ -65,13 +64,13 @@ def _file_rows(path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _json_lines(path: Path) -> Iterator[Mapping[str, Any]]:
-    """Read here, since `datasets` wants one type a column and stops at what Python's own writer makes of emoji."""
+    """Read JSON lines without `datasets`, which wants one type a column and rejects Python's escaped emoji."""
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
                 row = json.loads(line.removeprefix(codecs.BOM_UTF8)) if line.strip() else None
             except (ValueError, RecursionError) as error:
-                raise BadInput(f"{path}, line {number}: no JSON in UTF-8: {_first_line(error)}") from error
+                raise BadInput(f"{path}, line {number}: not JSON in UTF-8: {_first_line(error)}") from error
             if isinstance(row, dict):
                 yield row
             elif line.strip():
@@ -79,7 +78,7 @@ def _json_lines(path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _comma_separated(path: Path) -> Iterator[Mapping[str, Any]]:
-    """Every cell as its text: 007 stays 007, and NA is a text as others are."""
+    """Read CSV with every cell as text: 007 stays 007, and NA is a text."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file, strict=True)
         try:
@@ -89,7 +88,7 @@ def _comma_separated(path: Path) -> Iterator[Mapping[str, Any]]:
                     raise BadInput(f"{path}, line {rows.line_num}: {cells} cells than there are columns")
                 yield row
         except (csv.Error, UnicodeDecodeError) as error:
-            raise BadInput(f"{path}, line {rows.line_num}: no CSV in UTF-8: {_first_line(error)}") from error
+            raise BadInput(f"{path}, line {rows.line_num}: not CSV in UTF-8: {_first_line(error)}") from error
 
 
 def _table(path: Path) -> Iterator[Mapping[str, Any]]:
@@ -98,7 +97,7 @@ def _table(path: Path) -> Iterator[Mapping[str, Any]]:
 
     try:
         yield from load_dataset(FORMATS[path.suffix], data_files=str(path), split="train", streaming=True)
-    except (DatasetGenerationError, ValueError, TypeError) as error:  # TypeError: a line that is no object
+    except (DatasetGenerationError, ValueError, TypeError) as error:  # TypeError: a line is not an object
         raise BadInput(f"{path} does not read as {path.suffix}: {_first_line(error)}") from error
 
 
@@ -125,9 +124,9 @@ def _first_line(error: Exception) -> str:
 def select_rows(
     source: DataSource, columns: Mapping[str, str | None] | None = None, key: str = "columns"
 ) -> Iterator[Mapping[str, Any]]:
-    """The rows that `where` chooses, up to `limit`. Raises BadInput as `rows` does.
+    """Yield the rows that match `where`, up to `limit`. Raises BadInput as `read_rows` does.
 
-    columns   of the config, its `key`: one that the first row does not have is BadInput too
+    columns   role -> column, from the config's `key`; BadInput if the first row lacks one
     """
     left, unchecked = source.limit, columns or {}
     for row in read_rows(source):
@@ -141,7 +140,7 @@ def select_rows(
 
 
 def values_at(row: object, path: str) -> Iterator[Any]:
-    """What stands at a path such as `conversations.-1.value`; every item for a star; nothing where it ends early."""
+    """Yield the values at a path such as `conversations.-1.value`; a star stands for every item of a list."""
     head, _, rest = path.partition(".")
     for item in _children(row, head):
         if rest:

@@ -1,6 +1,6 @@
-"""GPQA-diamond: four options a question, graded by letter (paper, section 4.1 and appendix A.4).
+"""GPQA-diamond: four options for each question, graded by letter (paper, section 4.1 and appendix A.4).
 
-The data set is gated on the hub (Idavidrein/gpqa, gpqa_diamond); its original CSV reads as well.
+The data set is gated on the hub (Idavidrein/gpqa, gpqa_diamond); its original CSV can be read too.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ _ALONE = re.compile(
     r"[(\[]?([A-D])(?:[)\]]?[.:]?$|(?!\W*(?:(?:and|or)\b|[A-D]\s*(?:[),.;\]]|$)))(?:[)\],;]|[.:]\s|\s+[-\u2013\u2014]\s|\s*\())",
     re.IGNORECASE,
 )
-# A small letter counts in brackets only, and "A" not as the article that it is before most words.
+# A lower-case letter counts only in brackets; "A" before most words is an article.
 _LETTER = (
     r"(?:[(\[{](?P<bracketed>[A-Da-d])[)\]}]"
     r"|(?P<plain>[B-D]|A(?! (?!because|since|as|which|and|for|is|due)[a-z]))\b(?!'|-\w))"
     r"(?!\s+(?:is|are|was)\s+(?:wrong|incorrect|not|false)|\s*(?:,|and|or)+\s*[(\[]?[A-D]\b)"
 )
 _IS = r"(?i:\s+(?:is|would be|must be|should be|has to be))?\s*[:\u2013-]?\s*"
-_SAID = (
+_STATED = (
     re.compile(r"(?<!not )\b(?i:answer|ans)" + _IS + _LETTER),
     re.compile(r"(?<!not )\b(?i:option|choice)" + _IS + _LETTER),
     re.compile(r"\b(?i:i (?:choose|pick|select|would go with|go with)|it's|it is)\s+" + _LETTER),
 )
-_SAID_AFTER = re.compile(r"[(\[]?([A-D])[)\]]? is (?:the )?(?:right|correct|answer)", re.IGNORECASE)
+_STATED_AFTER = re.compile(r"[(\[]?([A-D])[)\]]? is (?:the )?(?:right|correct|answer)", re.IGNORECASE)
 _FIRST_LINE = re.compile(r"[#\s]*[(\[{]?([A-D])[)\]}]?\s*[.:]?\s*\n", re.IGNORECASE)
 
 
@@ -52,7 +52,7 @@ class GpqaColumns:
 
 @dataclass
 class Gpqa:
-    """`seed` shuffles the options, those of each question apart, so that a subset keeps its letters."""
+    """`seed` shuffles the options of each question independently, so that a subset keeps its letters."""
 
     source: DataSource
     seed: int
@@ -69,8 +69,8 @@ class Gpqa:
             order = random.Random(f"{self.seed}-{id}").sample(range(len(options)), len(options))
             listed = "\n".join(f"{letter}) {options[k]}" for letter, k in zip(LETTERS, order, strict=True))
             group = _text(row, columns.group) if columns.group else ""
-            asked = f"{text}\n\n{listed}\n\nAnswer with the letter of the right option."
-            yield Question(id, asked, LETTERS[order.index(0)], group)
+            wording = f"{text}\n\n{listed}\n\nAnswer with the letter of the right option."
+            yield Question(id, wording, LETTERS[order.index(0)], group)
 
     def grade(self, question: Question, answer: str) -> Grade:
         letter = read_letter(answer)
@@ -88,13 +88,13 @@ def _text(row: Mapping[str, Any], column: str) -> str:
 
 
 def read_letter(answer: str) -> str | None:
-    """The option that an answer is ("B", "(b)", "B, 3 eV") or last calls its answer; None for any other text."""
+    """Return the letter that an answer is ("B", "(b)", "B, 3 eV") or last states; None for any other text."""
     plain = unicodedata.normalize("NFKC", _SPACING.sub(" ", answer))
     plain = re.sub(r"[*$`\"]|\\[()\[\]]", "", plain).strip()
     while (inside := _WRAPPED.sub(r"\1", plain)) != plain:
         plain = inside.strip()
-    for pattern in _SAID:
-        if said := [found["bracketed"] or found["plain"] for found in pattern.finditer(plain)]:
-            return said[-1].upper()
-    alone = _ALONE.match(plain.removeprefix("# ")) or _FIRST_LINE.match(plain + "\n") or _SAID_AFTER.match(plain)
+    for pattern in _STATED:
+        if stated := [found["bracketed"] or found["plain"] for found in pattern.finditer(plain)]:
+            return stated[-1].upper()
+    alone = _ALONE.match(plain.removeprefix("# ")) or _FIRST_LINE.match(plain + "\n") or _STATED_AFTER.match(plain)
     return alone[1].upper() if alone else None

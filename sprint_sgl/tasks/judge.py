@@ -1,4 +1,4 @@
-"""An LLM that grades answers which rules cannot read (paper, appendix A.4: gpt-4o-mini), any OpenAI-compatible one."""
+"""A language model as judge of answers that the rules cannot read (paper, appendix A.4: gpt-4o-mini)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from sprint_sgl.errors import BadInput, RequestFailed
 from sprint_sgl.tasks.base import Question
 
 PROMPT = Template(Path(__file__).with_name("judge.txt").read_text())
-ANSWER_LIMIT = 20_000  # characters of an answer that are shown, its end
+ANSWER_LIMIT = 20_000  # characters of an answer, from its end, that the judge sees
 RIGHT_WORDS = ("right", "correct")
 _VERDICT = re.compile(r"\b(?P<not>not\s+)?(?P<word>right|wrong|correct|incorrect)\b", re.IGNORECASE)
 
 
 @dataclass
 class OpenAIJudge:
-    """`key` names the environment's variable with the key; it is never written down.
+    """A judge on an OpenAI-compatible endpoint.
 
-    Raises BadInput where that variable is empty.
+    `key` names the environment variable with the API key, which is never stored. Raises BadInput if it is empty.
     """
 
     model: str
@@ -44,13 +44,13 @@ class OpenAIJudge:
         )
 
     def __call__(self, question: Question, answer: str) -> bool | None:
-        """Whether the text answers the question rightly; None where the reply does not say. Raises RequestFailed."""
-        asked = PROMPT.substitute(question=question.text, gold=question.gold, answer=answer[-ANSWER_LIMIT:])
+        """Return whether the answer is right, or None if the reply does not say. Raises RequestFailed."""
+        prompt = PROMPT.substitute(question=question.text, gold=question.gold, answer=answer[-ANSWER_LIMIT:])
         try:
             reply = self._client.chat.completions.create(
-                model=self.model, temperature=0, messages=[{"role": "user", "content": asked}]
+                model=self.model, temperature=0, messages=[{"role": "user", "content": prompt}]
             )
-        except (OpenAIError, ValueError) as error:  # ValueError: no JSON
+        except (OpenAIError, ValueError) as error:  # ValueError: not JSON
             raise RequestFailed(f"the judge {self.model}: {error}") from error
         try:
             text = reply.choices[0].message.content or ""
@@ -60,5 +60,5 @@ class OpenAIJudge:
             ) from error
         if not isinstance(text, str):
             raise RequestFailed(f"the judge {self.model} does not answer with a text: {str(text)[:200]!r}")
-        said = list(_VERDICT.finditer(text))
-        return (said[-1]["word"].lower() in RIGHT_WORDS) != bool(said[-1]["not"]) if said else None
+        verdicts = list(_VERDICT.finditer(text))
+        return (verdicts[-1]["word"].lower() in RIGHT_WORDS) != bool(verdicts[-1]["not"]) if verdicts else None

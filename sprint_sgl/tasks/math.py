@@ -1,6 +1,6 @@
-"""Mathematics with one gold answer a question: MATH-500, AIME, and anybody's own file (paper, section 4.1).
+"""Mathematics with one gold answer for each question: MATH-500, AIME, or a file (paper, section 4.1).
 
-Graded by rules with SymPy and math-verify (appendix A.4; sprint_sgl/grading).
+Graded by rules with SymPy and Math-Verify (appendix A.4; sprint_sgl/grading).
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from sprint_sgl.grading.worker import compare
 from sprint_sgl.tasks.base import Grade, Question
 from sprint_sgl.tasks.datasets import DataSource, select_rows, values_at
 
-LONGEST_ANSWER = 1000  # characters; a program without a boxed answer hands over its whole text
+LONGEST_ANSWER = 1000  # characters; without a boxed answer, a program passes on its whole text
 
 
 @dataclass
 class MathColumns:
-    """Where a row keeps what. Without `id` its number is taken; `group` may be missing."""
+    """The columns of a row. Without `id`, the row's number is the id; `group` is optional."""
 
     question: str
     answer: str

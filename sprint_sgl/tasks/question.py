@@ -1,4 +1,4 @@
-"""What counts as a question."""
+"""Validation of questions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ MAX_CHARACTERS = 100_000
 
 
 def checked_question(question: object) -> str:
-    """The question without surrounding whitespace. Raises BadInput for an empty or absurdly long one, or no text."""
+    """Return the stripped question. Raises BadInput unless it is a text of 1 to MAX_CHARACTERS characters."""
     if not isinstance(question, str):
         raise BadInput(f"the question must be a text, got {question!r}")
     if not question.strip():
@@ -18,5 +18,7 @@ def checked_question(question: object) -> str:
     try:
         question.encode()
     except UnicodeEncodeError as error:
-        raise BadInput(f"the question is no text: character {error.start + 1} is half a pair of surrogates") from None
+        raise BadInput(
+            f"the question is not valid Unicode: character {error.start + 1} is half a pair of surrogates"
+        ) from None
     return question.strip()

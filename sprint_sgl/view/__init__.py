@@ -1,5 +1,10 @@
-"""What a person sees: lines on a terminal, and pages that load nothing from anywhere.
+"""Views of runs: on a terminal, and as HTML pages that load nothing from elsewhere.
 
-`console` and `terminal` write to the terminal. `pages` renders HTML; `trajectory_page` is the viewer's page, with
-`timeline` for when each call ran, `dag` for the graph of a curated trace, `model_text` for model output as safe HTML.
+terminal          a run as it happens, and its cost
+pages             HTML pages from templates, and charts
+trajectory_page   the page of `sprint-sgl view`, with:
+timeline          when each call ran
+dag               the graph of a curated trace
+model_text        model output as safe HTML
+saved_replies     trajectories in saved replies of the server
 """

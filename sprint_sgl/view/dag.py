@@ -1,4 +1,4 @@
-"""A curated trace's steps as a graph: a column a stage, a line from each step to those that need it (section 3.2.2)."""
+"""The steps of a curated trace as a graph: one column for each stage, lines from parents (paper, section 3.2.2)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ COLUMN, ROW, MARGIN, TOP, BOW = 150, 44, 60, 44, 40  # pixels
 
 @dataclass(frozen=True)
 class DagNode:
-    """A step: its number, its stage, what it needs, what it is about, and where it is drawn."""
+    """A step: `parents` are the steps that it needs, `about` is its prompt or plan, `row` its place in the column."""
 
     number: int
     stage: int
@@ -36,8 +36,7 @@ class Dag:
 
     @staticmethod
     def of(steps: Sequence[Mapping[str, Any]], stages: Sequence[int]) -> Dag:
-        """From a trace's steps as curation writes them and the stage of each. Raises KeyError, ValueError, TypeError
-        for what is none."""
+        """Return the graph of a trace's steps, with the stage of each. Raises KeyError, ValueError or TypeError."""
         rows: Counter[int] = Counter()
         nodes = []
         for number, (step, stage) in enumerate(zip(steps, stages, strict=True), 1):
@@ -67,7 +66,7 @@ class Dag:
 
     @property
     def edges(self) -> list[str]:
-        """Each as the data of an SVG path: from left to right, bowed where both ends are in one column."""
+        """SVG path data of each edge, from left to right; a bow if both ends are in one column."""
         found = []
         for node in self.nodes:
             for parent in (self.nodes[number - 1] for number in node.parents):

@@ -1,7 +1,7 @@
-r"""Model text as markup that nothing in it can break out of: formulas rendered, tags of ours shown as such.
+r"""Model text as safe HTML, with formulas rendered and protocol tags highlighted.
 
-Formulas stand between $..$, $$..$$, \(..\) or \[..\], or are a \boxed{}; they become MathML, which browsers draw by
-themselves. One that cannot be read stays as it was written.
+Formulas stand between $..$, $$..$$, \(..\) or \[..\], or are a \boxed{}. They become MathML, which browsers draw
+without help; a formula that cannot be read stays as written.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 
 from sprint_sgl.protocol.lexer import find_tags
 
-LONGEST_FORMULA = 1000  # characters; a text full of open brackets is read about once, not once for each of them
+LONGEST_FORMULA = 1000  # characters; keeps the time linear for a text full of open brackets
 _ANY = f"{{1,{LONGEST_FORMULA}}}?"
 _FORMULA = re.compile(
     rf"\$\$(?P<display>.{_ANY})\$\$|\\\[(?P<bracket>.{_ANY})\\\]|\\\((?P<inline>.{_ANY})\\\)"
@@ -33,7 +33,7 @@ _SAFE_ATTRIBUTES = (
 
 
 def text_markup(text: str) -> Markup:
-    """The text with its formulas drawn."""
+    """Return the text as HTML, with formulas as MathML."""
     pieces, seen = [], 0
     for found in _FORMULA.finditer(text):
         pieces += [escape(text[seen : found.start()]), formula_markup(found)]
@@ -42,7 +42,7 @@ def text_markup(text: str) -> Markup:
 
 
 def formula_markup(found: re.Match[str]) -> Markup:
-    """MathML for a formula, or its source."""
+    """Return a formula as MathML, or its source if it cannot be read."""
     source = next(part for part in found.groups() if part is not None)
     display = found["display"] is not None or found["bracket"] is not None
     if len(source) <= LONGEST_FORMULA and (drawn := _mathml(source, display)):
@@ -58,21 +58,21 @@ def _mathml(source: str, display: bool) -> Markup | None:
         tree = ElementTree.fromstring(
             convert(source[7:-1] if boxed else source, display="block" if display else "inline")
         )
-    except Exception:  # the converter has no error of its own: whatever it stumbles over, the source is shown
+    except Exception:  # the converter has no exception class of its own
         return None
     for element in tree.iter():
-        if element.tag not in _SAFE_ELEMENTS:  # \text{<script>} comes out of the converter as an element
+        if element.tag not in _SAFE_ELEMENTS:  # the converter makes an element of \text{<script>}
             return None
-        # Nothing that links, styles or runs: a formula may carry \href and the like.
+        # Drop links, styles and scripts, such as from \href.
         for name in set(element.attrib) - _SAFE_ATTRIBUTES:
             del element.attrib[name]
     ElementTree.register_namespace("", _MATHML[1:-1])
-    drawn = Markup(ElementTree.tostring(tree, encoding="unicode"))  # escapes what the elements hold
+    drawn = Markup(ElementTree.tostring(tree, encoding="unicode"))  # escapes text
     return Markup('<span class="boxed">{}</span>').format(drawn) if boxed else drawn
 
 
 def highlight_tags(text: str) -> Markup:
-    """The text as it is, with our tags set apart."""
+    """Return the text as HTML, with protocol tags highlighted."""
     pieces, seen = [], 0
     for tag in find_tags(text):
         pieces += [escape(text[seen : tag.start]), Markup('<b class="tag">{}</b>').format(tag.text)]

@@ -1,6 +1,6 @@
-"""Pages that load nothing from anywhere: templates, their common style, and charts that stand inside them.
+"""Self-contained HTML pages: templates, their common style, and inline charts.
 
-The same input gives the same bytes: no dates, nothing random. Text of models is data and is escaped.
+The same input gives the same bytes: no dates, nothing random. Text is escaped.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ INK = "#333333"
 
 
 def render_page(template: Path, **values: Any) -> str:
-    """The page's text; all values are escaped but those that the template calls safe."""
+    """Return the page; values are escaped unless the template marks them as safe."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     pages = Environment(
@@ -36,14 +36,14 @@ def render_page(template: Path, **values: Any) -> str:
 
 
 def write_page(template: Path, path: Path, **values: Any) -> None:
-    """Writes the page to a file."""
+    """Render the page into a file."""
     with whole_file(path) as file:
         file.write(render_page(template, **values))
 
 
 @contextmanager
 def chart_style() -> Iterator[None]:
-    """Text stays text, and ids depend on the contents alone."""
+    """Set matplotlib's style for reproducible SVG: text stays text, and ids depend on the contents only."""
     import matplotlib
 
     with matplotlib.rc_context(
@@ -66,7 +66,7 @@ def chart_style() -> Iterator[None]:
 
 
 def figure_svg(figure: Figure) -> str:
-    """The figure as an element to stand inside a page."""
+    """Return the figure as an SVG element for a page."""
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     return text.getvalue()[text.getvalue().index("<svg") :]

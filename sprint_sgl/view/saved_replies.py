@@ -1,4 +1,4 @@
-"""Answers of `sprint-sgl serve`, saved as they came: the trajectory of one that was asked for with its trajectory."""
+"""Read trajectories from saved replies of `sprint-sgl serve`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sprint_sgl.trajectory import Trajectory
 
 
 def is_stream(text: str) -> bool:
-    """Whether a text is a stream of server-sent events."""
+    """Return whether a text is a stream of server-sent events."""
     return text.startswith(("data:", "event:"))
 
 
@@ -19,14 +19,14 @@ def is_reply(row: object) -> bool:
 
 
 def trajectory_from_reply(row: Mapping[str, Any]) -> Trajectory:
-    """The trajectory of a whole answer, of any of OpenAI's shapes. Raises ValueError."""
+    """Return the trajectory of a whole reply, of any OpenAI endpoint. Raises ValueError without one."""
     if "trajectory" not in row["sprint"]:
-        raise ValueError('the answer came without its trajectory: ask with {"sprint": {"trajectory": true}}')
+        raise ValueError('the reply has no trajectory: ask with {"sprint": {"trajectory": true}}')
     return Trajectory.from_dict(row["sprint"]["trajectory"])
 
 
 def trajectory_from_stream(text: str) -> Trajectory:
-    """The trajectory of a stream, which its last figures carry. Raises ValueError."""
+    """Return the trajectory of a stream, from its last event with figures. Raises ValueError without one."""
     lines = (line.removeprefix("data:").strip() for line in text.splitlines() if line.startswith("data:"))
     events = [json.loads(line) for line in lines if line != "[DONE]"]
     bodies = [event.get("response", event) for event in events if isinstance(event, Mapping)]

@@ -1,7 +1,7 @@
-"""What a person sees of a run: stages as they happen, then what it cost.
+"""Show a run on a terminal: stages as they happen, then the cost.
 
-On a terminal the stage in progress is live (the plan streaming, the executors side by side) and finished
-stages stay above it. In a pipe everything is plain text, line by line.
+On a terminal the current stage is live (the plan streaming, the executors side by side), and finished stages stay
+above it. In a pipe everything is plain text.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NARROWEST_TABLE = 72
 
 @dataclass
 class StageText:
-    """What has been written of one stage so far."""
+    """The text of one stage so far."""
 
     plan: str = ""
     executions: dict[int, str] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class View:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.stages: dict[int, StageText] = {}
-        self._lock = threading.RLock()  # Ctrl-C may come while this thread prints
+        self._lock = threading.RLock()  # re-entrant: Ctrl-C may come while this thread prints
         self._printed = 0
 
     def __enter__(self) -> View:
@@ -53,7 +53,7 @@ class View:
             self._print_before(max(self.stages, default=0) + 1)
 
     def write(self, stage: int, prompt: int | None, text: str) -> None:
-        """Adds to what the planner of that stage has written, or to one of its executors."""
+        """Append text of the stage's planner, or of the executor of a prompt."""
         with self._lock:
             if stage not in self.stages:
                 self._print_before(stage)
@@ -76,7 +76,7 @@ class View:
 
 
 class LiveView(View):
-    """The same on a terminal: panels, redrawn while the stage runs."""
+    """A view as panels, redrawn while the stage runs."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
@@ -108,7 +108,7 @@ def is_answer(plan: str) -> bool:
 
 
 def readable_plan(plan: str) -> str:
-    """A plan as a person reads it: tags gone, each prompt on a line of its own with its number."""
+    """Return a plan without tags, each prompt on its own line with its number."""
     text = _PROMPT.sub(lambda match: f"→ {match[1]}.{match[2]} {match[3].strip()}", _TAG.sub("", plan))
     return _readable(text)
 
@@ -148,7 +148,7 @@ def _print_plain(console: Console, title: str, text: str) -> None:
 
 
 def cost_table(rows: Sequence[tuple[str, str, Trajectory]], width: int) -> RenderableType:
-    """One line a method: its name, its answer, and what the run cost; in words where a table would not fit."""
+    """Return a table of methods with answers and costs, or lines of text if a table does not fit the width."""
     if width < NARROWEST_TABLE:
         return Group(*(Text(f"{name}: {printable(answer)}\n  {cost_line(run)}") for name, answer, run in rows))
     table = Table(box=box.SIMPLE_HEAD)

@@ -1,7 +1,7 @@
-"""When each call of a run was at work, over the clock and over tokens, and which calls the answer waited for.
+"""When each call of a run was active, over seconds and over tokens, and which calls are on the critical path.
 
-One lane for the planner, one for each position among the prompts. Under eager launch an executor begins where its
-prompt ends (paper, section 4.1), under barrier launch where the plan ends.
+One lane for the planner, one for each prompt number. Under eager launch an executor begins where its prompt ends
+(paper, section 4.1), under barrier launch where the plan ends.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from itertools import accumulate
 from sprint_sgl.trajectory import Call, Stage, Timing, Trajectory
 
 PLANNER = 0
-CLOSE = 1e-6  # seconds between two stamps that are the same moment
+CLOSE = 1e-6  # seconds; stamps closer than this are the same moment
 
 
 @dataclass(frozen=True)
 class Bar:
     """A call: `lane` is 0 for the planner, else the prompt's number; `critical` if the answer waited for it.
 
-    Under the clock it has the runtime's timing, where there is one.
+    `timing` is None over tokens, and if the runtime does not report it.
     """
 
     lane: int
@@ -37,12 +37,12 @@ class Bar:
 
     @property
     def written_from(self) -> float:
-        """When its first token was there; its start where nobody knows."""
+        """When the first token was decoded, or the start if that is unknown."""
         return max(self.start, self.end - self.timing.reply - self.timing.decode) if self.timing else self.start
 
 
 def bars_by_clock(trajectory: Trajectory) -> list[Bar]:
-    """In seconds since the run began."""
+    """Return the calls over seconds since the run began."""
     bars = [bar for i, stage in enumerate(trajectory.stages, 1) for bar in _stage_by_clock(i, stage)]
     last = len(trajectory.stages) + 1
     return bars + [_bar(PLANNER, last, call, True) for call in trajectory.answer_calls]
@@ -65,7 +65,7 @@ def _bar(lane: int, stage: int, call: Call, critical: bool) -> Bar:
 
 
 def bars_by_tokens(trajectory: Trajectory) -> list[Bar]:
-    """In tokens on the path that leads there: where the last one ends are the run's sequential tokens."""
+    """Return the calls over tokens on their path; the last bar ends at the run's sequential tokens."""
     bars: list[Bar] = []
     begun = 0
     barrier = trajectory.launch != "eager"
@@ -90,7 +90,7 @@ def _stage_by_tokens(i: int, stage: Stage, begun: int, barrier: bool) -> list[Ba
 
 
 def _bars_in_a_row(lane: int, stage: int, calls: tuple[Call, ...], begun: int, until: int | None = None) -> list[Bar]:
-    """Calls one after the other; those that begin before `until` tokens are critical."""
+    """Return calls one after the other; those that end by `until` tokens are critical."""
     ends = list(accumulate(call.completion_tokens for call in calls))
     return [
         Bar(lane, stage, begun + end - call.completion_tokens, begun + end, call.completion_tokens, critical)

@@ -1,4 +1,4 @@
-"""Trajectories in one HTML file: figures, timeline, stages side by side, the answer, the transcript."""
+"""One HTML page of trajectories: figures, timeline, stages, answer, transcript."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ PACKED_TRACES = "filter.jsonl"
 
 @dataclass(frozen=True)
 class ShownRun:
-    """A run and what is known of it: the method's name, and whether its answer is right, where that is known; of a
-    curated trace also its steps."""
+    """A run on the page; `correct` is None if unknown, `dag` is the graph of a curated trace."""
 
     trajectory: Trajectory
     method: str = ""
@@ -81,7 +80,7 @@ class ShownRun:
 
     @property
     def facts(self) -> list[tuple[str, str]]:
-        """Figures by name; those of the clock and the runtime only where there was one."""
+        """Figures by name; without calls, only those of the text."""
         t = self.trajectory
         shape = [("stages", str(len(t.stages))), ("widest stage", str(t.width))]
         if not t.calls:
@@ -101,7 +100,7 @@ class ShownRun:
 
 @dataclass(frozen=True)
 class StageMarkup:
-    """A stage's texts as markup: the plan without its prompts, and each prompt with its execution."""
+    """A stage as HTML: the plan without prompts, and (prompt, execution, status, tokens) for each prompt."""
 
     plan: Markup
     pairs: list[tuple[Markup, Markup, str, int]]
@@ -115,13 +114,16 @@ class StageMarkup:
 
 
 def write_trajectory_page(shown: Sequence[ShownRun], path: Path, title: str, left_out: int = 0) -> None:
-    """Writes the page. The same trajectories give the same bytes."""
+    """Write the page; the same runs give the same bytes."""
     write_page(HERE / "trajectory_page.html.j2", path, views=shown, title=title, own_style=STYLE, left_out=left_out)
 
 
 def read_runs(source: Path) -> list[ShownRun]:
-    """A trajectory's JSON, an answer of `sprint-sgl serve` that carries one, a transcript as text, a benchmark's folder
-    or records, or a curation's folder or packed traces. Raises BadInput."""
+    """Return the runs in a file or folder. Raises BadInput.
+
+    Readable are a trajectory as JSON, a reply of `sprint-sgl serve` with its trajectory, a transcript, the records or
+    folder of a benchmark, and the packed traces or folder of a curation.
+    """
     try:
         path = next((source / name for name in (RECORDS, PACKED_TRACES) if (source / name).is_file()), source)
         if path.is_dir():
@@ -140,18 +142,18 @@ def read_runs(source: Path) -> list[ShownRun]:
     if not text.strip():
         raise BadInput(f"{path} is empty")
     if not find_tags(text):
-        raise BadInput(f"{path} is no transcript: no tag of a plan, an execution or a thought is in it")
+        raise BadInput(f"{path} is not a transcript: it has no tag of a plan, an execution or a thought")
     return [ShownRun(protocol.parse(text))]
 
 
 def _text(content: bytes, path: Path) -> str:
-    """What the file says, without the mark that some editors begin it with."""
+    """Return the file's text without a byte order mark."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BadInput(f"{path} is no text in UTF-8: {error}") from error
+        raise BadInput(f"{path} is not text in UTF-8: {error}") from error
     if "\0" in text:
-        raise BadInput(f"{path} is no text: it holds bytes of 0")
+        raise BadInput(f"{path} is not text: it holds zero bytes")
     return text
 
 
@@ -174,7 +176,7 @@ def _row(line: str, place: str) -> ShownRun:
         return ShownRun(trajectory, row["method"], row["correct"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadInput(
-            f"{place} is no record of sprint-sgl bench, no answer of serve and no packed trace: {error_detail(error)}"
+            f"{place} is neither a record of sprint-sgl bench, a reply of serve nor a packed trace: {error_detail(error)}"
         ) from error
 
 
@@ -187,8 +189,8 @@ def _trajectory(text: str, place: str) -> Trajectory:
             raise ValueError("Input should be an object")
         return trajectory_from_reply(row) if is_reply(row) else Trajectory.from_dict(row)
     except (json.JSONDecodeError, RecursionError) as error:
-        raise BadInput(f"{place} is no trajectory: Invalid JSON: {error}") from error
+        raise BadInput(f"{place} is not a trajectory: Invalid JSON: {error}") from error
     except ValueError as error:
         raise BadInput(
-            f"{place} is no trajectory: {error_detail(error)}; sprint-sgl solve --json prints one"
+            f"{place} is not a trajectory: {error_detail(error)}; sprint-sgl solve --json prints one"
         ) from error

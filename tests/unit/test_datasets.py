@@ -94,7 +94,7 @@ def test_a_cell_of_a_table_is_its_text(tmp_path: Path) -> None:
     for line, said in (
         (b"a,1,2", "more cells"),
         (b"a", "fewer cells"),
-        (b"\xff,1", "no CSV in UTF-8"),
+        (b"\xff,1", "not CSV in UTF-8"),
         (b'"a"b,1', "CSV"),
     ):
         path.write_bytes(b"question,answer\n" + line + b"\n")

@@ -103,7 +103,7 @@ def test_an_answer_that_was_saved_with_its_trajectory_can_be_viewed(url: str, tm
         if not stream:
             lines.open("ab").write(reply.content + b"\n")
         saved.write_bytes(httpx.post(f"{url}/v1/{path}", json={**body, **options}).content)
-        with pytest.raises(BadInput, match="came without its trajectory: ask with"):
+        with pytest.raises(BadInput, match="the reply has no trajectory: ask with"):
             read_runs(saved)
     assert stream or len(read_runs(lines)) == 3
 

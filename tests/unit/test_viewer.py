@@ -148,20 +148,20 @@ def test_trajectories_transcripts_and_benchmarks_can_be_read(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("bad.json", b"{}", "is no trajectory: question: Field required"),
-        ("list.json", b"[1]", "is no trajectory: Input should be an object"),
-        ("deep.json", b"[" * 100_000, "is no trajectory: Invalid JSON"),
-        ("bad.jsonl", b'{"method": 1}\n', "is no record of sprint-sgl bench, no answer of serve"),
+        ("bad.json", b"{}", "is not a trajectory: question: Field required"),
+        ("list.json", b"[1]", "is not a trajectory: Input should be an object"),
+        ("deep.json", b"[" * 100_000, "is not a trajectory: Invalid JSON"),
+        ("bad.jsonl", b'{"method": 1}\n', "is neither a record of sprint-sgl bench, a reply of serve"),
         (
             "deep.jsonl",
             b"[" * 100_000 + b"\n{}\n",
-            "is no record of sprint-sgl bench, no answer of serve",
+            "is neither a record of sprint-sgl bench, a reply of serve",
         ),
-        ("empty.json", b"", "is no trajectory"),
+        ("empty.json", b"", "is not a trajectory"),
         ("empty.txt", b" \n", "is empty"),
-        ("bytes.txt", b"\xff\xfe\x01", "is no text in UTF-8"),
-        ("zeros.txt", bytes(9), "is no text: it holds bytes of 0"),
-        ("other", b'{"question": 5}', "is no trajectory"),
+        ("bytes.txt", b"\xff\xfe\x01", "is not text in UTF-8"),
+        ("zeros.txt", bytes(9), "is not text: it holds zero bytes"),
+        ("other", b'{"question": 5}', "is not a trajectory"),
     ],
 )
 def test_what_is_no_trajectory_is_one_line(name: str, content: bytes, message: str, tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_the_keyboard_reaches_the_runs_and_both_axes(tmp_path: Path, page: Page)
     written(tmp_path, RUN, RUN)
     page.goto((tmp_path / "page.html").as_uri())
     page.keyboard.press("Tab")
-    assert page.locator(":focus").text_content() == "To the content"
+    assert page.locator(":focus").text_content() == "Skip to content"
     for _ in range(2):
         page.keyboard.press("Tab")
     page.keyboard.press("Enter")

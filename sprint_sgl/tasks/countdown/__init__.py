@@ -1,1 +1,1 @@
-"""Countdown in one place: the problem, the benchmark task, and the checker of answers (paper, section 4.1)."""
+"""Countdown: problems, the benchmark task, and the checker of answers (paper, section 4.1)."""

@@ -1,6 +1,6 @@
-"""Countdown: problems read out of questions, and expressions checked in exact arithmetic.
+"""Check Countdown expressions in exact arithmetic, and find the problem in a question's text.
 
-Departure from the paper, which compares with a solution (appendix A.4): an answer is right if it makes the target.
+Departure from the paper, which compares with a solution (appendix A.4): any expression that makes the target is right.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fractions import Fraction
 from sprint_sgl.tasks.countdown.problem import Problem
 
 LONGEST_EXPRESSION = 500  # characters
-DEEPEST_EXPRESSION = 50  # brackets and signs around one number
+DEEPEST_EXPRESSION = 50  # nested brackets and signs
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,16 @@ _CLOSING = {"(": ")", "[": "]", "{": "}", r"\{": r"\}"}
 
 
 class _UnreadableExpression(Exception):
-    """Says what in the expression cannot be read."""
+    """The expression cannot be read; the message says where."""
 
 
 class _ArithmeticReader:
-    """Reads one expression into its exact value, keeping the numbers that it uses."""
+    """Evaluates one expression exactly and keeps the numbers that it uses."""
 
     def __init__(self, symbols: Sequence[str]) -> None:
         self._symbols, self._at, self._depth = symbols, 0, 0
         self.used: list[int] = []
-        self.negated: Counter[int] = Counter()  # of those used, how often with a sign of their own
+        self.negated: Counter[int] = Counter()  # how often each used number has a sign of its own
 
     def whole(self) -> Fraction:
         return self._until("")
@@ -56,7 +56,7 @@ class _ArithmeticReader:
         return self._symbols[self._at] if self._at < len(self._symbols) else ""
 
     def _take(self, *wanted: str) -> str:
-        """The next symbol if it is one of those, which is then read; else nothing."""
+        """Consume and return the next symbol if it is wanted, else return ""."""
         symbol = self._next if self._next in wanted else ""
         self._at += bool(symbol)
         return symbol
@@ -100,7 +100,7 @@ class _ArithmeticReader:
         return Fraction(number)
 
     def _braced(self) -> Fraction:
-        """An argument of \\frac, which may be one digit without braces."""
+        """Read an argument of \\frac; one digit needs no braces."""
         if len(self._next) == 1 and self._next.isdecimal():
             return self._unit()
         self._expect("{")
@@ -124,11 +124,11 @@ def _divide(value: Fraction, by: Fraction) -> Fraction:
 
 
 def check_countdown(expression: str, numbers: Sequence[int], target: int) -> Verdict:
-    """Whether the expression makes the target from all the numbers, each once; exact, and raises on no text.
+    """Return whether the expression makes the target from all the numbers, each used once. Never raises on a text.
 
-    Reads + - * / with brackets and signs, in plain or LaTeX spelling; a given number may be negative. Of an equation
-    the expression is the first side that is more than a number; of the others those that can be read must have its
-    value. The reason names each fault; value is that of the expression, None if it cannot be read or divides by 0.
+    Reads + - * / with brackets and signs, in plain or LaTeX notation; given numbers may be negative. In an equation,
+    the first side with more than one number is the expression, and every other readable side must have its value. The
+    verdict's reason names each fault; its value is None if the expression cannot be read or divides by 0.
     """
     if len(expression) > LONGEST_EXPRESSION:
         return Verdict(False, f"has {len(expression)} characters, over {LONGEST_EXPRESSION}", None)
@@ -160,7 +160,7 @@ def _symbols(expression: str) -> list[str]:
 
 
 def _sign_numbers(used: Sequence[int], negated: Counter[int], given: Counter[int]) -> list[int]:
-    """The numbers used, as they were given: -3 is the given -3 if there is one, else 3 with a sign before it."""
+    """Return the used numbers as given: -3 is the given -3 if there is one, else 3 with a sign."""
     left, signs, found = Counter(given), Counter(negated), []
     for number in used:
         negative = signs[number] > 0 and left[-number] > 0
@@ -203,11 +203,11 @@ _TARGET = re.compile(
     rf"|[-=]>|[\u2192\u21d2])[^\d.?!]{{0,25}}?(?P<target>{_MINUS}?(?:\d{{1,3}}(?:,\d{{3}})+|\d{{1,9}}))(?![\d%]|\.\d)",
     re.IGNORECASE,
 )
-_COMMON = {"of", "with", "have", "given", "from"}  # words before two numbers in any text
+_COMMON = {"of", "with", "have", "given", "from"}  # may precede two numbers in any text
 
 
 def countdown_problem(question: str) -> Problem | None:
-    """The numbers and the target that a free-form question names, or None if it is not recognisably Countdown."""
+    """Return the problem in a free-form question, or None if it is not recognisable as Countdown."""
     text = re.sub(r"\$|\\[()\[\]]", "", unicodedata.normalize("NFKC", question))
     text = re.sub(r"\b(\d+)[- ]game\b", r"game, target \1,", text)
     listed = _LIST.search(text)
@@ -221,14 +221,14 @@ def countdown_problem(question: str) -> Problem | None:
 
 
 def read_numbers(text: str) -> list[int]:
-    """The whole numbers in a text, in their order."""
+    """Return the whole numbers in a text, in order."""
     return [int(number) for number in re.findall(r"(?<!\w)-?\d+", re.sub(_MINUS, "-", text))]
 
 
 def _join_thousands(listed: str, target: int) -> str:
-    """The list with 1,000 as 1000, unless the comma separates two numbers.
+    """Return the list with 1,000 as 1000, unless the comma separates two numbers.
 
-    It separates where nothing else does, and where the number would be far above the target (100,200 to make 350).
+    A comma separates if nothing else does, or if the number would be far above the target (100,200 to make 350).
     """
     joined = _THOUSANDS.sub(lambda number: number[0].replace(",", ""), listed)
     numbers = read_numbers(joined)

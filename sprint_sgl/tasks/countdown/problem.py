@@ -1,7 +1,7 @@
-"""The Countdown task: combine all given numbers, each once, with + - * / to reach a target.
+"""Countdown problems: combine all given numbers, each once, with + - * / to reach a target.
 
-Problems as in stream-of-search: numbers drawn from 1 to 99, a target from 10 to 100, kept if some
-sequence of operations on whole numbers reaches the target.
+As in stream-of-search: numbers from 1 to 99, a target from 10 to 100, and some sequence of operations on whole numbers
+reaches the target.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from itertools import combinations, islice
 
 NUMBERS = range(1, 100)
 TARGETS = range(10, 101)
-FRUITLESS_DRAWS = 50_000  # draws without a new problem after which there are taken to be no more
+FRUITLESS_DRAWS = 50_000  # draws without a new problem after which the stream ends
 
 
 @dataclass(frozen=True)
@@ -35,18 +35,18 @@ class Problem:
 
     @property
     def key(self) -> tuple[tuple[int, ...], int]:
-        """Equal for two problems that differ only in the order of their numbers."""
+        """A key that ignores the order of the numbers."""
         return tuple(sorted(self.numbers)), self.target
 
     @property
     def held_out(self) -> bool:
-        """Whether the problem is kept for evaluation: one in ten, by a hash that ignores the numbers' order."""
+        """Whether the problem is reserved for evaluation: one in ten, by a hash of `key`."""
         digest = hashlib.sha256(repr(self.key).encode()).digest()
         return digest[0] % 10 == 0
 
 
 def combine_pair(a: int, b: int) -> list[int]:
-    """The positive whole numbers that one operation makes of a and b."""
+    """Return the positive whole numbers that one operation makes from a and b."""
     high, low = max(a, b), min(a, b)
     made = [high + low, high * low]
     if high > low:
@@ -58,7 +58,7 @@ def combine_pair(a: int, b: int) -> list[int]:
 
 @lru_cache(maxsize=200_000)
 def reachable_values(numbers: tuple[int, ...]) -> frozenset[int]:
-    """All values that use every number once, over positive whole intermediate results."""
+    """Return all values that use every number once, with positive whole intermediate results."""
     if len(numbers) == 1:
         return frozenset(numbers)
     values: set[int] = set()
@@ -70,9 +70,9 @@ def reachable_values(numbers: tuple[int, ...]) -> frozenset[int]:
 
 
 def generate_problems(count_numbers: int, seed: int, *, held_out: bool | None = None) -> Iterator[Problem]:
-    """A seeded stream of different solvable problems with that many numbers, until it has hardly any new ones left.
+    """Yield distinct solvable problems by seed, until new ones are hard to find.
 
-    held_out   only those that are kept for evaluation, or only those that may be trained on
+    held_out   True for evaluation problems only, False for training problems only, None for all
     """
     if count_numbers < 2:
         raise ValueError(f"a Countdown problem needs at least 2 numbers, got {count_numbers}")
@@ -83,7 +83,7 @@ def generate_problems(count_numbers: int, seed: int, *, held_out: bool | None = 
         numbers = tuple(rng.choice(NUMBERS) for _ in range(count_numbers))
         problem = Problem(numbers, rng.choice(TARGETS))
         if held_out not in (None, problem.held_out) or problem.key in seen:
-            continue  # before the search for a solution, which takes longest
+            continue  # before the search for a solution, the slowest part
         if problem.target in reachable_values(tuple(sorted(numbers))):
             seen.add(problem.key)
             barren = 0
@@ -91,5 +91,5 @@ def generate_problems(count_numbers: int, seed: int, *, held_out: bool | None = 
 
 
 def draw_problems(count_numbers: int, seed: int, count: int, *, held_out: bool) -> Iterator[Problem]:
-    """The first so many of the stream that are kept for evaluation, or of those that may be trained on."""
+    """Yield the first `count` evaluation or training problems of the stream."""
     return islice(generate_problems(count_numbers, seed, held_out=held_out), count)

@@ -1,4 +1,4 @@
-"""Countdown, checked in exact arithmetic: problems by seed (paper, section 4.1: 1,000 of four numbers), or a file's."""
+"""The Countdown task: problems by seed (paper, section 4.1: 1,000 with four numbers) or from a file."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from sprint_sgl.tasks.countdown.checker import check_countdown, countdown_proble
 from sprint_sgl.tasks.countdown.problem import Problem, draw_problems
 from sprint_sgl.tasks.datasets import DataSource, select_rows
 
-LARGEST = 5  # numbers; with more the search for a solution takes minutes
+LARGEST = 5  # numbers; with more, the search for a solution takes minutes
 SPLITS = ("held_out", "train")
 NUMBER_COLUMNS = ("nums", "numbers", "input", "inputs")
-WITH_TARGET = ("input", "inputs")  # whose last number is the target where no column is
+WITH_TARGET = ("input", "inputs")  # the last number is the target if no column holds it
 TARGET_COLUMNS = ("target", "goal", "answer", "result")
 QUESTION_COLUMNS = ("question", "problem", "prompt", "input", "instruction")
 
@@ -29,10 +29,12 @@ class CountdownQuestion(Question):
 
 @dataclass
 class Countdown:
-    """`problems` of each size in `numbers`, or those of a source that has a path.
+    """Countdown problems, drawn by seed or read from `source`.
 
-    split     held_out, or train: problems that training rows may be made of
-    wording   the question, with {numbers} and {target}
+    problems  how many of each size in `numbers`
+    split     held_out, or train for problems that training rows may use
+    wording   the question's text, with {numbers} and {target}
+    source    read problems from here instead, if it has a path
     """
 
     problems: int
@@ -95,7 +97,7 @@ FORMS = 'a row has "nums" and "target", or "input" as "a,b,c,d,target", or a "qu
 
 
 def read_problem(row: Mapping[str, Any]) -> Problem | None:
-    """The problem that a row of a file states in one of the usual forms, or None."""
+    """Return the problem in a row of a file, in one of the usual forms, or None."""
     named = {name: value for name, value in row.items() if value is not None}
     column = next((name for name in NUMBER_COLUMNS if name in named), "")
     numbers = _whole_numbers(named.get(column, ""))
@@ -111,7 +113,7 @@ def read_problem(row: Mapping[str, Any]) -> Problem | None:
 
 
 def _whole_numbers(value: object) -> list[int]:
-    """The numbers in a list, or in a text of nothing but numbers; none where anything else is in it."""
+    """Return the numbers in a list, or in a text of numbers only; [] if there is anything else."""
     if isinstance(value, list | tuple):
         parts = [_whole_numbers(item) for item in value]
         return [part[0] for part in parts] if all(len(part) == 1 for part in parts) else []
