@@ -46,7 +46,7 @@ def compare_answers(given: str, gold: str) -> tuple[Match, str]:
     read: list[list[Value]] = []
     for whose, text in (("gold", gold), ("given", given)):
         try:
-            read.append(_read(text))
+            read.append(_read_values(text))
         except UnreadableAnswer as fault:
             return UNDECIDED, f"the {whose} answer cannot be read completely: {fault}"
     golds, givens = read
@@ -55,19 +55,19 @@ def compare_answers(given: str, gold: str) -> tuple[Match, str]:
     return match, "the answers can neither be shown to be equal nor to differ" if match is UNDECIDED else ""
 
 
-def _read(text: str) -> list[Value]:
+def _read_values(text: str) -> list[Value]:
     """Return the readings of an answer, or of the answer that a sentence states."""
     text = without_opener(text)
     try:
         found = readings(text)
     except UnreadableAnswer:
-        if found := _in_prose(text):
+        if found := _read_prose(text):
             return found
         raise
-    return found + (_in_prose(text) if all(isinstance(value, Words) for value in found) else [])
+    return found + (_read_prose(text) if all(isinstance(value, Words) for value in found) else [])
 
 
-def _in_prose(text: str) -> list[Value]:
+def _read_prose(text: str) -> list[Value]:
     for part in answers_in_prose(text):
         with suppress(UnreadableAnswer):
             return readings(part)
@@ -333,7 +333,7 @@ _FLIPPED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le"}
 
 def _compare_relations(gold: Value, given: Value, same: Same) -> Match:
     if isinstance(gold, Relation) and isinstance(given, Relation):
-        return _compare_two_relations(_upwards(gold), _upwards(given), same)
+        return _compare_two_relations(_ascending(gold), _ascending(given), same)
     relation, other = (gold, given) if isinstance(gold, Relation) else (given, gold)
     assert isinstance(relation, Relation)
     if isinstance(other, Group | Combined):
@@ -345,7 +345,7 @@ def _compare_relations(gold: Value, given: Value, same: Same) -> Match:
     return at_most(UNDECIDED, same(relation.sides[-1], other)) if is_equation else DIFFERENT
 
 
-def _upwards(relation: Relation) -> Relation:
+def _ascending(relation: Relation) -> Relation:
     """Return the same relation with its smaller sides first."""
     if all(operator in (">", r"\ge") for operator in relation.operators):
         return Relation(relation.sides[::-1], tuple(_FLIPPED[operator] for operator in relation.operators[::-1]))
@@ -369,13 +369,13 @@ def _compare_by_factor(gold: Relation, given: Relation) -> Match | None:
         return None
     factor = sympy.simplify(other / one)
     if not factor.is_number or factor.has(sympy.nan, sympy.zoo):
-        return DIFFERENT if gold.operators[0] in _FLIPPED or _linear(one) else UNDECIDED
+        return DIFFERENT if gold.operators[0] in _FLIPPED or _is_linear(one) else UNDECIDED
     if gold.operators[0] in ("=", r"\ne"):
         return SAME
     return SAME if factor.is_positive else DIFFERENT
 
 
-def _linear(difference: Expression) -> bool:
+def _is_linear(difference: Expression) -> bool:
     """Return whether the difference is linear: another equation with the same solutions is then a multiple."""
     return bool(difference.is_polynomial(*difference.free_symbols)) and sympy.total_degree(difference) == 1
 
@@ -387,7 +387,7 @@ def _difference(relation: Relation) -> Expression | None:
 
 def _as_interval(relation: Relation) -> Value | None:
     """Return the interval of x in `a <= x < b`, `x < b` or `a < |x| < b`, or None."""
-    relation = _upwards(relation)
+    relation = _ascending(relation)
     if any(operator not in ("<", r"\le") for operator in relation.operators):
         return None
     numbers = [isinstance(side, Scalar) and not side.value.free_symbols for side in relation.sides]

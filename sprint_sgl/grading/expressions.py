@@ -181,9 +181,9 @@ class ExpressionReader:
         )
 
     def _power(self) -> Expression:
-        return self._raised_by_next(self._postfixed(self._primary()))
+        return self._with_exponent(self._with_postfix(self._primary()))
 
-    def _raised_by_next(self, value: Expression) -> Expression:
+    def _with_exponent(self, value: Expression) -> Expression:
         return _raise_to(value, self._exponent()) if self._take("^") else value
 
     def _exponent(self) -> Expression:
@@ -192,18 +192,18 @@ class ExpressionReader:
         self._take("+")
         return self._power()
 
-    def _postfixed(self, value: Expression) -> Expression:
+    def _with_postfix(self, value: Expression) -> Expression:
         while True:
             if self._take("!"):
                 if self._next == "!":
                     raise UnreadableAnswer("a double factorial")
                 value = _factorial(value)
-            elif self._next in (r"\circ", "%") and not self._last_unit():
+            elif self._next in (r"\circ", "%") and not self._at_last_unit():
                 value = value * (sympy.pi / 180 if self._take(r"\circ", "%") == r"\circ" else sympy.Rational(1, 100))
             else:
                 return value
 
-    def _last_unit(self) -> bool:
+    def _at_last_unit(self) -> bool:
         """Return whether the sign ends the expression outside brackets: then it is the unit of the whole value."""
         return self._at == len(self._tokens) - 1 and not self._depth > 1
 
@@ -213,14 +213,14 @@ class ExpressionReader:
         token = self._tokens[self._at]
         self._at += 1
         if token.kind is TokenKind.NUMBER:
-            return self._mixed(_number(token.text))
+            return self._mixed_number(_number(token.text))
         if token.kind is TokenKind.LETTER:
             return self._letter(token.text)
         if token.kind in (TokenKind.RUN, TokenKind.TEXT):
             return self._run(token)
         return self._command(token)
 
-    def _mixed(self, whole: Expression) -> Expression:
+    def _mixed_number(self, whole: Expression) -> Expression:
         r"""Read the fraction of a mixed number: 1 1/2, 1\frac{1}{2}."""
         start, signs_read = self._at, self._signs_read
         if not whole.is_Integer or start >= len(self._tokens):
@@ -278,7 +278,7 @@ class ExpressionReader:
         value = sympy.Integer(1)
         for letter in name[:-1]:
             value = value * (_CONSTANTS.get(letter) or sympy.Symbol(letter))
-        return value * self._raised_by_next(self._postfixed(self._letter(name[-1])))
+        return value * self._with_exponent(self._with_postfix(self._letter(name[-1])))
 
     def _command(self, token: Token) -> Expression:
         text = token.text
@@ -335,9 +335,9 @@ class ExpressionReader:
                 raise UnreadableAnswer(f"a fraction of '{token}'")
             self._at += 1
             return sympy.Integer(token.text[0]), sympy.Integer(token.text[1])
-        return self._applied(), self._applied()
+        return self._operand(), self._operand()
 
-    def _applied(self) -> Expression:
+    def _operand(self) -> Expression:
         """Return the value that a command applies to."""
         if self._next == "{":
             self._at += 1
@@ -359,7 +359,7 @@ class ExpressionReader:
             degree = self._until("]")
         if self._is_number(self._at) and len(self._next) > 1 and self._tokens[self._at - 1].text == r"\sqrt":
             raise UnreadableAnswer(f"a root of '{self._next}' without braces")
-        value = self._applied()
+        value = self._operand()
         if value.is_negative and degree.is_odd:
             return -sympy.Pow(-value, 1 / degree)
         return sympy.Pow(value, _divide(sympy.Integer(1), degree))
@@ -379,14 +379,14 @@ class ExpressionReader:
         power: Expression = sympy.Integer(1)
         if name == "log" and self._next == "_":
             self._at += 1
-            base = self._applied()
+            base = self._operand()
             return sympy.log(self._argument()) / sympy.log(base)
         if name == "log" and self._text(self._at + 1) == "(" and self._is_number(self._at):
             base = _number(self._next)
             self._at += 1
             return sympy.log(self._argument()) / sympy.log(base)
         if self._take("^"):
-            power = self._applied() if self._next != "-" else self._exponent()
+            power = self._operand() if self._next != "-" else self._exponent()
         if power == -1 and name in _INVERSE:
             name, power = _INVERSE[name], sympy.Integer(1)
         if name in _MANY:
@@ -401,7 +401,7 @@ class ExpressionReader:
     def _argument(self) -> Expression:
         """Return a function's argument: in brackets, or all factors up to a sign or the next function."""
         if self._next in ("(", "[", "{"):
-            return self._postfixed(self._primary())
+            return self._with_postfix(self._primary())
         self._depth += 1  # a degree sign inside belongs to the argument, not to the whole answer
         value = self._power()
         while self._starts_factor() and self._next not in ("(", "[") and self._function_name() not in FUNCTIONS:

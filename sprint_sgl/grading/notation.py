@@ -162,7 +162,7 @@ def clean_notation(answer: str) -> str:
     text = re.sub(r"(?<=\d) ?m([²³])", lambda found: rf"\text{{ m}}{found[1]}", text)
     text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ]+", lambda found: "^{" + found[0].translate(_SUPERSCRIPTS) + "}", text)
     text = re.sub("[₀₁₂₃₄₅₆₇₈₉]+", lambda found: "_{" + found[0].translate(_SUBSCRIPTS) + "}", text)
-    text = re.sub("[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞]", _vulgar, text)
+    text = re.sub("[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞]", _unicode_fraction, text)
     text = "".join(_SYMBOLS.get(sign, _GREEK.get(sign, sign)) for sign in text)
     text = unicodedata.normalize("NFKC", text)
     text = "".join(_SYMBOLS.get(sign, sign) for sign in text)
@@ -186,7 +186,7 @@ def _temperature(found: re.Match[str]) -> str:
     return r"\text{ celsius}" if "C" in found.groups() else r"\text{ fahrenheit}"
 
 
-def _vulgar(found: re.Match[str]) -> str:
+def _unicode_fraction(found: re.Match[str]) -> str:
     over, _, under = unicodedata.normalize("NFKC", found[0]).partition("\u2044")
     return rf" \frac{{{over}}}{{{under}}}"
 

@@ -152,7 +152,7 @@ class _AnswerReader:
         if operators[0] == r"\in":
             return self._membership(sides, operators)
         if operators[0] in ("=", r"\approx") and (name := _name(sides[0])):
-            return self._named(sides, operators, *name)
+            return self._named_value(sides, operators, *name)
         values = _without_words(self._side(side) for side in sides)
         if len(values) == 2 and operators == ["="] and (name := _name(sides[1])) and not _name(sides[0]):
             return Named(name[0], values[0], name[1], Relation(values[::-1], ("=",)))
@@ -168,7 +168,9 @@ class _AnswerReader:
             raise UnreadableAnswer(r"\in without a name before it")
         return Named(name[0], self._side(sides[1]), name[1])
 
-    def _named(self, sides: Sequence[Part], operators: Sequence[str], name: str, parameters: tuple[str, ...]) -> Value:
+    def _named_value(
+        self, sides: Sequence[Part], operators: Sequence[str], name: str, parameters: tuple[str, ...]
+    ) -> Value:
         """Read a name and its value: in a chain of equations, the last exact side."""
         if set(operators) - {"=", r"\approx"}:
             raise UnreadableAnswer("an equation that continues as an inequality")
@@ -201,11 +203,11 @@ class _AnswerReader:
             if len(ratio[0]) == 1 and re.fullmatch("[A-E]", ratio[0][0].text) and ratio[1][0].kind is TokenKind.NUMBER:
                 raise UnreadableAnswer("an option's letter before a value")
             return Group("", _without_words(self._side(part) for part in ratio), "")
-        if bracketed := self._bracketed(found):
-            return bracketed
-        return self._signed(found)
+        if bracket := self._bracket(found):
+            return bracket
+        return self._plus_minus(found)
 
-    def _bracketed(self, found: Part) -> Value | None:
+    def _bracket(self, found: Part) -> Value | None:
         """Read a set, tuple or interval; None if the tokens are not one pair of brackets, or hold an expression."""
         if len(found) == 1 and found[0].text == r"\emptyset":
             return Collection((), is_set=True)
@@ -223,7 +225,9 @@ class _AnswerReader:
         if inside and inside[0].text == r"\begin" and matrix_cells(inside) is not None:
             return self._side(inside)
         if len(items) == 1:
-            return self._side(inside) if opening == "(" and closing == ")" and inside and _nested(inside) else None
+            return (
+                self._side(inside) if opening == "(" and closing == ")" and inside and _is_one_bracket(inside) else None
+            )
         return _interval(Group(opening, self._items(inside), closing))
 
     def _set(self, inside: Part) -> Value:
@@ -232,19 +236,19 @@ class _AnswerReader:
         for bar in ("|", ":"):
             head, *conditions = split(inside, {bar})
             if len(conditions) == 1 and (_name(head) or split_at(head, _RELATIONS)[1]):
-                return self._described(head, conditions[0])
+                return self._set_builder(head, conditions[0])
         return Collection(
             tuple(item for part in split(inside, SEPARATORS) for item in _members(self._item(part))), True
         )
 
-    def _described(self, head: Part, condition: Part) -> Value:
+    def _set_builder(self, head: Part, condition: Part) -> Value:
         """Read {x | x > 3} as its condition."""
         value = self._item(condition)
         if not isinstance(value, Relation) or _name(head) is None:
             raise UnreadableAnswer("a set whose condition is not one relation")
         return value
 
-    def _signed(self, found: Part) -> Value:
+    def _plus_minus(self, found: Part) -> Value:
         r"""Read an expression, perhaps with a unit; with \pm, the collection of its values."""
         count = sum(token.text == r"\pm" for token in found)
         if count > 3 or (not count and any(token.text == r"\mp" for token in found)):
@@ -341,7 +345,7 @@ def _in_call(found: Part, at: int) -> bool:
     return at > 1 and found[at - 1].text in ("(", ",") and found[0].text in UNKNOWN_FUNCTIONS
 
 
-def _nested(inside: Part) -> bool:
+def _is_one_bracket(inside: Part) -> bool:
     return inside[0].text in OPENING and end_of(inside, 0) == len(inside) - 1
 
 

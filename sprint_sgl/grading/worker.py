@@ -60,10 +60,10 @@ class _GradingProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def compare(self, given: str, gold: str, time_limit: float) -> Comparison:
-        process = self._running()
+        process = self._start_if_needed()
         request = json.dumps([given, gold, time_limit])
         try:
-            reply = _ask(process, request.encode() + b"\n", time_limit)
+            reply = _send(process, request.encode() + b"\n", time_limit)
         except BaseException:
             self.stop()
             raise
@@ -78,7 +78,7 @@ class _GradingProcess:
         if (process := self._process) is not None:
             process.kill()
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _start_if_needed(self) -> subprocess.Popen[bytes]:
         if self._process is not None and self._process.poll() is None:
             return self._process
         self.stop()
@@ -116,9 +116,9 @@ class GradingWorkers:
     """Up to MOST_WORKERS processes, started as comparisons need them. A forked child starts its own."""
 
     def __init__(self) -> None:
-        self.forget()
+        self.drop_processes()
 
-    def forget(self) -> None:
+    def drop_processes(self) -> None:
         """Drop the processes without ending them."""
         count = max(1, min(MOST_WORKERS, os.cpu_count() or 1))
         self._free = threading.BoundedSemaphore(count)
@@ -139,7 +139,7 @@ class GradingWorkers:
             worker.kill()
 
 
-def _ask(process: subprocess.Popen[bytes], request: bytes, time_limit: float) -> bytes:
+def _send(process: subprocess.Popen[bytes], request: bytes, time_limit: float) -> bytes:
     assert process.stdin is not None
     try:
         while request:
@@ -166,7 +166,7 @@ def _reply(process: subprocess.Popen[bytes], limit: float) -> bytes:
 
 WORKERS = GradingWorkers()
 atexit.register(WORKERS.kill)
-os.register_at_fork(after_in_child=WORKERS.forget)
+os.register_at_fork(after_in_child=WORKERS.drop_processes)
 
 
 def serve() -> None:

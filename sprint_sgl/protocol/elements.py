@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from sprint_sgl.protocol.lexer import Key, Kind
+from sprint_sgl.protocol.lexer import TagKey, TagKind
 
 
 @dataclass
 class WrittenPrompt:
-    key: Key
+    key: TagKey
     text: str
     lead: str
 
@@ -19,7 +19,7 @@ class WrittenPrompt:
 class WrittenExecution:
     """An execution's text: `from_plan` if it stood inside the plan, `cut` if the whole text ends inside it."""
 
-    key: Key
+    key: TagKey
     text: str
     from_plan: bool
     cut: bool = False
@@ -62,17 +62,17 @@ class Element:
     quoted          opening tags kept as text in it, whose closing tags are text too
     """
 
-    key: Key
+    key: TagKey
     stage: WrittenStage
     explicit: bool = True
     has_own_close: bool = False
     from_plan: bool = False
     pieces: list[str] = field(default_factory=list)
     filled: bool = False
-    quoted: Counter[Key] = field(default_factory=Counter)
+    quoted: Counter[TagKey] = field(default_factory=Counter)
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> TagKind:
         return self.key[0]
 
     @property

@@ -11,11 +11,11 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["question", "think", "plan", "prompt", "block", "execution", "answer"]
-Key = tuple[Kind, int | None, int | None]
+TagKind = Literal["question", "think", "plan", "prompt", "block", "execution", "answer"]
+TagKey = tuple[TagKind, int | None, int | None]
 
 FINAL_ANSWER = "Final_answer"
-_NAMES: dict[Kind, str] = {
+_NAMES: dict[TagKind, str] = {
     "question": "Question",
     "think": "think",
     "plan": "Plan",
@@ -53,7 +53,7 @@ def unescape_tags(text: str) -> str:
 class Tag:
     """One tag in a text, from `start` to `end`; a number that is not written is None."""
 
-    kind: Kind
+    kind: TagKind
     closing: bool
     i: int | None
     j: int | None
@@ -65,7 +65,7 @@ class Tag:
         return self.start + len(self.text)
 
     @property
-    def key(self) -> Key:
+    def key(self) -> TagKey:
         return self.kind, self.i, self.j
 
     @property
@@ -93,7 +93,7 @@ def _tag(match: re.Match[str]) -> Tag:
     return Tag(kind, slash is not None, int(i) if i else None, second, match[0], match.start())
 
 
-def _kind(word: str, i: str | None, j: str | None) -> Kind:
+def _kind(word: str, i: str | None, j: str | None) -> TagKind:
     """Tell `Execution` and `execution` apart by their numbers, or by their case if they have none."""
     match word.lower():
         case "question":

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sprint_sgl.protocol.elements import Element, WrittenExecution, WrittenPrompt, WrittenStage
-from sprint_sgl.protocol.lexer import Key, Kind, Tag, find_tags
+from sprint_sgl.protocol.lexer import Tag, TagKey, TagKind, find_tags
 from sprint_sgl.protocol.repairs import RepairKind
 
 NO_PROMPT = "No prompt to execute."
-PARENTS: dict[Kind, Kind] = {"prompt": "plan", "execution": "block"}
+PARENTS: dict[TagKind, TagKind] = {"prompt": "plan", "execution": "block"}
 
 
 @dataclass
@@ -228,7 +228,12 @@ class TagParser:
         return None
 
     def _push(
-        self, key: Key, stage: WrittenStage, explicit: bool = True, has_own_close: bool = False, from_plan: bool = False
+        self,
+        key: TagKey,
+        stage: WrittenStage,
+        explicit: bool = True,
+        has_own_close: bool = False,
+        from_plan: bool = False,
     ) -> None:
         self.stack.append(Element(key, stage, explicit, has_own_close, from_plan))
 
@@ -317,7 +322,7 @@ class TagParser:
 
 def find_own_closes(tags: Sequence[Tag]) -> frozenset[int]:
     """Return where the opening tags start whose own closing tag is the next tag of their kind."""
-    following: dict[Kind, Tag] = {}
+    following: dict[TagKind, Tag] = {}
     found = set()
     for tag in reversed(tags):
         after = following.get(tag.kind)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from sprint_sgl.protocol.elements import WrittenExecution, WrittenStage
-from sprint_sgl.protocol.lexer import Key, Tag, find_tags, strip_partial_tag, strip_tags, unescape_tags
+from sprint_sgl.protocol.lexer import Tag, TagKey, find_tags, strip_partial_tag, strip_tags, unescape_tags
 from sprint_sgl.protocol.parser import TagParser
 from sprint_sgl.protocol.rendering import BLOCK_STOP, EXECUTION_STOP, PLAN_STOP, PROMPT_STOP
 from sprint_sgl.protocol.repairs import RepairKind, Repairs, sort_repairs
@@ -218,7 +218,7 @@ def _join_lines(*pieces: str) -> str:
     return "\n".join(piece for piece in pieces if piece)
 
 
-def _has_wrong_number(key: Key, stage: WrittenStage, places: Sequence[int | None]) -> bool:
+def _has_wrong_number(key: TagKey, stage: WrittenStage, places: Sequence[int | None]) -> bool:
     _, i, j = key
     return i not in (None, *stage.numbers) or j not in (None, *places)
 

@@ -33,7 +33,7 @@ def whole_file(path: Path) -> Iterator[TextIO]:
     A symbolic link stays, and its target is replaced. Raises BadInput for a folder, a device or the like, and if the
     file cannot be written.
     """
-    with _replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
+    with _replacement(path) as partial, partial.open("w", encoding="utf-8") as file:
         yield file
         file.flush()
         os.fsync(file.fileno())
@@ -42,14 +42,14 @@ def whole_file(path: Path) -> Iterator[TextIO]:
 @contextmanager
 def whole_bytes(path: Path) -> Iterator[BinaryIO]:
     """Write a binary file, otherwise as `whole_file`."""
-    with _replacing(path) as partial, partial.open("wb") as file:
+    with _replacement(path) as partial, partial.open("wb") as file:
         yield file
         file.flush()
         os.fsync(file.fileno())
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def _replacement(path: Path) -> Iterator[Path]:
     """Yield the path of a temporary file that replaces the file at `path` in the end and keeps its permissions."""
     before = _stat_writable(path)
     target = Path(os.path.realpath(path))

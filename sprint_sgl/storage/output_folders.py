@@ -40,9 +40,9 @@ class RunMark:
     value: str | None = None
 
     def is_in(self, folder: Path) -> bool:
-        return any(map(self._marks, folder.glob(self.name)))
+        return any(map(self._matches, folder.glob(self.name)))
 
-    def _marks(self, file: Path) -> bool:
+    def _matches(self, file: Path) -> bool:
         try:
             if file.suffix != ".json":
                 with file.open(errors="replace") as lines:

@@ -60,7 +60,7 @@ def read_rows(source: DataSource) -> Iterator[Mapping[str, Any]]:
 def _file_rows(path: Path) -> Iterator[Mapping[str, Any]]:
     if not path.stat().st_size:
         raise BadInput(f"{path} is empty")
-    yield from READERS.get(path.suffix, _table)(path)
+    yield from READERS.get(path.suffix, _table_rows)(path)
 
 
 def _json_lines(path: Path) -> Iterator[Mapping[str, Any]]:
@@ -77,7 +77,7 @@ def _json_lines(path: Path) -> Iterator[Mapping[str, Any]]:
                 raise BadInput(f"{path}, line {number}: a row is a JSON object, with its columns as keys")
 
 
-def _comma_separated(path: Path) -> Iterator[Mapping[str, Any]]:
+def _csv_rows(path: Path) -> Iterator[Mapping[str, Any]]:
     """Read CSV with every cell as text: 007 stays 007, and NA is a text."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file, strict=True)
@@ -91,7 +91,7 @@ def _comma_separated(path: Path) -> Iterator[Mapping[str, Any]]:
             raise BadInput(f"{path}, line {rows.line_num}: not CSV in UTF-8: {_first_line(error)}") from error
 
 
-def _table(path: Path) -> Iterator[Mapping[str, Any]]:
+def _table_rows(path: Path) -> Iterator[Mapping[str, Any]]:
     from datasets import load_dataset
     from datasets.exceptions import DatasetGenerationError
 
@@ -101,7 +101,7 @@ def _table(path: Path) -> Iterator[Mapping[str, Any]]:
         raise BadInput(f"{path} does not read as {path.suffix}: {_first_line(error)}") from error
 
 
-READERS = {".jsonl": _json_lines, ".csv": _comma_separated}
+READERS = {".jsonl": _json_lines, ".csv": _csv_rows}
 
 
 def _hub_rows(source: DataSource) -> Iterator[Mapping[str, Any]]:

@@ -36,7 +36,7 @@ class Bar:
         return f"plan {self.stage}" if self.lane == PLANNER else f"execution {self.stage}.{self.lane}"
 
     @property
-    def written_from(self) -> float:
+    def first_token_at(self) -> float:
         """When the first token was decoded, or the start if that is unknown."""
         return max(self.start, self.end - self.timing.reply - self.timing.decode) if self.timing else self.start
 

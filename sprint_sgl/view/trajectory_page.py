@@ -176,7 +176,8 @@ def _row(line: str, place: str) -> ShownRun:
         return ShownRun(trajectory, row["method"], row["correct"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadInput(
-            f"{place} is neither a record of sprint-sgl bench, a reply of serve nor a packed trace: {error_detail(error)}"
+            f"{place} is neither a record of sprint-sgl bench, a reply of serve nor a packed trace: "
+            f"{error_detail(error)}"
         ) from error
 
 

@@ -71,6 +71,7 @@ def test_an_estimate_of_a_training_loads_no_heavy_package_once_a_step_was_simula
     "module",
     [
         *(
+            "sprint_sgl",
             "sprint_sgl.trajectory",
             "sprint_sgl.protocol",
             "sprint_sgl.cli.app",
@@ -84,6 +85,19 @@ def test_a_light_module_loads_no_heavy_package(module: str) -> None:
     code = f"import json, sys, {module}; print(json.dumps([n for n in {HEAVY!r} if n in sys.modules]))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
+
+
+def test_the_package_offers_its_first_names_and_imports_them_on_use() -> None:
+    code = """
+import sys, sprint_sgl
+assert not [name for name in sys.modules if name.startswith("sprint_sgl.")]
+from sprint_sgl import Trajectory, __version__, connect, launch, parse, render
+assert parse(render(Trajectory("1 + 1?", final_answer="2"))).final_answer == "2"
+assert callable(launch) and callable(connect) and __version__[0].isdigit()
+assert not {"torch", "transformers", "sglang"} & sys.modules.keys()
+assert not hasattr(sprint_sgl, "nothing")
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 def test_programs_load_sglangs_frontend_and_neither_its_server_nor_torch() -> None:

@@ -24,14 +24,14 @@ class Problem:
     target: int
 
     @property
-    def listed(self) -> str:
+    def numbers_text(self) -> str:
         """The numbers in words: "3, 7, 12 and 25"."""
         *head, last = map(str, self.numbers)
         return f"{', '.join(head)} and {last}"
 
     @property
     def question(self) -> str:
-        return f"Use {self.listed} to make {self.target}"
+        return f"Use {self.numbers_text} to make {self.target}"
 
     @property
     def key(self) -> tuple[tuple[int, ...], int]:

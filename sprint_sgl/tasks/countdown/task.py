@@ -57,9 +57,9 @@ class Countdown:
             raise BadInput(f"task.wording has no {missing[0]}: {self.wording!r}")
 
     def questions(self) -> Iterator[Question]:
-        return self._read(self.source) if self.source and self.source.path else self._drawn()
+        return self._questions_of_file(self.source) if self.source and self.source.path else self._questions_by_seed()
 
-    def _read(self, source: DataSource) -> Iterator[Question]:
+    def _questions_of_file(self, source: DataSource) -> Iterator[Question]:
         times: Counter[str] = Counter()
         for number, row in enumerate(select_rows(source), 1):
             problem = read_problem(row)
@@ -70,7 +70,7 @@ class Countdown:
             repeated = f"#{times[question.id]}" if times[question.id] > 1 else ""
             yield replace(question, id=question.id + repeated)
 
-    def _drawn(self) -> Iterator[Question]:
+    def _questions_by_seed(self) -> Iterator[Question]:
         for size in self.numbers:
             found = 0
             for problem in draw_problems(size, self.seed, self.problems, held_out=self.split == "held_out"):
@@ -85,7 +85,7 @@ class Countdown:
         return CountdownQuestion(id, self.text(problem), str(problem.target), group, problem.numbers)
 
     def text(self, problem: Problem) -> str:
-        return self.wording.replace("{numbers}", problem.listed).replace("{target}", str(problem.target))
+        return self.wording.replace("{numbers}", problem.numbers_text).replace("{target}", str(problem.target))
 
     def grade(self, question: Question, answer: str) -> Grade:
         assert isinstance(question, CountdownQuestion)
