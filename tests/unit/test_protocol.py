@@ -529,3 +529,17 @@ def test_released_trajectories_may_be_cut_anywhere(shared_data: Path) -> None:
     for cut in range(0, len(first), 97):
         complete = len(re.findall(r"</Execution_\d+>", first[:cut]))
         assert parse(first[:cut]).stages[:complete] == stages[:complete]
+
+
+def test_the_patterns_for_unfinished_text_find_the_tags_and_prompts_that_are_rendered() -> None:
+    plan = protocol.render_plan(1, (Prompt("Add 2\nand 3", "Split it."), Prompt("Name 4")), "Then add.")
+    prompts = re.findall(protocol.PROMPT_PATTERN, plan)
+    assert [(i, j, text.strip()) for i, j, text in prompts] == [("1", "1", "Add 2\nand 3"), ("1", "2", "Name 4")]
+    assert re.findall(protocol.PROMPT_PATTERN, "<prompt_1.1> Ad") == [("1", "1", " Ad")]
+    rest = re.sub(protocol.PROMPT_PATTERN, "", plan) + protocol.render_executions(1, (Execution("5"),))
+    assert re.sub(protocol.TAG_PATTERN, "", rest).split() == ["Split", "it.", "Then", "add.", "5"]
+
+
+def test_a_context_says_which_execution_it_opens() -> None:
+    assert protocol.open_execution_numbers(protocol.executor_context(2, "<think>\n", 3)) == (2, 3)
+    assert protocol.open_execution_numbers(protocol.render_executions(1, (Execution("5"),))) is None
