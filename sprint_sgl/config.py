@@ -37,7 +37,7 @@ def entry_point(name: str, schema: type[T]) -> Callable[[Callable[[T], None]], C
                 function(typed_settings(raw, schema))
 
         def main() -> None:
-            if function.__module__ == "__main__":  # the name under which other processes of a launcher import it
+            if function.__module__ == "__main__":  # run under the module's real name, which other processes can import
                 module = importlib.import_module(sys.modules["__main__"].__spec__.name)  # type: ignore[union-attr]
                 getattr(module, function.__name__)()
                 return
