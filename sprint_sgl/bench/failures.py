@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sprint_sgl.bench.records import Key, Record, parsed
+from sprint_sgl.bench.records import Record, RecordKey, parse_lines
 from sprint_sgl.storage.files import whole_file
 
 FAILURES = "failures.jsonl"
@@ -23,16 +23,16 @@ class Failure:
     error: str
 
     @property
-    def key(self) -> Key:
+    def key(self) -> RecordKey:
         return self.method, self.id, self.sample
 
 
 def read_failures(path: Path) -> list[Failure]:
     """Raises BadInput for a line that is none."""
-    return parsed(path, lambda line: Failure(**json.loads(line)), "failure")
+    return parse_lines(path, lambda line: Failure(**json.loads(line)), "failure")
 
 
-def unanswered(failures: Sequence[Failure], records: Sequence[Record]) -> list[Failure]:
+def drop_answered(failures: Sequence[Failure], records: Sequence[Record]) -> list[Failure]:
     """Without those that a later start has answered: a kill may have come before their file was written again."""
     done = {record.key for record in records}
     return [failure for failure in failures if failure.key not in done]

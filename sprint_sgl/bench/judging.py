@@ -11,7 +11,7 @@ from typing import Protocol
 
 from rich.progress import track
 
-from sprint_sgl.bench.records import Key, Record, mend, parsed
+from sprint_sgl.bench.records import Record, RecordKey, parse_lines, truncate_partial_line
 from sprint_sgl.console import notes
 from sprint_sgl.errors import SprintError
 from sprint_sgl.storage.files import lines_added
@@ -20,7 +20,7 @@ from sprint_sgl.tasks.base import Question
 VERDICTS = "judged.jsonl"
 
 
-class Judge(Protocol):
+class AnswerJudge(Protocol):
     """Such as sprint_sgl.tasks.judge.Judge."""
 
     model: str
@@ -28,13 +28,13 @@ class Judge(Protocol):
     def __call__(self, question: Question, answer: str) -> bool | None: ...
 
 
-def judge(records: Sequence[Record], by: Judge, path: Path, concurrency: int = 8) -> None:
+def ask_judge(records: Sequence[Record], by: AnswerJudge, path: Path, concurrency: int = 8) -> None:
     """Asks about what has no verdict of this judge yet. Raises RequestFailed where it does not answer, once all others
     have been kept."""
     known = read_verdicts(path, by.model)
     asked = [record for record in records if not record.read and record.key not in known]
     failure: SprintError | None = None
-    mend(path)
+    truncate_partial_line(path)
     with ThreadPoolExecutor(concurrency) as pool, lines_added(path) as file:
         futures = {pool.submit(_verdict, record, by): record for record in asked}
         for future in track(as_completed(futures), "judging", len(futures), console=notes, disable=not futures):
@@ -47,24 +47,24 @@ def judge(records: Sequence[Record], by: Judge, path: Path, concurrency: int = 8
         raise failure
 
 
-def _verdict(record: Record, by: Judge) -> bool | None:
+def _verdict(record: Record, by: AnswerJudge) -> bool | None:
     text = record.trajectory.final_answer or record.trajectory.thought
     return by(Question(record.id, record.question, record.gold), text) if text else False
 
 
-def read_verdicts(path: Path, by: str | None = None) -> dict[Key, bool | None]:
+def read_verdicts(path: Path, by: str | None = None) -> dict[RecordKey, bool | None]:
     """By record, the last one of that judge or of any; nothing where none was asked."""
-    rows = parsed(path, _verdict_of, "verdict")
-    return {key: right for judge, key, right in rows if by in (None, judge)}
+    rows = parse_lines(path, _parse_verdict, "verdict")
+    return {key: right for model, key, right in rows if by in (None, model)}
 
 
-def _verdict_of(line: str) -> tuple[str, Key, bool | None]:
+def _parse_verdict(line: str) -> tuple[str, RecordKey, bool | None]:
     row = json.loads(line)
     method, id, sample = row["key"]
     return row["by"], (method, id, sample), row["right"]
 
 
-def judged(records: Sequence[Record], path: Path) -> list[Record]:
+def add_verdicts(records: Sequence[Record], path: Path) -> list[Record]:
     """The records with the verdicts that there are."""
     known = read_verdicts(path)
     return [replace(record, judged=known.get(record.key)) for record in records]

@@ -62,6 +62,6 @@ def profile(trajectory: Trajectory) -> Profile | None:
     )
 
 
-def mean(profiles: Sequence[Profile]) -> Profile:
+def mean_profile(profiles: Sequence[Profile]) -> Profile:
     """Of at least one."""
     return Profile(*map(fmean, zip(*map(astuple, profiles), strict=True)))

@@ -12,7 +12,7 @@ from typing import TypeVar
 from sprint_sgl.errors import BadInput
 from sprint_sgl.trajectory import Trajectory, reason
 
-Key = tuple[str, str, int]
+RecordKey = tuple[str, str, int]
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ class Record:
     judged: bool | None = None
 
     @property
-    def key(self) -> Key:
+    def key(self) -> RecordKey:
         return self.method, self.id, self.sample
 
     def to_json(self) -> str:
-        row = {name: getattr(self, name) for name in PLAIN}
+        row = {name: getattr(self, name) for name in PLAIN_FIELDS}
         return json.dumps(row | {"trajectory": self.trajectory.to_dict()}, ensure_ascii=False)
 
     @staticmethod
@@ -50,15 +50,15 @@ class Record:
         return Record(**row | {"trajectory": Trajectory.from_dict(row["trajectory"])})
 
 
-PLAIN = [each.name for each in fields(Record) if each.name not in ("trajectory", "judged")]
+PLAIN_FIELDS = [each.name for each in fields(Record) if each.name not in ("trajectory", "judged")]
 
 
 def read_records(path: Path) -> list[Record]:
     """The finished ones. Raises BadInput for a line that is no record."""
-    return parsed(path, Record.from_json, "record")
+    return parse_lines(path, Record.from_json, "record")
 
 
-def whole_lines(path: Path) -> list[str]:
+def complete_lines(path: Path) -> list[str]:
     """The file's lines, none where there is no file, without a last one that is not finished. Raises BadInput."""
     if not path.exists():
         return []
@@ -72,10 +72,10 @@ def whole_lines(path: Path) -> list[str]:
 T = TypeVar("T")
 
 
-def parsed(path: Path, read: Callable[[str], T], what: str) -> list[T]:
+def parse_lines(path: Path, read: Callable[[str], T], what: str) -> list[T]:
     """What `read` makes of the file's lines. Raises BadInput for a line that is no such thing."""
     found = []
-    for number, line in enumerate(whole_lines(path), 1):
+    for number, line in enumerate(complete_lines(path), 1):
         try:
             found.append(read(line))
         except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
@@ -83,7 +83,7 @@ def parsed(path: Path, read: Callable[[str], T], what: str) -> list[T]:
     return found
 
 
-def mend(path: Path) -> None:
+def truncate_partial_line(path: Path) -> None:
     """Cuts off a last line that an interruption left unfinished, before more is appended."""
     if path.exists():
         os.truncate(path, path.read_bytes().rfind(b"\n") + 1)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sprint_sgl.bench.replay_backend import ReplayBackend
     from sprint_sgl.runtime.endpoint import Endpoint
 
-FILLER = (
+FILLER_WORDS = (
     "one",
     "two",
     "six",
@@ -59,7 +59,7 @@ class StageShape:
 
 
 @dataclass(frozen=True)
-class Shape:
+class TrajectoryShape:
     """What remains of a trajectory: lengths in tokens."""
 
     question: int
@@ -67,32 +67,32 @@ class Shape:
     answer: int
 
     @staticmethod
-    def of(trajectory: Trajectory, characters_a_token: float = 4.0, scale: float = 1.0) -> Shape:
+    def of(trajectory: Trajectory, characters_a_token: float = 4.0, scale: float = 1.0) -> TrajectoryShape:
         """By the runtime's counts where the trajectory has them, else by its texts."""
 
         def tokens(text: str) -> int:
-            return _length(len(text) / characters_a_token * scale)
+            return _at_least_one(len(text) / characters_a_token * scale)
 
         def called(call: Call | None, text: str) -> int:
-            return _length(call.completion_tokens * scale) if call and call.completion_tokens else tokens(text)
+            return _at_least_one(call.completion_tokens * scale) if call and call.completion_tokens else tokens(text)
 
         stages = []
         for stage in trajectory.stages:
             ends = [0, *(prompt.offset for prompt in stage.prompts)]
             counted = stage.plan_tokens > 0
             prompts = tuple(
-                _length((ends[k + 1] - ends[k]) * scale) if counted else tokens(f"{prompt.lead} {prompt.text}")
+                _at_least_one((ends[k + 1] - ends[k]) * scale) if counted else tokens(f"{prompt.lead} {prompt.text}")
                 for k, prompt in enumerate(stage.prompts)
             )
-            tail = _length((stage.plan_tokens - ends[-1]) * scale) if counted else tokens(stage.tail)
+            tail = _at_least_one((stage.plan_tokens - ends[-1]) * scale) if counted else tokens(stage.tail)
             executions = tuple(called(execution.call, execution.text) for execution in stage.executions)
             stages.append(StageShape(prompts, tail, executions))
         answered = trajectory.answer_calls[0] if trajectory.answer_calls else None
-        return Shape(tokens(trajectory.question), tuple(stages), called(answered, trajectory.final_answer))
+        return TrajectoryShape(tokens(trajectory.question), tuple(stages), called(answered, trajectory.final_answer))
 
-    def cut(self, policy: StragglerPolicy) -> Shape:
+    def cut(self, policy: StragglerPolicy) -> TrajectoryShape:
         """What would be left of it under the policy if every token took the same time."""
-        return replace(self, stages=tuple(_cut(stage, policy) for stage in self.stages))
+        return replace(self, stages=tuple(_cut_stage(stage, policy) for stage in self.stages))
 
     @property
     def digest(self) -> str:
@@ -107,25 +107,25 @@ class Shape:
     @property
     def sequential(self) -> int:
         """Tokens on the critical path of eager launch (section 4.1)."""
-        return self.answer + sum(map(_critical, self.stages))
+        return self.answer + sum(map(_critical_tokens, self.stages))
 
 
-def _length(tokens: float) -> int:
+def _at_least_one(tokens: float) -> int:
     return max(1, round(tokens))
 
 
-def _critical(stage: StageShape) -> int:
+def _critical_tokens(stage: StageShape) -> int:
     branches = (offset + each for offset, each in zip(accumulate(stage.prompts), stage.executions, strict=True))
     return max(sum(stage.prompts) + stage.tail, *branches, 0)
 
 
-def _cut(stage: StageShape, policy: StragglerPolicy) -> StageShape:
+def _cut_stage(stage: StageShape, policy: StragglerPolicy) -> StageShape:
     began, planned = list(accumulate(stage.prompts)), sum(stage.prompts) + stage.tail
     left = shortened(policy, began, stage.executions, joins=planned)
     return replace(stage, executions=tuple(math.ceil(tokens) for tokens in left))
 
 
-def _uncut(done: Shape, trajectory: Trajectory, recorded: Shape) -> Shape:
+def _restore_cut_lengths(done: TrajectoryShape, trajectory: Trajectory, recorded: TrajectoryShape) -> TrajectoryShape:
     """What was done, with the recorded lengths for executions that were cut off before they had them."""
     if [len(stage.executions) for stage in done.stages] != [len(stage.executions) for stage in recorded.stages]:
         return done
@@ -139,7 +139,7 @@ def _uncut(done: Shape, trajectory: Trajectory, recorded: Shape) -> Shape:
 
 @dataclass(frozen=True)
 class ReplayQuestion(Question):
-    shape: Shape = Shape(0, (), 0)
+    shape: TrajectoryShape = TrajectoryShape(0, (), 0)
 
 
 @dataclass
@@ -170,8 +170,8 @@ class Replay:
             trajectory = self._trajectory(row, number)
             if not (trajectory.planned and trajectory.stages):
                 continue
-            shape = Shape.of(trajectory, self.characters_a_token, self.scale)
-            text, group = filler(shape.question, seed=number), f"{min(len(shape.stages), 6)} stages"
+            shape = TrajectoryShape.of(trajectory, self.characters_a_token, self.scale)
+            text, group = filler_text(shape.question, seed=number), f"{min(len(shape.stages), 6)} stages"
             yield ReplayQuestion(str(number), text, shape.digest, group, shape)
             planned = True
         if not planned:
@@ -200,8 +200,8 @@ class Replay:
             return Grade(done == wanted, "" if done == wanted else f"{done} tokens, not {wanted}")
         if repaired := [kind for kind, _ in trajectory.repairs if kind != protocol.RepairKind.NO_PROMPT]:
             return Grade(False, f"repaired: {', '.join(repaired)}")  # such as forced_answer: raise program.max_stages
-        found = replace(Shape.of(trajectory), question=question.shape.question)
-        if _uncut(found, trajectory, question.shape) != question.shape:
+        found = replace(TrajectoryShape.of(trajectory), question=question.shape.question)
+        if _restore_cut_lengths(found, trajectory, question.shape) != question.shape:
             return Grade(False, "another shape than the recording")
         return Grade(True, f"{trajectory.cut_off} executions were cut off" if trajectory.cut_off else "")
 
@@ -213,7 +213,7 @@ class Replay:
         return ReplayBackend(endpoint, question.shape)
 
 
-def filler(words: int, seed: int) -> str:
+def filler_text(words: int, seed: int) -> str:
     """Different questions share no beginning, which a prefix cache would find."""
     rng = random.Random(seed)
-    return " ".join(rng.choice(FILLER) for _ in range(words))
+    return " ".join(rng.choice(FILLER_WORDS) for _ in range(words))

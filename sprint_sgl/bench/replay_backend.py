@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from sprint_sgl import protocol
-from sprint_sgl.bench.replay import Shape
+from sprint_sgl.bench.replay import TrajectoryShape
 from sprint_sgl.runtime.context_tokens import Tokenized
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.runtime.frontend import BaseBackend, SglSamplingParams, StreamExecutor
@@ -19,7 +19,7 @@ _EXECUTOR = re.compile(r"<execution_(\d+)\.(\d+)>\s*$")
 
 
 @lru_cache(maxsize=8)
-def unreadable(tokenizer: str) -> dict[str, float]:
+def tag_token_bias(tokenizer: str) -> dict[str, float]:
     """A bias against tokens that could become tags, blanks or broken characters: programs read what is written."""
     loaded = load_tokenizer(tokenizer)
     texts = {id: loaded.decode([id]) for id in range(len(loaded))}
@@ -32,7 +32,7 @@ def unreadable(tokenizer: str) -> dict[str, float]:
 
 
 @dataclass
-class _Request:
+class _ReplayRequest:
     """What an endpoint reads of a StreamExecutor."""
 
     text_: str
@@ -45,13 +45,13 @@ class _Request:
 class ReplayBackend(BaseBackend):  # type: ignore[misc]
     """Answers every call of one run with as many tokens as the recording had there, on the real runtime."""
 
-    def __init__(self, endpoint: Endpoint, shape: Shape, thought: int | None = None) -> None:
+    def __init__(self, endpoint: Endpoint, shape: TrajectoryShape, thought: int | None = None) -> None:
         """`thought` is the length of a sequential thought, where it is not that of the whole recording."""
         super().__init__()
         self.runtime, self.shape, self.thought = endpoint, shape, thought or shape.total
         self.prompt_style = endpoint.prompt_style
         self.max_new_tokens = self.max_sequential_tokens = max(shape.total, self.thought) + 1
-        self._bias = unreadable(str(endpoint.model_info["tokenizer_path"]))
+        self._bias = tag_token_bias(str(endpoint.model_info["tokenizer_path"]))
         self._planner = iter(_planner_calls(shape))
 
     def get_chat_template(self) -> Any:
@@ -66,7 +66,7 @@ class ReplayBackend(BaseBackend):  # type: ignore[misc]
         forced.stop, forced.max_new_tokens, forced.ignore_eos = [], allowed, True
         seed, name = getattr(s, "sampling_seed", None), getattr(s, "request_id", None)
         known = getattr(s, "tokenized", Tokenized())
-        request = _Request(s.text_ + begun, name, seed, {"logit_bias": self._bias}, known)
+        request = _ReplayRequest(s.text_ + begun, name, seed, {"logit_bias": self._bias}, known)
         text, meta = self.runtime.generate(request, forced)
         s.tokenized = request.tokenized
         cut = allowed < tokens or meta["finish_reason"]["type"] == "abort"
@@ -82,7 +82,7 @@ class ReplayBackend(BaseBackend):  # type: ignore[misc]
         return next(self._planner)
 
 
-def _planner_calls(shape: Shape) -> Iterator[tuple[str, int, str]]:
+def _planner_calls(shape: TrajectoryShape) -> Iterator[tuple[str, int, str]]:
     for i, stage in enumerate(shape.stages, 1):
         opening = protocol.open_plan(i)
         for j, tokens in enumerate(stage.prompts, 1):

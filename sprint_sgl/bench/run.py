@@ -25,12 +25,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sprint_sgl.bench.failures import FAILURES, Failure, read_failures, write_failures
-from sprint_sgl.bench.judging import VERDICTS, judge, judged
-from sprint_sgl.bench.records import Record, mend, read_records
-from sprint_sgl.bench.report.tables import comparison
-from sprint_sgl.bench.runner import Ask, Tally, Work, run
-from sprint_sgl.bench.runtime import SERVED, resident
-from sprint_sgl.bench.sweep import write_report
+from sprint_sgl.bench.judging import VERDICTS, add_verdicts, ask_judge
+from sprint_sgl.bench.records import Record, read_records, truncate_partial_line
+from sprint_sgl.bench.report.tables import comparison_tables
+from sprint_sgl.bench.runner import ProgressLine, QuestionSample, Workload, run_workload
+from sprint_sgl.bench.runtime import SERVED, resident_runtime
+from sprint_sgl.bench.sweep import report_runs
 from sprint_sgl.config import changed, entry_point, flat, made
 from sprint_sgl.console import say, screen
 from sprint_sgl.errors import BadInput, RequestFailed
@@ -44,14 +44,14 @@ from sprint_sgl.tasks.base import Question, Task
 from sprint_sgl.tasks.question import checked_question
 
 # Between two starts in one folder.
-MAY_CHANGE = {"out", "against", "limit", "samples", "block", "time_limit", "url", "task.problems"}
-APART = ("model", "weights", "judge", "runtime")  # weights are compared themselves, verdicts are kept apart
+MAY_DIFFER = {"out", "against", "limit", "samples", "block", "time_limit", "url", "task.problems"}
+CHECKED_ELSEWHERE = ("model", "weights", "judge", "runtime")  # weights are compared themselves, verdicts are kept apart
 LONGEST_NAME = 120  # characters of a folder's name
 PACKAGES = ("sprint-sgl", "sglang", "torch", "transformers", "math-verify")
 
 
 @dataclass
-class Config:
+class BenchConfig:
     """What is compared, on what, and how.
 
     task, program   names in conf/task and conf/program
@@ -94,7 +94,7 @@ class Config:
     @property
     def folder(self) -> Path:
         """`out`, or in a sweep a folder below it, named by the values that its records depend on."""
-        if not sweeping():
+        if not is_sweep_job():
             return Path(self.out)
         name = re.sub(r"[^\w.,=+-]", "_", HydraConfig.get().job.override_dirname)
         short = f"{name[:LONGEST_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
@@ -105,7 +105,7 @@ class Config:
         return self.weights.get(method) or weights_for(self.model, method)
 
 
-def sweeping() -> bool:
+def is_sweep_job() -> bool:
     """Whether this is one job of several."""
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
@@ -115,7 +115,7 @@ def task_name() -> str | None:
     return HydraConfig.get().runtime.choices.get("task") if HydraConfig.initialized() else None
 
 
-def check(config: Config) -> None:
+def check_config(config: BenchConfig) -> None:
     """Refuses what cannot be run before anything starts. Raises BadInput."""
     for name in ("limit", "samples", "concurrency", "block", "max_new_tokens"):
         if (value := getattr(config, name)) is not None:
@@ -127,7 +127,7 @@ def check(config: Config) -> None:
         raise BadInput(f"{config.url} runs already: leave either url=... or runtime=... out")
 
 
-def methods_of(config: Config) -> list[Method]:
+def read_methods(config: BenchConfig) -> list[Method]:
     """The program and those it is compared with. Raises BadInput for one that is named twice."""
     against = config.against.split(",") if isinstance(config.against, str) else config.against
     found = [method_of(config.program), *map(named_method, against)]
@@ -137,7 +137,7 @@ def methods_of(config: Config) -> list[Method]:
     return found
 
 
-def questions_of(task: Task, limit: int | None) -> list[Question]:
+def read_questions(task: Task, limit: int | None) -> list[Question]:
     """Raises BadInput for none, and for two of one id."""
     found = list(islice(task.questions(), limit))
     if not found:
@@ -155,20 +155,20 @@ def questions_of(task: Task, limit: int | None) -> list[Question]:
     return found
 
 
-def claim(folder: Path, config: Config, methods: Sequence[Method]) -> set[str]:
+def claim_folder(folder: Path, config: BenchConfig, methods: Sequence[Method]) -> set[str]:
     """Keeps in run.json what the run is made by; returns the names of all its methods.
 
     Raises BadInput if records there were made in another way.
     """
     path, settings = folder / "run.json", asdict(config)
-    before = made_before(folder)
+    before = read_earlier_run(folder)
     if before:
         then, now = flat(before["settings"]), flat(settings)
         for key in sorted(changed(then, now)):
-            if key not in MAY_CHANGE and not key.startswith(APART):
+            if key not in MAY_DIFFER and not key.startswith(CHECKED_ELSEWHERE):
                 made_with = f"{key}={then.get(key)}, not {now.get(key)}"
                 raise BadInput(f"{folder} holds records of {made_with}: choose another out=FOLDER")
-    made_by = {method.name: _made_by(method, config) for method in methods}
+    made_by = {method.name: _provenance_of(method, config) for method in methods}
     for name in made_by.keys() & before.get("methods", {}).keys():
         for key, value in made_by[name].items():
             if key != "model" and value != before["methods"][name][key]:
@@ -185,7 +185,7 @@ def claim(folder: Path, config: Config, methods: Sequence[Method]) -> set[str]:
     return set(found["methods"])
 
 
-def made_before(folder: Path) -> dict[str, Any]:
+def read_earlier_run(folder: Path) -> dict[str, Any]:
     """The folder's run.json; nothing where no record depends on it yet. Raises BadInput for one that is damaged."""
     path, records = folder / "run.json", folder / RECORDS
     if not (path.is_file() and records.is_file() and records.stat().st_size):
@@ -199,7 +199,7 @@ def made_before(folder: Path) -> dict[str, Any]:
     raise BadInput(f"{path} does not say how the records beside it were made: choose another out=FOLDER")
 
 
-def _made_by(method: Method, config: Config) -> dict[str, Any]:
+def _provenance_of(method: Method, config: BenchConfig) -> dict[str, Any]:
     """A method's settings and weights: their digests, or a commit of the hub, or the server that has them."""
     model, url = config.weights_of(method.name), config.url or config.runtime.url
     if model == SERVED:
@@ -211,17 +211,19 @@ def _made_by(method: Method, config: Config) -> dict[str, Any]:
     return {"settings": dict(method.settings), "model": path, "weights": weights}
 
 
-def bench(config: Config, console: Console) -> list[Record]:
+def bench(config: BenchConfig, console: Console) -> list[Record]:
     """Runs what is missing, prints the comparison and writes it beside the records; returns those asked for.
 
     Raises RequestFailed at the end for questions that could not be asked, RuntimeUnavailable where the runtime is gone.
     """
-    check(config)
+    check_config(config)
     output_folder(config.out, BENCH)  # of all jobs of a sweep
-    task, methods = made(config.task, "task"), methods_of(config)
+    task, methods = made(config.task, "task"), read_methods(config)
     grader = made(config.judge, "judge") if config.judge else None
-    asks = [Ask(each, sample) for each in questions_of(task, config.limit) for sample in range(config.samples)]
-    work = Work(
+    asks = [
+        QuestionSample(each, sample) for each in read_questions(task, config.limit) for sample in range(config.samples)
+    ]
+    work = Workload(
         task=task,
         methods=methods,
         weights=config.weights_of,
@@ -233,23 +235,23 @@ def bench(config: Config, console: Console) -> list[Record]:
         block=config.block or max(25, 4 * config.concurrency),
     )
     with alone(config.folder, BENCH) as folder:
-        known = claim(folder, config, methods)
-        mend(folder / RECORDS)
-        records = asked_before(read_records(folder / RECORDS), work, folder)
+        known = claim_folder(folder, config, methods)
+        truncate_partial_line(folder / RECORDS)
+        records = earlier_records(read_records(folder / RECORDS), work, folder)
         total = len(asks) * len(methods)
-        with keeping(folder / RECORDS, records, total, console) as keep:
-            runtime = resident(config.runtime, config.url, config.time_limit)
-            failures = run(work, runtime, {record.key for record in records}, keep)
-        write_failures(folder / FAILURES, [*others_failures(folder, work, known), *failures])
+        with record_writer(folder / RECORDS, records, total, console) as keep:
+            runtime = resident_runtime(config.runtime, config.url, config.time_limit)
+            failures = run_workload(work, runtime, {record.key for record in records}, keep)
+        write_failures(folder / FAILURES, [*earlier_failures(folder, work, known), *failures])
         unjudged: RequestFailed | None = None
         try:
             if grader:
-                judge(records, grader, folder / VERDICTS)
+                ask_judge(records, grader, folder / VERDICTS)
         except RequestFailed as error:
             unjudged = error  # the figures by the rules are there all the same
-        records = judged(records, folder / VERDICTS)
+        records = add_verdicts(records, folder / VERDICTS)
     groups = {ask.question.id: ask.question.group for ask in asks}
-    shown = comparison(records, [method.name for method in methods], failures, groups)
+    shown = comparison_tables(records, [method.name for method in methods], failures, groups)
     console.print(*shown)
     with whole_file(folder / "table.txt") as file:
         Console(file=file, width=160).print(*shown)
@@ -263,14 +265,14 @@ def bench(config: Config, console: Console) -> list[Record]:
     return records
 
 
-def others_failures(folder: Path, work: Work, known: Collection[str]) -> list[Failure]:
+def earlier_failures(folder: Path, work: Workload, known: Collection[str]) -> list[Failure]:
     """What the run's methods could not be asked at earlier starts, and were not asked at this one."""
     asked = {(method.name, ask.question.id, ask.sample) for method in work.methods for ask in work.asks}
     failures = read_failures(folder / FAILURES)
     return [each for each in failures if each.key not in asked and each.method in known]
 
 
-def asked_before(records: Sequence[Record], work: Work, folder: Path) -> list[Record]:
+def earlier_records(records: Sequence[Record], work: Workload, folder: Path) -> list[Record]:
     """Those of what is asked now. Raises BadInput for one that was asked something else under the same id."""
     methods = {method.name for method in work.methods}
     asked = {(ask.question.id, ask.sample): ask.question for ask in work.asks}
@@ -283,11 +285,11 @@ def asked_before(records: Sequence[Record], work: Work, folder: Path) -> list[Re
 
 
 @contextmanager
-def keeping(path: Path, records: list[Record], total: int, console: Console) -> Iterator[Any]:
+def record_writer(path: Path, records: list[Record], total: int, console: Console) -> Iterator[Any]:
     """A function that writes a record, adds it to `records` and moves the progress bar."""
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console) as progress, lines_added(path) as file:
-        bar, tally = progress.add_task("starting", total=total, completed=len(records)), Tally(records)
+        bar, tally = progress.add_task("starting", total=total, completed=len(records)), ProgressLine(records)
 
         def keep(record: Record) -> None:
             file.write(record.to_json() + "\n")
@@ -298,14 +300,14 @@ def keeping(path: Path, records: list[Record], total: int, console: Console) -> 
         yield keep
 
 
-@entry_point("bench", Config)
-def main(config: Config) -> None:
+@entry_point("bench", BenchConfig)
+def main(config: BenchConfig) -> None:
     try:
         bench(config, screen())
-        if not sweeping():
-            write_report([config.folder], config.folder / "report")
+        if not is_sweep_job():
+            report_runs([config.folder], config.folder / "report")
     except RequestFailed as error:
-        if not sweeping():
+        if not is_sweep_job():
             raise
         say(f"{config.folder}: {error}", style="red")
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from sprint_sgl.bench.failures import Failure
-from sprint_sgl.bench.records import Key, Record
-from sprint_sgl.bench.runtime import Resident
+from sprint_sgl.bench.records import Record, RecordKey
+from sprint_sgl.bench.runtime import ResidentRuntime
 from sprint_sgl.errors import BadInput, ContextFull, SprintError
 from sprint_sgl.lang.methods import Method
 from sprint_sgl.runtime.endpoint import Endpoint
@@ -21,26 +21,26 @@ from sprint_sgl.trajectory import Trajectory
 
 
 @dataclass(frozen=True)
-class Ask:
+class QuestionSample:
     question: Question
     sample: int = 0
 
 
 @dataclass(frozen=True)
-class Work:
+class Workload:
     """What is to be asked, of whom, and how; `weights` has a model for each method's name."""
 
     task: Task
     methods: Sequence[Method]
     weights: Callable[[str], str]
-    asks: Sequence[Ask]
+    asks: Sequence[QuestionSample]
     temperature: float | None = None
     max_new_tokens: int | None = None
     seed: int | None = None
     concurrency: int = 1
     block: int = 25
 
-    def left(self, done: set[Key]) -> Iterator[tuple[Method, list[Ask]]]:
+    def left(self, done: set[RecordKey]) -> Iterator[tuple[Method, list[QuestionSample]]]:
         """Blocks of what has not been done, each for the methods in turn."""
         for start in range(0, len(self.asks), self.block):
             for method in self.methods:
@@ -49,7 +49,9 @@ class Work:
                     yield method, asks
 
 
-def run(work: Work, runtime: Resident, done: set[Key], keep: Callable[[Record], None]) -> list[Failure]:
+def run_workload(
+    work: Workload, runtime: ResidentRuntime, done: set[RecordKey], keep: Callable[[Record], None]
+) -> list[Failure]:
     """Asks what has not been done and hands every record over as it is finished; returns what could not be asked.
 
     Raises RuntimeUnavailable where the runtime dies and does not come back.
@@ -64,7 +66,7 @@ def run(work: Work, runtime: Resident, done: set[Key], keep: Callable[[Record], 
                     raise
                 runtime.revive()
                 continue
-            failed = _side_by_side(work, method, asks, keep, runtime, endpoint)
+            failed = _run_block(work, method, asks, keep, runtime, endpoint)
             if failed and runtime.lost():
                 runtime.revive()
                 asks = [ask for ask, _ in failed]
@@ -74,17 +76,17 @@ def run(work: Work, runtime: Resident, done: set[Key], keep: Callable[[Record], 
     return failures
 
 
-def _side_by_side(
-    work: Work,
+def _run_block(
+    work: Workload,
     method: Method,
-    asks: Sequence[Ask],
+    asks: Sequence[QuestionSample],
     keep: Callable[[Record], None],
-    runtime: Resident,
+    runtime: ResidentRuntime,
     endpoint: Endpoint,
-) -> list[tuple[Ask, SprintError]]:
-    failed: list[tuple[Ask, SprintError]] = []
+) -> list[tuple[QuestionSample, SprintError]]:
+    failed: list[tuple[QuestionSample, SprintError]] = []
     with ThreadPoolExecutor(work.concurrency) as pool:
-        futures = {pool.submit(answer, work, method, ask, endpoint): ask for ask in asks}
+        futures = {pool.submit(answer_question, work, method, ask, endpoint): ask for ask in asks}
         try:
             for future in as_completed(futures):
                 try:
@@ -101,16 +103,16 @@ def _side_by_side(
 
 
 @runtime_checkable
-class Drives(Protocol):
+class BackendTask(Protocol):
     """A task that stands between the program and the runtime, and grades what the program did."""
 
     def backend(self, question: Question, endpoint: Endpoint) -> Any: ...
     def grade_run(self, question: Question, trajectory: Trajectory) -> Grade: ...
 
 
-def answer(work: Work, method: Method, ask: Ask, endpoint: Endpoint) -> Record:
+def answer_question(work: Workload, method: Method, ask: QuestionSample, endpoint: Endpoint) -> Record:
     """One question through one method on that runtime. Raises SprintError where it could not be asked."""
-    question, drives = ask.question, work.task if isinstance(work.task, Drives) else None
+    question, drives = ask.question, work.task if isinstance(work.task, BackendTask) else None
     run = method.program.run(
         question.text,
         temperature=method.temperature if work.temperature is None else work.temperature,
@@ -134,7 +136,7 @@ def answer(work: Work, method: Method, ask: Ask, endpoint: Endpoint) -> Record:
     )
 
 
-def sample_seed(seed: int | None, ask: Ask) -> int | None:
+def sample_seed(seed: int | None, ask: QuestionSample) -> int | None:
     """One seed a question and sample, the same in every order."""
     if seed is None:
         return None
@@ -142,7 +144,7 @@ def sample_seed(seed: int | None, ask: Ask) -> int | None:
     return int.from_bytes(digest[:4]) % 2**31
 
 
-class Tally:
+class ProgressLine:
     """Accuracy by method, and tokens a second since the first new record began, as a line for the progress bar."""
 
     def __init__(self, before: Iterable[Record]) -> None:

@@ -15,11 +15,11 @@ from sprint_sgl.runtime.launcher import connect, launch
 from sprint_sgl.runtime.server import RuntimeConfig, resolve_model
 
 SERVED = "served"  # a model's name: what the server at `url` has, whatever it is
-REVIVALS = 3  # times that a runtime may die in one process
-PATIENCE = 300.0  # seconds that we wait for a server that is not ours
+MOST_RESTARTS = 3  # times that a runtime may die in one process
+WAIT_LIMIT = 300.0  # seconds that we wait for a server that is not ours
 
 
-class Resident:
+class ResidentRuntime:
     """`runtime` is how a server of our own is started; with `url` it is somebody else's."""
 
     def __init__(self, runtime: RuntimeConfig, url: str | None, time_limit: float) -> None:
@@ -37,7 +37,7 @@ class Resident:
         self._endpoint.read_model()  # somebody else may have changed it
         serves = self._endpoint.get_model_name()
         if path not in (SERVED, serves):
-            if not self.url and not alike(serves, path):
+            if not self.url and not can_swap_weights(serves, path):
                 self.close()
                 self._endpoint = self._started(path)
             else:
@@ -81,12 +81,12 @@ class Resident:
     def revive(self) -> None:
         """Lets the next `load` begin anew, once the runtime can be had. Raises RuntimeUnavailable after some deaths."""
         self._revivals += 1
-        if self._revivals > REVIVALS:
+        if self._revivals > MOST_RESTARTS:
             raise RuntimeUnavailable(f"the runtime has died {self._revivals} times; what is finished is kept")
-        doing = f"waiting for {self.url}, at most {PATIENCE:g} s" if self.url else "starting it again"
+        doing = f"waiting for {self.url}, at most {WAIT_LIMIT:g} s" if self.url else "starting it again"
         say(f"the runtime is gone: {doing}", style="yellow")
         self.close()
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + WAIT_LIMIT
         while self.url:
             try:
                 Endpoint(self.url, os.environ.get("SPRINT_API_KEY")).close()
@@ -101,22 +101,22 @@ class Resident:
         self._endpoint = None
 
 
-def alike(one: str, other: str) -> bool:
+def can_swap_weights(one: str, other: str) -> bool:
     """Whether weights can be swapped: two folders here with the same tokenizer and configuration."""
-    return all(_same(Path(one, name), Path(other, name)) for name in ("tokenizer.json", "config.json"))
+    return all(_same_bytes(Path(one, name), Path(other, name)) for name in ("tokenizer.json", "config.json"))
 
 
-def _same(one: Path, other: Path) -> bool:
+def _same_bytes(one: Path, other: Path) -> bool:
     return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
 
 
-_RESIDENTS: dict[str, Resident] = {}
+_RUNTIMES: dict[str, ResidentRuntime] = {}
 
 
-def resident(runtime: RuntimeConfig, url: str | None, time_limit: float) -> Resident:
+def resident_runtime(runtime: RuntimeConfig, url: str | None, time_limit: float) -> ResidentRuntime:
     """This process's runtime of that kind; it ends with the process."""
     key = repr((runtime, url, time_limit))
-    if key not in _RESIDENTS:
-        _RESIDENTS[key] = Resident(runtime, url, time_limit)
-        atexit.register(_RESIDENTS[key].close)
-    return _RESIDENTS[key]
+    if key not in _RUNTIMES:
+        _RUNTIMES[key] = ResidentRuntime(runtime, url, time_limit)
+        atexit.register(_RUNTIMES[key].close)
+    return _RUNTIMES[key]

@@ -11,7 +11,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from sprint_sgl.bench.report.tables import tables
+from sprint_sgl.bench.report.tables import build_tables
 from sprint_sgl.console import say, screen
 from sprint_sgl.errors import BadInput
 from sprint_sgl.storage.files import RECORDS
@@ -19,7 +19,7 @@ from sprint_sgl.storage.files import RECORDS
 _NUMBER = r"\d+(?:\.\d+)?"
 
 
-def write_report(folders: Sequence[Path], out: Path, *, show: bool = False) -> None:
+def report_runs(folders: Sequence[Path], out: Path, *, show: bool = False) -> None:
     """Writes the report and says where; `show` prints its tables. Runs that cannot be compared are no failure here."""
     report = importlib.import_module("sprint_sgl.bench.report.page").report
     try:
@@ -30,7 +30,7 @@ def write_report(folders: Sequence[Path], out: Path, *, show: bool = False) -> N
     if show:
         named = [(each.task, line) for each in sections for line in each.lines]
         against = [(task, line.name, line.against) for task, line in named if line.against]
-        screen().print(*tables(named, against))
+        screen().print(*build_tables(named, against))
     say(str(out / "report.html"))
 
 
@@ -42,9 +42,9 @@ class SweepReport(Callback):
         out = Path(config.hydra.sweep.dir)
         found = [*out.glob(RECORDS), *out.glob(f"*/{RECORDS}")]  # `out` itself where only the run's extent is swept
         if folders := [path.parent for path in found if path.stat().st_size]:
-            write_report(sorted(folders, key=_by_numbers), out / "report", show=True)
+            report_runs(sorted(folders, key=_numeric_order), out / "report", show=True)
 
 
-def _by_numbers(folder: Path) -> tuple[str, list[float]]:
+def _numeric_order(folder: Path) -> tuple[str, list[float]]:
     """A name's words before its numbers, so that 4 comes before 12."""
     return re.sub(_NUMBER, "", folder.name), [float(number) for number in re.findall(_NUMBER, folder.name)]

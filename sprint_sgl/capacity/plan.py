@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass, field
 from omegaconf import MISSING
 from rich.table import Table
 
-from sprint_sgl.bench.replay import Replay, ReplayQuestion, Shape
-from sprint_sgl.capacity.simulator import Figures, Fleet, Outcome, drawn
+from sprint_sgl.bench.replay import Replay, ReplayQuestion, TrajectoryShape
+from sprint_sgl.capacity.simulator import FleetSimulator, SimulationOutcome, WorkerSpec, draw_shapes
 from sprint_sgl.config import entry_point
 from sprint_sgl.console import screen
 from sprint_sgl.errors import BadInput
@@ -27,11 +27,11 @@ from sprint_sgl.tasks.datasets import DataSource
 
 HOUR = 3600.0
 POLICIES = ("cache_aware", "round_robin")
-WORKS = ("step", "kv_tokens", "max_running")  # of a worker, without which it answers nothing
+MUST_BE_POSITIVE = ("step", "kv_tokens", "max_running")  # of a worker, without which it answers nothing
 
 
 @dataclass
-class Limits:
+class FleetLimits:
     """What the parts around the workers do, each measured or stated as a guess in conf/fleet.yaml.
 
     gateway        requests a second of one gateway, and gateway_mbytes of bodies a second
@@ -53,14 +53,14 @@ class Limits:
 
 
 @dataclass
-class Config:
+class FleetConfig:
     """concurrency is questions at a time for each worker; rounds, how many of them a worker answers in the sample."""
 
     path: str = MISSING
     column: str = "response"
     scale: float = 1.0
     characters_a_token: float = 4.0
-    worker: Figures = field(default_factory=lambda: Figures(0, 0, 0, 0, 0, 0, 0, 0))
+    worker: WorkerSpec = field(default_factory=lambda: WorkerSpec(0, 0, 0, 0, 0, 0, 0, 0))
     workers: int = 64
     questions: int = 1_000_000
     concurrency: int = 64
@@ -68,11 +68,11 @@ class Config:
     rounds: int = 3
     price: float = 2.0
     seed: int = 7
-    limits: Limits = field(default_factory=lambda: Limits(0, 0, 0, 0, 0, 0, 0, 0, 0))
+    limits: FleetLimits = field(default_factory=lambda: FleetLimits(0, 0, 0, 0, 0, 0, 0, 0, 0))
 
 
 @dataclass(frozen=True)
-class Need:
+class ResourceNeed:
     """A part, what is asked of it and what it gives."""
 
     name: str
@@ -86,7 +86,7 @@ class Need:
 
 
 @dataclass(frozen=True)
-class Plan:
+class FleetEstimate:
     """What the simulation says, for all questions; times in seconds."""
 
     seconds: float
@@ -101,10 +101,10 @@ class Plan:
     requests: float  # a question
     latency: tuple[float, float, float]  # median, 95th and 99th percentile
     tail: float  # after the last question began
-    needs: tuple[Need, ...]
+    needs: tuple[ResourceNeed, ...]
 
 
-def check(config: Config) -> None:
+def check_config(config: FleetConfig) -> None:
     """Raises BadInput for what cannot be simulated."""
     for name in ("workers", "questions", "concurrency", "rounds"):
         if getattr(config, name) < 1:
@@ -115,25 +115,25 @@ def check(config: Config) -> None:
         raise BadInput(f"price must be 0 dollars an hour at least, got {config.price}")
     for node, values in (("worker", config.worker), ("limits", config.limits)):
         for key, value in asdict(values).items():
-            may_be_none = node == "worker" and key not in WORKS
+            may_be_none = node == "worker" and key not in MUST_BE_POSITIVE
             if isinstance(value, int | float) and not (0 < value < math.inf or (value == 0 and may_be_none)):
                 raise BadInput(f"{node}.{key} must be {'at least' if may_be_none else 'above'} 0, got {value}")
 
 
-def shapes_of(config: Config) -> list[Shape]:
+def read_shapes(config: FleetConfig) -> list[TrajectoryShape]:
     """Raises BadInput where the file holds no trajectory with a stage."""
     task = Replay(DataSource(config.path), config.column, config.scale, config.characters_a_token)
     return [question.shape for question in task.questions() if isinstance(question, ReplayQuestion)]
 
 
-def simulate(config: Config, shapes: Sequence[Shape]) -> Plan:
+def estimate_fleet(config: FleetConfig, shapes: Sequence[TrajectoryShape]) -> FleetEstimate:
     at_once = min(config.workers * config.concurrency, config.questions)
     sample = min(config.questions, at_once * config.rounds)
-    fleet = Fleet(config.worker, config.workers, at_once, sticky=config.policy == "cache_aware")
-    return planned(config, fleet.run(drawn(shapes, sample, config.seed)), at_once)
+    fleet = FleetSimulator(config.worker, config.workers, at_once, sticky=config.policy == "cache_aware")
+    return extrapolate(config, fleet.run(draw_shapes(shapes, sample, config.seed)), at_once)
 
 
-def planned(config: Config, outcome: Outcome, at_once: int) -> Plan:
+def extrapolate(config: FleetConfig, outcome: SimulationOutcome, at_once: int) -> FleetEstimate:
     """The sample's outcome for all questions."""
     sample, ends = len(outcome.ends), outcome.ends
     rate = steady_rate(ends, at_once)
@@ -147,16 +147,16 @@ def planned(config: Config, outcome: Outcome, at_once: int) -> Plan:
     megabytes = outcome.sent_tokens / sample * config.characters_a_token * rate / 1e6
     limits = config.limits
     needs = (
-        Need("KV memory of the fullest worker", outcome.peak_tokens, config.worker.kv_tokens, "tokens"),
-        Need("requests of the fullest worker", outcome.peak_worker, config.worker.max_running, ""),
-        Need("gateway, requests", requests * rate, limits.gateway, "/s"),
-        Need("gateway, bodies", megabytes, limits.gateway_mbytes, "MB/s"),
-        Need("client processes, requests", requests * rate, limits.client * limits.processes, "/s"),
-        Need("client threads a process", outcome.peak_requests / limits.processes, limits.threads, ""),
-        Need("grading", rate * limits.grading, limits.cores, "cores"),
-        Need("records on disk", config.questions * limits.record / 1e9, limits.disk, "GB"),
+        ResourceNeed("KV memory of the fullest worker", outcome.peak_tokens, config.worker.kv_tokens, "tokens"),
+        ResourceNeed("requests of the fullest worker", outcome.peak_worker, config.worker.max_running, ""),
+        ResourceNeed("gateway, requests", requests * rate, limits.gateway, "/s"),
+        ResourceNeed("gateway, bodies", megabytes, limits.gateway_mbytes, "MB/s"),
+        ResourceNeed("client processes, requests", requests * rate, limits.client * limits.processes, "/s"),
+        ResourceNeed("client threads a process", outcome.peak_requests / limits.processes, limits.threads, ""),
+        ResourceNeed("grading", rate * limits.grading, limits.cores, "cores"),
+        ResourceNeed("records on disk", config.questions * limits.record / 1e9, limits.disk, "GB"),
     )
-    return Plan(
+    return FleetEstimate(
         seconds=seconds,
         questions_a_second=rate,
         gpu_hours=gpu_hours,
@@ -181,7 +181,7 @@ def steady_rate(ends: Sequence[float], at_once: int) -> float:
     return (last - first) / (ends[last] - ends[first])
 
 
-def table(config: Config, plan: Plan) -> Table:
+def estimate_table(config: FleetConfig, plan: FleetEstimate) -> Table:
     shown = Table(title=f"{config.questions:,} questions on {config.workers} workers, {config.policy}")
     shown.add_column("what")
     shown.add_column("figure", justify="right")
@@ -189,7 +189,7 @@ def table(config: Config, plan: Plan) -> Table:
     rows = [
         ("wall clock", f"{hours:,.1f} h" if hours >= 1 else f"{plan.seconds:,.1f} s"),
         ("GPU hours", f"{plan.gpu_hours:,.0f}" if plan.gpu_hours >= 10 else f"{plan.gpu_hours:.3f}"),
-        (f"cost at ${config.price:g} a GPU hour", f"${_amount(plan.dollars)}"),
+        (f"cost at ${config.price:g} a GPU hour", f"${_format_amount(plan.dollars)}"),
         ("cost of 1,000 questions", f"${plan.dollars / config.questions * 1000:,.2f}"),
         ("questions a second", f"{plan.questions_a_second:,.2f}"),
         ("tokens a second and worker", f"{plan.tokens_a_second:,.0f}"),
@@ -206,26 +206,26 @@ def table(config: Config, plan: Plan) -> Table:
     return shown
 
 
-def needs_table(plan: Plan) -> Table:
+def needs_table(plan: FleetEstimate) -> Table:
     shown = Table(title="What breaks first", caption="above 100 % it does not hold")
     for heading in ("part", "needed", "there is", "share"):
         shown.add_column(heading, justify="left" if heading == "part" else "right")
     for need in plan.needs:
         style = "red" if need.share > 1 else "yellow" if need.share > 0.7 else ""
-        said = [f"{_amount(value)} {need.unit}".strip() for value in (need.need, need.limit)]
+        said = [f"{_format_amount(value)} {need.unit}".strip() for value in (need.need, need.limit)]
         shown.add_row(need.name, *said, f"{need.share:.0%}", style=style)
     return shown
 
 
-def _amount(value: float) -> str:
+def _format_amount(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
-@entry_point("fleet", Config)
-def main(config: Config) -> None:
-    check(config)
-    plan = simulate(config, shapes_of(config))
-    screen().print(table(config, plan), needs_table(plan))
+@entry_point("fleet", FleetConfig)
+def main(config: FleetConfig) -> None:
+    check_config(config)
+    plan = estimate_fleet(config, read_shapes(config))
+    screen().print(estimate_table(config, plan), needs_table(plan))
     if config.worker.source:
         screen().print(f"worker: {config.worker.source}", style="dim")
 

@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
-from sprint_sgl.bench.replay import Shape, StageShape
+from sprint_sgl.bench.replay import StageShape, TrajectoryShape
 
 TAGS = 12  # tokens of the tags before a call's own text, which no cache holds
-Done = Callable[[float], None]
+OnEnd = Callable[[float], None]
 
 
 @dataclass
-class Figures:
+class WorkerSpec:
     """What one worker does, in seconds and tokens.
 
     step, step_per_request, step_per_token   a decode step: alone, for each request, for each token of context
@@ -42,27 +42,27 @@ class Figures:
 
 
 @dataclass(order=True)
-class Running:
+class SimulatedRequest:
     """A request on a worker; `end` is on the worker's clock of tokens."""
 
     end: float
     number: int
     context: int = field(compare=False)
     tokens: int = field(compare=False)
-    done: Done = field(compare=False)
+    done: OnEnd = field(compare=False)
 
 
 @dataclass
-class Worker:
+class SimulatedWorker:
     """A runtime. `clock` counts the tokens that a request which never ends would have written."""
 
-    figures: Figures
+    figures: WorkerSpec
     clock: float = 0.0
     at: float = 0.0
     stalled: float = 0.0  # seconds of prefill that are still to be done
     context: int = 0
-    running: list[Running] = field(default_factory=list)
-    waiting: list[Running] = field(default_factory=list)
+    running: list[SimulatedRequest] = field(default_factory=list)
+    waiting: list[SimulatedRequest] = field(default_factory=list)
     busy: float = 0.0
     decoded: float = 0.0
     running_seconds: float = 0.0
@@ -94,7 +94,7 @@ class Worker:
     def next_end(self) -> float:
         return self.at + self.stalled + max(0.0, self.running[0].end - self.clock) * self.step
 
-    def take(self, request: Running, uncached: int) -> None:
+    def take(self, request: SimulatedRequest, uncached: int) -> None:
         self.stalled += self.figures.admission + uncached * self.figures.prefill
         self.prefilled += uncached
         if len(self.running) < self.figures.max_running:
@@ -102,12 +102,12 @@ class Worker:
         else:
             self.waiting.append(request)
 
-    def _run(self, request: Running) -> None:
+    def _run(self, request: SimulatedRequest) -> None:
         request.end = self.clock + request.tokens
         self.context += request.context + request.tokens // 2  # half of its own on average
         heapq.heappush(self.running, request)
 
-    def finish_one(self) -> Running:
+    def finish_one(self) -> SimulatedRequest:
         request = heapq.heappop(self.running)
         self.context -= request.context + request.tokens // 2
         if self.waiting:
@@ -116,10 +116,10 @@ class Worker:
 
 
 @dataclass
-class Asked:
+class ActiveQuestion:
     """A question under way: how much of it is written, and which worker has seen how much of it."""
 
-    shape: Shape
+    shape: TrajectoryShape
     begun: float
     home: int
     context: int = 0
@@ -132,7 +132,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SimulationOutcome:
     """Seconds of each question in the order in which they ended, and when; totals over all workers."""
 
     ends: list[float]
@@ -148,11 +148,11 @@ class Outcome:
     peak_worker: int  # and at the fullest
 
 
-class Fleet:
+class FleetSimulator:
     """`concurrency` questions at a time on all workers together; with `sticky` all of one go to one worker."""
 
-    def __init__(self, figures: Figures, workers: int, concurrency: int, sticky: bool = True) -> None:
-        self.workers = [Worker(figures) for _ in range(workers)]
+    def __init__(self, figures: WorkerSpec, workers: int, concurrency: int, sticky: bool = True) -> None:
+        self.workers = [SimulatedWorker(figures) for _ in range(workers)]
         self.figures, self.concurrency, self.sticky = figures, concurrency, sticky
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._numbers, self._turn = count(), count()
@@ -163,7 +163,7 @@ class Fleet:
         self.latencies: list[float] = []
         self.requests = self.sent = self.peak_tokens = self.peak_requests = self.peak_worker = self._under_way = 0
 
-    def run(self, shapes: Iterator[Shape]) -> Outcome:
+    def run(self, shapes: Iterator[TrajectoryShape]) -> SimulationOutcome:
         self._shapes = shapes
         for _ in range(self.concurrency):
             self._ask(0.0)
@@ -171,7 +171,7 @@ class Fleet:
             now, _, event = heapq.heappop(self._events)
             event(now)
         busy = sum(worker.busy for worker in self.workers)
-        return Outcome(
+        return SimulationOutcome(
             self.ends,
             self.latencies,
             self.requests,
@@ -194,12 +194,12 @@ class Fleet:
             return
         home = min(range(len(self.workers)), key=lambda n: (self._open[n], self.workers[n].load))
         self._open[home] += 1
-        asked = Asked(shape, now, home)
+        asked = ActiveQuestion(shape, now, home)
         asked.context = shape.question
         self._hold(asked, home, shape.question if self.sticky else 0)
         self._plan(asked, now)
 
-    def _plan(self, asked: Asked, now: float) -> None:
+    def _plan(self, asked: ActiveQuestion, now: float) -> None:
         """The planner's next call: up to a prompt's end, to the plan's end, or the answer."""
         stages = asked.shape.stages
         if asked.stage == len(stages):
@@ -211,33 +211,33 @@ class Fleet:
         else:
             self._call(asked, stage.tail, now, lambda t: self._planned(asked, t), planner=True)
 
-    def _prompted(self, asked: Asked, now: float) -> None:
+    def _prompted(self, asked: ActiveQuestion, now: float) -> None:
         tokens = asked.shape.stages[asked.stage].executions[asked.prompt]
         asked.pending += 1
         asked.prompt += 1
         self._call(asked, tokens, now, lambda t: self._executed(asked, t), planner=False)
         self._plan(asked, now)
 
-    def _executed(self, asked: Asked, now: float) -> None:
+    def _executed(self, asked: ActiveQuestion, now: float) -> None:
         asked.pending -= 1
         self._join(asked, now)
 
-    def _planned(self, asked: Asked, now: float) -> None:
+    def _planned(self, asked: ActiveQuestion, now: float) -> None:
         asked.planned = True
         self._join(asked, now)
 
-    def _join(self, asked: Asked, now: float) -> None:
+    def _join(self, asked: ActiveQuestion, now: float) -> None:
         if not asked.planned or asked.pending:
             return
         stage = asked.shape.stages[asked.stage]
-        asked.context += joined(stage)
+        asked.context += joined_tokens(stage)
         if stage.executions:
             for worker in asked.seen:
                 asked.seen[worker] += stage.executions[0] if self.sticky else 0  # the first lies where it was written
         asked.stage, asked.prompt, asked.planned = asked.stage + 1, 0, False
         self._plan(asked, now)
 
-    def _answered(self, asked: Asked, now: float) -> None:
+    def _answered(self, asked: ActiveQuestion, now: float) -> None:
         self._open[asked.home] -= 1
         for worker, tokens in asked.held.items():
             self._held[worker] -= tokens
@@ -245,7 +245,7 @@ class Fleet:
         self.latencies.append(now - asked.begun)
         self._ask(now)
 
-    def _hold(self, asked: Asked, worker: int, tokens: int) -> None:
+    def _hold(self, asked: ActiveQuestion, worker: int, tokens: int) -> None:
         asked.held[worker] = asked.held.get(worker, 0) + tokens
         self._held[worker] += tokens
         self.peak_tokens = max(self.peak_tokens, self._held[worker])
@@ -256,7 +256,7 @@ class Fleet:
         self.peak_requests = max(self.peak_requests, self._under_way)
         self.peak_worker = max(self.peak_worker, self._asked_of[worker])
 
-    def _call(self, asked: Asked, tokens: int, now: float, done: Done, planner: bool) -> None:
+    def _call(self, asked: ActiveQuestion, tokens: int, now: float, done: OnEnd, planner: bool) -> None:
         number = asked.home if self.sticky else next(self._turn) % len(self.workers)
         prompt = asked.context + TAGS
         uncached = max(prompt - asked.seen.get(number, 0), TAGS)
@@ -274,10 +274,10 @@ class Fleet:
             done(time)
 
         asked.seen[number] = max(asked.seen.get(number, 0), asked.context)
-        request = Running(0.0, next(self._numbers), prompt, tokens, ended)
+        request = SimulatedRequest(0.0, next(self._numbers), prompt, tokens, ended)
         self._at(now + self.figures.request, lambda t: self._arrive(number, request, uncached, t))
 
-    def _arrive(self, number: int, request: Running, uncached: int, now: float) -> None:
+    def _arrive(self, number: int, request: SimulatedRequest, uncached: int, now: float) -> None:
         worker = self.workers[number]
         worker.advance(now)
         worker.take(request, uncached)
@@ -301,12 +301,12 @@ class Fleet:
         request.done(now)
 
 
-def joined(stage: StageShape) -> int:
+def joined_tokens(stage: StageShape) -> int:
     """Tokens that a stage's executions add to the context, with their tags."""
     return sum(stage.executions) + TAGS * len(stage.executions)
 
 
-def drawn(shapes: Sequence[Shape], questions: int, seed: int) -> Iterator[Shape]:
+def draw_shapes(shapes: Sequence[TrajectoryShape], questions: int, seed: int) -> Iterator[TrajectoryShape]:
     """Every shape once if there are as many, else drawn anew for each question."""
     if questions <= len(shapes):
         return iter(shapes[:questions])

@@ -67,7 +67,7 @@ def solve(
         with _endpoint(url, api_key, model, runtime, time_limit) as endpoint:
             from sprint_sgl.cli import solve as program
 
-            options = program.Options(sequential, style, launch, temperature, max_stages, max_new_tokens, seed)
+            options = program.SolveOptions(sequential, style, launch, temperature, max_stages, max_new_tokens, seed)
             answered = program.solve(checked, options, endpoint, None if json else screen())
     if json:
         print(answered[0].trajectory.to_json(indent=2))
@@ -105,9 +105,9 @@ def chat(
         _check_started_here(url, model, runtime)
         with _endpoint(url, api_key, model, runtime, time_limit) as endpoint:
             from sprint_sgl.cli.chat import Chat
-            from sprint_sgl.cli.solve import Options
+            from sprint_sgl.cli.solve import SolveOptions
 
-            options = Options(None, style, launch, temperature, max_stages, max_new_tokens, seed)
+            options = SolveOptions(None, style, launch, temperature, max_stages, max_new_tokens, seed)
             Chat(options, endpoint, screen()).hold()
 
 

@@ -39,7 +39,7 @@ def first_sentence(file: Path) -> str:
     return sentence + stop.strip()
 
 
-def listed(group: str | None) -> Table:
+def names_table(group: str | None) -> Table:
     """Return a table of the names in one group, or in all of them. Raises BadInput for a group that is not there."""
     groups = (*GROUPS, SHIPPED)
     if group is not None and group not in groups:

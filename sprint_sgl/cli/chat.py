@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 
-from sprint_sgl.cli.solve import Options, run_sprint
+from sprint_sgl.cli.solve import SolveOptions, run_sprint
 from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput, ProgramFailed
 from sprint_sgl.lang.conversation import Turn, conversation
@@ -23,7 +23,7 @@ PROMPT = "you: "
 class Chat:
     """What was said so far; a turn is added once it is answered."""
 
-    options: Options
+    options: SolveOptions
     endpoint: Endpoint
     console: Console
     turns: list[Turn] = field(default_factory=list)

@@ -40,12 +40,12 @@ class Experiment:
 
 
 @dataclass
-class Config:
+class ExperimentConfig:
     out: str
     experiment: Experiment = field(default_factory=Experiment)
 
 
-def words(command: str) -> list[str]:
+def process_arguments(command: str) -> list[str]:
     """The process of a step's command. Raises BadInput for what is no entry point of ours."""
     module, *overrides = shlex.split(command) or [""]
     if not module.startswith(ENTRY_POINTS):
@@ -54,18 +54,18 @@ def words(command: str) -> list[str]:
 
 
 @dataclass
-class Record:
+class ExperimentProgress:
     """What is kept in the experiment's folder: its steps as they were begun, and those that have ended."""
 
     steps: dict[str, list[str]]
     done: list[str] = field(default_factory=list)
 
     @staticmethod
-    def of(path: Path, steps: dict[str, list[str]]) -> Record:
+    def of(path: Path, steps: dict[str, list[str]]) -> ExperimentProgress:
         """The record there, or a new one. Raises BadInput if it is of other steps."""
         if not path.is_file():
-            return Record(steps)
-        found = Record(**json.loads(path.read_text()))
+            return ExperimentProgress(steps)
+        found = ExperimentProgress(**json.loads(path.read_text()))
         if others := changed(found.steps, steps):
             raise BadInput(
                 f"{path.parent} holds this experiment with another step {others[0]!r}: choose another out=FOLDER, or "
@@ -78,7 +78,7 @@ class Record:
             json.dump(asdict(self), file, indent=2)
 
 
-def run(config: Config) -> None:
+def run_experiment(config: ExperimentConfig) -> None:
     """Runs what is not done. Raises BadInput for no steps, and where a command fails, with the end of its log."""
     if not config.experiment.steps:
         names = conf_names("experiment")
@@ -86,14 +86,14 @@ def run(config: Config) -> None:
     if any(letter.isspace() for letter in config.out):
         raise BadInput(f"out={config.out!r}: commands are split at spaces, so that the folder's name can have none")
     steps = config.experiment.steps
-    plan = {name: [words(command) for command in commands] for name, commands in steps.items()}
+    plan = {name: [process_arguments(command) for command in commands] for name, commands in steps.items()}
     with alone(config.out, EXPERIMENT) as folder:
-        in_order(steps, plan, folder / "steps.json")
+        run_steps(steps, plan, folder / "steps.json")
 
 
-def in_order(steps: dict[str, list[str]], plan: dict[str, list[list[str]]], path: Path) -> None:
+def run_steps(steps: dict[str, list[str]], plan: dict[str, list[list[str]]], path: Path) -> None:
     """Runs what the record at that path does not have, step after step."""
-    record = Record.of(path, steps)
+    record = ExperimentProgress.of(path, steps)
     record.write(path)
     for name, commands in plan.items():
         if name in record.done:
@@ -101,12 +101,12 @@ def in_order(steps: dict[str, list[str]], plan: dict[str, list[list[str]]], path
             continue
         for command in steps[name]:
             say(f"{name}: {command}", style="bold")
-        side_by_side(name, commands, path.parent / "logs")
+        run_step(name, commands, path.parent / "logs")
         record.done.append(name)
         record.write(path)
 
 
-def side_by_side(name: str, commands: Sequence[list[str]], logs: Path) -> None:
+def run_step(name: str, commands: Sequence[list[str]], logs: Path) -> None:
     """Waits for all; one alone writes to the terminal, several into a log each. Raises BadInput where one fails."""
     shared = len(commands) > 1
     paths = [logs / f"{name}-{number}.log" for number in range(1, len(commands) + 1)] if shared else [None]
@@ -114,7 +114,9 @@ def side_by_side(name: str, commands: Sequence[list[str]], logs: Path) -> None:
         make_folder(logs)
         say(f"{name}: their output is in {', '.join(map(str, paths))}", style="dim")
     with ExitStack() as stack:
-        running = [stack.enter_context(started(command, path)) for command, path in zip(commands, paths, strict=True)]
+        running = [
+            stack.enter_context(start_command(command, path)) for command, path in zip(commands, paths, strict=True)
+        ]
         codes = [supervisor.wait() for supervisor in running]
     for code, path in zip(codes, paths, strict=True):
         if code:
@@ -123,7 +125,7 @@ def side_by_side(name: str, commands: Sequence[list[str]], logs: Path) -> None:
 
 
 @contextmanager
-def started(command: list[str], log: Path | None) -> Iterator[subprocess.Popen[bytes]]:
+def start_command(command: list[str], log: Path | None) -> Iterator[subprocess.Popen[bytes]]:
     """The command with a log or on the terminal; it ends with us, however we end."""
     if log is None:
         with supervised(command) as supervisor:
@@ -135,9 +137,9 @@ def started(command: list[str], log: Path | None) -> Iterator[subprocess.Popen[b
         yield supervisor
 
 
-@entry_point("experiment", Config)
-def main(config: Config) -> None:
-    run(config)
+@entry_point("experiment", ExperimentConfig)
+def main(config: ExperimentConfig) -> None:
+    run_experiment(config)
 
 
 if __name__ == "__main__":

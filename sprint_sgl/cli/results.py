@@ -21,9 +21,9 @@ def list_names(
     [dim]sprint-sgl list recipe[/dim]
     """
     with one_line_errors():
-        from sprint_sgl.cli.catalogue import listed
+        from sprint_sgl.cli.catalogue import names_table
 
-        screen().print(listed(group))
+        screen().print(names_table(group))
 
 
 def report(
@@ -40,7 +40,7 @@ def report(
     [dim]sprint-sgl report work/bench --out work/report[/dim]
     """
     with one_line_errors():
-        from sprint_sgl.bench.report.page import report as write_report
+        from sprint_sgl.bench.report.page import write_report
 
         write_report(runs, out, baseline)
         say(f"{Path(out, 'report.html')}, {Path(out, 'report.csv')}")
@@ -52,9 +52,9 @@ def profile(run: Annotated[Path, typer.Argument(help="a folder that bench has wr
     [dim]sprint-sgl profile work/bench[/dim]
     """
     with one_line_errors():
-        from sprint_sgl.bench.report.profiles import show
+        from sprint_sgl.bench.report.profiles import profile_table
 
-        screen().print(show(run))
+        screen().print(profile_table(run))
 
 
 def view(

@@ -81,10 +81,10 @@ def serve(
     [dim]sprint-sgl serve --model work/sprint-7b --runtime a100 --host 0.0.0.0 --key-file keys.txt[/dim]
     """
     with one_line_errors():
-        from sprint_sgl.serving.server import Options
+        from sprint_sgl.serving.server import ServeOptions
         from sprint_sgl.serving.server import serve as serve_forever
 
-        options = Options(
+        options = ServeOptions(
             model=model,
             programs=program,
             name=name,

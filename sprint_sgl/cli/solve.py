@@ -18,7 +18,7 @@ from sprint_sgl.view.terminal import view_for
 
 
 @dataclass(frozen=True)
-class Options:
+class SolveOptions:
     """How the question is to be answered; what is None is as conf/program has it.
 
     `baseline` is the model of a sequential run beside it, None for no such run.
@@ -33,10 +33,10 @@ class Options:
     seed: int | None = None
 
 
-def solve(question: str, options: Options, endpoint: Endpoint, console: Console | None) -> list[Answered]:
+def solve(question: str, options: SolveOptions, endpoint: Endpoint, console: Console | None) -> list[MethodAnswer]:
     """Answers the question on that runtime, on the screen if there is one; the baseline's answer follows."""
     endpoint.warm_up()
-    answered = [Answered.of("SPRINT", run_sprint(question, options, console, endpoint))]
+    answered = [MethodAnswer.of("SPRINT", run_sprint(question, options, console, endpoint))]
     if options.baseline:
         endpoint.load_weights(options.baseline)
         endpoint.warm_up()
@@ -49,12 +49,12 @@ def solve(question: str, options: Options, endpoint: Endpoint, console: Console 
                 temperature=method.temperature if options.temperature is None else options.temperature,
                 backend=endpoint,
             )
-        answered.append(Answered.of("sequential", run))
+        answered.append(MethodAnswer.of("sequential", run))
     return answered
 
 
 @dataclass(frozen=True)
-class Answered:
+class MethodAnswer:
     """A method's answer and its run; `verdict` is None where there is nothing to check the answer against."""
 
     method: str
@@ -63,10 +63,10 @@ class Answered:
     verdict: Verdict | None
 
     @staticmethod
-    def of(method: str, run: Run) -> Answered:
+    def of(method: str, run: Run) -> MethodAnswer:
         problem = countdown_problem(run.trajectory.question)
         verdict = check_countdown(run["answer"], problem.numbers, problem.target) if problem else None
-        return Answered(method, run["answer"], run.trajectory, verdict)
+        return MethodAnswer(method, run["answer"], run.trajectory, verdict)
 
     def __str__(self) -> str:
         judged = (
@@ -75,7 +75,7 @@ class Answered:
         return f"{self.method}: {self.answer}{judged}"
 
 
-def run_sprint(question: str, options: Options, console: Console | None, endpoint: Endpoint) -> Run:
+def run_sprint(question: str, options: SolveOptions, console: Console | None, endpoint: Endpoint) -> Run:
     """The run once it has ended, shown stage by stage on the screen if there is one. Raises what stopped it."""
     method = named_method("sprint")
     given: dict[str, Any] = {"max_stages": options.max_stages, "launch": options.launch}

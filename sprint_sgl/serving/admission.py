@@ -8,7 +8,7 @@ from collections import deque
 from statistics import fmean
 from types import TracebackType
 
-REMEMBERED = 32  # runs whose seconds tell how long the next will take
+REMEMBERED_RUNS = 32  # runs whose seconds tell how long the next will take
 
 
 class Busy(Exception):
@@ -19,14 +19,14 @@ class Busy(Exception):
         self.retry_after = retry_after
 
 
-class Gate:
-    """`async with gate:` is in turn. Raises Busy where all places and the whole queue are taken."""
+class Admission:
+    """`async with admission:` is in turn. Raises Busy where all places and the whole queue are taken."""
 
     def __init__(self, places: int, queue: int) -> None:
         self.places, self.queue = places, queue
         self.running = self.waiting = 0
         self._free = asyncio.Semaphore(places)
-        self._seconds: deque[float] = deque([1.0], maxlen=REMEMBERED)
+        self._seconds: deque[float] = deque([1.0], maxlen=REMEMBERED_RUNS)
 
     async def __aenter__(self) -> None:
         if self._free.locked() and self.waiting >= self.queue:
@@ -42,7 +42,7 @@ class Gate:
         self.running -= 1
         self._free.release()
 
-    def took(self, seconds: float) -> None:
+    def record_run(self, seconds: float) -> None:
         """Remembers how long a run held its place."""
         self._seconds.append(seconds)
 

@@ -19,20 +19,20 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from sprint_sgl.lang.calls import Branch
-from sprint_sgl.serving.chat_replies import Answered, Chat, ErrorReply, Form, Text
-from sprint_sgl.serving.errors import FAULTS, handle_faults, told_in_stream
+from sprint_sgl.serving.chat_replies import ChatReply, CompletionReply, ErrorReply, FinishedRun, ReplyFormat
+from sprint_sgl.serving.errors import FAULTS, add_error_handlers, stream_error
 from sprint_sgl.serving.live import live_page
 from sprint_sgl.serving.metrics import Metrics
 from sprint_sgl.serving.middleware import CheckKey, CountAnswers, LimitBody
-from sprint_sgl.serving.requests import Asked, ChatAsked, CompletionAsked, ResponseAsked
-from sprint_sgl.serving.responses_replies import Responses
-from sprint_sgl.serving.service import Job, Service
-from sprint_sgl.serving.stream import Piece, Sorter
+from sprint_sgl.serving.requests import ChatRequest, CompletionRequest, ProgramRequest, ResponsesRequest
+from sprint_sgl.serving.responses_replies import ResponsesReply
+from sprint_sgl.serving.service import RunRequest, Service
+from sprint_sgl.serving.stream import Piece, PieceSorter
 
 HEALTH_LIMIT = 5.0  # seconds
 CLIENT_GONE = 499  # nobody reads it; metrics do
 NO_BUFFER = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-ERRORS: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorReply}, "5XX": {"model": ErrorReply}}
+ERROR_SCHEMAS: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorReply}, "5XX": {"model": ErrorReply}}
 T = TypeVar("T")
 
 
@@ -51,7 +51,7 @@ class Api:
         app = FastAPI(title="sprint-sgl", version=metadata.version("sprint-sgl"), docs_url=None, redoc_url=None)
         app.add_middleware(LimitBody, limit=self.body_limit)
         app.add_middleware(CheckKey, keys=self.keys, open=("/", "/health"))
-        app.add_middleware(CountAnswers, count=self.metrics.answered)
+        app.add_middleware(CountAnswers, count=self.metrics.count_answer)
         if self.origins:  # before all others: a preflight has no key, and a refusal is to be read too
             app.add_middleware(
                 CORSMiddleware,
@@ -61,12 +61,12 @@ class Api:
                 expose_headers=("Retry-After",),
                 allow_private_network=True,
             )
-        handle_faults(app)
-        app.add_api_route("/v1/chat/completions", self.chat, methods=["POST"], responses=replies(ChatCompletion))
-        app.add_api_route("/v1/completions", self.complete, methods=["POST"], responses=replies(Completion))
-        app.add_api_route("/v1/responses", self.respond, methods=["POST"], responses=replies(OpenAIResponse))
-        app.add_api_route("/v1/models", self.models, responses=ERRORS)
-        app.add_api_route("/v1/models/{name:path}", self.model, responses=ERRORS)
+        add_error_handlers(app)
+        app.add_api_route("/v1/chat/completions", self.chat, methods=["POST"], responses=reply_schemas(ChatCompletion))
+        app.add_api_route("/v1/completions", self.complete, methods=["POST"], responses=reply_schemas(Completion))
+        app.add_api_route("/v1/responses", self.respond, methods=["POST"], responses=reply_schemas(OpenAIResponse))
+        app.add_api_route("/v1/models", self.models, responses=ERROR_SCHEMAS)
+        app.add_api_route("/v1/models/{name:path}", self.model, responses=ERROR_SCHEMAS)
         for path, page in (("/metrics", self.measured), ("/health", self.health), ("/", self.page)):
             app.add_api_route(path, page, methods=["GET", "HEAD"], include_in_schema=False)
         return app
@@ -75,21 +75,21 @@ class Api:
         """For a person; it asks with the key that is typed into it."""
         return live_page()
 
-    async def chat(self, request: Request, asked: ChatAsked) -> Response:
-        return await self._answer(request, asked, Chat(**self._wanted(asked)))
+    async def chat(self, request: Request, asked: ChatRequest) -> Response:
+        return await self._answer(request, asked, ChatReply(**self._wanted(asked)))
 
-    async def complete(self, request: Request, asked: CompletionAsked) -> Response:
-        return await self._answer(request, asked, Text(**self._wanted(asked)))
+    async def complete(self, request: Request, asked: CompletionRequest) -> Response:
+        return await self._answer(request, asked, CompletionReply(**self._wanted(asked)))
 
-    async def respond(self, request: Request, asked: ResponseAsked) -> Response:
-        return await self._answer(request, asked, Responses(**self._wanted(asked)))
+    async def respond(self, request: Request, asked: ResponsesRequest) -> Response:
+        return await self._answer(request, asked, ResponsesReply(**self._wanted(asked)))
 
     async def models(self) -> dict[str, Any]:
-        return {"object": "list", "data": [described(name) for name in self.service.offered]}
+        return {"object": "list", "data": [model_entry(name) for name in self.service.offered]}
 
     async def model(self, name: str) -> dict[str, Any]:
         self.service.offer(name)
-        return described(name)
+        return model_entry(name)
 
     async def health(self) -> Response:
         """200 where every runtime can be had."""
@@ -100,7 +100,7 @@ class Api:
     async def measured(self) -> Response:
         return Response(self.metrics.text(), media_type="text/plain; version=0.0.4")
 
-    def _wanted(self, asked: Asked) -> dict[str, Any]:
+    def _wanted(self, asked: ProgramRequest) -> dict[str, Any]:
         return {
             "model": self.service.default if asked.model is None else asked.model,
             "events": asked.sprint.events,
@@ -108,23 +108,25 @@ class Api:
             "whole_trajectory": asked.sprint.trajectory,
         }
 
-    async def _answer(self, request: Request, asked: Asked, form: Form) -> Response:
+    async def _answer(self, request: Request, asked: ProgramRequest, form: ReplyFormat) -> Response:
         job = self.service.job(asked, self.time_limit)
         began = time.monotonic()
         if asked.stream:
-            stream = Stream(self.service, job)
+            stream = PieceStream(self.service, job)
             pieces = stream.pieces()
-            early = await unless_gone(request, first(pieces), stop=True)  # what fails before it has a status of its own
-            self.metrics.first_piece(job.model, time.monotonic() - began)
+            early = await result_or_disconnect(
+                request, first_piece(pieces), stop=True
+            )  # what fails before it has a status of its own
+            self.metrics.observe_first_piece(job.model, time.monotonic() - began)
             events = self._events(stream, early, pieces, form, began)
             return StreamingResponse(events, media_type="text/event-stream", headers=NO_BUFFER)
-        answered = await unless_gone(request, self.service.start(job), stop=job.stop_on_disconnect)
-        self.metrics.finished(job.model, answered.trajectory, time.monotonic() - began)
+        answered = await result_or_disconnect(request, self.service.start(job), stop=job.stop_on_disconnect)
+        self.metrics.observe_run(job.model, answered.trajectory, time.monotonic() - began)
         body = form.whole(answered).model_dump_json(exclude_unset=True)
         return Response(body, media_type="application/json")
 
     async def _events(
-        self, stream: Stream, early: Piece | None, pieces: AsyncIterator[Piece], form: Form, began: float
+        self, stream: PieceStream, early: Piece | None, pieces: AsyncIterator[Piece], form: ReplyFormat, began: float
     ) -> AsyncIterator[str]:
         for chunk in [*form.opening(), *(form.chunks(early) if early else [])]:
             yield form.framed(chunk)
@@ -133,36 +135,36 @@ class Api:
                 for chunk in form.chunks(piece):
                     yield form.framed(chunk)
         except FAULTS as error:
-            self.metrics.broken()
-            yield told_in_stream(error)
+            self.metrics.count_broken_stream()
+            yield stream_error(error)
             return
-        self.metrics.finished(stream.job.model, stream.answered.trajectory, time.monotonic() - began)
-        for chunk in form.closing(stream.answered):
+        self.metrics.observe_run(stream.job.model, stream.finished_run.trajectory, time.monotonic() - began)
+        for chunk in form.closing(stream.finished_run):
             yield form.framed(chunk)
         yield form.end
 
 
-def replies(whole: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+def reply_schemas(whole: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     """What the schema says of answers: whole, as a stream, and refused."""
-    return {200: {"model": whole, "content": {"text/event-stream": {}}}, **ERRORS}
+    return {200: {"model": whole, "content": {"text/event-stream": {}}}, **ERROR_SCHEMAS}
 
 
-def described(name: str) -> dict[str, Any]:
+def model_entry(name: str) -> dict[str, Any]:
     return Model(id=name, object="model", created=0, owned_by="sprint-sgl").model_dump()
 
 
-class Stream:
+class PieceStream:
     """A run's pieces as they come; afterwards `answered` is the whole of it."""
 
-    def __init__(self, service: Service, job: Job) -> None:
+    def __init__(self, service: Service, job: RunRequest) -> None:
         self.job = job
         self._queue: asyncio.Queue[Piece | None] = asyncio.Queue()
-        self._sorter = Sorter(job.method.program, job.stops)
+        self._sorter = PieceSorter(job.method.program, job.stops)
         self._task = service.start(job, self._watch)
         self._task.add_done_callback(lambda _: self._queue.put_nowait(None))
 
     @property
-    def answered(self) -> Answered:
+    def finished_run(self) -> FinishedRun:
         return self._task.result()
 
     def _watch(self, branch: Branch, text: str) -> None:
@@ -174,14 +176,14 @@ class Stream:
         try:
             while (piece := await self._queue.get()) is not None:
                 yield piece
-            for piece in self._sorter.finish(self.answered.content):
+            for piece in self._sorter.finish(self.finished_run.content):
                 yield piece
         finally:
             if self.job.stop_on_disconnect:
                 self._task.cancel()
 
 
-def first(pieces: AsyncIterator[Piece]) -> asyncio.Task[Piece | None]:
+def first_piece(pieces: AsyncIterator[Piece]) -> asyncio.Task[Piece | None]:
     """The first piece, None if there is none."""
 
     async def one() -> Piece | None:
@@ -190,7 +192,7 @@ def first(pieces: AsyncIterator[Piece]) -> asyncio.Task[Piece | None]:
     return asyncio.create_task(one())
 
 
-async def unless_gone(request: Request, task: asyncio.Task[T], stop: bool) -> T:
+async def result_or_disconnect(request: Request, task: asyncio.Task[T], stop: bool) -> T:
     """The task's result, unless the client goes away first, which ends the task if it is to stop."""
 
     async def gone() -> None:

@@ -30,7 +30,7 @@ class Backend(Protocol):
         """Ends what was begun here; waits until that is so."""
 
 
-class Remote:
+class RemoteBackend:
     """A server, or a gateway of many, that somebody else keeps up."""
 
     def __init__(self, url: str, api_key: str | None) -> None:
@@ -53,7 +53,7 @@ class Remote:
             self._endpoint.close()
 
 
-class Embedded:
+class EmbeddedBackend:
     """A runtime of our own."""
 
     def __init__(self, model: str, runtime: str | None) -> None:

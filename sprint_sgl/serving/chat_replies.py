@@ -18,14 +18,14 @@ from openai.types.completion_usage import CompletionTokensDetails, PromptTokensD
 from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
-from sprint_sgl.serving.stream import BranchText, Content, Piece, Reasoning, reasoning
+from sprint_sgl.serving.stream import AnswerPiece, BranchPiece, Piece, ReasoningPiece, reasoning_text
 from sprint_sgl.trajectory import Trajectory
 
 DONE = "data: [DONE]\n\n"
 
 
 @dataclass(frozen=True)
-class Answered:
+class FinishedRun:
     """A finished run: the answer as the client is to have it, the run, and whether a stop string ended the answer."""
 
     content: str
@@ -39,7 +39,7 @@ class Answered:
         return "length" if self.trajectory.cuts > behind else "stop"
 
 
-class Figures(BaseModel):
+class RunFigures(BaseModel):
     """The extension field: tokens on the critical path and in all, the run's shape, seconds from first call to last.
 
     `cached_share` is the share of prompt tokens that the prefix cache had, `repairs` what was mended by kind.
@@ -56,8 +56,8 @@ class Figures(BaseModel):
     trajectory: dict[str, Any] | None = None
 
     @staticmethod
-    def of(trajectory: Trajectory, whole: bool) -> Figures:
-        return Figures(
+    def of(trajectory: Trajectory, whole: bool) -> RunFigures:
+        return RunFigures(
             sequential_tokens=trajectory.sequential_tokens,
             total_tokens=trajectory.total_tokens,
             stages=len(trajectory.stages),
@@ -70,7 +70,7 @@ class Figures(BaseModel):
         )
 
 
-def usage(answered: Answered) -> CompletionUsage:
+def token_usage(answered: FinishedRun) -> CompletionUsage:
     """Tokens of all calls together. Which of them are the answer's is told by its share of the last call's text."""
     trajectory = answered.trajectory
     written = trajectory.thought + trajectory.final_answer
@@ -86,7 +86,7 @@ def usage(answered: Answered) -> CompletionUsage:
 
 
 @dataclass(frozen=True)
-class Envelope:
+class ReplyEnvelope:
     """What all messages of one answer share: an id, when it began, which model was asked, and what was asked for."""
 
     model: str
@@ -106,13 +106,13 @@ class Envelope:
         return {"usage": None} if self.with_usage else {}
 
     def framed(self, chunk: BaseModel) -> str:
-        return event(chunk)
+        return sse_event(chunk)
 
-    def figures(self, answered: Answered) -> dict[str, Any]:
-        return Figures.of(answered.trajectory, self.whole_trajectory).model_dump(exclude_none=True)
+    def figures(self, answered: FinishedRun) -> dict[str, Any]:
+        return RunFigures.of(answered.trajectory, self.whole_trajectory).model_dump(exclude_none=True)
 
 
-class Form(Protocol):
+class ReplyFormat(Protocol):
     """An answer in one of OpenAI's shapes, whole or as the chunks of a stream."""
 
     @property
@@ -122,25 +122,25 @@ class Form(Protocol):
     def framed(self, chunk: BaseModel) -> str:
         """The chunk as a server-sent event."""
 
-    def whole(self, answered: Answered) -> BaseModel: ...
+    def whole(self, answered: FinishedRun) -> BaseModel: ...
 
     def opening(self) -> list[BaseModel]: ...
 
     def chunks(self, piece: Piece) -> list[BaseModel]:
         """Empty where this shape has no place for such a piece."""
 
-    def closing(self, answered: Answered) -> list[BaseModel]:
+    def closing(self, answered: FinishedRun) -> list[BaseModel]:
         """Why the stream ends, our figures, and the usage for those who asked for it."""
 
 
-class Chat(Envelope):
+class ChatReply(ReplyEnvelope):
     """As /v1/chat/completions answers."""
 
-    def whole(self, answered: Answered) -> BaseModel:
-        text = {"content": answered.content, "reasoning_content": reasoning(answered.trajectory)}
+    def whole(self, answered: FinishedRun) -> BaseModel:
+        text = {"content": answered.content, "reasoning_content": reasoning_text(answered.trajectory)}
         message = ChatCompletionMessage.model_validate({"role": "assistant", **text})
         choice = Choice(index=0, message=message, finish_reason=answered.finish_reason, logprobs=None)
-        tail = {"choices": [choice], "usage": usage(answered), "sprint": self.figures(answered)}
+        tail = {"choices": [choice], "usage": token_usage(answered), "sprint": self.figures(answered)}
         return ChatCompletion.model_validate(self.head("chat.completion") | tail)
 
     def opening(self) -> list[BaseModel]:
@@ -148,14 +148,14 @@ class Chat(Envelope):
 
     def chunks(self, piece: Piece) -> list[BaseModel]:
         """A delta of the reasoning or of the answer, or an empty one with its branch."""
-        if isinstance(piece, BranchText):
+        if isinstance(piece, BranchPiece):
             return [self._chunk({}, sprint=branch_event(piece))] if self.events else []
-        name = "reasoning_content" if isinstance(piece, Reasoning) else "content"
+        name = "reasoning_content" if isinstance(piece, ReasoningPiece) else "content"
         return [self._chunk({name: piece.text})]
 
-    def closing(self, answered: Answered) -> list[BaseModel]:
+    def closing(self, answered: FinishedRun) -> list[BaseModel]:
         last = self._chunk({}, finish_reason=answered.finish_reason, sprint=self.figures(answered))
-        return [last, self._chunk(None, usage=usage(answered))] if self.with_usage else [last]
+        return [last, self._chunk(None, usage=token_usage(answered))] if self.with_usage else [last]
 
     def _chunk(self, delta: dict[str, Any] | None, finish_reason: str | None = None, **more: Any) -> BaseModel:
         choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
@@ -164,25 +164,25 @@ class Chat(Envelope):
         return ChatCompletionChunk.model_validate(head | {"choices": choices} | more)
 
 
-class Text(Envelope):
+class CompletionReply(ReplyEnvelope):
     """As /v1/completions answers, which has no place for reasoning."""
 
-    def whole(self, answered: Answered) -> BaseModel:
-        more = {"usage": usage(answered), "sprint": self.figures(answered)}
+    def whole(self, answered: FinishedRun) -> BaseModel:
+        more = {"usage": token_usage(answered), "sprint": self.figures(answered)}
         return self._message([self._choice(answered.content, answered.finish_reason)], **more)
 
     def opening(self) -> list[BaseModel]:
         return []
 
     def chunks(self, piece: Piece) -> list[BaseModel]:
-        if not isinstance(piece, Content):
+        if not isinstance(piece, AnswerPiece):
             return []
         return [self._message([self._choice(piece.text)], **self.no_usage_yet)]
 
-    def closing(self, answered: Answered) -> list[BaseModel]:
+    def closing(self, answered: FinishedRun) -> list[BaseModel]:
         choice = self._choice("", answered.finish_reason)
         last = self._message([choice], sprint=self.figures(answered), **self.no_usage_yet)
-        return [last, self._message([], usage=usage(answered))] if self.with_usage else [last]
+        return [last, self._message([], usage=token_usage(answered))] if self.with_usage else [last]
 
     def _choice(self, text: str, finish_reason: str | None = None) -> dict[str, Any]:
         return {"index": 0, "text": text, "logprobs": None, "finish_reason": finish_reason}
@@ -192,19 +192,19 @@ class Text(Envelope):
         return Completion.model_construct(**self.head("text_completion"), choices=choices, **more)
 
 
-def branch_event(piece: BranchText) -> dict[str, Any]:
+def branch_event(piece: BranchPiece) -> dict[str, Any]:
     """Who wrote: the stage, the prompt's number, or null for the planner, and the text."""
     branch = piece.branch
     role = "planner" if branch.prompt is None else "executor"
     return {"role": role, "stage": branch.stage, "prompt": branch.prompt, "text": piece.text}
 
 
-def event(value: BaseModel) -> str:
+def sse_event(value: BaseModel) -> str:
     """A server-sent event."""
     return f"data: {value.model_dump_json(exclude_unset=True)}\n\n"
 
 
-class Fault(BaseModel):
+class ErrorDetail(BaseModel):
     message: str
     type: str
     param: str | None
@@ -212,7 +212,7 @@ class Fault(BaseModel):
 
 
 class ErrorReply(BaseModel):
-    error: Fault
+    error: ErrorDetail
 
 
 def error_body(message: str, kind: str, code: str | None = None, param: str | None = None) -> dict[str, Any]:
@@ -224,11 +224,11 @@ def error_event(message: str, kind: str, code: str | None = None) -> str:
     return f"data: {json.dumps(error_body(message, kind, code))}\n\n"
 
 
-KINDS = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+ERROR_TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
-def error_kind(status: int) -> str:
-    return KINDS.get(status, "server_error" if status >= 500 else "invalid_request_error")
+def error_type(status: int) -> str:
+    return ERROR_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
 
 
 def error_reply(
@@ -236,4 +236,4 @@ def error_reply(
 ) -> JSONResponse:
     """In OpenAI's shape, with the header that its clients wait by."""
     headers = {"Retry-After": str(retry_after)} if retry_after is not None else None
-    return JSONResponse(error_body(message, error_kind(status), code, param), status, headers)
+    return JSONResponse(error_body(message, error_type(status), code, param), status, headers)

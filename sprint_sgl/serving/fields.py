@@ -13,13 +13,19 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandle
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 NOT_OFFERED = "not_offered"
-NEAR = 0.73  # how alike a name has to be to be suggested, from 0 to 1: as max_tokens is to max_output_tokens
+SIMILARITY = 0.73  # how alike a name has to be to be suggested, from 0 to 1: as max_tokens is to max_output_tokens
 LONGEST_NAME = 64
 _PLAIN = re.compile(rf"[\w.-]{{1,{LONGEST_NAME}}}")
-KINDS: Mapping[type, str] = {dict: "an object", list: "a list", str: "a text", bool: "a boolean", type(None): "null"}
+JSON_TYPES: Mapping[type, str] = {
+    dict: "an object",
+    list: "a list",
+    str: "a text",
+    bool: "a boolean",
+    type(None): "null",
+}
 
 
-class Request(BaseModel):
+class RequestObject(BaseModel):
     """An object of a request. As in OpenAI's schema, what may be left out may be null.
 
     `ignored` names the fields that OpenAI has and that change nothing of an answer here.
@@ -34,12 +40,12 @@ class Request(BaseModel):
         if isinstance(value, cls):
             return value
         if not isinstance(value, dict):
-            raise PydanticCustomError("object", "an object is expected, got {kind}", {"kind": kind_of(value)})
+            raise PydanticCustomError("object", "an object is expected, got {kind}", {"kind": json_type(value)})
         given = {name: field for name, field in value.items() if field is not None}
         for name in given:
             if name not in cls.model_fields and name not in cls.ignored:
-                said = refusal(name, cls._offered())
-                raise PydanticCustomError(NOT_OFFERED, "{said}", {"field": shown(name), "said": said})
+                said = refusal_message(name, cls._offered())
+                raise PydanticCustomError(NOT_OFFERED, "{said}", {"field": printable_name(name), "said": said})
         return {name: field for name, field in given.items() if name not in cls.ignored}
 
     @classmethod
@@ -80,12 +86,12 @@ class Only:
             raise PydanticCustomError(NOT_OFFERED, "not offered here, only {taken} is taken", {"taken": taken})
 
 
-def refusal(name: str, offered: Collection[str]) -> str:
-    near = get_close_matches(name, offered, n=1, cutoff=NEAR)
+def refusal_message(name: str, offered: Collection[str]) -> str:
+    near = get_close_matches(name, offered, n=1, cutoff=SIMILARITY)
     return f"not offered here, did you mean {near[0]}?" if near else "not offered here"
 
 
-def shown(name: str) -> str:
+def printable_name(name: str) -> str:
     """A field's name as a message can carry it: short, on one line, without halves of surrogate pairs."""
     if _PLAIN.fullmatch(name):
         return name
@@ -98,11 +104,11 @@ def as_list(forms: str, item: Callable[[str], Any] = str, schema: Any = str | li
     def listed(value: Any) -> Any:
         if isinstance(value, str | list):
             return [item(value)] if isinstance(value, str) else value
-        raise PydanticCustomError("form", "{forms} is expected, got {kind}", {"forms": forms, "kind": kind_of(value)})
+        raise PydanticCustomError("form", "{forms} is expected, got {kind}", {"forms": forms, "kind": json_type(value)})
 
     return BeforeValidator(listed, json_schema_input_type=schema)
 
 
-def kind_of(value: object) -> str:
+def json_type(value: object) -> str:
     """What a JSON value is, in words."""
-    return KINDS.get(type(value), "a number")
+    return JSON_TYPES.get(type(value), "a number")

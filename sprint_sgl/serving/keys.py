@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sprint_sgl.errors import BadInput
 
-VARIABLE = "SPRINT_SERVE_KEYS"
+KEYS_VARIABLE = "SPRINT_SERVE_KEYS"
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:]+\])(:\d{1,5})?")
 
 
@@ -34,7 +34,7 @@ def read_keys(listed: str | None, file: Path | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(key for key in keys if key))
 
 
-def allowed(header: str | None, keys: Sequence[str]) -> bool:
+def is_authorized(header: str | None, keys: Sequence[str]) -> bool:
     """Whether the Authorization header carries one of the keys; without keys everybody is allowed."""
     if not keys:
         return True
@@ -55,7 +55,9 @@ def check_origins(origins: Sequence[str]) -> None:
 def check_address(host: str, keys: Sequence[str]) -> None:
     """Refuses to serve others without a key. Raises BadInput."""
     if not keys and not is_loopback(host):
-        raise BadInput(f"{host} can be reached by others: set {VARIABLE} or give --key-file, or serve on 127.0.0.1")
+        raise BadInput(
+            f"{host} can be reached by others: set {KEYS_VARIABLE} or give --key-file, or serve on 127.0.0.1"
+        )
 
 
 def is_loopback(host: str) -> bool:

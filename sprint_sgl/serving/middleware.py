@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Sequence
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sprint_sgl.serving.chat_replies import error_reply
-from sprint_sgl.serving.keys import allowed
+from sprint_sgl.serving.keys import is_authorized
 
 
 class LimitBody:
@@ -52,7 +52,7 @@ class CheckKey:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         given = dict(scope.get("headers", ())).get(b"authorization", b"").decode("latin-1")
-        if scope["type"] != "http" or scope["path"] in self.open or allowed(given, self.keys):
+        if scope["type"] != "http" or scope["path"] in self.open or is_authorized(given, self.keys):
             await self.app(scope, receive, send)
         else:
             await error_reply(401, "the API key is missing or wrong")(scope, receive, send)

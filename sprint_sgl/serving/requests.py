@@ -12,10 +12,10 @@ from pydantic import Discriminator, Field, Tag
 
 from sprint_sgl.lang.conversation import Turn, conversation
 from sprint_sgl.limits import COUNT_LIMIT, SECONDS_LIMIT
-from sprint_sgl.serving.fields import Only, Request, as_list
+from sprint_sgl.serving.fields import Only, RequestObject, as_list
 
 MAX_STOPS = 4  # as OpenAI has it
-Count = Annotated[int | None, Field(ge=1, le=COUNT_LIMIT)]
+TokenCount = Annotated[int | None, Field(ge=1, le=COUNT_LIMIT)]
 
 # Of whom, for whom, where it is kept: nothing that an answer could show.
 HARMLESS = frozenset(
@@ -32,7 +32,7 @@ HARMLESS = frozenset(
 )
 
 
-class SprintOptions(Request):
+class SprintOptions(RequestObject):
     """Our own options, under the key `sprint` (`extra_body={"sprint": {...}}` in the openai package).
 
     max_stages, launch   as in sprint_program
@@ -42,7 +42,7 @@ class SprintOptions(Request):
     trajectory           whether the answer carries the whole trajectory
     """
 
-    max_stages: Count = None
+    max_stages: TokenCount = None
     launch: Literal["eager", "barrier"] | None = None
     time_limit: Annotated[float | None, Field(gt=0, le=SECONDS_LIMIT, allow_inf_nan=False)] = None
     stop_on_disconnect: bool = True
@@ -50,17 +50,17 @@ class SprintOptions(Request):
     trajectory: bool = False
 
 
-class StreamOptions(Request):
+class StreamOptions(RequestObject):
     ignored = frozenset({"include_obfuscation"})
 
     include_usage: bool = False
 
 
-class TextFormat(Request):
+class TextFormat(RequestObject):
     type: Literal["text"]
 
 
-class Asked(Request, ABC):
+class ProgramRequest(RequestObject, ABC):
     """What all kinds of requests have in common. Token limits are for each call of a program."""
 
     ignored: ClassVar[frozenset[str]] = HARMLESS
@@ -112,7 +112,7 @@ class Asked(Request, ABC):
         return [stop for stop in self.stop if stop]
 
 
-class TextPart(Request):
+class TextPart(RequestObject):
     ignored = frozenset({"annotations", "cache_control", "logprobs"})
 
     type: Literal["text", "input_text", "output_text"]
@@ -123,21 +123,21 @@ def text_part(text: str) -> dict[str, str]:
     return {"type": "text", "text": text}
 
 
-CONTENT = as_list("a text or a list of text parts", text_part, schema=str | list[TextPart])
+TEXT_PARTS = as_list("a text or a list of text parts", text_part, schema=str | list[TextPart])
 
 
-class Said(Request):
+class ConversationMessage(RequestObject):
     """A message of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[list[TextPart], CONTENT] = Field(default_factory=list)
+    content: Annotated[list[TextPart], TEXT_PARTS] = Field(default_factory=list)
 
     @property
     def turn(self) -> Turn:
         return Turn(self.role, "\n".join(part.text for part in self.content))
 
 
-class Message(Said):
+class ChatMessage(ConversationMessage):
     """Of a chat; an answer of ours may be handed back as it came, with a thought that no program reads."""
 
     ignored = frozenset({"annotations", "reasoning", "reasoning_content"})
@@ -150,10 +150,10 @@ class Message(Said):
         return super().turn._replace(name=self.name)
 
 
-class ChatAsked(Asked):
-    messages: Annotated[list[Message], Field(min_length=1)]
-    max_tokens: Count = None
-    max_completion_tokens: Count = None
+class ChatRequest(ProgramRequest):
+    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    max_tokens: TokenCount = None
+    max_completion_tokens: TokenCount = None
     best_of: Annotated[None, Only(1)] = None
     modalities: Annotated[None, Only(["text"])] = None
     verbosity: Annotated[None, Only("medium")] = None
@@ -167,9 +167,9 @@ class ChatAsked(Asked):
         return conversation([message.turn for message in self.messages])
 
 
-class CompletionAsked(Asked):
+class CompletionRequest(ProgramRequest):
     prompt: Annotated[list[str], as_list("a text or a list of one text"), Field(min_length=1, max_length=1)]
-    max_tokens: Count = None
+    max_tokens: TokenCount = None
     echo: Annotated[None, Only(False)] = None
     best_of: Annotated[None, Only(1)] = None
     suffix: Annotated[None, Only("")] = None
@@ -183,7 +183,7 @@ class CompletionAsked(Asked):
         return self.prompt[0]
 
 
-class PastMessage(Said):
+class InputMessage(ConversationMessage):
     """Of a conversation in `input`; an answer of ours may be handed back as it came."""
 
     ignored = frozenset({"id", "phase", "status"})
@@ -191,7 +191,7 @@ class PastMessage(Said):
     type: Literal["message"] = "message"
 
 
-class PastReasoning(Request):
+class InputReasoning(RequestObject):
     """An earlier response's thought, which a client hands back with its output; no program reads it."""
 
     ignored = frozenset({"content", "encrypted_content", "id", "status", "summary"})
@@ -199,18 +199,18 @@ class PastReasoning(Request):
     type: Literal["reasoning"]
 
 
-ITEM = " item"  # ends the tags of the kinds of items, which are no part of a field's path
+ITEM_TAG = " item"  # ends the tags of the kinds of items, which are no part of a field's path
 
 
-def item_kind(item: Any) -> str | None:
+def item_tag(item: Any) -> str | None:
     kind = item.get("type") or "message" if isinstance(item, dict) else getattr(item, "type", None)
-    return f"{kind}{ITEM}"
+    return f"{kind}{ITEM_TAG}"
 
 
-Item = Annotated[
-    Annotated[PastMessage, Tag(f"message{ITEM}")] | Annotated[PastReasoning, Tag(f"reasoning{ITEM}")],
+InputItem = Annotated[
+    Annotated[InputMessage, Tag(f"message{ITEM_TAG}")] | Annotated[InputReasoning, Tag(f"reasoning{ITEM_TAG}")],
     Discriminator(
-        item_kind, custom_error_type="item", custom_error_message="an item of type message or reasoning is expected"
+        item_tag, custom_error_type="item", custom_error_message="an item of type message or reasoning is expected"
     ),
 ]
 
@@ -219,28 +219,28 @@ def user_item(text: str) -> dict[str, str]:
     return {"role": "user", "content": text}
 
 
-INPUT = as_list("a text or a list of items", user_item, schema=str | list[Item])
+INPUT_ITEMS = as_list("a text or a list of items", user_item, schema=str | list[InputItem])
 
 
-class Reasoning(Request):
+class ReasoningOptions(RequestObject):
     """A program's limits are under `sprint`; how hard it thinks is its own, so that no field of this is offered."""
 
 
-class TextOptions(Request):
+class TextOptions(RequestObject):
     format: TextFormat | None = None
     verbosity: Annotated[None, Only("medium")] = None
 
 
-class ResponseAsked(Asked):
+class ResponsesRequest(ProgramRequest):
     """Nothing is stored here, so that a conversation comes whole in `input`."""
 
     ignored = HARMLESS | {"max_tool_calls"}
 
-    input: Annotated[list[Item], INPUT, Field(min_length=1)]
+    input: Annotated[list[InputItem], INPUT_ITEMS, Field(min_length=1)]
     instructions: str | None = None
-    max_output_tokens: Count = None
+    max_output_tokens: TokenCount = None
     text: TextOptions | None = None
-    reasoning: Reasoning | None = None
+    reasoning: ReasoningOptions | None = None
     include: Annotated[None, Only([])] = None
     truncation: Annotated[None, Only("disabled")] = None
     background: Annotated[None, Only(False)] = None
@@ -252,4 +252,4 @@ class ResponseAsked(Asked):
     @property
     def question(self) -> str:
         turns = [Turn("system", self.instructions)] if self.instructions else []
-        return conversation([*turns, *(item.turn for item in self.input if isinstance(item, PastMessage))])
+        return conversation([*turns, *(item.turn for item in self.input if isinstance(item, InputMessage))])

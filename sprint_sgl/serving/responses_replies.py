@@ -25,13 +25,19 @@ from openai.types.responses import (
 )
 from pydantic import BaseModel
 
-from sprint_sgl.serving.chat_replies import Answered, Envelope, branch_event, event, usage
-from sprint_sgl.serving.stream import BranchText, Piece, Reasoning, reasoning
+from sprint_sgl.serving.chat_replies import FinishedRun, ReplyEnvelope, branch_event, sse_event, token_usage
+from sprint_sgl.serving.stream import BranchPiece, Piece, ReasoningPiece, reasoning_text
 
-Kind = Literal["reasoning", "message"]
-Status = Literal["in_progress", "completed", "incomplete"]
-DELTA: dict[Kind, type[BaseModel]] = {"reasoning": ResponseReasoningTextDeltaEvent, "message": ResponseTextDeltaEvent}
-DONE: dict[Kind, type[BaseModel]] = {"reasoning": ResponseReasoningTextDoneEvent, "message": ResponseTextDoneEvent}
+ItemType = Literal["reasoning", "message"]
+ResponseStatus = Literal["in_progress", "completed", "incomplete"]
+DELTA_EVENTS: dict[ItemType, type[BaseModel]] = {
+    "reasoning": ResponseReasoningTextDeltaEvent,
+    "message": ResponseTextDeltaEvent,
+}
+DONE_EVENTS: dict[ItemType, type[BaseModel]] = {
+    "reasoning": ResponseReasoningTextDoneEvent,
+    "message": ResponseTextDoneEvent,
+}
 
 
 class BranchEvent(BaseModel):
@@ -43,19 +49,19 @@ class BranchEvent(BaseModel):
 
 
 @dataclass(frozen=True)
-class Responses(Envelope):
+class ResponsesReply(ReplyEnvelope):
     id: str = field(default_factory=lambda: f"resp_{uuid4().hex}")
     end: str = ""  # the last event says that it is the last
     _numbers: Iterator[int] = field(default_factory=count)
-    _written: dict[Kind, str] = field(default_factory=dict)  # what was streamed of each item, in the output's order
+    _written: dict[ItemType, str] = field(default_factory=dict)  # what was streamed of each item, in the output's order
 
     def framed(self, chunk: BaseModel) -> str:
-        return f"event: {chunk.type}\n{event(chunk)}"  # type: ignore[attr-defined]
+        return f"event: {chunk.type}\n{sse_event(chunk)}"  # type: ignore[attr-defined]
 
-    def whole(self, answered: Answered) -> Response:
-        status = status_of(answered)
-        texts: dict[Kind, str] = {"reasoning": reasoning(answered.trajectory), "message": answered.content}
-        spent = usage(answered).model_dump(exclude_unset=True)
+    def whole(self, answered: FinishedRun) -> Response:
+        status = response_status(answered)
+        texts: dict[ItemType, str] = {"reasoning": reasoning_text(answered.trajectory), "message": answered.content}
+        spent = token_usage(answered).model_dump(exclude_unset=True)
         return self._response(
             status,
             output=[self._item(kind, text, status) for kind, text in texts.items() if text or kind == "message"],
@@ -75,20 +81,20 @@ class Responses(Envelope):
         return [self._say(ResponseCreatedEvent, response=begun), self._say(ResponseInProgressEvent, response=begun)]
 
     def chunks(self, piece: Piece) -> list[BaseModel]:
-        if isinstance(piece, BranchText):
+        if isinstance(piece, BranchPiece):
             return [self._say(BranchEvent, sprint=branch_event(piece))] if self.events else []
-        kind: Kind = "reasoning" if isinstance(piece, Reasoning) else "message"
+        kind: ItemType = "reasoning" if isinstance(piece, ReasoningPiece) else "message"
         opened = [] if kind in self._written else self._opened(kind)
         self._written[kind] += piece.text
-        return [*opened, self._say(DELTA[kind], delta=piece.text, **self._place(kind), **_no_logprobs(kind))]
+        return [*opened, self._say(DELTA_EVENTS[kind], delta=piece.text, **self._place(kind), **_no_logprobs(kind))]
 
-    def closing(self, answered: Answered) -> list[BaseModel]:
+    def closing(self, answered: FinishedRun) -> list[BaseModel]:
         opened = [] if "message" in self._written else self._opened("message")
-        status = status_of(answered)
+        status = response_status(answered)
         last: type[BaseModel] = ResponseIncompleteEvent if status == "incomplete" else ResponseCompletedEvent
         return [*opened, *self._closed("message", status), self._say(last, response=self.whole(answered))]
 
-    def _opened(self, kind: Kind) -> list[BaseModel]:
+    def _opened(self, kind: ItemType) -> list[BaseModel]:
         before = [said for other in self._written for said in self._closed(other)]
         self._written[kind] = ""
         item, index = self._item(kind), len(self._written) - 1
@@ -96,11 +102,11 @@ class Responses(Envelope):
         part = self._say(ResponseContentPartAddedEvent, part=_part(kind, ""), **self._place(kind))
         return [*before, added, part]
 
-    def _closed(self, kind: Kind, status: Status = "completed") -> list[BaseModel]:
+    def _closed(self, kind: ItemType, status: ResponseStatus = "completed") -> list[BaseModel]:
         text, place = self._written[kind], self._place(kind)
         item = self._item(kind, text, status)
         return [
-            self._say(DONE[kind], text=text, **place, **_no_logprobs(kind)),
+            self._say(DONE_EVENTS[kind], text=text, **place, **_no_logprobs(kind)),
             self._say(ResponseContentPartDoneEvent, part=_part(kind, text), **place),
             self._say(ResponseOutputItemDoneEvent, item=item, output_index=place["output_index"]),
         ]
@@ -109,13 +115,13 @@ class Responses(Envelope):
         (name,) = get_args(kind.model_fields["type"].annotation)
         return kind.model_validate({"type": name, "sequence_number": next(self._numbers), **fields})
 
-    def _place(self, kind: Kind) -> dict[str, Any]:
+    def _place(self, kind: ItemType) -> dict[str, Any]:
         return {"item_id": self._item_id(kind), "output_index": list(self._written).index(kind), "content_index": 0}
 
-    def _item_id(self, kind: Kind) -> str:
+    def _item_id(self, kind: ItemType) -> str:
         return self.id.replace("resp", "rs" if kind == "reasoning" else "msg", 1)
 
-    def _item(self, kind: Kind, text: str | None = None, status: Status = "in_progress") -> dict[str, Any]:
+    def _item(self, kind: ItemType, text: str | None = None, status: ResponseStatus = "in_progress") -> dict[str, Any]:
         """An item of the output; without its text it has just begun. Only a message may be incomplete."""
         content = [] if text is None else [_part(kind, text)]
         if kind == "reasoning":
@@ -123,22 +129,22 @@ class Responses(Envelope):
             return {"type": "reasoning", "id": self._item_id(kind), "summary": [], "status": status, "content": content}
         return {"type": "message", "id": self._item_id(kind), "role": "assistant", "status": status, "content": content}
 
-    def _response(self, status: Status, **more: Any) -> Response:
+    def _response(self, status: ResponseStatus, **more: Any) -> Response:
         head = {"id": self.id, "object": "response", "created_at": self.created, "model": self.model, "status": status}
         plain: dict[str, Any] = {"error": None, "tools": [], "tool_choice": "none", "parallel_tool_calls": False}
         return Response.model_validate({**head, **plain, **more})
 
 
-def status_of(answered: Answered) -> Status:
+def response_status(answered: FinishedRun) -> ResponseStatus:
     return "incomplete" if answered.finish_reason == "length" else "completed"
 
 
-def _part(kind: Kind, text: str) -> dict[str, Any]:
+def _part(kind: ItemType, text: str) -> dict[str, Any]:
     if kind == "reasoning":
         return {"type": "reasoning_text", "text": text}
     return {"type": "output_text", "text": text, "annotations": []}
 
 
-def _no_logprobs(kind: Kind) -> dict[str, Any]:
+def _no_logprobs(kind: ItemType) -> dict[str, Any]:
     """The text events of a message must name them."""
     return {"logprobs": []} if kind == "message" else {}

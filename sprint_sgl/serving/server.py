@@ -22,19 +22,19 @@ from sprint_sgl.console import busy, say
 from sprint_sgl.errors import BadInput
 from sprint_sgl.lang.methods import Method, named_method, weights_for
 from sprint_sgl.runtime.server import check_port, free_port, resolve_model
-from sprint_sgl.serving.admission import Gate
+from sprint_sgl.serving.admission import Admission
 from sprint_sgl.serving.app import Api
-from sprint_sgl.serving.backends import Backend, Embedded, Remote
-from sprint_sgl.serving.keys import VARIABLE, check_address, check_origins, read_keys
+from sprint_sgl.serving.backends import Backend, EmbeddedBackend, RemoteBackend
+from sprint_sgl.serving.keys import KEYS_VARIABLE, check_address, check_origins, read_keys
 from sprint_sgl.serving.metrics import Metrics
-from sprint_sgl.serving.service import LAST_WAIT, Service
+from sprint_sgl.serving.service import STOP_LIMIT, Service
 
-MOST_ARENAS = -8  # M_ARENA_MAX in malloc.h
-TO_SAY_SO = 5.0  # seconds for the errors of runs that were ended
+M_ARENA_MAX = -8  # M_ARENA_MAX in malloc.h
+ERROR_REPLY_LIMIT = 5.0  # seconds for the errors of runs that were ended
 
 
 @dataclass(frozen=True)
-class Options:
+class ServeOptions:
     """What is served, on what, to whom: so many runs at a time, a queue of requests behind them; times in seconds."""
 
     model: str
@@ -57,36 +57,36 @@ class Options:
         return self.name or Path(self.model).name.replace("_", "-")
 
 
-def serve(options: Options) -> None:
+def serve(options: ServeOptions) -> None:
     """Serves until Ctrl-C or SIGTERM. Raises BadInput and LaunchFailed before it listens."""
-    keys = read_keys(os.environ.get(VARIABLE), options.key_file)
+    keys = read_keys(os.environ.get(KEYS_VARIABLE), options.key_file)
     check_address(options.host, keys)
     check_origins(options.origins)
     port = options.port or free_port(options.host)
     check_port(options.host, port)
-    share_free_memory()
-    with leaving_nothing_stuck(), backends(options) as offered:
-        gate = Gate(options.concurrency, options.queue)
-        service = Service(offered, gate)
-        app = Api(service, Metrics(gate), options.time_limit, keys, origins=options.origins).app()
+    limit_malloc_arenas()
+    with exit_if_stuck(), start_backends(options) as offered:
+        admission = Admission(options.concurrency, options.queue)
+        service = Service(offered, admission)
+        app = Api(service, Metrics(admission), options.time_limit, keys, origins=options.origins).app()
         say(f"{', '.join(offered)} at http://{options.host}:{port}/v1; Ctrl-C stops it")
-        Server(app, service, options.host, port, options.shutdown_limit).run()
+        GracefulServer(app, service, options.host, port, options.shutdown_limit).run()
 
 
-def share_free_memory() -> None:
+def limit_malloc_arenas() -> None:
     """Let glibc keep freed memory in two arenas: each of the threads that come and go would leave some in its own."""
     if sys.platform == "linux":
         with suppress(AttributeError):  # another C library
-            ctypes.CDLL(None).mallopt(MOST_ARENAS, 2)
+            ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
 
 
 @contextmanager
-def leaving_nothing_stuck() -> Iterator[None]:
+def exit_if_stuck() -> Iterator[None]:
     """Ends the process where a request to somebody else's runtime hangs: SGLang's threads would wait out its limit."""
     try:
         yield
     finally:
-        deadline = time.monotonic() + LAST_WAIT
+        deadline = time.monotonic() + STOP_LIMIT
         while stuck := [t for t in threading.enumerate() if t is not threading.main_thread() and not t.daemon]:
             if time.monotonic() > deadline:
                 say(f"{len(stuck)} requests hang: leaving them", style="yellow")
@@ -94,11 +94,11 @@ def leaving_nothing_stuck() -> Iterator[None]:
             time.sleep(0.05)
 
 
-class Server(uvicorn.Server):
+class GracefulServer(uvicorn.Server):
     """After a signal answers may go on for `shutdown_limit` seconds; then their runs are ended, and clients told."""
 
     def __init__(self, app: FastAPI, service: Service, host: str, port: int, shutdown_limit: float) -> None:
-        last = math.ceil(shutdown_limit + TO_SAY_SO)
+        last = math.ceil(shutdown_limit + ERROR_REPLY_LIMIT)
         super().__init__(uvicorn.Config(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=last))
         self._service, self._limit = service, shutdown_limit
 
@@ -115,7 +115,7 @@ class Server(uvicorn.Server):
 
 
 @contextmanager
-def backends(options: Options) -> Iterator[dict[str, tuple[Method, Backend]]]:
+def start_backends(options: ServeOptions) -> Iterator[dict[str, tuple[Method, Backend]]]:
     """Every program under its model's id, on a runtime that is up, one for each set of weights."""
     methods = [named_method(name) for name in dict.fromkeys(options.programs)]
     if not methods:
@@ -124,7 +124,7 @@ def backends(options: Options) -> Iterator[dict[str, tuple[Method, Backend]]]:
     with ExitStack() as stack:
         up: dict[str, Backend] = {}
         for path in dict.fromkeys(weights.values()):
-            up[path] = Remote(path, options.url_key) if options.url else Embedded(path, options.runtime)
+            up[path] = RemoteBackend(path, options.url_key) if options.url else EmbeddedBackend(path, options.runtime)
             stack.callback(up[path].stop)
             up[path].start()
         with busy(f"waiting for {len(up)} SGLang runtime{'s' * (len(up) > 1)}"):

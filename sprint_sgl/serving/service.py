@@ -15,15 +15,15 @@ from sprint_sgl.errors import BadInput
 from sprint_sgl.lang.calls import Branch, Watch
 from sprint_sgl.lang.methods import Method
 from sprint_sgl.runtime.endpoint import Endpoint
-from sprint_sgl.serving.admission import Gate
+from sprint_sgl.serving.admission import Admission
 from sprint_sgl.serving.backends import Backend
-from sprint_sgl.serving.chat_replies import Answered
-from sprint_sgl.serving.requests import Asked
-from sprint_sgl.serving.stream import shortened
+from sprint_sgl.serving.chat_replies import FinishedRun
+from sprint_sgl.serving.requests import ProgramRequest
+from sprint_sgl.serving.stream import cut_at_stop
 from sprint_sgl.tasks.question import checked_question
 
-STOPPING = "the server is being stopped"
-LAST_WAIT = 2.0  # seconds for a run to notice that the server is being stopped
+STOPPING_MESSAGE = "the server is being stopped"
+STOP_LIMIT = 2.0  # seconds for a run to notice that the server is being stopped
 T = TypeVar("T")
 
 
@@ -31,7 +31,7 @@ class DeadlinePassed(Exception):
     """The run took longer than its time limit."""
 
 
-class Stopping(Exception):
+class ServerStopping(Exception):
     """The server is being stopped, and with it the run."""
 
 
@@ -40,7 +40,7 @@ class NoSuchModel(BadInput):
 
 
 @dataclass(frozen=True)
-class Job:
+class RunRequest:
     """One question for one method, with what the client said about how. `options` are the program's own arguments."""
 
     model: str
@@ -61,7 +61,7 @@ class Job:
         if unknown := [name for name in self.options if name not in names]:
             raise BadInput(f"sprint.{unknown[0]}: the program {self.method.name} has no such option")
 
-    def run(self, endpoint: Endpoint, watch: Watch | None) -> Answered:
+    def run(self, endpoint: Endpoint, watch: Watch | None) -> FinishedRun:
         """Runs the program to its end in the calling thread. Raises SprintError."""
         program = self.method.program
         limit = {"max_tokens": self.max_new_tokens} if self.max_new_tokens and "max_tokens" in program.arg_names else {}
@@ -79,8 +79,8 @@ class Job:
         )
         trajectory = run.trajectory
         whole = trajectory.final_answer or run["answer"]
-        content = shortened(whole, self.stops)
-        return Answered(content.strip(), trajectory, stopped=content != whole)
+        content = cut_at_stop(whole, self.stops)
+        return FinishedRun(content.strip(), trajectory, stopped=content != whole)
 
 
 @dataclass
@@ -88,8 +88,8 @@ class Service:
     """The models that can be asked, by id, and the way to an answer."""
 
     offered: Mapping[str, tuple[Method, Backend]]
-    gate: Gate
-    _tasks: set[asyncio.Task[Answered]] = field(default_factory=set)
+    admission: Admission
+    _tasks: set[asyncio.Task[FinishedRun]] = field(default_factory=set)
     closing: bool = False
 
     @property
@@ -102,12 +102,12 @@ class Service:
             raise NoSuchModel(f"unknown model {model!r}; known: {', '.join(self.offered)}")
         return self.offered[model]
 
-    def job(self, asked: Asked, time_limit: float) -> Job:
+    def job(self, asked: ProgramRequest, time_limit: float) -> RunRequest:
         """What a client asks for, within the server's time limit. Raises BadInput for what cannot be honoured."""
         model = self.default if asked.model is None else asked.model
         method, backend = self.offer(model)
         given = {"max_stages": asked.sprint.max_stages, "launch": asked.sprint.launch}
-        return Job(
+        return RunRequest(
             model=model,
             question=checked_question(asked.question),
             method=method,
@@ -122,7 +122,7 @@ class Service:
             options={name: value for name, value in given.items() if value is not None},
         )
 
-    def start(self, job: Job, watch: Callable[[Branch, str], None] | None = None) -> asyncio.Task[Answered]:
+    def start(self, job: RunRequest, watch: Callable[[Branch, str], None] | None = None) -> asyncio.Task[FinishedRun]:
         """The run as a task: cancelling it ends the run's requests on the runtime. `watch` is called on the loop.
 
         Raises Busy from the task where the queue is full, DeadlinePassed, Stopping, and what stopped the program.
@@ -132,14 +132,14 @@ class Service:
         task.add_done_callback(self._ended)
         return task
 
-    def _ended(self, task: asyncio.Task[Answered]) -> None:
+    def _ended(self, task: asyncio.Task[FinishedRun]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # of a run whose client is gone nobody else asks
 
-    async def _run(self, job: Job, watch: Callable[[Branch, str], None] | None) -> Answered:
+    async def _run(self, job: RunRequest, watch: Callable[[Branch, str], None] | None) -> FinishedRun:
         if self.closing:
-            raise Stopping(STOPPING)
+            raise ServerStopping(STOPPING_MESSAGE)
         loop = asyncio.get_running_loop()
 
         def on_loop(branch: Branch, text: str) -> None:
@@ -147,21 +147,21 @@ class Service:
                 loop.call_soon_threadsafe(watch, branch, text)
 
         try:
-            async with asyncio.timeout(job.time_limit), self.gate:
+            async with asyncio.timeout(job.time_limit), self.admission:
                 endpoint = job.backend.session(job.time_limit)
                 begun = time.monotonic()
-                work = in_thread(partial(job.run, endpoint, on_loop if watch else None))
+                work = run_in_thread(partial(job.run, endpoint, on_loop if watch else None))
                 try:
                     return await asyncio.shield(work)
                 finally:
                     if not work.done():
-                        await ended(work, endpoint, LAST_WAIT if self.closing else None)
-                    self.gate.took(time.monotonic() - begun)
+                        await stop_run(work, endpoint, STOP_LIMIT if self.closing else None)
+                    self.admission.record_run(time.monotonic() - begun)
         except TimeoutError as error:
             raise DeadlinePassed(f"no answer within {job.time_limit:g} s") from error
         except asyncio.CancelledError:
             if self.closing:
-                raise Stopping(STOPPING) from None
+                raise ServerStopping(STOPPING_MESSAGE) from None
             raise
 
     async def close(self) -> None:
@@ -173,7 +173,7 @@ class Service:
             await asyncio.wait(self._tasks)
 
 
-def in_thread(call: Callable[[], T]) -> asyncio.Future[T]:
+def run_in_thread(call: Callable[[], T]) -> asyncio.Future[T]:
     """The call's result, from a thread that keeps nothing alive: a runtime that hangs may never let it go."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
@@ -194,9 +194,9 @@ def in_thread(call: Callable[[], T]) -> asyncio.Future[T]:
     return future
 
 
-async def ended(work: asyncio.Future[Answered], endpoint: Endpoint, limit: float | None) -> None:
+async def stop_run(work: asyncio.Future[FinishedRun], endpoint: Endpoint, limit: float | None) -> None:
     """Stops the run's requests and waits, for so many seconds at most, until its thread has noticed."""
-    both: list[asyncio.Future[Any]] = [work, in_thread(endpoint.close)]
+    both: list[asyncio.Future[Any]] = [work, run_in_thread(endpoint.close)]
     done, _ = await asyncio.wait(both, timeout=limit)
     for each in done:
         each.exception()  # it is no news that the run failed

@@ -16,43 +16,43 @@ from sprint_sgl.protocol.lexer import find_tags
 from sprint_sgl.runtime.messages import held_back
 from sprint_sgl.trajectory import Execution, Trajectory
 
-_BEGUN = re.compile(r"<[/\w.]*$")  # what may become a tag
+_PARTIAL_TAG = re.compile(r"<[/\w.]*$")  # what may become a tag
 
 
 @dataclass(frozen=True)
-class Reasoning:
+class ReasoningPiece:
     text: str
 
 
 @dataclass(frozen=True)
-class Content:
+class AnswerPiece:
     text: str
 
 
 @dataclass(frozen=True)
-class BranchText:
+class BranchPiece:
     """What one branch has written, as it writes it."""
 
     branch: Branch
     text: str
 
 
-Piece = Reasoning | Content | BranchText
+Piece = ReasoningPiece | AnswerPiece | BranchPiece
 
 
-def reasoning(trajectory: Trajectory) -> str:
+def reasoning_text(trajectory: Trajectory) -> str:
     """The trajectory up to its answer: the thought, or all stages with their tags."""
     return trajectory.thought or protocol.render_stages(trajectory).strip()
 
 
-def shortened(text: str, stops: list[str]) -> str:
+def cut_at_stop(text: str, stops: list[str]) -> str:
     """The text up to the first of the stop strings."""
     ends = [place for stop in stops if (place := text.find(stop)) >= 0]
     return text[: min(ends)] if ends else text
 
 
 @dataclass
-class Sorter:
+class PieceSorter:
     """Takes what a program's watcher is told, from one thread at a time, and says what a client is to be sent."""
 
     program: Program
@@ -64,7 +64,7 @@ class Sorter:
     _sent: str = ""  # of the answer
 
     def feed(self, branch: Branch, text: str) -> list[Piece]:
-        pieces: list[Piece] = [BranchText(branch, text)]
+        pieces: list[Piece] = [BranchPiece(branch, text)]
         if branch.stage > self._stage:
             pieces += self._close_stage()
             self._stage = branch.stage
@@ -83,31 +83,31 @@ class Sorter:
         before, found, after = self._planner.partition(mark) if mark else (self._planner, "", "")
         if found:
             self._planner, self._answer = "", after
-            return [Reasoning(before), *self._answered()] if before else self._answered()
+            return [ReasoningPiece(before), *self._answered()] if before else self._answered()
         ready = len(before) - (held_back(before, mark) if mark else 0)
         self._planner = before[ready:]
-        return [Reasoning(before[:ready])] if ready else []
+        return [ReasoningPiece(before[:ready])] if ready else []
 
     def _close_stage(self) -> list[Piece]:
         if not self._executions:
             return []
         texts = [protocol.read_execution(text)[0] for _, text in sorted(self._executions.items())]
         self._executions = {}
-        return [Reasoning(protocol.render_executions(self._stage, [Execution(text) for text in texts]))]
+        return [ReasoningPiece(protocol.render_executions(self._stage, [Execution(text) for text in texts]))]
 
     def _answered(self, whole: str | None = None) -> list[Piece]:
         """What of the answer can be sent: not white space at its ends, nothing that may become a tag or a stop."""
-        known = shortened(whole if whole is not None else (self._answer or "").lstrip(), self.stops)
+        known = cut_at_stop(whole if whole is not None else (self._answer or "").lstrip(), self.stops)
         if whole is None:
             known = known[: next((tag.start for tag in find_tags(known)), len(known))]
             known = known.partition(protocol.THOUGHT_CLOSE)[0]
-            known = _BEGUN.sub("", known[: len(known) - held_back(known, self.stops)]).rstrip()
+            known = _PARTIAL_TAG.sub("", known[: len(known) - held_back(known, self.stops)]).rstrip()
         rest = known[len(self._sent) :] if known.startswith(self._sent) else ""
         self._sent += rest
-        return [Content(rest)] if rest else []
+        return [AnswerPiece(rest)] if rest else []
 
     def finish(self, answer: str) -> list[Piece]:
         """What is left to send once the run has ended with that answer."""
-        left: list[Piece] = [Reasoning(self._planner)] if self._planner.strip() else []
+        left: list[Piece] = [ReasoningPiece(self._planner)] if self._planner.strip() else []
         self._planner = ""
         return [*self._close_stage(), *left, *self._answered(answer)]

@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from sprint_sgl.serving.requests import (
-    ChatAsked,
-    Message,
-    PastMessage,
-    PastReasoning,
-    ResponseAsked,
+    ChatMessage,
+    ChatRequest,
+    InputMessage,
+    InputReasoning,
+    ResponsesRequest,
     StreamOptions,
     TextPart,
 )
@@ -33,7 +33,7 @@ AS_SAID = (
     checks.content_type_conformance,
     checks.response_schema_conformance,
 )
-READ = (ChatAsked, ResponseAsked, StreamOptions, Message, TextPart, PastMessage, PastReasoning)
+READ = (ChatRequest, ResponsesRequest, StreamOptions, ChatMessage, TextPart, InputMessage, InputReasoning)
 UNREAD = frozenset().union(*(each.ignored for each in READ))
 few = settings(
     max_examples=15,

@@ -11,19 +11,19 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
-from sprint_sgl.bench.report.statistics import Estimate
+from sprint_sgl.bench.report.statistics import IntervalEstimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-REACHED, PARALLEL = "#d5d9de", "#2f5d8a"
+REACHED_COLOR, PARALLEL_COLOR = "#d5d9de", "#2f5d8a"
 
 
 @dataclass(frozen=True)
 class Point:
     name: str
-    sequential: Estimate
-    correct: Estimate
+    sequential: IntervalEstimate
+    correct: IntervalEstimate
 
 
 class Saved(Protocol):
@@ -36,21 +36,21 @@ class Saved(Protocol):
     @property
     def questions(self) -> int: ...
     @property
-    def saved(self) -> Estimate: ...
+    def saved(self) -> IntervalEstimate: ...
 
 
-def _arms(estimate: Estimate) -> list[list[float]]:
+def _error_bars(estimate: IntervalEstimate) -> list[list[float]]:
     return [[estimate.value - estimate.low], [estimate.high - estimate.value]]
 
 
-def _curve(axes: Axes, name: str, points: Sequence[tuple[float, Estimate]]) -> None:
+def _draw_curve(axes: Axes, name: str, points: Sequence[tuple[float, IntervalEstimate]]) -> None:
     estimates = [estimate for _, estimate in points]
-    below, above = ([arms[k][0] for arms in map(_arms, estimates)] for k in (0, 1))
+    below, above = ([arms[k][0] for arms in map(_error_bars, estimates)] for k in (0, 1))
     heights = [estimate.value for estimate in estimates]
     axes.errorbar([x for x, _ in points], heights, yerr=[below, above], marker="o", capsize=3, label=name)
 
 
-def _shares(axes: Axes, x: str, y: str) -> None:
+def _label_share_axes(axes: Axes, x: str, y: str) -> None:
     """Labels of a chart whose heights are shares."""
     axes.set_xlabel(x)
     axes.set_ylabel(y)
@@ -68,14 +68,14 @@ def pareto_figure(points: Sequence[Point]) -> Figure:
         axes.errorbar(
             x.value,
             y.value,
-            xerr=_arms(x),
-            yerr=_arms(y),
+            xerr=_error_bars(x),
+            yerr=_error_bars(y),
             fmt="o",
             capsize=3,
             color=f"C{number % 10}",
             label=point.name,
         )
-    _shares(axes, "sequential tokens", "correct")
+    _label_share_axes(axes, "sequential tokens", "correct")
     return figure
 
 
@@ -86,9 +86,9 @@ def reduction_figure(found: Mapping[str, Sequence[Saved]]) -> Figure | None:
     figure = Figure(figsize=(7, 3.5), layout="constrained")
     axes = figure.subplots()
     for name, bins in found.items():
-        _curve(axes, name, [((each.low + each.high) / 2, each.saved) for each in bins])
+        _draw_curve(axes, name, [((each.low + each.high) / 2, each.saved) for each in bins])
     axes.axhline(0, color="#888888", linewidth=0.8)
-    _shares(axes, "sequential tokens of the baseline", "saved")
+    _label_share_axes(axes, "sequential tokens of the baseline", "saved")
     return figure
 
 
@@ -96,9 +96,9 @@ class Swept(Protocol):
     """What a run of a sweep came to."""
 
     @property
-    def correct(self) -> Estimate: ...
+    def correct(self) -> IntervalEstimate: ...
     @property
-    def sequential(self) -> Estimate: ...
+    def sequential(self) -> IntervalEstimate: ...
 
 
 def sweep_figure(setting: str, curves: Mapping[str, Sequence[tuple[float, Swept]]]) -> Figure:
@@ -106,21 +106,21 @@ def sweep_figure(setting: str, curves: Mapping[str, Sequence[tuple[float, Swept]
     figure = Figure(figsize=(8, 3.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     for name, points in curves.items():
-        _curve(left, name, [(value, found.correct) for value, found in points])
-        _curve(right, name, [(value, found.sequential) for value, found in points])
-    _shares(left, setting, "correct")
+        _draw_curve(left, name, [(value, found.correct) for value, found in points])
+        _draw_curve(right, name, [(value, found.sequential) for value, found in points])
+    _label_share_axes(left, setting, "correct")
     right.set_xlabel(setting)
     right.set_ylabel("sequential tokens")
     right.grid(alpha=0.3)
     return figure
 
 
-def cost_figure(found: Mapping[str, Sequence[tuple[float, Estimate]]], dollars_an_hour: float) -> Figure:
+def cost_figure(found: Mapping[str, Sequence[tuple[float, IntervalEstimate]]], dollars_an_hour: float) -> Figure:
     """Seconds of the machine per question, and dollars at that price, over how many run at a time."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     for name, points in found.items():
-        _curve(axes, name, points)
+        _draw_curve(axes, name, points)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
@@ -150,17 +150,19 @@ def stages_figure(found: Mapping[str, Mapping[str, Sequence[tuple[int, int]]]]) 
     figure = Figure(figsize=(3.2 * columns, 2.4 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes, (name, group, counts) in zip(grid.flat, panels, strict=False):
-        _stages(axes, f"{name}: {group}" if group else name, counts)
+        _draw_stages(axes, f"{name}: {group}" if group else name, counts)
     for axes in grid.flat[len(panels) :]:
         axes.set_axis_off()
     grid[0][0].legend(frameon=False, fontsize=8)
     return figure
 
 
-def _stages(axes: Axes, title: str, counts: Sequence[tuple[int, int]]) -> None:
+def _draw_stages(axes: Axes, title: str, counts: Sequence[tuple[int, int]]) -> None:
     numbers = range(1, len(counts) + 1)
-    axes.bar(numbers, [reached for reached, _ in counts], color=REACHED, label="come to the stage")
-    axes.bar(numbers, [parallel for _, parallel in counts], color=PARALLEL, width=0.5, label="with several prompts")
+    axes.bar(numbers, [reached for reached, _ in counts], color=REACHED_COLOR, label="come to the stage")
+    axes.bar(
+        numbers, [parallel for _, parallel in counts], color=PARALLEL_COLOR, width=0.5, label="with several prompts"
+    )
     axes.set_title(title)
     axes.set_xlabel("stage")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

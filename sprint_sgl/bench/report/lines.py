@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from statistics import fmean, median
 
 from sprint_sgl.bench.records import Record
-from sprint_sgl.bench.report.statistics import Estimate, mean, paired_p, ratio_of_means, share
+from sprint_sgl.bench.report.statistics import IntervalEstimate, mean, paired_p, ratio_of_means, share
 from sprint_sgl.trajectory import Trajectory
 
-Value = Callable[[Trajectory], float]
+TrajectoryValue = Callable[[Trajectory], float]
 
 
 @dataclass(frozen=True)
-class Side:
+class MethodRecords:
     """One method's records, question by question: figures are means over a question's samples.
 
     `failed` counts a question's samples that could not be asked: they are wrong, and have no tokens or seconds.
@@ -26,39 +26,41 @@ class Side:
     failed: Mapping[str, int] = field(default_factory=dict)
 
     @staticmethod
-    def of(name: str, records: Sequence[Record], failed: Iterable[str] = ()) -> Side:
+    def of(name: str, records: Sequence[Record], failed: Iterable[str] = ()) -> MethodRecords:
         found: dict[str, list[Record]] = {}
         for record in records:
             if record.method == name:
                 found.setdefault(record.id, []).append(record)
-        return Side(name, found, Counter(failed))
+        return MethodRecords(name, found, Counter(failed))
 
     @property
     def asked(self) -> list[str]:
         return [*self.records, *sorted(self.failed.keys() - self.records.keys())]
 
     @property
-    def planned(self) -> bool:
+    def has_plans(self) -> bool:
         """Whether a planner made any of its answers."""
         return any(record.trajectory.planned for records in self.records.values() for record in records)
 
     @property
-    def sequential(self) -> bool:
+    def is_sequential(self) -> bool:
         """Whether all of its answers are one thought each."""
         launches = {record.trajectory.launch for records in self.records.values() for record in records}
         return launches == {"sequential"}
 
-    def part(self, group: str) -> Side:
+    def part(self, group: str) -> MethodRecords:
         """Its answered questions of that group; of what could not be asked nobody knows the group."""
-        return Side(self.name, {id: records for id, records in self.records.items() if records[0].group == group})
+        return MethodRecords(
+            self.name, {id: records for id, records in self.records.items() if records[0].group == group}
+        )
 
-    def common(self, other: Side) -> list[str]:
+    def common(self, other: MethodRecords) -> list[str]:
         """The questions that both have answered."""
         return [id for id in self.records if id in other.records]
 
     def correct(self, ids: Sequence[str] | None = None) -> list[float]:
         """The share of right answers to each question."""
-        return self.shares(right, ids)
+        return self.shares(is_correct, ids)
 
     def shares(self, holds: Callable[[Record], bool], ids: Sequence[str] | None = None) -> list[float]:
         """Of each question's samples, those for which it holds; for one that could not be asked it does not."""
@@ -68,51 +70,51 @@ class Side:
             found.append(sum(map(holds, records)) / max(len(records) + self.failed.get(id, 0), 1))
         return found
 
-    def values(self, value: Value, ids: Sequence[str] | None = None) -> list[float]:
+    def values(self, value: TrajectoryValue, ids: Sequence[str] | None = None) -> list[float]:
         return [fmean(value(r.trajectory) for r in self.records[id]) for id in (self.records if ids is None else ids)]
 
     def share(self, holds: Callable[[Record], bool]) -> float:
         return fmean(holds(record) for records in self.records.values() for record in records)
 
 
-def seconds(trajectory: Trajectory) -> float:
+def wall_seconds(trajectory: Trajectory) -> float:
     return trajectory.seconds
 
 
-def sequential(trajectory: Trajectory) -> float:
+def sequential_tokens(trajectory: Trajectory) -> float:
     return trajectory.sequential_tokens
 
 
-def total(trajectory: Trajectory) -> float:
+def total_tokens(trajectory: Trajectory) -> float:
     return trajectory.total_tokens
 
 
-def discarded(trajectory: Trajectory) -> float:
+def discarded_tokens(trajectory: Trajectory) -> float:
     return trajectory.discarded_tokens
 
 
-def uncached(trajectory: Trajectory) -> float:
+def uncached_tokens(trajectory: Trajectory) -> float:
     return trajectory.uncached_prefill_tokens
 
 
-def cached(trajectory: Trajectory) -> float:
+def cached_share(trajectory: Trajectory) -> float:
     return trajectory.cached_share
 
 
-def repaired(record: Record) -> bool:
+def is_repaired(record: Record) -> bool:
     return bool(record.trajectory.repairs)
 
 
-def right(record: Record) -> bool:
+def is_correct(record: Record) -> bool:
     return record.correct
 
 
-def right_with_judge(record: Record) -> bool:
+def is_correct_with_judge(record: Record) -> bool:
     return record.correct or bool(record.judged)
 
 
 @dataclass(frozen=True)
-class Against:
+class Comparison:
     """A method beside a baseline, on the questions that both answered.
 
     promised   what the baseline's sequential tokens are of the method's
@@ -123,16 +125,16 @@ class Against:
     questions: int
     points: float
     p: float
-    sequential: Estimate | None
-    total: Estimate | None
-    realised: Estimate | None
+    sequential: IntervalEstimate | None
+    total: IntervalEstimate | None
+    realised: IntervalEstimate | None
 
     @property
     def promised(self) -> float | None:
         return 1 / self.sequential.value if self.sequential and self.sequential.value else None
 
     @staticmethod
-    def of(side: Side, baseline: Side) -> Against | None:
+    def of(side: MethodRecords, baseline: MethodRecords) -> Comparison | None:
         """None where they have no answered question in common."""
         ids = side.common(baseline)
         if not ids:
@@ -140,56 +142,58 @@ class Against:
         known = set(baseline.asked)
         asked = [id for id in side.asked if id in known]
         ours, theirs = side.correct(asked), baseline.correct(asked)
-        return Against(
+        return Comparison(
             baseline.name,
             len(ids),
             100 * (fmean(ours) - fmean(theirs)),
             paired_p(ours, theirs),
-            _ratio(side, baseline, sequential, ids),
-            _ratio(side, baseline, total, ids),
-            _ratio(baseline, side, seconds, ids),
+            _ratio(side, baseline, sequential_tokens, ids),
+            _ratio(side, baseline, total_tokens, ids),
+            _ratio(baseline, side, wall_seconds, ids),
         )
 
 
-def _ratio(side: Side, baseline: Side, value: Value, ids: Sequence[str]) -> Estimate | None:
+def _ratio(
+    side: MethodRecords, baseline: MethodRecords, value: TrajectoryValue, ids: Sequence[str]
+) -> IntervalEstimate | None:
     under = baseline.values(value, ids)
     return ratio_of_means(side.values(value, ids), under) if all(under) else None
 
 
 @dataclass(frozen=True)
-class Line:
+class MethodFigures:
     """A line of the table; `against` is its baseline's, None on the baseline's own line."""
 
     name: str
     questions: int
     failed: int
-    correct: Estimate
-    sequential: Estimate
-    total: Estimate
+    correct: IntervalEstimate
+    sequential: IntervalEstimate
+    total: IntervalEstimate
     discarded: float
     uncached: float
     cached: float
     seconds: float
     repaired: float
-    judged: Estimate | None
-    against: Against | None = None
+    judged: IntervalEstimate | None
+    against: Comparison | None = None
 
     @staticmethod
-    def of(name: str, side: Side, baseline: Side | None = None) -> Line:
+    def of(name: str, side: MethodRecords, baseline: MethodRecords | None = None) -> MethodFigures:
         """Raises ValueError for a side without an answered question."""
         judges = any(record.judged is not None for records in side.records.values() for record in records)
-        return Line(
+        return MethodFigures(
             name=name,
             questions=len(side.asked),
             failed=len(side.failed),
             correct=share(side.correct()),
-            sequential=mean(side.values(sequential)),
-            total=mean(side.values(total)),
-            discarded=fmean(side.values(discarded)),
-            uncached=fmean(side.values(uncached)),
-            cached=fmean(side.values(cached)),
-            seconds=median(side.values(seconds)),
-            repaired=side.share(repaired),
-            judged=share(side.shares(right_with_judge)) if judges else None,
-            against=Against.of(side, baseline) if baseline else None,
+            sequential=mean(side.values(sequential_tokens)),
+            total=mean(side.values(total_tokens)),
+            discarded=fmean(side.values(discarded_tokens)),
+            uncached=fmean(side.values(uncached_tokens)),
+            cached=fmean(side.values(cached_share)),
+            seconds=median(side.values(wall_seconds)),
+            repaired=side.share(is_repaired),
+            judged=share(side.shares(is_correct_with_judge)) if judges else None,
+            against=Comparison.of(side, baseline) if baseline else None,
         )

@@ -24,9 +24,23 @@ from sprint_sgl.bench.report.charts import (
     stages_figure,
     sweep_figure,
 )
-from sprint_sgl.bench.report.findings import Bin, Cause, bins, causes, parallel_share, stages_by_group
-from sprint_sgl.bench.report.lines import Line, Side
-from sprint_sgl.bench.report.runs import Run, baseline_in, baseline_of, labelled, read_runs, swept
+from sprint_sgl.bench.report.findings import (
+    FailureCause,
+    LengthBin,
+    failure_causes,
+    length_bins,
+    parallel_share,
+    stages_by_group,
+)
+from sprint_sgl.bench.report.lines import MethodFigures, MethodRecords
+from sprint_sgl.bench.report.runs import (
+    BenchRun,
+    baseline_of_run,
+    choose_baseline,
+    label_methods,
+    read_runs,
+    swept_settings,
+)
 from sprint_sgl.config import flat
 from sprint_sgl.storage.files import whole_bytes, whole_file
 from sprint_sgl.storage.output_folders import REPORT, output_folder
@@ -40,17 +54,17 @@ HARDLY_PARALLEL = 0.1  # share of stages with several prompts below which a SPRI
 
 
 @dataclass(frozen=True)
-class Section:
+class TaskSection:
     """What there is to say of one task's runs; `groups` has each method's lines by group, where there are several."""
 
     task: str
-    runs: tuple[Run, ...]
+    runs: tuple[BenchRun, ...]
     baseline: str
-    lines: tuple[Line, ...]
-    groups: Mapping[str, Mapping[str, Line]]
+    lines: tuple[MethodFigures, ...]
+    groups: Mapping[str, Mapping[str, MethodFigures]]
     flagged: tuple[str, ...]
-    bins: Mapping[str, Sequence[Bin]]
-    causes: tuple[Cause, ...]
+    bins: Mapping[str, Sequence[LengthBin]]
+    causes: tuple[FailureCause, ...]
     figures: Mapping[str, Figure | None]
 
     @property
@@ -63,20 +77,23 @@ class Section:
         return {name: svg(figure) if figure else "" for name, figure in self.figures.items()}
 
 
-def section(task: str, runs: Sequence[Run], baseline: str | None) -> Section:
+def build_section(task: str, runs: Sequence[BenchRun], baseline: str | None) -> TaskSection:
     """Raises BadInput for a baseline that these runs do not have."""
-    found = labelled(runs)
-    base = baseline_of(found, baseline)
+    found = label_methods(runs)
+    base = choose_baseline(found, baseline)
     sides = {name: side for name, (_, side) in found.items()}
     named = sides[base]
     alone = baseline == base != named.name  # one run of a method that several have
-    baselines = {name: named if alone else baseline_in(run, side, named) for name, (run, side) in found.items()}
-    lines = {name: Line.of(name, side, _other(side, baselines[name], sides)) for name, side in sides.items()}
-    staged = {name: side for name, side in sides.items() if side.planned}
-    saved = {name: bins(side, baselines[name]) for name, side in staged.items() if side is not baselines[name]}
+    baselines = {name: named if alone else baseline_of_run(run, side, named) for name, (run, side) in found.items()}
+    lines = {
+        name: MethodFigures.of(name, side, _renamed_baseline(side, baselines[name], sides))
+        for name, side in sides.items()
+    }
+    staged = {name: side for name, side in sides.items() if side.has_plans}
+    saved = {name: length_bins(side, baselines[name]) for name, side in staged.items() if side is not baselines[name]}
     against = [(name, other) for name in staged if (other := lines[name].against)]
     speeds = [(name, other.promised, other.realised.value if other.realised else None) for name, other in against]
-    return Section(
+    return TaskSection(
         task=task,
         runs=tuple(runs),
         baseline=base if all(side is sides[base] for side in baselines.values()) else sides[base].name,
@@ -84,10 +101,10 @@ def section(task: str, runs: Sequence[Run], baseline: str | None) -> Section:
         groups=lines_by_group(sides),
         flagged=tuple(name for name, side in staged.items() if parallel_share(side) < HARDLY_PARALLEL),
         bins=saved,
-        causes=tuple(causes(sides)),
+        causes=tuple(failure_causes(sides)),
         figures={
             "pareto": pareto_figure([Point(line.name, line.sequential, line.correct) for line in lines.values()]),
-            "sweep": _sweep(runs, found, lines),
+            "sweep": _draw_sweep(runs, found, lines),
             "reduction": reduction_figure(saved),
             "stages": stages_figure({name: stages_by_group(side) for name, side in staged.items()}),
             "speed": speed_figure(speeds),
@@ -95,20 +112,24 @@ def section(task: str, runs: Sequence[Run], baseline: str | None) -> Section:
     )
 
 
-def _other(side: Side, baseline: Side, sides: Mapping[str, Side]) -> Side | None:
+def _renamed_baseline(
+    side: MethodRecords, baseline: MethodRecords, sides: Mapping[str, MethodRecords]
+) -> MethodRecords | None:
     """The baseline under the name that it has in the report; None for its own side."""
     if baseline is side:
         return None
     return replace(baseline, name=next(name for name, each in sides.items() if each is baseline))
 
 
-def _sweep(runs: Sequence[Run], found: Mapping[str, tuple[Run, Side]], lines: Mapping[str, Line]) -> Figure | None:
+def _draw_sweep(
+    runs: Sequence[BenchRun], found: Mapping[str, tuple[BenchRun, MethodRecords]], lines: Mapping[str, MethodFigures]
+) -> Figure | None:
     """Over the setting with the most values; a curve for each method and the other settings, where it has several."""
-    values = swept(runs)
+    values = swept_settings(runs)
     if not values:
         return None
     along = max(values, key=lambda key: len(set(values[key])))
-    curves: dict[str, list[tuple[float, Line]]] = {}
+    curves: dict[str, list[tuple[float, MethodFigures]]] = {}
     for name, (run, side) in found.items():
         at = {key: each[runs.index(run)] for key, each in values.items()}
         others = [f"{key.rpartition('.')[2]}={value:g}" for key, value in at.items() if key != along]
@@ -117,26 +138,26 @@ def _sweep(runs: Sequence[Run], found: Mapping[str, tuple[Run, Side]], lines: Ma
     return sweep_figure(along.rpartition(".")[2], ordered) if ordered else None
 
 
-def lines_by_group(sides: Mapping[str, Side]) -> dict[str, dict[str, Line]]:
+def lines_by_group(sides: Mapping[str, MethodRecords]) -> dict[str, dict[str, MethodFigures]]:
     """By method and group, such as a level; empty where all questions are of one group."""
     groups = {record.group for side in sides.values() for records in side.records.values() for record in records}
     if len(groups) < 2:
         return {}
     parts = {name: {group: side.part(group) for group in sorted(groups)} for name, side in sides.items()}
     return {
-        name: {group: Line.of(name, part) for group, part in by_group.items() if part.records}
+        name: {group: MethodFigures.of(name, part) for group, part in by_group.items() if part.records}
         for name, by_group in parts.items()
     }
 
 
-def report(folders: Sequence[Path], to: str | Path, baseline: str | None = None) -> list[Section]:
+def write_report(folders: Sequence[Path], to: str | Path, baseline: str | None = None) -> list[TaskSection]:
     """Writes report.html, report.csv and the figures as PNG; returns what they say, a section a task.
 
     Raises BadInput.
     """
     by_task, out = read_runs(folders), output_folder(to, REPORT)
     with chart_style():
-        sections = [section(task, runs, baseline) for task, runs in by_task.items()]
+        sections = [build_section(task, runs, baseline) for task, runs in by_task.items()]
         write_csv(sections, out / "report.csv")  # first, since the folder is known by it
         for each in sections:
             for name, figure in each.figures.items():
@@ -149,9 +170,9 @@ def report(folders: Sequence[Path], to: str | Path, baseline: str | None = None)
     return sections
 
 
-def write_csv(sections: Sequence[Section], path: Path) -> None:
+def write_csv(sections: Sequence[TaskSection], path: Path) -> None:
     """One row a line; an estimate becomes three columns."""
-    rows = [{"task": each.task, **flat(known(asdict(line)))} for each in sections for line in each.lines]
+    rows = [{"task": each.task, **flat(drop_none(asdict(line)))} for each in sections for line in each.lines]
     columns = list(dict.fromkeys(key for row in sorted(rows, key=len, reverse=True) for key in row))
     with whole_file(path) as file:
         writer = csv.DictWriter(file, columns)
@@ -159,6 +180,6 @@ def write_csv(sections: Sequence[Section], path: Path) -> None:
         writer.writerows(rows)
 
 
-def known(values: Mapping[str, Any]) -> dict[str, Any]:
+def drop_none(values: Mapping[str, Any]) -> dict[str, Any]:
     """Without what is None."""
-    return {k: known(v) if isinstance(v, Mapping) else v for k, v in values.items() if v is not None}
+    return {k: drop_none(v) if isinstance(v, Mapping) else v for k, v in values.items() if v is not None}

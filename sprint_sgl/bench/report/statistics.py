@@ -20,7 +20,7 @@ Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Estimate:
+class IntervalEstimate:
     """A value and its 95 % interval."""
 
     value: float
@@ -28,21 +28,21 @@ class Estimate:
     high: float
 
 
-def mean(values: Sequence[float], seed: int = 0) -> Estimate:
+def mean(values: Sequence[float], seed: int = 0) -> IntervalEstimate:
     """The mean, by bootstrap over the values: one a question."""
     return _bootstrap((np.asarray(values, float),), np.mean, seed)
 
 
-def share(values: Sequence[float], seed: int = 0) -> Estimate:
+def share(values: Sequence[float], seed: int = 0) -> IntervalEstimate:
     """The mean of shares, one a question. Where all are 0 or all 1 resampling shows no spread: the exact binomial
     interval (Clopper and Pearson) in its place."""
     if set(values) in ({0.0}, {1.0}):
         nearest = ((1 - LEVEL) / 2) ** (1 / len(values))  # the smallest share that leaves such a sample likely enough
-        return Estimate(1.0, nearest, 1.0) if values[0] else Estimate(0.0, 0.0, 1 - nearest)
+        return IntervalEstimate(1.0, nearest, 1.0) if values[0] else IntervalEstimate(0.0, 0.0, 1 - nearest)
     return mean(values, seed)
 
 
-def ratio_of_means(over: Sequence[float], under: Sequence[float], seed: int = 0) -> Estimate:
+def ratio_of_means(over: Sequence[float], under: Sequence[float], seed: int = 0) -> IntervalEstimate:
     """mean(over) / mean(under), by bootstrap over pairs: both are of the same questions in the same order."""
 
     if len(over) != len(under):
@@ -81,14 +81,14 @@ def paired_p(one: Sequence[float], other: Sequence[float], seed: int = 0) -> flo
     return float(found.pvalue)
 
 
-def _bootstrap(data: tuple[Values, ...], statistic: Callable[..., Any], seed: int) -> Estimate:
+def _bootstrap(data: tuple[Values, ...], statistic: Callable[..., Any], seed: int) -> IntervalEstimate:
     value = float(statistic(*data, axis=-1))
     if len(data[0]) < 2:
-        return Estimate(value, value, value)
+        return IntervalEstimate(value, value, value)
     rng, count = np.random.default_rng(seed), len(data[0])
     drawn = []
     for _ in range(0, DRAWS, BATCH):
         chosen = rng.integers(0, count, (BATCH, count))
         drawn.append(statistic(*(values[chosen] for values in data), axis=-1))
     low, high = np.percentile(np.concatenate(drawn), [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
-    return Estimate(value, float(low), float(high))
+    return IntervalEstimate(value, float(low), float(high))
