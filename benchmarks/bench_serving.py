@@ -91,7 +91,7 @@ def main(
     with measured(url, runtime, model) as address, connect(address) as endpoint:
         endpoint.warm_up()
         backend = RemoteBackend(address, None)
-        backend.ready()
+        backend.wait_until_up()
         admission = Admission(concurrency, questions)
         service = Service({"mini": (named_method("sprint"), backend)}, admission)
         app = Api(service, Metrics(admission), time_limit=600.0).app()

@@ -148,7 +148,7 @@ def check_wire(case: tuple[str, Any]) -> None:
     else:
         assert question.strip() == question != ""
         assert all(stops)
-        assert read.limit is None or read.limit >= 1
+        assert read.token_limit is None or read.token_limit >= 1
 
 
 def header(rng: random.Random) -> str:

@@ -1,6 +1,6 @@
-"""What clients are told, in the types of the openai package: answers, chunks of a stream, errors, models.
+"""Replies in the types of the openai package: chat and text completions, whole or as chunks of a stream, and errors.
 
-Our own figures stand under `sprint`, a field that clients which do not know it pass over.
+Our own figures are under `sprint`, an extension field that other clients ignore.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DONE = "data: [DONE]\n\n"
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A finished run: the answer as the client is to have it, the run, and whether a stop string ended the answer."""
+    """A finished run: the answer that the client gets, the trajectory, and whether a stop string ended the answer."""
 
     content: str
     trajectory: Trajectory
@@ -34,15 +34,15 @@ class FinishedRun:
 
     @property
     def finish_reason(self) -> Literal["stop", "length"]:
-        """Length where a limit cut anything that the answer rests on, unless it came behind a stop string."""
-        behind = self.stopped and any(call.finish == "length" for call in self.trajectory.answer_calls)
-        return "length" if self.trajectory.cuts > behind else "stop"
+        """Return "length" if a limit cut any call that the answer rests on, except behind a stop string."""
+        cut_behind_stop = self.stopped and any(call.finish == "length" for call in self.trajectory.answer_calls)
+        return "length" if self.trajectory.cuts > cut_behind_stop else "stop"
 
 
 class RunFigures(BaseModel):
-    """The extension field: tokens on the critical path and in all, the run's shape, seconds from first call to last.
+    """The extension field `sprint`: tokens on the critical path and in total, the run's shape, and its seconds.
 
-    `cached_share` is the share of prompt tokens that the prefix cache had, `repairs` what was mended by kind.
+    `cached_share` is the share of prompt tokens found in the prefix cache; `repairs` counts tag repairs by kind.
     """
 
     sequential_tokens: int
@@ -70,9 +70,9 @@ class RunFigures(BaseModel):
         )
 
 
-def token_usage(answered: FinishedRun) -> CompletionUsage:
-    """Tokens of all calls together. Which of them are the answer's is told by its share of the last call's text."""
-    trajectory = answered.trajectory
+def token_usage(run: FinishedRun) -> CompletionUsage:
+    """Return the tokens of all calls; those of the answer are estimated by its share of the last call's text."""
+    trajectory = run.trajectory
     written = trajectory.thought + trajectory.final_answer
     share = len(trajectory.final_answer) / len(written) if written else 0.0
     answer_tokens = round(trajectory.answer_tokens * share)
@@ -87,7 +87,7 @@ def token_usage(answered: FinishedRun) -> CompletionUsage:
 
 @dataclass(frozen=True)
 class ReplyEnvelope:
-    """What all messages of one answer share: an id, when it began, which model was asked, and what was asked for."""
+    """What all messages of one answer share: id, time, model, and the client's options for the reply."""
 
     model: str
     events: bool = True
@@ -101,15 +101,15 @@ class ReplyEnvelope:
         return {"id": self.id, "created": self.created, "model": self.model, "object": kind}
 
     @property
-    def no_usage_yet(self) -> dict[str, Any]:
-        """OpenAI has a null in every chunk before the one with the usage."""
+    def null_usage(self) -> dict[str, Any]:
+        """Return the null that OpenAI sends in every chunk before the one with the usage."""
         return {"usage": None} if self.with_usage else {}
 
-    def framed(self, chunk: BaseModel) -> str:
+    def as_event(self, chunk: BaseModel) -> str:
         return sse_event(chunk)
 
-    def figures(self, answered: FinishedRun) -> dict[str, Any]:
-        return RunFigures.of(answered.trajectory, self.whole_trajectory).model_dump(exclude_none=True)
+    def figures(self, run: FinishedRun) -> dict[str, Any]:
+        return RunFigures.of(run.trajectory, self.whole_trajectory).model_dump(exclude_none=True)
 
 
 class ReplyFormat(Protocol):
@@ -117,59 +117,59 @@ class ReplyFormat(Protocol):
 
     @property
     def end(self) -> str:
-        """What is sent behind the last chunk."""
+        """The text behind the last event of a stream."""
 
-    def framed(self, chunk: BaseModel) -> str:
-        """The chunk as a server-sent event."""
+    def as_event(self, chunk: BaseModel) -> str:
+        """Return the chunk as a server-sent event."""
 
-    def whole(self, answered: FinishedRun) -> BaseModel: ...
+    def whole(self, run: FinishedRun) -> BaseModel: ...
 
     def opening(self) -> list[BaseModel]: ...
 
     def chunks(self, piece: Piece) -> list[BaseModel]:
-        """Empty where this shape has no place for such a piece."""
+        """Return the piece's chunks, none where this shape has no place for such a piece."""
 
-    def closing(self, answered: FinishedRun) -> list[BaseModel]:
-        """Why the stream ends, our figures, and the usage for those who asked for it."""
+    def closing(self, run: FinishedRun) -> list[BaseModel]:
+        """Return the last chunks: the finish reason, our figures, and the usage if the client asked for it."""
 
 
 class ChatReply(ReplyEnvelope):
-    """As /v1/chat/completions answers."""
+    """The reply of /v1/chat/completions."""
 
-    def whole(self, answered: FinishedRun) -> BaseModel:
-        text = {"content": answered.content, "reasoning_content": reasoning_text(answered.trajectory)}
+    def whole(self, run: FinishedRun) -> BaseModel:
+        text = {"content": run.content, "reasoning_content": reasoning_text(run.trajectory)}
         message = ChatCompletionMessage.model_validate({"role": "assistant", **text})
-        choice = Choice(index=0, message=message, finish_reason=answered.finish_reason, logprobs=None)
-        tail = {"choices": [choice], "usage": token_usage(answered), "sprint": self.figures(answered)}
+        choice = Choice(index=0, message=message, finish_reason=run.finish_reason, logprobs=None)
+        tail = {"choices": [choice], "usage": token_usage(run), "sprint": self.figures(run)}
         return ChatCompletion.model_validate(self.head("chat.completion") | tail)
 
     def opening(self) -> list[BaseModel]:
         return [self._chunk({"role": "assistant", "content": ""})]
 
     def chunks(self, piece: Piece) -> list[BaseModel]:
-        """A delta of the reasoning or of the answer, or an empty one with its branch."""
+        """Return a delta of the reasoning or of the answer; a branch's text is in `sprint` beside an empty delta."""
         if isinstance(piece, BranchPiece):
             return [self._chunk({}, sprint=branch_event(piece))] if self.events else []
         name = "reasoning_content" if isinstance(piece, ReasoningPiece) else "content"
         return [self._chunk({name: piece.text})]
 
-    def closing(self, answered: FinishedRun) -> list[BaseModel]:
-        last = self._chunk({}, finish_reason=answered.finish_reason, sprint=self.figures(answered))
-        return [last, self._chunk(None, usage=token_usage(answered))] if self.with_usage else [last]
+    def closing(self, run: FinishedRun) -> list[BaseModel]:
+        last = self._chunk({}, finish_reason=run.finish_reason, sprint=self.figures(run))
+        return [last, self._chunk(None, usage=token_usage(run))] if self.with_usage else [last]
 
     def _chunk(self, delta: dict[str, Any] | None, finish_reason: str | None = None, **more: Any) -> BaseModel:
         choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
         choices = [] if delta is None else [choice]
-        head = self.head("chat.completion.chunk") | self.no_usage_yet
+        head = self.head("chat.completion.chunk") | self.null_usage
         return ChatCompletionChunk.model_validate(head | {"choices": choices} | more)
 
 
 class CompletionReply(ReplyEnvelope):
-    """As /v1/completions answers, which has no place for reasoning."""
+    """The reply of /v1/completions, which has no place for reasoning."""
 
-    def whole(self, answered: FinishedRun) -> BaseModel:
-        more = {"usage": token_usage(answered), "sprint": self.figures(answered)}
-        return self._message([self._choice(answered.content, answered.finish_reason)], **more)
+    def whole(self, run: FinishedRun) -> BaseModel:
+        more = {"usage": token_usage(run), "sprint": self.figures(run)}
+        return self._message([self._choice(run.content, run.finish_reason)], **more)
 
     def opening(self) -> list[BaseModel]:
         return []
@@ -177,30 +177,30 @@ class CompletionReply(ReplyEnvelope):
     def chunks(self, piece: Piece) -> list[BaseModel]:
         if not isinstance(piece, AnswerPiece):
             return []
-        return [self._message([self._choice(piece.text)], **self.no_usage_yet)]
+        return [self._message([self._choice(piece.text)], **self.null_usage)]
 
-    def closing(self, answered: FinishedRun) -> list[BaseModel]:
-        choice = self._choice("", answered.finish_reason)
-        last = self._message([choice], sprint=self.figures(answered), **self.no_usage_yet)
-        return [last, self._message([], usage=token_usage(answered))] if self.with_usage else [last]
+    def closing(self, run: FinishedRun) -> list[BaseModel]:
+        choice = self._choice("", run.finish_reason)
+        last = self._message([choice], sprint=self.figures(run), **self.null_usage)
+        return [last, self._message([], usage=token_usage(run))] if self.with_usage else [last]
 
     def _choice(self, text: str, finish_reason: str | None = None) -> dict[str, Any]:
         return {"index": 0, "text": text, "logprobs": None, "finish_reason": finish_reason}
 
     def _message(self, choices: list[dict[str, Any]], **more: Any) -> BaseModel:
-        # OpenAI's type wants a reason in every chunk, its server gives none but in the last.
+        # Unvalidated: OpenAI's type requires a finish reason in every chunk, its server sends one in the last only.
         return Completion.model_construct(**self.head("text_completion"), choices=choices, **more)
 
 
 def branch_event(piece: BranchPiece) -> dict[str, Any]:
-    """Who wrote: the stage, the prompt's number, or null for the planner, and the text."""
+    """Return who wrote the text: role, stage, and the prompt's number, which is null for the planner."""
     branch = piece.branch
     role = "planner" if branch.prompt is None else "executor"
     return {"role": role, "stage": branch.stage, "prompt": branch.prompt, "text": piece.text}
 
 
 def sse_event(value: BaseModel) -> str:
-    """A server-sent event."""
+    """Return a server-sent event."""
     return f"data: {value.model_dump_json(exclude_unset=True)}\n\n"
 
 
@@ -220,7 +220,7 @@ def error_body(message: str, kind: str, code: str | None = None, param: str | No
 
 
 def error_event(message: str, kind: str, code: str | None = None) -> str:
-    """An error after the stream has begun, as OpenAI's client raises it."""
+    """Return the event of an error after a stream has begun, in the shape that OpenAI's client raises."""
     return f"data: {json.dumps(error_body(message, kind, code))}\n\n"
 
 
@@ -234,6 +234,6 @@ def error_type(status: int) -> str:
 def error_reply(
     status: int, message: str, *, code: str | None = None, param: str | None = None, retry_after: int | None = None
 ) -> JSONResponse:
-    """In OpenAI's shape, with the header that its clients wait by."""
+    """Return an error in OpenAI's shape, with the header that tells its clients when to retry."""
     headers = {"Retry-After": str(retry_after)} if retry_after is not None else None
     return JSONResponse(error_body(message, error_type(status), code, param), status, headers)

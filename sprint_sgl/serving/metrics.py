@@ -1,4 +1,4 @@
-"""What a monitoring system asks for, in Prometheus's format."""
+"""Counters of the server in Prometheus's format."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
 
 class Metrics:
-    """Counts of one server."""
+    """The counters of one server."""
 
     def __init__(self, admission: Admission) -> None:
         self.registry = registry = CollectorRegistry()
@@ -35,7 +35,7 @@ class Metrics:
         self._first.labels(model).observe(seconds)
 
     def observe_run(self, model: str, trajectory: Trajectory, seconds: float) -> None:
-        """A run's tokens, and the seconds from the request to its answer, those in the queue included."""
+        """Count a run's tokens, and the seconds from the request to its answer, time in the queue included."""
         kinds = {
             "prompt": trajectory.prompt_tokens,
             "cached": trajectory.cached_tokens,
@@ -50,5 +50,5 @@ class Metrics:
         return generate_latest(self.registry)
 
 
-def _histogram(name: str, said: str, registry: CollectorRegistry) -> Histogram:
-    return Histogram(name, said, ["model"], buckets=BUCKETS, registry=registry)
+def _histogram(name: str, description: str, registry: CollectorRegistry) -> Histogram:
+    return Histogram(name, description, ["model"], buckets=BUCKETS, registry=registry)

@@ -1,6 +1,6 @@
-"""What clients may ask: the fields of OpenAI's requests that mean something here, and our own under `sprint`.
+"""The requests that clients may send: the fields of OpenAI's requests that are supported, and our own under `sprint`.
 
-A field that would change the answer and cannot be honoured is refused, never ignored.
+A field that would change the answer and is not supported is refused, never ignored.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from sprint_sgl.lang.conversation import Turn, conversation
 from sprint_sgl.limits import COUNT_LIMIT, SECONDS_LIMIT
 from sprint_sgl.serving.fields import Only, RequestObject, as_list
 
-MAX_STOPS = 4  # as OpenAI has it
+MAX_STOPS = 4  # OpenAI's limit
 TokenCount = Annotated[int | None, Field(ge=1, le=COUNT_LIMIT)]
 
-# Of whom, for whom, where it is kept: nothing that an answer could show.
+# Fields about accounts, storage and scheduling, which change nothing in an answer.
 HARMLESS = frozenset(
     {
         "metadata",
@@ -36,10 +36,10 @@ class SprintOptions(RequestObject):
     """Our own options, under the key `sprint` (`extra_body={"sprint": {...}}` in the openai package).
 
     max_stages, launch   as in sprint_program
-    time_limit           seconds for the whole answer, at most the server's
-    stop_on_disconnect   whether a client that goes away ends its run
-    events               whether a stream shows every branch as it is written
-    trajectory           whether the answer carries the whole trajectory
+    time_limit           seconds for the whole answer, at most the server's limit
+    stop_on_disconnect   whether the run ends when its client disconnects
+    events               whether a stream contains the text of every branch as it is written
+    trajectory           whether the answer contains the whole trajectory
     """
 
     max_stages: TokenCount = None
@@ -61,7 +61,7 @@ class TextFormat(RequestObject):
 
 
 class ProgramRequest(RequestObject, ABC):
-    """What all kinds of requests have in common. Token limits are for each call of a program."""
+    """The fields that all kinds of requests share. Token limits apply to each call of a program."""
 
     ignored: ClassVar[frozenset[str]] = HARMLESS
 
@@ -76,7 +76,7 @@ class ProgramRequest(RequestObject, ABC):
     stream_options: StreamOptions = StreamOptions()
     sprint: SprintOptions = SprintOptions()
     response_format: TextFormat | None = None
-    # What OpenAI and other servers have and clients send without asking for anything.
+    # Features of OpenAI's or other servers that are not supported; clients send their default values all the same.
     n: Annotated[None, Only(1)] = None
     tools: Annotated[None, Only([])] = None
     tool_choice: Annotated[None, Only("none", "auto")] = None
@@ -104,11 +104,11 @@ class ProgramRequest(RequestObject, ABC):
 
     @property
     @abstractmethod
-    def limit(self) -> int | None: ...
+    def token_limit(self) -> int | None: ...
 
     @property
     def stops(self) -> list[str]:
-        """Where the answer, not the reasoning, is cut off."""
+        """Return the stop strings, which cut the answer and not the reasoning."""
         return [stop for stop in self.stop if stop]
 
 
@@ -138,7 +138,7 @@ class ConversationMessage(RequestObject):
 
 
 class ChatMessage(ConversationMessage):
-    """Of a chat; an answer of ours may be handed back as it came, with a thought that no program reads."""
+    """A message of a chat. Our answers may be sent back as they came; no program reads the reasoning in them."""
 
     ignored = frozenset({"annotations", "reasoning", "reasoning_content"})
 
@@ -159,7 +159,7 @@ class ChatRequest(ProgramRequest):
     verbosity: Annotated[None, Only("medium")] = None
 
     @property
-    def limit(self) -> int | None:
+    def token_limit(self) -> int | None:
         return self.max_completion_tokens or self.max_tokens
 
     @property
@@ -175,7 +175,7 @@ class CompletionRequest(ProgramRequest):
     suffix: Annotated[None, Only("")] = None
 
     @property
-    def limit(self) -> int | None:
+    def token_limit(self) -> int | None:
         return self.max_tokens
 
     @property
@@ -184,7 +184,7 @@ class CompletionRequest(ProgramRequest):
 
 
 class InputMessage(ConversationMessage):
-    """Of a conversation in `input`; an answer of ours may be handed back as it came."""
+    """A message in `input`. Our answers may be sent back as they came."""
 
     ignored = frozenset({"id", "phase", "status"})
 
@@ -192,14 +192,14 @@ class InputMessage(ConversationMessage):
 
 
 class InputReasoning(RequestObject):
-    """An earlier response's thought, which a client hands back with its output; no program reads it."""
+    """The reasoning of an earlier response, which clients send back with its output; no program reads it."""
 
     ignored = frozenset({"content", "encrypted_content", "id", "status", "summary"})
 
     type: Literal["reasoning"]
 
 
-ITEM_TAG = " item"  # ends the tags of the kinds of items, which are no part of a field's path
+ITEM_TAG = " item"  # suffix of the union's tags, which keeps them apart from the field names in an error's path
 
 
 def item_tag(item: Any) -> str | None:
@@ -223,7 +223,7 @@ INPUT_ITEMS = as_list("a text or a list of items", user_item, schema=str | list[
 
 
 class ReasoningOptions(RequestObject):
-    """A program's limits are under `sprint`; how hard it thinks is its own, so that no field of this is offered."""
+    """OpenAI's `reasoning` object, of which no field is supported: a program's limits are under `sprint`."""
 
 
 class TextOptions(RequestObject):
@@ -232,7 +232,7 @@ class TextOptions(RequestObject):
 
 
 class ResponsesRequest(ProgramRequest):
-    """Nothing is stored here, so that a conversation comes whole in `input`."""
+    """A request of /v1/responses. Nothing is stored, so that `input` contains the whole conversation."""
 
     ignored = HARMLESS | {"max_tool_calls"}
 
@@ -246,7 +246,7 @@ class ResponsesRequest(ProgramRequest):
     background: Annotated[None, Only(False)] = None
 
     @property
-    def limit(self) -> int | None:
+    def token_limit(self) -> int | None:
         return self.max_output_tokens
 
     @property

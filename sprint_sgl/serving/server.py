@@ -1,4 +1,4 @@
-"""Starts the runtimes, serves until it is told to stop, and leaves nothing behind."""
+"""Starts the runtimes, serves until a signal, and stops everything that was started."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from sprint_sgl.serving.metrics import Metrics
 from sprint_sgl.serving.service import STOP_LIMIT, Service
 
 M_ARENA_MAX = -8  # M_ARENA_MAX in malloc.h
-ERROR_REPLY_LIMIT = 5.0  # seconds for the errors of runs that were ended
+ERROR_REPLY_LIMIT = 5.0  # seconds to send the errors of runs that a shutdown has ended
 
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """What is served, on what, to whom: so many runs at a time, a queue of requests behind them; times in seconds."""
+    """What is served, on which runtime, to whom. `concurrency` runs at a time, `queue` waiters; limits in seconds."""
 
     model: str
     programs: Sequence[str]
@@ -58,23 +58,23 @@ class ServeOptions:
 
 
 def serve(options: ServeOptions) -> None:
-    """Serves until Ctrl-C or SIGTERM. Raises BadInput and LaunchFailed before it listens."""
+    """Serve until Ctrl-C or SIGTERM. Raises BadInput and LaunchFailed before listening."""
     keys = read_keys(os.environ.get(KEYS_VARIABLE), options.key_file)
     check_address(options.host, keys)
     check_origins(options.origins)
     port = options.port or free_port(options.host)
     check_port(options.host, port)
     limit_malloc_arenas()
-    with exit_if_stuck(), start_backends(options) as offered:
+    with exit_if_stuck(), start_backends(options) as models:
         admission = Admission(options.concurrency, options.queue)
-        service = Service(offered, admission)
+        service = Service(models, admission)
         app = Api(service, Metrics(admission), options.time_limit, keys, origins=options.origins).app()
-        say(f"{', '.join(offered)} at http://{options.host}:{port}/v1; Ctrl-C stops it")
+        say(f"{', '.join(models)} at http://{options.host}:{port}/v1; Ctrl-C stops it")
         GracefulServer(app, service, options.host, port, options.shutdown_limit).run()
 
 
 def limit_malloc_arenas() -> None:
-    """Let glibc keep freed memory in two arenas: each of the threads that come and go would leave some in its own."""
+    """Limit glibc to two arenas for freed memory: by default each short-lived thread leaves some in one of its own."""
     if sys.platform == "linux":
         with suppress(AttributeError):  # another C library
             ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
@@ -82,7 +82,7 @@ def limit_malloc_arenas() -> None:
 
 @contextmanager
 def exit_if_stuck() -> Iterator[None]:
-    """Ends the process where a request to somebody else's runtime hangs: SGLang's threads would wait out its limit."""
+    """End the process if a request to somebody else's runtime hangs: SGLang's thread would wait for its time limit."""
     try:
         yield
     finally:
@@ -95,7 +95,7 @@ def exit_if_stuck() -> Iterator[None]:
 
 
 class GracefulServer(uvicorn.Server):
-    """After a signal answers may go on for `shutdown_limit` seconds; then their runs are ended, and clients told."""
+    """On a signal, lets runs finish for `shutdown_limit` seconds, then ends them and sends their clients an error."""
 
     def __init__(self, app: FastAPI, service: Service, host: str, port: int, shutdown_limit: float) -> None:
         last = math.ceil(shutdown_limit + ERROR_REPLY_LIMIT)
@@ -116,10 +116,10 @@ class GracefulServer(uvicorn.Server):
 
 @contextmanager
 def start_backends(options: ServeOptions) -> Iterator[dict[str, tuple[Method, Backend]]]:
-    """Every program under its model's id, on a runtime that is up, one for each set of weights."""
+    """Yield program and runtime by model id. Each set of weights has one runtime, which is up."""
     methods = [named_method(name) for name in dict.fromkeys(options.programs)]
     if not methods:
-        raise BadInput("no program is to be served: name one with --program")
+        raise BadInput("there is no program to serve: name one with --program")
     weights = {m.name: options.url or resolve_model(weights_for(options.model, m.name)) for m in methods}
     with ExitStack() as stack:
         up: dict[str, Backend] = {}
@@ -129,6 +129,6 @@ def start_backends(options: ServeOptions) -> Iterator[dict[str, tuple[Method, Ba
             up[path].start()
         with busy(f"waiting for {len(up)} SGLang runtime{'s' * (len(up) > 1)}"):
             for backend in up.values():
-                backend.ready()
+                backend.wait_until_up()
         names = {f"{options.served_name}:{method.name}": (method, up[weights[method.name]]) for method in methods}
         yield {options.served_name: next(iter(names.values())), **names}

@@ -15,7 +15,7 @@ import openai
 import pytest
 
 from sprint_sgl import protocol
-from sprint_sgl.errors import BadInput
+from sprint_sgl.errors import BadInput, ServerStopping
 from sprint_sgl.lang.methods import named_method
 from sprint_sgl.protocol.prompts import DEFAULT_PROMPT_STYLE, prompt_style
 from sprint_sgl.runtime.endpoint import Endpoint
@@ -31,7 +31,7 @@ from sprint_sgl.serving.requests import (
     StreamOptions,
     TextPart,
 )
-from sprint_sgl.serving.service import ServerStopping, Service
+from sprint_sgl.serving.service import Service
 from sprint_sgl.serving.stream import AnswerPiece, BranchPiece, PieceSorter, ReasoningPiece, reasoning_text
 from sprint_sgl.trajectory import Trajectory
 from sprint_sgl.view.trajectory_page import read
@@ -173,7 +173,7 @@ def test_responses_have_the_reasoning_as_an_item_of_its_own(client: openai.OpenA
     again = client.responses.create(model="mini:sprint", input=earlier, **options)
     asked = again.sprint["trajectory"]["question"]
     assert asked.index("Be brief.") < asked.index(PLAYED.final_answer) < asked.index("And doubled?")
-    with pytest.raises(openai.BadRequestError, match="previous_response_id: not offered"):
+    with pytest.raises(openai.BadRequestError, match="previous_response_id: not supported"):
         client.responses.create(model="mini:sprint", input="And?", previous_response_id=reply.id)
     with pytest.raises(openai.BadRequestError, match="no message"):
         client.responses.create(model="mini:sprint", input=[thought.to_dict()])
@@ -302,19 +302,19 @@ def test_what_was_said_before_is_part_of_the_question(client: openai.OpenAI) -> 
         ({"messages": [{"role": "user", "content": "  "}]}, None, "the question is empty"),
         ({"messages": [{"role": "assistant", "content": "x"}]}, None, "must be a user's"),
         ({"temperature": 3}, "temperature", "less than or equal to 2"),
-        ({"n": 2}, "n", "only 1 is taken"),
-        ({"extra_body": {"n": True}}, "n", "only 1 is taken"),
-        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools", "not offered here"),
+        ({"n": 2}, "n", "only 1 is accepted"),
+        ({"extra_body": {"n": True}}, "n", "only 1 is accepted"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools", "not supported here"),
         ({"max_tokens": "5"}, "max_tokens", "valid integer"),
         ({"max_tokens": 10**26}, "max_tokens", "less than"),
         ({"response_format": {"type": "json_object"}}, "response_format.type", "'text'"),
-        ({"frequency_penalty": 1}, "frequency_penalty", "only 0 is taken"),
-        ({"extra_body": {"top_k": 5}}, "top_k", "only -1 or 0 is taken"),
+        ({"frequency_penalty": 1}, "frequency_penalty", "only 0 is accepted"),
+        ({"extra_body": {"top_k": 5}}, "top_k", "only -1 or 0 is accepted"),
         ({"tool_choice": "required"}, "tool_choice", '"none" or "auto"'),
-        ({"logprobs": True}, "logprobs", "only false is taken"),
-        ({"extra_body": {"logprobs": 0}}, "logprobs", "only false is taken"),
-        ({"reasoning_effort": "high"}, "reasoning_effort", "not offered"),
-        ({"extra_body": {"bad_words": ["x"]}}, "bad_words", "bad_words: not offered here'"),
+        ({"logprobs": True}, "logprobs", "only false is accepted"),
+        ({"extra_body": {"logprobs": 0}}, "logprobs", "only false is accepted"),
+        ({"reasoning_effort": "high"}, "reasoning_effort", "not supported"),
+        ({"extra_body": {"bad_words": ["x"]}}, "bad_words", "bad_words: not supported here'"),
         ({"extra_body": {"temprature": 1}}, "temprature", r"did you mean temperature\?"),
         ({"extra_body": {"max_new_tokens": 5}}, "max_new_tokens", r"did you mean max_tokens\?"),
         ({"extra_body": {"sprint": {"time_limit": "1"}}}, "sprint.time_limit", "valid number"),
@@ -348,24 +348,24 @@ PICTURE = {"type": "image_url", "image_url": {"url": "x"}}
     [
         ("chat/completions", {"messages": ["hi"]}, "messages.0", "an object is expected, got a text"),
         ("chat/completions", {"messages": [{"content": 5}]}, "messages.0.content", "text parts is expected, got a num"),
-        ("chat/completions", {"messages": [{"content": [PICTURE]}]}, "messages.0.content.0.image_url", "not offered"),
-        ("chat/completions", {"messages": [{"tool_calls": [{}]}]}, "messages.0.tool_calls", "not offered"),
-        ("chat/completions", {"messages": [{"tool_call_id": "1"}]}, "messages.0.tool_call_id", "not offered"),
+        ("chat/completions", {"messages": [{"content": [PICTURE]}]}, "messages.0.content.0.image_url", "not supported"),
+        ("chat/completions", {"messages": [{"tool_calls": [{}]}]}, "messages.0.tool_calls", "not supported"),
+        ("chat/completions", {"messages": [{"tool_call_id": "1"}]}, "messages.0.tool_call_id", "not supported"),
         ("chat/completions", {"mesages": []}, "mesages", "did you mean messages?"),
-        ("chat/completions", {"response_format": {"json_schema": {}}}, "response_format.json_schema", "not offered"),
+        ("chat/completions", {"response_format": {"json_schema": {}}}, "response_format.json_schema", "not supported"),
         ("completions", {"prompt": 3}, "prompt", "a text or a list of one text is expected, got a number"),
         ("completions", {"prompt": ["x", "y"]}, "prompt", "at most 1 item"),
-        ("completions", {"prompt": "x", "max_completion_tokens": 5}, "max_completion_tokens", "not offered"),
-        ("completions", {"prompt": "x", "echo": True}, "echo", "not offered"),
+        ("completions", {"prompt": "x", "max_completion_tokens": 5}, "max_completion_tokens", "not supported"),
+        ("completions", {"prompt": "x", "echo": True}, "echo", "not supported"),
         ("responses", {"input": {}}, "input", "a text or a list of items is expected, got an object"),
         ("responses", {"input": [5]}, "input.0", "an item of type message or reasoning is expected"),
-        ("responses", {"input": [{"role": "user", "foo": 1}]}, "input.0.foo", "not offered"),
+        ("responses", {"input": [{"role": "user", "foo": 1}]}, "input.0.foo", "not supported"),
         ("responses", {"input": [{"type": "function_call"}]}, "input.0", "of type message or reasoning"),
-        ("responses", {"input": [{"type": "reasoning", "sumary": []}]}, "input.0.sumary", "not offered"),
+        ("responses", {"input": [{"type": "reasoning", "sumary": []}]}, "input.0.sumary", "not supported"),
         ("responses", {"input": "x", "max_tokens": 5}, "max_tokens", "did you mean max_output_tokens?"),
-        ("responses", {"input": "x", "reasoning": {"effort": "low"}}, "reasoning.effort", "not offered"),
-        ("responses", {"input": "x", "text": {"verbosity": "low"}}, "text.verbosity", "not offered"),
-        ("responses", {"input": "x", "prompt": {"id": "p"}}, "prompt", "not offered"),
+        ("responses", {"input": "x", "reasoning": {"effort": "low"}}, "reasoning.effort", "not supported"),
+        ("responses", {"input": "x", "text": {"verbosity": "low"}}, "text.verbosity", "not supported"),
+        ("responses", {"input": "x", "prompt": {"id": "p"}}, "prompt", "not supported"),
         ("responses", {"input": "x", "sprint": 5}, "sprint", "an object is expected, got a number"),
         ("responses", [], None, "the body: an object is expected, got a list"),
     ],
@@ -407,7 +407,7 @@ def test_an_odd_name_is_shown_on_one_short_line(web: httpx.Client, name: str, sh
         headers = {"Content-Type": "application/json"}
         reply = web.post("/v1/chat/completions", content=content, headers=headers)
         error = reply.json()["error"]
-        assert (reply.status_code, error["message"]) == (400, f"{error['param']}: not offered here")
+        assert (reply.status_code, error["message"]) == (400, f"{error['param']}: not supported here")
         assert error["param"] == place + shown
 
 
@@ -601,7 +601,7 @@ def test_a_shutdown_ends_what_takes_too_long(hangs: bool) -> None:
 def test_what_is_asked_of_a_server_that_stops_is_refused() -> None:
     async def late() -> None:
         service = Service({"mini:sprint": (named_method("sprint"), Scripted())}, Admission(1, 1))
-        job = service.job(ChatRequest(messages=[ChatMessage(role="user", content=QUESTION)]), 10.0)
+        job = service.make_run_request(ChatRequest(messages=[ChatMessage(role="user", content=QUESTION)]), 10.0)
         await service.close()
         await service.start(job)
 
@@ -671,7 +671,7 @@ def test_no_other_page_may_ask_by_default(url: str) -> None:
 )
 def test_what_no_page_has_as_its_origin_is_refused(origin: str) -> None:
     check_origins(["*", OURS, "http://localhost:5173", "http://[::1]:5173"])
-    with pytest.raises(BadInput, match="is no origin"):
+    with pytest.raises(BadInput, match="is not an origin"):
         check_origins([origin])
 
 
@@ -682,7 +682,7 @@ def test_keys_come_from_the_environment_and_from_a_file(tmp_path) -> None:
     with pytest.raises(BadInput, match="use ASCII"):
         read_keys("schl\u00fcssel", None)
     file.write_text("# none\n")
-    with pytest.raises(BadInput, match="holds no key"):
+    with pytest.raises(BadInput, match="contains no key"):
         read_keys(None, file)
     assert is_authorized("Bearer two", ("one", "two"))
     assert not is_authorized("Basic two", ("one", "two"))
