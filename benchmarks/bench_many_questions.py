@@ -25,7 +25,7 @@ from rich.console import Console
 
 from benchmarks.footprint import watched
 from programs import sprint_program
-from sprint_sgl.bench.run import record_writer
+from sprint_sgl.bench.run_folder import record_writer
 from sprint_sgl.bench.runner import QuestionSample, Workload, run_workload
 from sprint_sgl.bench.runtime import SERVED, ResidentRuntime
 from sprint_sgl.console import screen

@@ -1,4 +1,4 @@
-"""The questions of a benchmark that could not be asked, a JSON line each."""
+"""The questions of a benchmark that could not be asked, one JSON line each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FAILURES = "failures.jsonl"
 
 @dataclass(frozen=True)
 class Failure:
-    """A question that a method could not be asked, and why."""
+    """A question that a method could not be asked, and the error."""
 
     method: str
     id: str
@@ -28,18 +28,18 @@ class Failure:
 
 
 def read_failures(path: Path) -> list[Failure]:
-    """Raises BadInput for a line that is none."""
+    """Return the failures in a file. Raises BadInput for a line that is not a failure."""
     return parse_lines(path, lambda line: Failure(**json.loads(line)), "failure")
 
 
 def drop_answered(failures: Sequence[Failure], records: Sequence[Record]) -> list[Failure]:
-    """Without those that a later start has answered: a kill may have come before their file was written again."""
-    done = {record.key for record in records}
-    return [failure for failure in failures if failure.key not in done]
+    """Return the failures without a record: a run that was killed may have answered one and not updated the file."""
+    answered = {record.key for record in records}
+    return [failure for failure in failures if failure.key not in answered]
 
 
 def write_failures(path: Path, failures: Sequence[Failure]) -> None:
-    """None leaves no file."""
+    """Write the failures; without any, remove the file."""
     if not failures:
         path.unlink(missing_ok=True)
         return

@@ -1,4 +1,4 @@
-"""A judge's verdicts on answers that the rules could not read: asked once, kept beside the records, reported apart."""
+"""A judge's verdicts on answers that the rules could not read: asked for once, kept beside the records."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VERDICTS = "judged.jsonl"
 
 
 class AnswerJudge(Protocol):
-    """Such as sprint_sgl.tasks.judge.Judge."""
+    """The interface of sprint_sgl.tasks.judge.Judge."""
 
     model: str
 
@@ -29,14 +29,16 @@ class AnswerJudge(Protocol):
 
 
 def ask_judge(records: Sequence[Record], by: AnswerJudge, path: Path, concurrency: int = 8) -> None:
-    """Asks about what has no verdict of this judge yet. Raises RequestFailed where it does not answer, once all others
-    have been kept."""
-    known = read_verdicts(path, by.model)
-    asked = [record for record in records if not record.read and record.key not in known]
+    """Ask about the unreadable answers without a verdict of this judge, and append the verdicts to the file.
+
+    Raises RequestFailed if the judge did not answer, after all other verdicts have been written.
+    """
+    judged = read_verdicts(path, by.model)
+    unjudged = [record for record in records if not record.read and record.key not in judged]
     failure: SprintError | None = None
     truncate_partial_line(path)
     with ThreadPoolExecutor(concurrency) as pool, lines_added(path) as file:
-        futures = {pool.submit(_verdict, record, by): record for record in asked}
+        futures = {pool.submit(_verdict, record, by): record for record in unjudged}
         for future in track(as_completed(futures), "judging", len(futures), console=notes, disable=not futures):
             try:
                 file.write(json.dumps({"key": futures[future].key, "right": future.result(), "by": by.model}) + "\n")
@@ -53,7 +55,7 @@ def _verdict(record: Record, by: AnswerJudge) -> bool | None:
 
 
 def read_verdicts(path: Path, by: str | None = None) -> dict[RecordKey, bool | None]:
-    """By record, the last one of that judge or of any; nothing where none was asked."""
+    """Return each record's last verdict, by the judge with model `by` or by any judge. Empty if there is no file."""
     rows = parse_lines(path, _parse_verdict, "verdict")
     return {key: right for model, key, right in rows if by in (None, model)}
 
@@ -65,6 +67,6 @@ def _parse_verdict(line: str) -> tuple[str, RecordKey, bool | None]:
 
 
 def add_verdicts(records: Sequence[Record], path: Path) -> list[Record]:
-    """The records with the verdicts that there are."""
-    known = read_verdicts(path)
-    return [replace(record, judged=known.get(record.key)) for record in records]
+    """Return the records with the verdicts of the file."""
+    verdicts = read_verdicts(path)
+    return [replace(record, judged=verdicts.get(record.key)) for record in records]

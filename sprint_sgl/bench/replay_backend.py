@@ -1,4 +1,4 @@
-"""The runtime that replays one recorded trajectory: it writes as many tokens as the recording had, call by call."""
+"""A backend that replays one recorded trajectory: each call writes as many tokens as in the recording."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ _EXECUTOR = re.compile(r"<execution_(\d+)\.(\d+)>\s*$")
 
 @lru_cache(maxsize=8)
 def tag_token_bias(tokenizer: str) -> dict[str, float]:
-    """A bias against tokens that could become tags, blanks or broken characters: programs read what is written."""
+    """Return a logit bias against tokens that could form tags, blanks or broken characters, by token id.
+
+    Programs parse what is written, so that the replayed text must contain no tags.
+    """
     loaded = load_tokenizer(tokenizer)
     texts = {id: loaded.decode([id]) for id in range(len(loaded))}
     special = set(loaded.all_special_ids)
@@ -33,7 +36,7 @@ def tag_token_bias(tokenizer: str) -> dict[str, float]:
 
 @dataclass
 class _ReplayRequest:
-    """What an endpoint reads of a StreamExecutor."""
+    """The attributes of a StreamExecutor that an endpoint reads."""
 
     text_: str
     request_id: str | None
@@ -43,10 +46,10 @@ class _ReplayRequest:
 
 
 class ReplayBackend(BaseBackend):  # type: ignore[misc]
-    """Answers every call of one run with as many tokens as the recording had there, on the real runtime."""
+    """Answers every call of one run on the real runtime, with as many tokens as in the recording."""
 
     def __init__(self, endpoint: Endpoint, shape: TrajectoryShape, thought: int | None = None) -> None:
-        """`thought` is the length of a sequential thought, where it is not that of the whole recording."""
+        """`thought` is the length of a sequential thought; by default that of the whole recording."""
         super().__init__()
         self.runtime, self.shape, self.thought = endpoint, shape, thought or shape.total
         self.prompt_style = endpoint.prompt_style
@@ -61,19 +64,19 @@ class ReplayBackend(BaseBackend):  # type: ignore[misc]
         self.runtime.abort(request_id)
 
     def generate(self, s: StreamExecutor, sampling_params: SglSamplingParams) -> tuple[str, dict[str, Any]]:
-        begun, tokens, stop = self._call(s.text_, sampling_params.stop)
+        opening, tokens, stop = self._call(s.text_, sampling_params.stop)
         forced, allowed = sampling_params.clone(), min(tokens, sampling_params.max_new_tokens)
         forced.stop, forced.max_new_tokens, forced.ignore_eos = [], allowed, True
         seed, name = getattr(s, "sampling_seed", None), getattr(s, "request_id", None)
-        known = getattr(s, "tokenized", Tokenized())
-        request = _ReplayRequest(s.text_ + begun, name, seed, {"logit_bias": self._bias}, known)
+        tokenized = getattr(s, "tokenized", Tokenized())
+        request = _ReplayRequest(s.text_ + opening, name, seed, {"logit_bias": self._bias}, tokenized)
         text, meta = self.runtime.generate(request, forced)
         s.tokenized = request.tokenized
         cut = allowed < tokens or meta["finish_reason"]["type"] == "abort"
-        return begun + text, meta if cut else meta | {"finish_reason": {"type": "stop", "matched": stop}}
+        return opening + text, meta if cut else meta | {"finish_reason": {"type": "stop", "matched": stop}}
 
     def _call(self, context: str, stops: Sequence[str]) -> tuple[str, int, str]:
-        """What the model is taken to have begun with, how many tokens it writes, and what stops it."""
+        """Return the tags that the call is taken to begin with, its number of tokens, and its stop string."""
         if not stops:
             return "", self.thought, ""
         if executor := _EXECUTOR.search(context):

@@ -13,21 +13,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from sprint_sgl.bench.config import BenchConfig, check_config
 from sprint_sgl.bench.failures import Failure, drop_answered, read_failures, write_failures
 from sprint_sgl.bench.judging import add_verdicts, ask_judge
 from sprint_sgl.bench.records import Record, read_records, truncate_partial_line
-from sprint_sgl.bench.report.lines import Comparison, MethodFigures, MethodRecords
+from sprint_sgl.bench.report.figures import Comparison, MethodFigures, MethodRecords
 from sprint_sgl.bench.report.statistics import mcnemar, mean, paired_p, ratio_of_means, share
 from sprint_sgl.bench.report.tables import comparison_tables
-from sprint_sgl.bench.run import (
-    BenchConfig,
-    check_config,
-    claim_folder,
-    earlier_failures,
-    earlier_records,
-    read_methods,
-    read_questions,
-)
+from sprint_sgl.bench.run import read_methods, read_questions
+from sprint_sgl.bench.run_folder import claim_folder, earlier_failures, earlier_records
 from sprint_sgl.bench.runner import QuestionSample, Workload, run_workload, sample_seed
 from sprint_sgl.config import flat
 from sprint_sgl.errors import BadInput, RequestFailed, RuntimeUnavailable
@@ -61,7 +55,7 @@ class Runtime:
         self.loaded.append(model)
         return self.backend
 
-    def lost(self) -> bool:
+    def is_lost(self) -> bool:
         return not self.up
 
     def revive(self) -> None:
@@ -240,7 +234,7 @@ def test_records_read_back_and_a_line_that_was_cut_off_is_dropped(tmp_path: Path
     assert read_records(path) == whole
     assert path.read_text().endswith("}\n")
     path.write_text("{}\n")
-    with pytest.raises(BadInput, match="line 1 is no record"):
+    with pytest.raises(BadInput, match="line 1 is not a record"):
         read_records(path)
     assert read_records(tmp_path / "nothing.jsonl") == []
 
@@ -280,7 +274,7 @@ def test_a_damaged_account_of_a_run_is_one_clear_error(tmp_path: Path, content: 
     claim_folder(tmp_path, settings(), methods)  # nothing depends on it
     (tmp_path / "run.json").write_text(content)
     (tmp_path / "records.jsonl").write_text(record("1").to_json() + "\n")
-    with pytest.raises(BadInput, match=r"run\.json does not say how the records beside it were made"):
+    with pytest.raises(BadInput, match=r"run\.json is damaged and does not say how the records were made"):
         claim_folder(tmp_path, settings(), methods)
 
 
@@ -393,7 +387,7 @@ def test_intervals_and_p_values_are_those_of_scipy() -> None:
         exact = stats.binomtest(right, 12).proportion_ci(0.95)
         found = share([float(right > 0)] * 12)
         assert (found.low, found.high) == pytest.approx((exact.low, exact.high))
-    with pytest.raises(ValueError, match="pairs are needed"):
+    with pytest.raises(ValueError, match="must have the same length"):
         ratio_of_means([1.0, 2.0], [1.0])
     assert paired_p([0.5], [1.0]) == 1
     for more, fewer in [(5, 2), (0, 4), (3, 3), (9, 1), (700, 640)]:

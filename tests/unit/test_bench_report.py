@@ -13,8 +13,8 @@ from rich.console import Console
 
 from sprint_sgl.bench.failures import Failure
 from sprint_sgl.bench.records import truncate_partial_line
+from sprint_sgl.bench.report.figures import MethodFigures, MethodRecords
 from sprint_sgl.bench.report.findings import cause_of, failure_causes, length_bins, parallel_share, stages_by_group
-from sprint_sgl.bench.report.lines import MethodFigures, MethodRecords
 from sprint_sgl.bench.report.page import write_report
 from sprint_sgl.bench.report.runs import read_run
 from sprint_sgl.bench.report.tables import comparison_tables
@@ -73,7 +73,7 @@ def test_runs_of_different_questions_are_refused(both: Path, tmp_path: Path) -> 
 
 
 def test_a_folder_without_a_run_is_one_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="holds no run"):
+    with pytest.raises(BadInput, match="contains no run"):
         read_run(tmp_path)
     with pytest.raises(BadInput, match="no finished question"):
         read_run(write_run(tmp_path / "empty", []))
@@ -93,7 +93,7 @@ def test_runs_of_a_sweep_are_named_by_what_differs(tmp_path: Path) -> None:
     assert [line.against and line.against.baseline for line in lines] == [None, "sprint max_stages=4"]
     with pytest.raises(BadInput, match="is named twice"):
         write_report([folders[0], folders[0]], tmp_path / "out")
-    with pytest.raises(BadInput, match="no method 'tree' in these runs; there are sprint max_stages=4"):
+    with pytest.raises(BadInput, match="no method 'tree' in these runs; known: sprint max_stages=4"):
         write_report(folders, tmp_path / "out", baseline="tree")
 
 
@@ -249,7 +249,7 @@ def test_a_record_cut_inside_a_character_is_cut_off(both: Path, tmp_path: Path) 
 
 def test_one_id_for_two_questions_is_refused(both: Path, tmp_path: Path) -> None:
     other = write_run(tmp_path / "other", [record(k, "best_of_n", gold="2") for k in range(10)])
-    with pytest.raises(BadInput, match="'0' is not the same one"):
+    with pytest.raises(BadInput, match="'0' is another question"):
         write_report([both, other], tmp_path / "out")
 
 

@@ -93,10 +93,10 @@ def test_questions_are_the_trajectories_that_planned(tmp_path: Path) -> None:
 def test_a_source_that_holds_no_trajectories_is_one_clear_error(tmp_path: Path) -> None:
     path = tmp_path / "some.jsonl"
     path.write_text('{"trajectory": {"foo": 1}}\n')
-    with pytest.raises(BadInput, match=r"some\.jsonl, row 1: no trajectory: "):
+    with pytest.raises(BadInput, match=r"some\.jsonl, row 1: not a trajectory: "):
         list(replay(path).questions())
     path.write_text('{"response": "Well, 5."}\n')
-    with pytest.raises(BadInput, match="holds no trajectory with a stage, in `trajectory` or in 'response'"):
+    with pytest.raises(BadInput, match="contains no trajectory with a stage, in `trajectory` or in 'response'"):
         list(replay(path).questions())
 
 

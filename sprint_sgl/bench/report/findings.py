@@ -1,4 +1,4 @@
-"""What a report shows beside its table: stages, what is saved by length, why answers are wrong."""
+"""What a report shows besides the figures: stages, tokens saved by length, why answers are wrong."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from sprint_sgl.bench.records import Record
-from sprint_sgl.bench.report.lines import MethodRecords, sequential_tokens
+from sprint_sgl.bench.report.figures import MethodRecords, sequential_tokens
 from sprint_sgl.bench.report.statistics import IntervalEstimate, ratio_of_means
 
-SHOWN_FAILURES = 50  # of each method and cause
+SHOWN_FAILURES = 50  # at most, of each method and cause
 BINS = 5
 
 
 @dataclass(frozen=True)
 class LengthBin:
-    """Questions on which the baseline needed between `low` and `high` tokens, and what is saved there (Figure 6)."""
+    """Questions on which the baseline needed `low` to `high` tokens, and the share that the method saves (Figure 6)."""
 
     low: float
     high: float
@@ -25,7 +25,7 @@ class LengthBin:
 
 
 def length_bins(side: MethodRecords, baseline: MethodRecords, count: int = BINS) -> list[LengthBin]:
-    """Equal numbers of questions, from short baselines to long ones."""
+    """Return bins with equal numbers of questions, from the shortest baseline to the longest."""
     ids = side.common(baseline)
     lengths = dict(zip(ids, baseline.values(sequential_tokens, ids), strict=True))
     ordered = sorted(ids, key=lengths.__getitem__)
@@ -40,7 +40,7 @@ def length_bins(side: MethodRecords, baseline: MethodRecords, count: int = BINS)
 
 
 def stages_by_group(side: MethodRecords) -> dict[str, list[tuple[int, int]]]:
-    """By group and stage number: questions that come to that stage, and those whose stage has several prompts."""
+    """Return, by group and stage, how many runs reach the stage and in how many it has several prompts."""
     found: dict[str, list[tuple[int, int]]] = {}
     records = [record for each in side.records.values() for record in each]
     for group in sorted({record.group for record in records}):
@@ -52,14 +52,14 @@ def stages_by_group(side: MethodRecords) -> dict[str, list[tuple[int, int]]]:
 
 
 def parallel_share(side: MethodRecords) -> float:
-    """Of all stages, those with several prompts."""
+    """Return the share of stages that have several prompts."""
     counts = [count for group in stages_by_group(side).values() for count in group]
     return sum(parallel for _, parallel in counts) / max(sum(reached for reached, _ in counts), 1)
 
 
 @dataclass(frozen=True)
 class FailureCause:
-    """Failures of a method that have one cause, with some of them to read."""
+    """The failures of a method that have one cause, with some of them as examples."""
 
     method: str
     name: str
@@ -68,9 +68,9 @@ class FailureCause:
 
 
 def cause_of(record: Record) -> str:
-    """Why the record is wrong, in words that many of them share."""
+    """Return why a record is wrong, in words that many records share."""
     if record.judged:
-        return "right to the judge, not read by the rules"
+        return "right by the judge, unreadable to the rules"
     if dict(record.trajectory.repairs).get("truncated") and not record.read:
         return "cut off by a token limit"
     if not record.read:
@@ -82,12 +82,12 @@ def cause_of(record: Record) -> str:
 
 
 def failure_causes(sides: Mapping[str, MethodRecords]) -> Iterator[FailureCause]:
-    """Of every method, the commonest first."""
+    """Yield every method's causes of failure, the most frequent first."""
     for name, side in sides.items():
         found: dict[str, list[Record]] = {}
         for record in (record for records in side.records.values() for record in records if not record.correct):
             found.setdefault(cause_of(record), []).append(record)
         if unasked := sum(side.failed.values()):
-            yield FailureCause(name, "could not be asked: failures.jsonl says why", unasked, ())
+            yield FailureCause(name, "could not be asked: see failures.jsonl", unasked, ())
         for cause, wrong in sorted(found.items(), key=lambda each: -len(each[1])):
             yield FailureCause(name, cause, len(wrong), tuple(wrong[:SHOWN_FAILURES]))

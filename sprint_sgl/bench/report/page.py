@@ -1,8 +1,8 @@
-"""Runs side by side: the paper's Table 2 and Figures 4 to 6 from records, as a page, pictures and a CSV.
+"""The report of benchmark runs: the paper's Table 2 and Figures 4 to 6, as a page, pictures and a CSV.
 
     sprint-sgl report work/bench work/others --baseline sequential --out work/report
 
-Methods are compared on the same questions only; runs of several tasks stand side by side, as in Table 2.
+Methods are compared on the same questions only; runs of several tasks are shown side by side, as in Table 2.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from sprint_sgl import protocol
 from sprint_sgl.bench.report.charts import (
-    Point,
     pareto_figure,
     reduction_figure,
     speed_figure,
     stages_figure,
     sweep_figure,
 )
+from sprint_sgl.bench.report.figures import MethodFigures, MethodRecords
 from sprint_sgl.bench.report.findings import (
     FailureCause,
     LengthBin,
@@ -32,7 +32,6 @@ from sprint_sgl.bench.report.findings import (
     parallel_share,
     stages_by_group,
 )
-from sprint_sgl.bench.report.lines import MethodFigures, MethodRecords
 from sprint_sgl.bench.report.runs import (
     BenchRun,
     baseline_of_run,
@@ -55,7 +54,8 @@ HARDLY_PARALLEL = 0.1  # share of stages with several prompts below which a SPRI
 
 @dataclass(frozen=True)
 class TaskSection:
-    """What there is to say of one task's runs; `groups` has each method's lines by group, where there are several."""
+    """The report on one task's runs. `lines` has each method's figures; `groups` has them by group, if there are two
+    or more groups."""
 
     task: str
     runs: tuple[BenchRun, ...]
@@ -73,18 +73,18 @@ class TaskSection:
 
     @cached_property
     def charts(self) -> dict[str, str]:
-        """The figures as elements of a page."""
+        """Return the figures as SVG elements."""
         return {name: svg(figure) if figure else "" for name, figure in self.figures.items()}
 
 
 def build_section(task: str, runs: Sequence[BenchRun], baseline: str | None) -> TaskSection:
-    """Raises BadInput for a baseline that these runs do not have."""
-    found = label_methods(runs)
-    base = choose_baseline(found, baseline)
-    sides = {name: side for name, (_, side) in found.items()}
+    """Return the section of one task. Raises BadInput for a baseline that these runs do not have."""
+    labelled = label_methods(runs)
+    base = choose_baseline(labelled, baseline)
+    sides = {name: side for name, (_, side) in labelled.items()}
     named = sides[base]
-    alone = baseline == base != named.name  # one run of a method that several have
-    baselines = {name: named if alone else baseline_of_run(run, side, named) for name, (run, side) in found.items()}
+    alone = baseline == base != named.name  # one labelled run of a method that several runs have
+    baselines = {name: named if alone else baseline_of_run(run, side, named) for name, (run, side) in labelled.items()}
     lines = {
         name: MethodFigures.of(name, side, _renamed_baseline(side, baselines[name], sides))
         for name, side in sides.items()
@@ -103,8 +103,8 @@ def build_section(task: str, runs: Sequence[BenchRun], baseline: str | None) -> 
         bins=saved,
         causes=tuple(failure_causes(sides)),
         figures={
-            "pareto": pareto_figure([Point(line.name, line.sequential, line.correct) for line in lines.values()]),
-            "sweep": _draw_sweep(runs, found, lines),
+            "pareto": pareto_figure(list(lines.values())),
+            "sweep": _draw_sweep(runs, labelled, lines),
             "reduction": reduction_figure(saved),
             "stages": stages_figure({name: stages_by_group(side) for name, side in staged.items()}),
             "speed": speed_figure(speeds),
@@ -115,22 +115,22 @@ def build_section(task: str, runs: Sequence[BenchRun], baseline: str | None) -> 
 def _renamed_baseline(
     side: MethodRecords, baseline: MethodRecords, sides: Mapping[str, MethodRecords]
 ) -> MethodRecords | None:
-    """The baseline under the name that it has in the report; None for its own side."""
+    """Return the baseline under its label in the report; None for the baseline itself."""
     if baseline is side:
         return None
     return replace(baseline, name=next(name for name, each in sides.items() if each is baseline))
 
 
 def _draw_sweep(
-    runs: Sequence[BenchRun], found: Mapping[str, tuple[BenchRun, MethodRecords]], lines: Mapping[str, MethodFigures]
+    runs: Sequence[BenchRun], labelled: Mapping[str, tuple[BenchRun, MethodRecords]], lines: Mapping[str, MethodFigures]
 ) -> Figure | None:
-    """Over the setting with the most values; a curve for each method and the other settings, where it has several."""
+    """Return a chart over the swept setting with the most values; a curve for each method and set of other settings."""
     values = swept_settings(runs)
     if not values:
         return None
     along = max(values, key=lambda key: len(set(values[key])))
     curves: dict[str, list[tuple[float, MethodFigures]]] = {}
-    for name, (run, side) in found.items():
+    for name, (run, side) in labelled.items():
         at = {key: each[runs.index(run)] for key, each in values.items()}
         others = [f"{key.rpartition('.')[2]}={value:g}" for key, value in at.items() if key != along]
         curves.setdefault(" ".join([side.name, *others]), []).append((at[along], lines[name]))
@@ -139,7 +139,7 @@ def _draw_sweep(
 
 
 def lines_by_group(sides: Mapping[str, MethodRecords]) -> dict[str, dict[str, MethodFigures]]:
-    """By method and group, such as a level; empty where all questions are of one group."""
+    """Return figures by method and group, such as a level; {} if all questions are of one group."""
     groups = {record.group for side in sides.values() for records in side.records.values() for record in records}
     if len(groups) < 2:
         return {}
@@ -151,27 +151,24 @@ def lines_by_group(sides: Mapping[str, MethodRecords]) -> dict[str, dict[str, Me
 
 
 def write_report(folders: Sequence[Path], to: str | Path, baseline: str | None = None) -> list[TaskSection]:
-    """Writes report.html, report.csv and the figures as PNG; returns what they say, a section a task.
-
-    Raises BadInput.
-    """
+    """Write report.html, report.csv and the figures as PNG; return a section for each task. Raises BadInput."""
     by_task, out = read_runs(folders), output_folder(to, REPORT)
     with chart_style():
         sections = [build_section(task, runs, baseline) for task, runs in by_task.items()]
-        write_csv(sections, out / "report.csv")  # first, since the folder is known by it
+        write_csv(sections, out / "report.csv")  # first, since this file marks the folder as a report's
         for each in sections:
             for name, figure in each.figures.items():
                 if figure:
                     with whole_bytes(out / f"{name}{f'_{each.task}' if len(sections) > 1 else ''}.png") as file:
                         figure.savefig(file, dpi=150)
-                    figure.set_layout_engine("none")  # what was laid out now stays so in the page
+                    figure.set_layout_engine("none")  # keeps the picture's layout for the page
         methods = list(dict.fromkeys(line.name for each in sections for line in each.lines))
         render(TEMPLATE, out / "report.html", sections=sections, methods=methods, transcript=protocol.transcript)
     return sections
 
 
 def write_csv(sections: Sequence[TaskSection], path: Path) -> None:
-    """One row a line; an estimate becomes three columns."""
+    """Write one row for each method and task; an estimate becomes three columns."""
     rows = [{"task": each.task, **flat(drop_none(asdict(line)))} for each in sections for line in each.lines]
     columns = list(dict.fromkeys(key for row in sorted(rows, key=len, reverse=True) for key in row))
     with whole_file(path) as file:
@@ -181,5 +178,5 @@ def write_csv(sections: Sequence[TaskSection], path: Path) -> None:
 
 
 def drop_none(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what is None."""
+    """Return the values that are not None, at every depth."""
     return {k: drop_none(v) if isinstance(v, Mapping) else v for k, v in values.items() if v is not None}

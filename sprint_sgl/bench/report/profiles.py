@@ -1,4 +1,7 @@
-"""Where the time of a benchmark's methods goes, as a table; a sequential method gives the speed of a token alone."""
+"""Where the time of a benchmark's methods goes, as a table.
+
+A sequential method in the same run gives the time per token of a request that runs alone.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,10 @@ PARTS = ("prefill", "queue", "tokenising", "http", "program")
 
 @dataclass(frozen=True)
 class MethodProfile:
-    """The mean profile of a method's answers, how many were stamped, how many there are, and whether each is one
-    thought, which no sibling slows down.
+    """The mean profile of a method's answers.
+
+    `stamped` of the `answers` have the runtime's time stamps. `alone` is set if each answer is one sequential thought,
+    which no sibling slows down.
     """
 
     mean: Profile
@@ -33,28 +38,30 @@ class MethodProfile:
 
 
 def method_profiles(run: BenchRun) -> dict[str, MethodProfile]:
-    """By method. Raises BadInput where the runtime did not stamp its requests."""
+    """Return the profiles by method. Raises BadInput if the runtime did not stamp its requests."""
     found = {}
     for side in run.sides:
-        known = [profile(record.trajectory) for records in side.records.values() for record in records]
-        if kept := [each for each in known if each is not None]:
-            found[side.name] = MethodProfile(mean_profile(kept), len(kept), len(known), side.is_sequential)
+        profiles = [profile(record.trajectory) for records in side.records.values() for record in records]
+        if stamped := [each for each in profiles if each is not None]:
+            found[side.name] = MethodProfile(mean_profile(stamped), len(stamped), len(profiles), side.is_sequential)
     if not found:
         raise BadInput(
-            f"{run.folder} does not say where its time went: run it on a runtime with enable-metrics, "
-            "such as runtime.args.enable-metrics=true sets it"
+            f"{run.folder} has no time stamps of the runtime: run the benchmark with runtime.args.enable-metrics=true"
         )
     return found
 
 
 def build_table(methods: Mapping[str, MethodProfile]) -> Table:
-    """Seconds a question, with shares. Decoding is split by the speed of the method that writes alone, if one is."""
+    """Return a table of seconds per question, with shares.
+
+    If a method writes alone, decoding is split at its time per token.
+    """
     means = {name: sample.mean for name, sample in methods.items()}
     step = next((sample.mean.step for sample in methods.values() if sample.alone), None)
     shown = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
-        title="Seconds a question, of what its answer waited for",
+        title="Seconds per question that its answer waited for",
         caption=CAPTION,
         title_justify="left",
         caption_justify="left",
@@ -70,7 +77,7 @@ def build_table(methods: Mapping[str, MethodProfile]) -> Table:
     shown.add_row("all", *(f"{p.seconds:.3f}" for p in means.values()))
     shown.add_row("tokens on the path", *(f"{p.tokens:,.0f}" for p in means.values()))
     shown.add_row("requests on the path", *(f"{p.calls:.1f}" for p in means.values()))
-    shown.add_row("milliseconds a token", *(f"{p.step * 1e3:.2f}" for p in means.values()))
+    shown.add_row("milliseconds per token", *(f"{p.step * 1e3:.2f}" for p in means.values()))
     shown.add_row("answers with stamps", *(f"{each.stamped} of {each.answers}" for each in methods.values()))
     return shown
 
@@ -88,5 +95,5 @@ def _with_share(seconds: float, of: Profile) -> str:
 
 
 def profile_table(folder: Path) -> Table:
-    """The table of a run's folder. Raises BadInput for one that holds none, or no stamps."""
+    """Return the table of a run's folder. Raises BadInput for a folder without a run or without time stamps."""
     return build_table(method_profiles(read_run(folder)))

@@ -1,4 +1,4 @@
-"""The paper's Table 2 for a terminal: the figures of every method, and how methods compare on the same questions."""
+"""The paper's Table 2 for a terminal: the figures of every method, and comparisons on the same questions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.table import Table
 
 from sprint_sgl.bench.failures import Failure
 from sprint_sgl.bench.records import Record
-from sprint_sgl.bench.report.lines import Comparison, MethodFigures, MethodRecords
+from sprint_sgl.bench.report.figures import Comparison, MethodFigures, MethodRecords
 from sprint_sgl.bench.report.statistics import IntervalEstimate
 
 FIGURE_COLUMNS = (
@@ -37,9 +37,9 @@ def comparison_tables(
     failures: Sequence[Failure] = (),
     groups_of: Mapping[str, str] | None = None,
 ) -> list[Table]:
-    """The figures of each group, and of all where there are several, and the first method against the others.
+    """Return the tables of one run: figures by group and in total, and the first method against each other method.
 
-    `groups_of` has the groups of the questions that failed.
+    `groups_of` maps the ids of failed questions to their groups.
     """
     figures: list[NamedFigures] = []
     ratios: list[NamedComparison] = []
@@ -56,19 +56,19 @@ def comparison_tables(
 
 
 def build_tables(figures: Sequence[NamedFigures], ratios: Sequence[NamedComparison]) -> list[Table]:
-    """A table of figures, and one of ratios where anything is compared; the first column says what of."""
-    judges = any(line.judged is not None for _, line in figures)
+    """Return a table of figures, and one of comparisons if there are any; the first column names the group or task."""
+    has_judge = any(line.judged is not None for _, line in figures)
     found = [
         _table(
-            [*FIGURE_COLUMNS, JUDGE_COLUMN] if judges else FIGURE_COLUMNS,
-            (_figures_row(*each, judges) for each in figures),
+            [*FIGURE_COLUMNS, JUDGE_COLUMN] if has_judge else FIGURE_COLUMNS,
+            (_figures_row(*each, has_judge) for each in figures),
         )
     ]
     return [*found, _table(COMPARISON_COLUMNS, (_comparison_row(*each) for each in ratios))] if ratios else found
 
 
 def _table(columns: Sequence[str], rows: Iterable[tuple[str, ...]]) -> Table:
-    """A first column that says the same as above stays empty."""
+    """Return a table whose first column is left empty where it repeats the row above."""
     table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     for name in columns:
         table.add_column(
@@ -83,7 +83,7 @@ def _table(columns: Sequence[str], rows: Iterable[tuple[str, ...]]) -> Table:
     return table
 
 
-def _figures_row(group: str, line: MethodFigures, judges: bool) -> tuple[str, ...]:
+def _figures_row(group: str, line: MethodFigures, has_judge: bool) -> tuple[str, ...]:
     figures = (
         group,
         line.name,
@@ -95,11 +95,11 @@ def _figures_row(group: str, line: MethodFigures, judges: bool) -> tuple[str, ..
         f"{line.seconds:.2f}",
         f"{line.repaired:.1%}",
     )
-    return (*figures, "" if line.judged is None else f"{100 * line.judged.value:.1f}") if judges else figures
+    return (*figures, "" if line.judged is None else f"{100 * line.judged.value:.1f}") if has_judge else figures
 
 
 def _comparison_row(group: str, name: str, found: Comparison) -> tuple[str, ...]:
-    """Points and McNemar's p; ratios with their intervals; of seconds the ratio of means."""
+    """Return percentage points and their p-value, ratios with intervals, and the ratio of mean seconds."""
     return (
         group,
         name,

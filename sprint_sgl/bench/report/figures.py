@@ -1,4 +1,4 @@
-"""The figures of a method, and how it compares with another on the same questions."""
+"""The figures of a method, and its comparison with another method on the same questions."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ TrajectoryValue = Callable[[Trajectory], float]
 
 @dataclass(frozen=True)
 class MethodRecords:
-    """One method's records, question by question: figures are means over a question's samples.
+    """One method's records by question id; the figure of a question is the mean over its samples.
 
-    `failed` counts a question's samples that could not be asked: they are wrong, and have no tokens or seconds.
+    `failed` counts, by question id, the samples that could not be asked. They count as wrong and have no tokens or
+    seconds.
     """
 
     name: str
@@ -39,42 +40,44 @@ class MethodRecords:
 
     @property
     def has_plans(self) -> bool:
-        """Whether a planner made any of its answers."""
+        """Return whether a planner took part in any of the answers."""
         return any(record.trajectory.planned for records in self.records.values() for record in records)
 
     @property
     def is_sequential(self) -> bool:
-        """Whether all of its answers are one thought each."""
+        """Return whether every answer is one sequential thought."""
         launches = {record.trajectory.launch for records in self.records.values() for record in records}
         return launches == {"sequential"}
 
     def part(self, group: str) -> MethodRecords:
-        """Its answered questions of that group; of what could not be asked nobody knows the group."""
+        """Return the answered questions of a group. The group of a question that could not be asked is unknown."""
         return MethodRecords(
             self.name, {id: records for id, records in self.records.items() if records[0].group == group}
         )
 
     def common(self, other: MethodRecords) -> list[str]:
-        """The questions that both have answered."""
+        """Return the ids of the questions that both methods have answered."""
         return [id for id in self.records if id in other.records]
 
     def correct(self, ids: Sequence[str] | None = None) -> list[float]:
-        """The share of right answers to each question."""
+        """Return the share of right answers to each question."""
         return self.shares(is_correct, ids)
 
-    def shares(self, holds: Callable[[Record], bool], ids: Sequence[str] | None = None) -> list[float]:
-        """Of each question's samples, those for which it holds; for one that could not be asked it does not."""
-        found = []
+    def shares(self, predicate: Callable[[Record], bool], ids: Sequence[str] | None = None) -> list[float]:
+        """Return each question's share of samples for which the predicate holds; it fails for unasked samples."""
+        shares = []
         for id in self.asked if ids is None else ids:
             records = self.records.get(id, [])
-            found.append(sum(map(holds, records)) / max(len(records) + self.failed.get(id, 0), 1))
-        return found
+            shares.append(sum(map(predicate, records)) / max(len(records) + self.failed.get(id, 0), 1))
+        return shares
 
     def values(self, value: TrajectoryValue, ids: Sequence[str] | None = None) -> list[float]:
+        """Return each answered question's mean value."""
         return [fmean(value(r.trajectory) for r in self.records[id]) for id in (self.records if ids is None else ids)]
 
-    def share(self, holds: Callable[[Record], bool]) -> float:
-        return fmean(holds(record) for records in self.records.values() for record in records)
+    def share(self, predicate: Callable[[Record], bool]) -> float:
+        """Return the share of records for which the predicate holds."""
+        return fmean(predicate(record) for records in self.records.values() for record in records)
 
 
 def wall_seconds(trajectory: Trajectory) -> float:
@@ -115,10 +118,12 @@ def is_correct_with_judge(record: Record) -> bool:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A method beside a baseline, on the questions that both answered.
+    """A method against a baseline, on the questions that both answered.
 
-    promised   what the baseline's sequential tokens are of the method's
-    realised   what the baseline's seconds are of the method's, by their means, as the tokens are
+    points             difference of accuracy, in percentage points; p is its p-value
+    sequential, total  ratio of the method's mean tokens to the baseline's
+    promised           the speed-up by sequential tokens: the baseline's mean over the method's
+    realised           the speed-up by the clock: the baseline's mean seconds over the method's
     """
 
     baseline: str
@@ -135,21 +140,20 @@ class Comparison:
 
     @staticmethod
     def of(side: MethodRecords, baseline: MethodRecords) -> Comparison | None:
-        """None where they have no answered question in common."""
+        """Return the comparison; None if the two have no answered question in common."""
         ids = side.common(baseline)
         if not ids:
             return None
-        known = set(baseline.asked)
-        asked = [id for id in side.asked if id in known]
-        ours, theirs = side.correct(asked), baseline.correct(asked)
+        asked_of_both = [id for id in side.asked if id in set(baseline.asked)]
+        ours, theirs = side.correct(asked_of_both), baseline.correct(asked_of_both)
         return Comparison(
-            baseline.name,
-            len(ids),
-            100 * (fmean(ours) - fmean(theirs)),
-            paired_p(ours, theirs),
-            _ratio(side, baseline, sequential_tokens, ids),
-            _ratio(side, baseline, total_tokens, ids),
-            _ratio(baseline, side, wall_seconds, ids),
+            baseline=baseline.name,
+            questions=len(ids),
+            points=100 * (fmean(ours) - fmean(theirs)),
+            p=paired_p(ours, theirs),
+            sequential=_ratio(side, baseline, sequential_tokens, ids),
+            total=_ratio(side, baseline, total_tokens, ids),
+            realised=_ratio(baseline, side, wall_seconds, ids),
         )
 
 
@@ -162,7 +166,12 @@ def _ratio(
 
 @dataclass(frozen=True)
 class MethodFigures:
-    """A line of the table; `against` is its baseline's, None on the baseline's own line."""
+    """The figures of one method: a row of the table. `against` compares it with the baseline; None for the baseline.
+
+    correct, sequential, total, judged     mean over questions; judged counts a judge's verdicts as well
+    discarded, uncached, cached, repaired  mean over questions or records
+    seconds                                median over questions
+    """
 
     name: str
     questions: int
@@ -180,8 +189,8 @@ class MethodFigures:
 
     @staticmethod
     def of(name: str, side: MethodRecords, baseline: MethodRecords | None = None) -> MethodFigures:
-        """Raises ValueError for a side without an answered question."""
-        judges = any(record.judged is not None for records in side.records.values() for record in records)
+        """Return the figures. Raises ValueError for a method without an answered question."""
+        has_judge = any(record.judged is not None for records in side.records.values() for record in records)
         return MethodFigures(
             name=name,
             questions=len(side.asked),
@@ -194,6 +203,6 @@ class MethodFigures:
             cached=fmean(side.values(cached_share)),
             seconds=median(side.values(wall_seconds)),
             repaired=side.share(is_repaired),
-            judged=share(side.shares(is_correct_with_judge)) if judges else None,
+            judged=share(side.shares(is_correct_with_judge)) if has_judge else None,
             against=Comparison.of(side, baseline) if baseline else None,
         )
