@@ -123,11 +123,11 @@ def test_a_large_plan_goes_on_at_the_samples_rate() -> None:
 
 
 def test_what_breaks_first_stands_first() -> None:
-    needs = {need.name: need for need in plan(8).needs}
-    assert needs["gateway, requests"].need == pytest.approx(4.0)
-    assert needs["KV memory of the fullest worker"].need == 2 * (50 + 100)
-    assert needs["grading"].share == pytest.approx(0.04)
-    shares = [need.share for need in plan(8).needs]
+    loads = {load.name: load for load in plan(8).loads}
+    assert loads["gateway, requests"].load == pytest.approx(4.0)
+    assert loads["KV memory of the fullest worker"].load == 2 * (50 + 100)
+    assert loads["grading"].share == pytest.approx(0.04)
+    shares = [load.share for load in plan(8).loads]
     assert shares == sorted(shares, reverse=True)
 
 
