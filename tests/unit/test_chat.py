@@ -56,7 +56,7 @@ def hold(chat: Chat, monkeypatch: pytest.MonkeyPatch, *lines: str) -> str:
             raise EOFError from None
 
     monkeypatch.setattr("builtins.input", read)
-    chat.hold()
+    chat.run()
     assert isinstance(chat.console.file, io.StringIO)
     return chat.console.file.getvalue()
 
