@@ -14,7 +14,7 @@ FAILURES = "failures.jsonl"
 
 
 @dataclass(frozen=True)
-class Failure:
+class QuestionFailure:
     """A question that a method could not be asked, and the error."""
 
     method: str
@@ -27,18 +27,18 @@ class Failure:
         return self.method, self.id, self.sample
 
 
-def read_failures(path: Path) -> list[Failure]:
+def read_failures(path: Path) -> list[QuestionFailure]:
     """Return the failures in a file. Raises BadInput for a line that is not a failure."""
-    return parse_lines(path, lambda line: Failure(**json.loads(line)), "failure")
+    return parse_lines(path, lambda line: QuestionFailure(**json.loads(line)), "failure")
 
 
-def drop_answered(failures: Sequence[Failure], records: Sequence[Record]) -> list[Failure]:
+def drop_answered(failures: Sequence[QuestionFailure], records: Sequence[Record]) -> list[QuestionFailure]:
     """Return the failures without a record: a run that was killed may have answered one and not updated the file."""
     answered = {record.key for record in records}
     return [failure for failure in failures if failure.key not in answered]
 
 
-def write_failures(path: Path, failures: Sequence[Failure]) -> None:
+def write_failures(path: Path, failures: Sequence[QuestionFailure]) -> None:
     """Write the failures; without any, remove the file."""
     if not failures:
         path.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from sprint_sgl.bench.config import BenchConfig, check_config, is_sweep_job
-from sprint_sgl.bench.failures import FAILURES, Failure, write_failures
+from sprint_sgl.bench.failures import FAILURES, QuestionFailure, write_failures
 from sprint_sgl.bench.judging import VERDICTS, add_verdicts, ask_judge
 from sprint_sgl.bench.records import Record, read_records, truncate_partial_line
 from sprint_sgl.bench.report.tables import comparison_tables
@@ -115,7 +115,7 @@ def make_workload(config: BenchConfig) -> Workload:
 
 
 def _show_comparison(
-    folder: Path, work: Workload, records: Sequence[Record], failures: Sequence[Failure], console: Console
+    folder: Path, work: Workload, records: Sequence[Record], failures: Sequence[QuestionFailure], console: Console
 ) -> None:
     groups = {sample.question.id: sample.question.group for sample in work.samples}
     tables = comparison_tables(records, [method.name for method in work.methods], failures, groups)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sprint_sgl.bench.config import BenchConfig, task_name
-from sprint_sgl.bench.failures import FAILURES, Failure, read_failures
+from sprint_sgl.bench.failures import FAILURES, QuestionFailure, read_failures
 from sprint_sgl.bench.records import Record
 from sprint_sgl.bench.runner import ProgressLine, Workload
 from sprint_sgl.bench.runtime import SERVED
@@ -89,7 +89,7 @@ def _provenance_of(method: Method, config: BenchConfig) -> dict[str, Any]:
     return {"settings": dict(method.settings), "model": path, "weights": weights}
 
 
-def earlier_failures(folder: Path, work: Workload, names: Collection[str]) -> list[Failure]:
+def earlier_failures(folder: Path, work: Workload, names: Collection[str]) -> list[QuestionFailure]:
     """Return the failures of earlier starts, of methods in `names`, that this start does not ask again."""
     asked = {(method.name, each.question.id, each.number) for method in work.methods for each in work.samples}
     failures = read_failures(folder / FAILURES)

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from sprint_sgl.bench.failures import Failure
+from sprint_sgl.bench.failures import QuestionFailure
 from sprint_sgl.bench.records import Record, RecordKey
 from sprint_sgl.bench.runtime import ResidentRuntime
 from sprint_sgl.errors import BadInput, ContextFull, SprintError
@@ -53,12 +53,12 @@ class Workload:
 
 def run_workload(
     work: Workload, runtime: ResidentRuntime, done: set[RecordKey], keep: Callable[[Record], None]
-) -> list[Failure]:
+) -> list[QuestionFailure]:
     """Ask what is not `done`, pass every record to `keep` as it is finished, and return what could not be asked.
 
     Raises RuntimeUnavailable if the runtime dies and does not come back.
     """
-    failures: list[Failure] = []
+    failures: list[QuestionFailure] = []
     for method, samples in work.remaining_blocks(done):
         while samples:
             try:
@@ -73,7 +73,9 @@ def run_workload(
                 runtime.revive()
                 samples = [sample for sample, _ in failed]
                 continue
-            failures += [Failure(method.name, each.question.id, each.number, str(error)) for each, error in failed]
+            failures += [
+                QuestionFailure(method.name, each.question.id, each.number, str(error)) for each, error in failed
+            ]
             break
     return failures
 

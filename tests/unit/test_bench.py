@@ -14,10 +14,10 @@ import pytest
 from scipy import stats
 
 from sprint_sgl.bench.config import BenchConfig, check_config
-from sprint_sgl.bench.failures import Failure, drop_answered, read_failures, write_failures
+from sprint_sgl.bench.failures import QuestionFailure, drop_answered, read_failures, write_failures
 from sprint_sgl.bench.judging import add_verdicts, ask_judge
 from sprint_sgl.bench.records import Record, read_records, truncate_partial_line
-from sprint_sgl.bench.report.figures import Comparison, MethodFigures, MethodRecords
+from sprint_sgl.bench.report.figures import MethodComparison, MethodFigures, MethodRecords
 from sprint_sgl.bench.report.statistics import mcnemar, mean, paired_p, ratio_of_means, share
 from sprint_sgl.bench.report.tables import comparison_tables
 from sprint_sgl.bench.run import read_methods, read_questions
@@ -279,14 +279,14 @@ def test_a_damaged_account_of_a_run_is_one_clear_error(tmp_path: Path, content: 
 
 
 def test_what_could_not_be_asked_stays_known_until_it_is_answered(tmp_path: Path) -> None:
-    ours = [Failure("sequential", id, 0, "too long") for id in "12"]
-    others = [Failure("base", "1", 0, "gone"), Failure("sequential", "x", 0, "of a longer run")]
+    ours = [QuestionFailure("sequential", id, 0, "too long") for id in "12"]
+    others = [QuestionFailure("base", "1", 0, "gone"), QuestionFailure("sequential", "x", 0, "of a longer run")]
     write_failures(tmp_path / "failures.jsonl", [*ours, *others])
     assert earlier_failures(tmp_path, work(), {"sequential", "base"}) == others
     assert earlier_failures(tmp_path, work(), {"sequential"}) == others[1:]
     assert drop_answered(ours, [record("2", "sequential")]) == ours[:1]
     with pytest.raises(TypeError):  # where writing ends early, what was known stays
-        write_failures(tmp_path / "failures.jsonl", [*ours, Failure("base", "2", 0, object())])  # type: ignore[arg-type]
+        write_failures(tmp_path / "failures.jsonl", [*ours, QuestionFailure("base", "2", 0, object())])  # type: ignore[arg-type]
     assert read_failures(tmp_path / "failures.jsonl") == [*ours, *others]
     write_failures(tmp_path / "failures.jsonl", [])
     assert not list(tmp_path.iterdir())
@@ -421,7 +421,7 @@ def test_speed_by_the_clock_and_by_tokens_are_the_same_statistic() -> None:
     """Where seconds are proportional to tokens, all that is promised is realised."""
     records = [record(str(k), "sprint", tokens=t) for k, t in enumerate((10, 10, 100))]
     records += [record(str(k), "rft", tokens=t) for k, t in enumerate((20, 20, 100))]
-    found = Comparison.of(MethodRecords.of("sprint", records), MethodRecords.of("rft", records))
+    found = MethodComparison.of(MethodRecords.of("sprint", records), MethodRecords.of("rft", records))
     assert found
     assert found.realised
     assert found.realised.value == pytest.approx(found.promised)

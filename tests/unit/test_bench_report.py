@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from sprint_sgl.bench.failures import Failure
+from sprint_sgl.bench.failures import QuestionFailure
 from sprint_sgl.bench.records import truncate_partial_line
 from sprint_sgl.bench.report.figures import MethodFigures, MethodRecords
 from sprint_sgl.bench.report.findings import cause_of, failure_causes, length_bins, parallel_share, stages_by_group
@@ -208,7 +208,7 @@ def test_samples_that_could_not_be_asked_are_wrong_too(tmp_path: Path) -> None:
     assert (line.correct.value, line.failed) == (0.25, 1)
     shown = Console(width=160, record=True, file=io.StringIO())
     table = comparison_tables(
-        [record(0, "sprint")], ["sprint"], [Failure(**each) for each in failures], {"0": "level 0"}
+        [record(0, "sprint")], ["sprint"], [QuestionFailure(**each) for each in failures], {"0": "level 0"}
     )
     shown.print(*table)
     assert "25.0" in shown.export_text()

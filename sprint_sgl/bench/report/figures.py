@@ -117,7 +117,7 @@ def is_correct_with_judge(record: Record) -> bool:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class MethodComparison:
     """A method against a baseline, on the questions that both answered.
 
     points             difference of accuracy, in percentage points; p is its p-value
@@ -139,14 +139,14 @@ class Comparison:
         return 1 / self.sequential.value if self.sequential and self.sequential.value else None
 
     @staticmethod
-    def of(side: MethodRecords, baseline: MethodRecords) -> Comparison | None:
+    def of(side: MethodRecords, baseline: MethodRecords) -> MethodComparison | None:
         """Return the comparison; None if the two have no answered question in common."""
         ids = side.common(baseline)
         if not ids:
             return None
         asked_of_both = [id for id in side.asked if id in set(baseline.asked)]
         ours, theirs = side.correct(asked_of_both), baseline.correct(asked_of_both)
-        return Comparison(
+        return MethodComparison(
             baseline=baseline.name,
             questions=len(ids),
             points=100 * (fmean(ours) - fmean(theirs)),
@@ -185,7 +185,7 @@ class MethodFigures:
     seconds: float
     repaired: float
     judged: IntervalEstimate | None
-    against: Comparison | None = None
+    against: MethodComparison | None = None
 
     @staticmethod
     def of(name: str, side: MethodRecords, baseline: MethodRecords | None = None) -> MethodFigures:
@@ -204,5 +204,5 @@ class MethodFigures:
             seconds=median(side.values(wall_seconds)),
             repaired=side.share(is_repaired),
             judged=share(side.shares(is_correct_with_judge)) if has_judge else None,
-            against=Comparison.of(side, baseline) if baseline else None,
+            against=MethodComparison.of(side, baseline) if baseline else None,
         )

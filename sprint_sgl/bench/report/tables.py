@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from rich import box
 from rich.table import Table
 
-from sprint_sgl.bench.failures import Failure
+from sprint_sgl.bench.failures import QuestionFailure
 from sprint_sgl.bench.records import Record
-from sprint_sgl.bench.report.figures import Comparison, MethodFigures, MethodRecords
+from sprint_sgl.bench.report.figures import MethodComparison, MethodFigures, MethodRecords
 from sprint_sgl.bench.report.statistics import IntervalEstimate
 
 FIGURE_COLUMNS = (
@@ -28,13 +28,13 @@ COMPARISON_COLUMNS = ("", "method", "against", "n", "points", "p", "sequential\n
 TEXT_COLUMNS = ("", "method", "against")
 
 NamedFigures = tuple[str, MethodFigures]
-NamedComparison = tuple[str, str, Comparison]
+NamedComparison = tuple[str, str, MethodComparison]
 
 
 def comparison_tables(
     records: Sequence[Record],
     methods: Sequence[str],
-    failures: Sequence[Failure] = (),
+    failures: Sequence[QuestionFailure] = (),
     groups_of: Mapping[str, str] | None = None,
 ) -> list[Table]:
     """Return the tables of one run: figures by group and in total, and the first method against each other method.
@@ -51,7 +51,9 @@ def comparison_tables(
         sides = [side for name in methods if (side := MethodRecords.of(name, chosen, failed[name])).records]
         named = "all" if group is None else group
         figures += [(named, MethodFigures.of(side.name, side)) for side in sides]
-        ratios += [(named, sides[0].name, found) for side in sides[1:] if (found := Comparison.of(sides[0], side))]
+        ratios += [
+            (named, sides[0].name, found) for side in sides[1:] if (found := MethodComparison.of(sides[0], side))
+        ]
     return build_tables(figures, ratios)
 
 
@@ -98,7 +100,7 @@ def _figures_row(group: str, line: MethodFigures, has_judge: bool) -> tuple[str,
     return (*figures, "" if line.judged is None else f"{100 * line.judged.value:.1f}") if has_judge else figures
 
 
-def _comparison_row(group: str, name: str, found: Comparison) -> tuple[str, ...]:
+def _comparison_row(group: str, name: str, found: MethodComparison) -> tuple[str, ...]:
     """Return percentage points and their p-value, ratios with intervals, and the ratio of mean seconds."""
     return (
         group,
