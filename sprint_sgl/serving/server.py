@@ -29,7 +29,7 @@ from sprint_sgl.serving.keys import KEYS_VARIABLE, check_address, check_origins,
 from sprint_sgl.serving.metrics import Metrics
 from sprint_sgl.serving.service import STOP_LIMIT, Service
 
-M_ARENA_MAX = -8  # M_ARENA_MAX in malloc.h
+M_ARENA_MAX = -8  # its value in malloc.h
 ERROR_REPLY_LIMIT = 5.0  # seconds to send the errors of runs that a shutdown has ended
 
 

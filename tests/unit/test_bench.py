@@ -439,7 +439,7 @@ def test_mcnemar_counts_only_the_questions_on_which_methods_differ() -> None:
 def test_sides_are_compared_on_the_questions_that_both_answered() -> None:
     records = [record("1"), record("2", correct=False), record("1", "rft", tokens=20), record("3", "rft", tokens=90)]
     ours, theirs = MethodRecords.of("sprint", records), MethodRecords.of("rft", records)
-    assert ours.common(theirs) == ["1"]
+    assert ours.common_ids(theirs) == ["1"]
     assert (ours.correct(), ours.correct(["1"])) == ([1.0, 0.0], [1.0])
     figures, ratios = (
         {column.header: list(column.cells) for column in table.columns}

@@ -35,7 +35,7 @@ class MethodRecords:
         return MethodRecords(name, found, Counter(failed))
 
     @property
-    def asked(self) -> list[str]:
+    def asked_ids(self) -> list[str]:
         return [*self.records, *sorted(self.failed.keys() - self.records.keys())]
 
     @property
@@ -55,7 +55,7 @@ class MethodRecords:
             self.name, {id: records for id, records in self.records.items() if records[0].group == group}
         )
 
-    def common(self, other: MethodRecords) -> list[str]:
+    def common_ids(self, other: MethodRecords) -> list[str]:
         """Return the ids of the questions that both methods have answered."""
         return [id for id in self.records if id in other.records]
 
@@ -66,7 +66,7 @@ class MethodRecords:
     def shares(self, predicate: Callable[[Record], bool], ids: Sequence[str] | None = None) -> list[float]:
         """Return each question's share of samples for which the predicate holds; it fails for unasked samples."""
         shares = []
-        for id in self.asked if ids is None else ids:
+        for id in self.asked_ids if ids is None else ids:
             records = self.records.get(id, [])
             shares.append(sum(map(predicate, records)) / max(len(records) + self.failed.get(id, 0), 1))
         return shares
@@ -141,10 +141,10 @@ class MethodComparison:
     @staticmethod
     def of(side: MethodRecords, baseline: MethodRecords) -> MethodComparison | None:
         """Return the comparison; None if the two have no answered question in common."""
-        ids = side.common(baseline)
+        ids = side.common_ids(baseline)
         if not ids:
             return None
-        asked_of_both = [id for id in side.asked if id in set(baseline.asked)]
+        asked_of_both = [id for id in side.asked_ids if id in set(baseline.asked_ids)]
         ours, theirs = side.correct(asked_of_both), baseline.correct(asked_of_both)
         return MethodComparison(
             baseline=baseline.name,
@@ -193,7 +193,7 @@ class MethodFigures:
         has_judge = any(record.judged is not None for records in side.records.values() for record in records)
         return MethodFigures(
             name=name,
-            questions=len(side.asked),
+            questions=len(side.asked_ids),
             failed=len(side.failed),
             correct=share(side.correct()),
             sequential=mean(side.values(sequential_tokens)),

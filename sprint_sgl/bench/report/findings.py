@@ -26,7 +26,7 @@ class LengthBin:
 
 def length_bins(side: MethodRecords, baseline: MethodRecords, count: int = BINS) -> list[LengthBin]:
     """Return bins with equal numbers of questions, from the shortest baseline to the longest."""
-    ids = side.common(baseline)
+    ids = side.common_ids(baseline)
     lengths = dict(zip(ids, baseline.values(sequential_tokens, ids), strict=True))
     ordered = sorted(ids, key=lengths.__getitem__)
     found = []

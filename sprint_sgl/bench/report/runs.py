@@ -65,7 +65,7 @@ def read_runs(folders: Sequence[Path]) -> dict[str, list[BenchRun]]:
 
 def check_same_questions(runs: Sequence[BenchRun]) -> None:
     """Raise BadInput if two runs, or two methods of one run, were asked different questions."""
-    asked = {f"{side.name} in {run.folder}": frozenset(side.asked) for run in runs for side in run.sides}
+    asked = {f"{side.name} in {run.folder}": frozenset(side.asked_ids) for run in runs for side in run.sides}
     (first, wanted), *others = asked.items()
     for name, found in others:
         if found != wanted:
