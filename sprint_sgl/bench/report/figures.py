@@ -144,7 +144,8 @@ class MethodComparison:
         ids = side.common_ids(baseline)
         if not ids:
             return None
-        asked_of_both = [id for id in side.asked_ids if id in set(baseline.asked_ids)]
+        asked_of_baseline = set(baseline.asked_ids)
+        asked_of_both = [id for id in side.asked_ids if id in asked_of_baseline]
         ours, theirs = side.correct(asked_of_both), baseline.correct(asked_of_both)
         return MethodComparison(
             baseline=baseline.name,
