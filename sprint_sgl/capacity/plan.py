@@ -164,7 +164,7 @@ def extrapolate(config: FleetConfig, outcome: SimulationOutcome, at_once: int) -
         ResourceLoad("gateway, requests", requests * rate, limits.gateway, "/s"),
         ResourceLoad("gateway, bodies", megabytes, limits.gateway_mbytes, "MB/s"),
         ResourceLoad("client processes, requests", requests * rate, limits.client * limits.processes, "/s"),
-        ResourceLoad("client threads a process", outcome.peak_requests / limits.processes, limits.threads, ""),
+        ResourceLoad("client threads per process", outcome.peak_requests / limits.processes, limits.threads, ""),
         ResourceLoad("grading", rate * limits.grading, limits.cores, "cores"),
         ResourceLoad("records on disk", config.questions * limits.record / 1e9, limits.disk, "GB"),
     )
