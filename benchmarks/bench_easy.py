@@ -28,9 +28,9 @@ from benchmarks.measuring import Url
 from benchmarks.steady import emptied, runtime
 from programs import hedged_program, sequential_program, sprint_program
 from sprint_sgl import protocol
-from sprint_sgl.bench.replay import Shape, StageShape, filler
+from sprint_sgl.bench.replay import StageShape, TrajectoryShape, filler_text
 from sprint_sgl.bench.replay_backend import ReplayBackend
-from sprint_sgl.bench.report.statistics import Estimate, ratio_of_means
+from sprint_sgl.bench.report.statistics import IntervalEstimate, ratio_of_means
 from sprint_sgl.console import screen
 from sprint_sgl.trajectory import Trajectory
 
@@ -47,7 +47,7 @@ class Pair:
     """One problem answered by both, in tokens."""
 
     problem: str
-    shape: Shape
+    shape: TrajectoryShape
     thought: int
 
     @property
@@ -62,7 +62,7 @@ class Pair:
             StageShape(tuple(map(times, s.prompts)), times(s.tail), tuple(map(times, s.executions)))
             for s in self.shape.stages
         )
-        shape = Shape(times(self.shape.question), stages, times(self.shape.answer))
+        shape = TrajectoryShape(times(self.shape.question), stages, times(self.shape.answer))
         return replace(self, shape=shape, thought=times(self.thought))
 
     def hedged(self, limit: int) -> int:
@@ -83,7 +83,9 @@ def pairs_of(sprint: Path, rft: Path) -> list[Pair]:
             row = json.loads(line)
             yield row["problem"].strip(), row["response"]
 
-    planned = {problem: Shape.of(protocol.parse(response), CHARACTERS_A_TOKEN) for problem, response in rows(sprint)}
+    planned = {
+        problem: TrajectoryShape.of(protocol.parse(response), CHARACTERS_A_TOKEN) for problem, response in rows(sprint)
+    }
     found = [
         Pair(problem, shape, len(response) // CHARACTERS_A_TOKEN)
         for problem, response in rows(rft)
@@ -98,7 +100,7 @@ def parts(ordered: Sequence[T], count: int = 3) -> list[Sequence[T]]:
     return [*(ordered[a:b] for a, b in pairwise(edges)), ordered]
 
 
-def shown(found: Estimate) -> str:
+def shown(found: IntervalEstimate) -> str:
     return f"{found.value:.2f} ({found.low:.2f}-{found.high:.2f})"
 
 
@@ -112,7 +114,7 @@ def table(*columns: str) -> Table:
 def inline(stage: StageShape) -> int:
     """Tokens on the path where the planner itself carries out a stage of one prompt, without a fork."""
     if len(stage.executions) != 1:
-        return Shape(0, (stage,), 0).sequential
+        return TrajectoryShape(0, (stage,), 0).sequential
     return sum(stage.prompts) + stage.tail + stage.executions[0]
 
 
@@ -141,9 +143,9 @@ def lengths(sprint: Sprint, rft: Rft) -> None:
     screen().print(signals)
 
     every = [protocol.parse(json.loads(line)["response"]) for line in sprint.read_text().splitlines()]
-    stages = [stage for trajectory in every for stage in Shape.of(trajectory, CHARACTERS_A_TOKEN).stages]
+    stages = [stage for trajectory in every for stage in TrajectoryShape.of(trajectory, CHARACTERS_A_TOKEN).stages]
     alone = sum(len(stage.prompts) == 1 for stage in stages)
-    longer = sum(map(inline, stages)) / sum(Shape(0, (stage,), 0).sequential for stage in stages)
+    longer = sum(map(inline, stages)) / sum(TrajectoryShape(0, (stage,), 0).sequential for stage in stages)
     screen().print(
         f"{alone} of {len(stages)} stages have one prompt; without their fork the path is {longer:.3f} as long"
     )
@@ -161,7 +163,7 @@ class Timed:
 
 def timed(pair: Pair, endpoint: Any, limit: int, number: int) -> Timed:
     """One question at a time, in another order for each question."""
-    question = filler(pair.shape.question, seed=number)
+    question = filler_text(pair.shape.question, seed=number)
     runs: dict[str, Trajectory] = {}
     programs = {"sprint": sprint_program, "thought": sequential_program, "hedged": hedged_program}
     names = list(programs)

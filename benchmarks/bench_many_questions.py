@@ -25,9 +25,9 @@ from rich.console import Console
 
 from benchmarks.footprint import watched
 from programs import sprint_program
-from sprint_sgl.bench.run import keeping
-from sprint_sgl.bench.runner import Ask, Work, run
-from sprint_sgl.bench.runtime import SERVED, Resident
+from sprint_sgl.bench.run_folder import record_writer
+from sprint_sgl.bench.runner import QuestionSample, Workload, run_workload
+from sprint_sgl.bench.runtime import SERVED, ResidentRuntime
 from sprint_sgl.console import screen
 from sprint_sgl.lang.methods import named_method
 from sprint_sgl.runtime.endpoint import Endpoint
@@ -60,12 +60,12 @@ def by_run_batch(url: str, questions: int, concurrency: int, generator_style: bo
 
 
 def by_runner(url: str, questions: int, concurrency: int) -> None:
-    asks = [Ask(Question(str(number), f"Question {number}", "12")) for number in range(questions)]
+    asks = [QuestionSample(Question(str(number), f"Question {number}", "12")) for number in range(questions)]
     sprint, block, quiet = named_method("sprint"), 4 * concurrency, Console(quiet=True)
-    work = Work(Task(), [sprint], lambda method: SERVED, asks, concurrency=concurrency, block=block)
-    with TemporaryDirectory() as folder, keeping(Path(folder, "records.jsonl"), [], questions, quiet) as keep:
-        runtime = Resident(RuntimeConfig(), url, time_limit=600.0)
-        failures = run(work, runtime, set(), keep)
+    work = Workload(Task(), [sprint], lambda method: SERVED, asks, concurrency=concurrency, block=block)
+    with TemporaryDirectory() as folder, record_writer(Path(folder, "records.jsonl"), [], questions, quiet) as keep:
+        runtime = ResidentRuntime(RuntimeConfig(), url, time_limit=600.0)
+        failures = run_workload(work, runtime, set(), keep)
         runtime.close()
     assert not failures
 

@@ -25,7 +25,7 @@ from benchmarks.measuring import AtLeastOne, Runtime, spread
 from benchmarks.odd_speller import make_odd_speller
 from benchmarks.steady import emptied
 from programs import sprint_program
-from sprint_sgl.bench.replay import Shape, filler
+from sprint_sgl.bench.replay import TrajectoryShape, filler_text
 from sprint_sgl.bench.replay_backend import ReplayBackend
 from sprint_sgl.console import screen
 from sprint_sgl.runtime.endpoint import Endpoint
@@ -75,9 +75,9 @@ def solving(question: str, seed: int) -> Ask:
     return lambda endpoint: sprint_program.run(question, temperature=0.6, seed=seed, backend=endpoint).trajectory
 
 
-def replaying(shape: Shape, number: int) -> Ask:
+def replaying(shape: TrajectoryShape, number: int) -> Ask:
     def ask(endpoint: Endpoint) -> Trajectory:
-        text = filler(shape.question, seed=number)
+        text = filler_text(shape.question, seed=number)
         return sprint_program.run(text, temperature=1.0, backend=ReplayBackend(endpoint, shape)).trajectory
 
     return ask
@@ -113,7 +113,7 @@ def main(
     asks = [solving(p.question, k) for k, p in enumerate(draw_problems(3, 5, questions, held_out=True))]
     with running(DEFAULT_MODEL, runtime=runtime) as server:
         written = add(table, "Countdown, shipped model", server.url, asks, concurrency, rounds)
-    shapes = [Shape.of(trajectory) for trajectory in written]
+    shapes = [TrajectoryShape.of(trajectory) for trajectory in written]
     replays = [replaying(shape, number) for number, shape in enumerate(shapes)]
     with TemporaryDirectory() as folder:
         model = make_odd_speller(Path(folder))

@@ -25,8 +25,8 @@ from rich.table import Table
 from benchmarks.measuring import AtLeastOne, Runtime, Url, measured, spread
 from benchmarks.steady import emptied
 from programs import sequential_program, sprint_program
-from sprint_sgl.bench.replay import Replay, Shape, filler
-from sprint_sgl.bench.replay_backend import ReplayBackend, unreadable
+from sprint_sgl.bench.replay import Replay, TrajectoryShape, filler_text
+from sprint_sgl.bench.replay_backend import ReplayBackend, tag_token_bias
 from sprint_sgl.console import say, screen
 from sprint_sgl.lang.program import Program
 from sprint_sgl.runtime.endpoint import Endpoint
@@ -68,9 +68,9 @@ def solving(question: str) -> Ask:
     return lambda program: program.run(question, temperature=0.0).trajectory
 
 
-def replaying(endpoint: Endpoint, shape: Shape, number: int) -> Ask:
-    text = filler(shape.question, seed=number)
-    unreadable(str(endpoint.model_info["tokenizer_path"]))  # read once, before any clock runs
+def replaying(endpoint: Endpoint, shape: TrajectoryShape, number: int) -> Ask:
+    text = filler_text(shape.question, seed=number)
+    tag_token_bias(str(endpoint.model_info["tokenizer_path"]))  # read once, before any clock runs
     limits = {"max_stages": len(shape.stages) + 2}
     return lambda program: (
         program.run(
@@ -109,7 +109,7 @@ def compare(
     return sprint.trajectories
 
 
-def shapes_of(path: Path, scale: float, most: int) -> list[Shape]:
+def shapes_of(path: Path, scale: float, most: int) -> list[TrajectoryShape]:
     task = Replay(DataSource(path=str(path)), column="response", scale=scale, characters_a_token=4.0)
     return [question.shape for question, _ in zip(task.questions(), range(most), strict=False)]
 
@@ -140,7 +140,9 @@ def main(
             written = compare(
                 table, "Countdown, 3 numbers", endpoint, asks[: max(questions, level)], rounds, level, both
             )
-        shapes = shapes_of(trajectories, scale, most) if trajectories else [Shape.of(each) for each in written]
+        shapes = (
+            shapes_of(trajectories, scale, most) if trajectories else [TrajectoryShape.of(each) for each in written]
+        )
         replays = [replaying(endpoint, shape, number) for number, shape in enumerate(shapes)]
         for level in levels if replays else ():
             some = replays[: max(questions, level)]

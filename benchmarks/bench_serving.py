@@ -20,11 +20,11 @@ from programs import sprint_program
 from sprint_sgl.console import screen
 from sprint_sgl.lang.methods import named_method
 from sprint_sgl.runtime.launcher import connect
-from sprint_sgl.serving.admission import Gate
+from sprint_sgl.serving.admission import Admission
 from sprint_sgl.serving.app import Api
-from sprint_sgl.serving.backends import Remote
+from sprint_sgl.serving.backends import RemoteBackend
 from sprint_sgl.serving.metrics import Metrics
-from sprint_sgl.serving.server import Server
+from sprint_sgl.serving.server import GracefulServer
 from sprint_sgl.serving.service import Service
 from sprint_sgl.tasks.countdown.problem import draw_problems
 
@@ -90,12 +90,12 @@ def main(
     asked = [p.question for p in draw_problems(3, 5, questions, held_out=True)]
     with measured(url, runtime, model) as address, connect(address) as endpoint:
         endpoint.warm_up()
-        backend = Remote(address, None)
-        backend.ready()
-        gate = Gate(concurrency, questions)
-        service = Service({"mini": (named_method("sprint"), backend)}, gate)
-        app = Api(service, Metrics(gate), time_limit=600.0).app()
-        serving = Server(app, service, "127.0.0.1", 0, shutdown_limit=1.0)
+        backend = RemoteBackend(address, None)
+        backend.wait_until_up()
+        admission = Admission(concurrency, questions)
+        service = Service({"mini": (named_method("sprint"), backend)}, admission)
+        app = Api(service, Metrics(admission), time_limit=600.0).app()
+        serving = GracefulServer(app, service, "127.0.0.1", 0, shutdown_limit=1.0)
         thread = threading.Thread(target=serving.run)
         thread.start()
         while not serving.started:

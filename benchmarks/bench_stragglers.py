@@ -31,8 +31,8 @@ from benchmarks.measuring import AtLeastOne, Url, spread
 from benchmarks.steady import emptied, runtime
 from programs import sprint_program
 from sprint_sgl.bench.records import Record
-from sprint_sgl.bench.replay import Replay, Shape
-from sprint_sgl.bench.runner import Ask, Work, answer
+from sprint_sgl.bench.replay import Replay, TrajectoryShape
+from sprint_sgl.bench.runner import QuestionSample, Workload, answer_question
 from sprint_sgl.console import screen
 from sprint_sgl.lang.methods import Method
 from sprint_sgl.lang.straggler import EVERYONE, StragglerPolicy
@@ -63,7 +63,7 @@ def table(*columns: str) -> Table:
     return found
 
 
-def executions(shapes: Sequence[Shape]) -> list[int]:
+def executions(shapes: Sequence[TrajectoryShape]) -> list[int]:
     return [tokens for shape in shapes for stage in shape.stages for tokens in stage.executions]
 
 
@@ -134,10 +134,10 @@ def clock(
         else policies(120, 100, patience=(1.2, 1.05))
     )
     methods = [Method(name, sprint_program.bind(straggler=policy), 0.0, {}) for name, policy in tried.items()]
-    asks = [Ask(question) for question in islice(task.questions(), questions)]
-    work = Work(task, methods, lambda name: DEFAULT_MODEL, asks)
+    asks = [QuestionSample(question) for question in islice(task.questions(), questions)]
+    work = Workload(task, methods, lambda name: DEFAULT_MODEL, asks)
     with runtime(step, url, name) as endpoint, ThreadPoolExecutor(AT_ONCE if step else 1) as pool:
-        answer(work, methods[0], asks[0], endpoint)
+        answer_question(work, methods[0], asks[0], endpoint)
         found = list(pool.map(partial(in_turns, work, endpoint), enumerate(asks)))
     shown = table("policy", "seconds, median question", "in all", "sequential tokens", "executions cut", "right")
     for name in tried:
@@ -145,14 +145,14 @@ def clock(
     screen().print(shown)
 
 
-def in_turns(work: Work, endpoint: Any, numbered: tuple[int, Ask]) -> dict[str, Record]:
+def in_turns(work: Workload, endpoint: Any, numbered: tuple[int, QuestionSample]) -> dict[str, Record]:
     """A question under each policy, beginning with another one for each question."""
     number, ask = numbered
     first = number % len(work.methods)
     records = {}
     for method in [*work.methods[first:], *work.methods[:first]]:
         emptied(endpoint)
-        records[method.name] = answer(work, method, ask, endpoint)
+        records[method.name] = answer_question(work, method, ask, endpoint)
     return records
 
 

@@ -29,7 +29,7 @@ from benchmarks.footprint import Footprint, watched
 from benchmarks.measuring import Runtime, measured
 from benchmarks.steady import emptied
 from programs import sprint_program
-from sprint_sgl.bench.report.statistics import Estimate
+from sprint_sgl.bench.report.statistics import IntervalEstimate
 from sprint_sgl.console import one_line_errors, screen
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.runtime.frontend import SglSamplingParams, StreamExecutor
@@ -194,9 +194,9 @@ def in_turns(url: str, questions: list[str], concurrency: int, rounds: int, opti
     endpoint.close()
 
 
-def estimate(values: Sequence[float]) -> Estimate:
+def estimate(values: Sequence[float]) -> IntervalEstimate:
     """The median, with the least and the most."""
-    return Estimate(statistics.median(values), min(values), max(values))
+    return IntervalEstimate(statistics.median(values), min(values), max(values))
 
 
 def pairs(rounds: Sequence[Round], concurrency: int) -> list[tuple[Round, Round]]:
@@ -211,7 +211,7 @@ def shown(values: Sequence[float], form: str) -> str:
 
 
 def report(rounds: Sequence[Round], price: float, out: Path) -> None:
-    costs: dict[str, list[tuple[float, Estimate]]] = {"program": [], "client": []}
+    costs: dict[str, list[tuple[float, IntervalEstimate]]] = {"program": [], "client": []}
     for concurrency in sorted({each.concurrency for each in rounds}):
         both = pairs(rounds, concurrency)
         if not both:

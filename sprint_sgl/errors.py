@@ -1,12 +1,19 @@
-"""Every error that a caller may want to tell apart, in one tree.
+"""Every error that a caller may want to tell apart, in one tree. A command prints it as one line and exits with 1.
 
 SprintError
-├── BadInput            the question or an option is unusable: change it
-│   └── ContextFull     the prompt leaves no room in the model's context
-├── RuntimeUnavailable  nothing usable answers: start a runtime, or look at the address
-│   └── LaunchFailed    the runtime that we started did not come up; ends with its log
+├── BadInput            a question, an option or a file is unusable: change it
+│   ├── ContextFull     the prompt leaves no room in the model's context
+│   └── NoSuchModel     the server offers no model of that name
+├── RuntimeUnavailable  no usable runtime answers: start one, or check the address
+│   └── LaunchFailed    a runtime that we started did not come up; the message ends with its log
 ├── RequestFailed       the runtime refused a request or took too long
-└── ProgramFailed       a program stopped; says in which branch, and is caused by one of the above
+├── ProgramFailed       a program stopped; names the branch, and is caused by one of the above
+├── CommandFailed       a subprocess exited with a status other than 0
+├── Busy                the server's queue is full: ask again later
+├── DeadlinePassed      a run took longer than its time limit
+└── ServerStopping      the server is being stopped, and its runs with it
+
+sprint_sgl/serving/errors.py has the HTTP statuses of those that reach a client.
 """
 
 from __future__ import annotations
@@ -21,6 +28,10 @@ class BadInput(SprintError, ValueError):
 
 
 class ContextFull(BadInput):
+    pass
+
+
+class NoSuchModel(BadInput):
     pass
 
 
@@ -42,3 +53,24 @@ class ProgramFailed(SprintError):
     def __init__(self, branch: str, cause: BaseException) -> None:
         super().__init__(f"{branch}: {cause}")
         self.branch = branch
+
+
+class CommandFailed(SprintError):
+    pass
+
+
+class Busy(SprintError):
+    """`retry_after` is when to ask again, in whole seconds from now."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(f"the server is busy and its queue is full: try again in {retry_after} s")
+        self.retry_after = retry_after
+
+
+class DeadlinePassed(SprintError):
+    pass
+
+
+class ServerStopping(SprintError):
+    def __init__(self) -> None:
+        super().__init__("the server is being stopped")

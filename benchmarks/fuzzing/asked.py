@@ -26,14 +26,14 @@ Sent = tuple[str, str, list[tuple[bytes, bytes]], list[bytes]]
 @cache
 def app() -> Any:
     from sprint_sgl.lang.methods import named_method
-    from sprint_sgl.serving.admission import Gate
+    from sprint_sgl.serving.admission import Admission
     from sprint_sgl.serving.app import Api
     from sprint_sgl.serving.metrics import Metrics
     from sprint_sgl.serving.service import Service
 
-    gate = Gate(4, 4)
+    admission = Admission(4, 4)
     offered = {f"mini:{name}": (named_method(name), AtOnce()) for name in ("sprint", "sequential")}
-    return Api(Service(offered, gate), Metrics(gate), 60.0, (KEY,), BODY_LIMIT).app()
+    return Api(Service(offered, admission), Metrics(admission), 60.0, (KEY,), BODY_LIMIT).app()
 
 
 @cache
@@ -134,11 +134,11 @@ def check_wire(case: tuple[str, Any]) -> None:
     from pydantic import ValidationError
 
     from sprint_sgl.errors import BadInput
-    from sprint_sgl.serving.requests import ChatAsked, CompletionAsked, ResponseAsked
+    from sprint_sgl.serving.requests import ChatRequest, CompletionRequest, ResponsesRequest
     from sprint_sgl.tasks.question import checked_question
 
     path, body = case
-    kinds = dict(zip(PATHS, (ChatAsked, CompletionAsked, ResponseAsked), strict=True))
+    kinds = dict(zip(PATHS, (ChatRequest, CompletionRequest, ResponsesRequest), strict=True))
     try:
         read = kinds[path].model_validate(body)
         question = checked_question(read.question)
@@ -148,7 +148,7 @@ def check_wire(case: tuple[str, Any]) -> None:
     else:
         assert question.strip() == question != ""
         assert all(stops)
-        assert read.limit is None or read.limit >= 1
+        assert read.token_limit is None or read.token_limit >= 1
 
 
 def header(rng: random.Random) -> str:
@@ -157,10 +157,10 @@ def header(rng: random.Random) -> str:
 
 
 def check_key(text: str) -> None:
-    from sprint_sgl.serving.keys import allowed
+    from sprint_sgl.serving.keys import is_authorized
 
-    assert not allowed(text, (KEY,)) or text.partition(" ")[2].strip() == KEY
-    assert not allowed(f"Bearer {text}", (KEY,)) or text.strip() == KEY
+    assert not is_authorized(text, (KEY,)) or text.partition(" ")[2].strip() == KEY
+    assert not is_authorized(f"Bearer {text}", (KEY,)) or text.strip() == KEY
 
 
 TARGETS = (

@@ -169,19 +169,19 @@ def stream_case(rng: random.Random) -> tuple[str, list[str], list[int], str]:
 def check_stream(case: tuple[str, list[str], list[int], str]) -> None:
     """Every piece of a branch goes out as it was written, and of the answer nothing that is past a stop string."""
     from sprint_sgl.lang.calls import Branch
-    from sprint_sgl.serving.stream import BranchText, Content, Sorter, shortened
+    from sprint_sgl.serving.stream import AnswerPiece, BranchPiece, PieceSorter, cut_at_stop
 
     text, stops, sizes, program = case
-    sorter, pieces, at = Sorter(program_named(program), stops), [], 0
+    sorter, pieces, at = PieceSorter(program_named(program), stops), [], 0
     for turn, size in enumerate(sizes):
         branch = Branch(1 + turn // 5, turn % 3 or None)
         pieces += sorter.feed(branch, text[at : at + size])
         at += size
-    answer = shortened(read_answer(parse(text).final_answer), stops).strip()
+    answer = cut_at_stop(read_answer(parse(text).final_answer), stops).strip()
     pieces += sorter.finish(answer)
     fed = text[: sum(sizes)]
-    assert "".join(piece.text for piece in pieces if isinstance(piece, BranchText)) == fed
-    content = "".join(piece.text for piece in pieces if isinstance(piece, Content))
+    assert "".join(piece.text for piece in pieces if isinstance(piece, BranchPiece)) == fed
+    content = "".join(piece.text for piece in pieces if isinstance(piece, AnswerPiece))
     assert not any(stop in content for stop in stops)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from programs import sequential_program, sprint_program
-from sprint_sgl.bench.replay import Replay, Shape, StageShape
+from sprint_sgl.bench.replay import Replay, StageShape, TrajectoryShape
 from sprint_sgl.lang.program import Program
 from sprint_sgl.tasks.datasets import DataSource
 
@@ -18,7 +18,7 @@ METHODS: Mapping[str, Program] = {
 }
 
 
-def drawn_shapes(count: int, scale: float = 1.0, seed: int = 0) -> list[Shape]:
+def drawn_shapes(count: int, scale: float = 1.0, seed: int = 0) -> list[TrajectoryShape]:
     """Shapes of two to five stages of one to four executions, about 3,000 tokens, as R1's traces of MATH have."""
     rng = random.Random(seed)
 
@@ -31,11 +31,12 @@ def drawn_shapes(count: int, scale: float = 1.0, seed: int = 0) -> list[Shape]:
         return StageShape(prompts, tokens(5, 40), tuple(tokens(80, 500) for _ in range(width)))
 
     return [
-        Shape(tokens(60, 200), tuple(stage() for _ in range(rng.randint(2, 5))), tokens(100, 200)) for _ in range(count)
+        TrajectoryShape(tokens(60, 200), tuple(stage() for _ in range(rng.randint(2, 5))), tokens(100, 200))
+        for _ in range(count)
     ]
 
 
-def recorded_shapes(path: Path, count: int, scale: float) -> list[Shape]:
+def recorded_shapes(path: Path, count: int, scale: float) -> list[TrajectoryShape]:
     """Of recorded trajectories those below 6,000 tokens, spread evenly over their lengths; a few serve twice."""
     task = Replay(DataSource(path=str(path)), column="response", scale=scale, characters_a_token=4.0)
     shapes = sorted((question.shape for question in task.questions()), key=lambda shape: shape.total)

@@ -29,8 +29,8 @@ from benchmarks.gpu import load
 from benchmarks.gpu.dummy_model import make_dummy_model
 from benchmarks.ideal_cache import ideal_uncached
 from programs import sprint_program
-from sprint_sgl.bench.profile import Profile, mean, profile
-from sprint_sgl.bench.replay import Shape
+from sprint_sgl.bench.profile import Profile, mean_profile, profile
+from sprint_sgl.bench.replay import TrajectoryShape
 from sprint_sgl.console import say
 from sprint_sgl.errors import LaunchFailed
 from sprint_sgl.runtime.endpoint import Endpoint
@@ -68,7 +68,7 @@ class Setting:
     def model(self) -> str:
         return str(make_dummy_model(self.out / f"model-{self.shape}", self.shape))
 
-    def shapes(self, count: int) -> list[Shape]:
+    def shapes(self, count: int) -> list[TrajectoryShape]:
         if self.trajectories:
             return load.recorded_shapes(self.trajectories, count, self.scale)
         return load.drawn_shapes(count, self.scale)
@@ -150,7 +150,7 @@ def compared(passes: Mapping[str, Sequence[Pass]]) -> Figures:
             "share": [min(shares), statistics.median(shares), max(shares)],
             "seconds": [each.seconds for each in own],
             "tokens_per_second": statistics.median(each.tokens_per_second for each in own),
-            "profile": asdict(mean(profiles)) if (profiles := _profiles(own)) else None,
+            "profile": asdict(mean_profile(profiles)) if (profiles := _profiles(own)) else None,
         }
     return found
 
@@ -175,7 +175,7 @@ def prefix(setting: Setting) -> Measured:
         yield "text / ideal", sum(request.uncached for request in requests) / ideal
 
 
-def _by_sprint(shape: Shape, number: int, endpoint: Endpoint) -> Trajectory:
+def _by_sprint(shape: TrajectoryShape, number: int, endpoint: Endpoint) -> Trajectory:
     return replaying(endpoint, shape, number)(sprint_program)
 
 

@@ -1,4 +1,4 @@
-"""A judge's verdicts on answers that the rules could not read: asked once, kept beside the records, reported apart."""
+"""A judge's verdicts on answers that the rules could not read: asked for once, kept beside the records."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Protocol
 
 from rich.progress import track
 
-from sprint_sgl.bench.records import Key, Record, mend, parsed
+from sprint_sgl.bench.records import Record, RecordKey, parse_lines, truncate_partial_line
 from sprint_sgl.console import notes
 from sprint_sgl.errors import SprintError
 from sprint_sgl.storage.files import open_to_append
@@ -20,23 +20,25 @@ from sprint_sgl.tasks.base import Question
 VERDICTS = "judged.jsonl"
 
 
-class Judge(Protocol):
-    """Such as sprint_sgl.tasks.judge.OpenAIJudge."""
+class AnswerJudge(Protocol):
+    """The interface of sprint_sgl.tasks.judge.OpenAIJudge."""
 
     model: str
 
     def __call__(self, question: Question, answer: str) -> bool | None: ...
 
 
-def judge(records: Sequence[Record], by: Judge, path: Path, concurrency: int = 8) -> None:
-    """Asks about what has no verdict of this judge yet. Raises RequestFailed where it does not answer, once all others
-    have been kept."""
-    known = read_verdicts(path, by.model)
-    asked = [record for record in records if not record.read and record.key not in known]
+def ask_judge(records: Sequence[Record], by: AnswerJudge, path: Path, concurrency: int = 8) -> None:
+    """Ask about the unreadable answers without a verdict of this judge, and append the verdicts to the file.
+
+    Raises RequestFailed if the judge did not answer, after all other verdicts have been written.
+    """
+    judged = read_verdicts(path, by.model)
+    unjudged = [record for record in records if not record.read and record.key not in judged]
     failure: SprintError | None = None
-    mend(path)
+    truncate_partial_line(path)
     with ThreadPoolExecutor(concurrency) as pool, open_to_append(path) as file:
-        futures = {pool.submit(_verdict, record, by): record for record in asked}
+        futures = {pool.submit(_verdict, record, by): record for record in unjudged}
         for future in track(as_completed(futures), "judging", len(futures), console=notes, disable=not futures):
             try:
                 file.write(json.dumps({"key": futures[future].key, "right": future.result(), "by": by.model}) + "\n")
@@ -47,24 +49,24 @@ def judge(records: Sequence[Record], by: Judge, path: Path, concurrency: int = 8
         raise failure
 
 
-def _verdict(record: Record, by: Judge) -> bool | None:
+def _verdict(record: Record, by: AnswerJudge) -> bool | None:
     text = record.trajectory.final_answer or record.trajectory.thought
     return by(Question(record.id, record.question, record.gold), text) if text else False
 
 
-def read_verdicts(path: Path, by: str | None = None) -> dict[Key, bool | None]:
-    """By record, the last one of that judge or of any; nothing where none was asked."""
-    rows = parsed(path, _verdict_of, "verdict")
-    return {key: right for judge, key, right in rows if by in (None, judge)}
+def read_verdicts(path: Path, by: str | None = None) -> dict[RecordKey, bool | None]:
+    """Return each record's last verdict, by the judge with model `by` or by any judge. Empty if there is no file."""
+    rows = parse_lines(path, _parse_verdict, "verdict")
+    return {key: right for model, key, right in rows if by in (None, model)}
 
 
-def _verdict_of(line: str) -> tuple[str, Key, bool | None]:
+def _parse_verdict(line: str) -> tuple[str, RecordKey, bool | None]:
     row = json.loads(line)
     method, id, sample = row["key"]
     return row["by"], (method, id, sample), row["right"]
 
 
-def judged(records: Sequence[Record], path: Path) -> list[Record]:
-    """The records with the verdicts that there are."""
-    known = read_verdicts(path)
-    return [replace(record, judged=known.get(record.key)) for record in records]
+def add_verdicts(records: Sequence[Record], path: Path) -> list[Record]:
+    """Return the records with the verdicts of the file."""
+    verdicts = read_verdicts(path)
+    return [replace(record, judged=verdicts.get(record.key)) for record in records]

@@ -1,6 +1,6 @@
-"""Where the seconds of runs go: what each answer waited for, by the runtime's own stamps.
+"""Where the seconds of runs go: what each answer waited for, by the runtime's own time stamps.
 
-A run's wall clock is the sum of the calls on its critical path and of the gaps between them, which are ours.
+A run's wall clock is the sum of the calls on its critical path and of the gaps between them, which are our Python.
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ from sprint_sgl.view.timeline import bars_by_clock
 
 @dataclass(frozen=True)
 class Profile:
-    """Seconds a question on the critical path; `tokens` were written on it, by `calls` requests.
+    """Seconds per question on the critical path, on which `calls` requests wrote `tokens` tokens.
 
-    decode      writing them; prefill, computing prompts at forks and joins; queue, waiting for other requests
-    tokenising  from a request's arrival to the scheduler; http, both ways and the reply's detokenising
-    program     between calls, and before and after them: Python on our side
+    decode      writing the tokens
+    prefill     computing prompts at forks and joins
+    queue       waiting for other requests
+    tokenising  from a request's arrival to the scheduler
+    http        both ways, and detokenising the reply
+    program     before, between and after the calls: Python on our side
     """
 
     decode: float
@@ -38,12 +41,12 @@ class Profile:
 
     @property
     def step(self) -> float:
-        """Seconds a token on the critical path."""
+        """Return the seconds per token on the critical path."""
         return self.decode / self.tokens if self.tokens else 0.0
 
 
 def profile(trajectory: Trajectory) -> Profile | None:
-    """None for a run whose runtime did not say where its time went, or whose calls have no times."""
+    """Return where a run's time went; None if its calls have no times or the runtime did not stamp its requests."""
     bars = sorted((bar for bar in bars_by_clock(trajectory) if bar.critical), key=lambda bar: bar.start)
     timings = [bar.timing for bar in bars if bar.timing is not None]
     if not bars or len(timings) < len(bars) or any(bar.end <= bar.start for bar in bars) or trajectory.seconds <= 0:
@@ -62,6 +65,6 @@ def profile(trajectory: Trajectory) -> Profile | None:
     )
 
 
-def mean(profiles: Sequence[Profile]) -> Profile:
-    """Of at least one."""
+def mean_profile(profiles: Sequence[Profile]) -> Profile:
+    """Return the mean of at least one profile."""
     return Profile(*map(fmean, zip(*map(astuple, profiles), strict=True)))

@@ -1,4 +1,4 @@
-"""What a benchmark keeps of each question: one JSON line, written as the question is finished."""
+"""The record of each question of a benchmark: one JSON line, written as the question is finished."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TypeVar
 from sprint_sgl.errors import BadInput
 from sprint_sgl.trajectory import Trajectory, error_detail
 
-Key = tuple[str, str, int]
+RecordKey = tuple[str, str, int]
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Record:
     """One question answered once by one method.
 
     read     whether the rules found an answer to grade
-    judged   a judge's verdict on an answer that they did not find; its file is that of sprint_sgl/bench/judging.py
+    judged   a judge's verdict on an answer that the rules could not read; kept in a file of its own (judging.py)
     """
 
     method: str
@@ -37,11 +37,11 @@ class Record:
     judged: bool | None = None
 
     @property
-    def key(self) -> Key:
+    def key(self) -> RecordKey:
         return self.method, self.id, self.sample
 
     def to_json(self) -> str:
-        row = {name: getattr(self, name) for name in PLAIN}
+        row = {name: getattr(self, name) for name in PLAIN_FIELDS}
         return json.dumps(row | {"trajectory": self.trajectory.to_dict()}, ensure_ascii=False)
 
     @staticmethod
@@ -50,42 +50,41 @@ class Record:
         return Record(**row | {"trajectory": Trajectory.from_dict(row["trajectory"])})
 
 
-PLAIN = [each.name for each in fields(Record) if each.name not in ("trajectory", "judged")]
+PLAIN_FIELDS = [each.name for each in fields(Record) if each.name not in ("trajectory", "judged")]
 
 
 def read_records(path: Path) -> list[Record]:
-    """The finished ones. Raises BadInput for a line that is no record."""
-    return parsed(path, Record.from_json, "record")
+    """Return the records in a file. Raises BadInput for a line that is not a record."""
+    return parse_lines(path, Record.from_json, "record")
 
 
-def whole_lines(path: Path) -> list[str]:
-    """The file's lines, none where there is no file, without a last one that is not finished. Raises BadInput."""
+def complete_lines(path: Path) -> list[str]:
+    """Return the file's lines without an unfinished last one; [] if there is no file. Raises BadInput."""
     if not path.exists():
         return []
-    whole = path.read_bytes().rpartition(b"\n")[0]  # the last one may end inside of a character
+    whole = path.read_bytes().rpartition(b"\n")[0]  # an unfinished line may end inside a character
     try:
         return whole.decode().split("\n") if whole else []
     except UnicodeDecodeError as error:
-        raise BadInput(f"{path} is no text in UTF-8: {error}") from error
+        raise BadInput(f"{path} is not UTF-8 text: {error}") from error
 
 
 T = TypeVar("T")
 
 
-def parsed(path: Path, read: Callable[[str], T], what: str) -> list[T]:
-    """What `read` makes of the file's lines. Raises BadInput for a line that is no such thing."""
-    found = []
-    for number, line in enumerate(whole_lines(path), 1):
+def parse_lines(path: Path, parse: Callable[[str], T], what: str) -> list[T]:
+    """Return the file's lines, each parsed. Raises BadInput, which names `what` was expected, for a malformed line."""
+    parsed = []
+    for number, line in enumerate(complete_lines(path), 1):
         try:
-            found.append(read(line))
+            parsed.append(parse(line))
         except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
-            raise BadInput(
-                f"{path}, line {number} is no {what} ({error_detail(error)}): mend it or take it out"
-            ) from error
-    return found
+            message = f"{path}, line {number} is not a {what} ({error_detail(error)}): repair or remove it"
+            raise BadInput(message) from error
+    return parsed
 
 
-def mend(path: Path) -> None:
-    """Cuts off a last line that an interruption left unfinished, before more is appended."""
+def truncate_partial_line(path: Path) -> None:
+    """Remove an unfinished last line, which an interrupted run leaves, before more is appended."""
     if path.exists():
         os.truncate(path, path.read_bytes().rfind(b"\n") + 1)

@@ -1,9 +1,9 @@
-"""Recorded trajectories as a load: their shape and nothing else, on any model and runtime, through the real programs.
+"""A task that replays the shapes of recorded trajectories through the real programs, on any model and runtime.
 
     sprint-sgl bench task=replay task.source.path=trajectories.jsonl program=sprint against=[sprint_barrier,sequential]
 
-Each call generates as many tokens as it had in the recording, whatever they are; the sequential program generates the
-same total in one go. So the wall clock that a trained 7B model would save can be measured without its weights.
+Each call generates as many tokens as in the recording, whichever they are; the sequential program generates the same
+total in one call. This measures the wall clock that a trained 7B model would save without its weights.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sprint_sgl.bench.replay_backend import ReplayBackend
     from sprint_sgl.runtime.endpoint import Endpoint
 
-FILLER = (
+FILLER_WORDS = (
     "one",
     "two",
     "six",
@@ -51,7 +51,7 @@ FILLER = (
 
 @dataclass(frozen=True)
 class StageShape:
-    """Tokens of each prompt with what leads to it, of the rest of the plan, and of each execution."""
+    """Tokens of each prompt with the text before it, of the rest of the plan (`tail`), and of each execution."""
 
     prompts: tuple[int, ...]
     tail: int
@@ -59,98 +59,100 @@ class StageShape:
 
 
 @dataclass(frozen=True)
-class Shape:
-    """What remains of a trajectory: lengths in tokens."""
+class TrajectoryShape:
+    """The lengths of a trajectory's parts, in tokens."""
 
     question: int
     stages: tuple[StageShape, ...]
     answer: int
 
     @staticmethod
-    def of(trajectory: Trajectory, characters_a_token: float = 4.0, scale: float = 1.0) -> Shape:
-        """By the runtime's counts where the trajectory has them, else by its texts."""
+    def of(trajectory: Trajectory, characters_a_token: float = 4.0, scale: float = 1.0) -> TrajectoryShape:
+        """Return the shape by the runtime's token counts where the trajectory has them, else by its texts."""
 
-        def tokens(text: str) -> int:
-            return _length(len(text) / characters_a_token * scale)
+        def text_tokens(text: str) -> int:
+            return _at_least_one(len(text) / characters_a_token * scale)
 
-        def called(call: Call | None, text: str) -> int:
-            return _length(call.completion_tokens * scale) if call and call.completion_tokens else tokens(text)
+        def call_tokens(call: Call | None, text: str) -> int:
+            counted = call.completion_tokens if call else 0
+            return _at_least_one(counted * scale) if counted else text_tokens(text)
 
         stages = []
         for stage in trajectory.stages:
             ends = [0, *(prompt.offset for prompt in stage.prompts)]
-            counted = stage.plan_tokens > 0
-            prompts = tuple(
-                _length((ends[k + 1] - ends[k]) * scale) if counted else tokens(f"{prompt.lead} {prompt.text}")
-                for k, prompt in enumerate(stage.prompts)
-            )
-            tail = _length((stage.plan_tokens - ends[-1]) * scale) if counted else tokens(stage.tail)
-            executions = tuple(called(execution.call, execution.text) for execution in stage.executions)
+            if stage.plan_tokens > 0:
+                prompts = tuple(_at_least_one((end - begin) * scale) for begin, end in pairwise(ends))
+                tail = _at_least_one((stage.plan_tokens - ends[-1]) * scale)
+            else:
+                prompts = tuple(text_tokens(f"{prompt.lead} {prompt.text}") for prompt in stage.prompts)
+                tail = text_tokens(stage.tail)
+            executions = tuple(call_tokens(execution.call, execution.text) for execution in stage.executions)
             stages.append(StageShape(prompts, tail, executions))
-        answered = trajectory.answer_calls[0] if trajectory.answer_calls else None
-        return Shape(tokens(trajectory.question), tuple(stages), called(answered, trajectory.final_answer))
+        answer_call = trajectory.answer_calls[0] if trajectory.answer_calls else None
+        answer = call_tokens(answer_call, trajectory.final_answer)
+        return TrajectoryShape(text_tokens(trajectory.question), tuple(stages), answer)
 
-    def cut(self, policy: StragglerPolicy) -> Shape:
-        """What would be left of it under the policy if every token took the same time."""
-        return replace(self, stages=tuple(_cut(stage, policy) for stage in self.stages))
+    def cut(self, policy: StragglerPolicy) -> TrajectoryShape:
+        """Return the shape that the policy would leave if every token took the same time."""
+        return replace(self, stages=tuple(_cut_stage(stage, policy) for stage in self.stages))
 
     @property
     def digest(self) -> str:
-        """Equal for equal shapes."""
+        """Return a hash that is equal for equal shapes."""
         return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
 
     @property
     def total(self) -> int:
-        """Tokens that are generated."""
+        """Return the number of generated tokens."""
         return self.answer + sum(sum(s.prompts) + s.tail + sum(s.executions) for s in self.stages)
 
     @property
     def sequential(self) -> int:
-        """Tokens on the critical path of eager launch (section 4.1)."""
-        return self.answer + sum(map(_critical, self.stages))
+        """Return the tokens on the critical path of eager launch (section 4.1)."""
+        return self.answer + sum(map(_critical_tokens, self.stages))
 
 
-def _length(tokens: float) -> int:
+def _at_least_one(tokens: float) -> int:
     return max(1, round(tokens))
 
 
-def _critical(stage: StageShape) -> int:
+def _critical_tokens(stage: StageShape) -> int:
     branches = (offset + each for offset, each in zip(accumulate(stage.prompts), stage.executions, strict=True))
     return max(sum(stage.prompts) + stage.tail, *branches, 0)
 
 
-def _cut(stage: StageShape, policy: StragglerPolicy) -> StageShape:
+def _cut_stage(stage: StageShape, policy: StragglerPolicy) -> StageShape:
     began, planned = list(accumulate(stage.prompts)), sum(stage.prompts) + stage.tail
     left = shortened(policy, began, stage.executions, joins=planned)
     return replace(stage, executions=tuple(math.ceil(tokens) for tokens in left))
 
 
-def _uncut(done: Shape, trajectory: Trajectory, recorded: Shape) -> Shape:
-    """What was done, with the recorded lengths for executions that were cut off before they had them."""
-    if [len(stage.executions) for stage in done.stages] != [len(stage.executions) for stage in recorded.stages]:
-        return done
+def _restore_cut_lengths(shape: TrajectoryShape, trajectory: Trajectory, recorded: TrajectoryShape) -> TrajectoryShape:
+    """Return the run's shape with the recorded lengths for the executions that a straggler policy cut off."""
+    if [len(stage.executions) for stage in shape.stages] != [len(stage.executions) for stage in recorded.stages]:
+        return shape
     stages = []
-    for found, wanted, stage in zip(done.stages, recorded.stages, trajectory.stages, strict=True):
-        each = zip(found.executions, wanted.executions, stage.executions, strict=True)
+    for replayed, wanted, stage in zip(shape.stages, recorded.stages, trajectory.stages, strict=True):
+        each = zip(replayed.executions, wanted.executions, stage.executions, strict=True)
         lengths = (max(tokens, full) if run.status == "cancelled" else tokens for tokens, full, run in each)
-        stages.append(replace(found, executions=tuple(lengths)))
-    return replace(done, stages=tuple(stages))
+        stages.append(replace(replayed, executions=tuple(lengths)))
+    return replace(shape, stages=tuple(stages))
 
 
 @dataclass(frozen=True)
 class ReplayQuestion(Question):
-    shape: Shape = Shape(0, (), 0)
+    shape: TrajectoryShape = TrajectoryShape(0, (), 0)
 
 
 @dataclass
 class Replay:
-    """A benchmark task of recorded trajectories. A run is right if it has the shape of its recording, or one in which
-    only executions that a straggler policy cut off are shorter.
+    """A benchmark task of recorded trajectories. A run is right if it has the shape of its recording; executions that a
+    straggler policy cut off may be shorter.
 
-    source               rows with a `trajectory` (what `sprint-sgl bench` writes), or a text of one in `column`
-    column               where released trajectories keep their text
-    scale                of all lengths, for a model with a shorter context
-    characters_a_token   for texts, whose tokens nobody counted
+    source               rows with a `trajectory`, as `sprint-sgl bench` writes them, or with its text in `column`
+    column               the column with the text of a released trajectory
+    scale                factor of all lengths, for a model with a shorter context
+    characters_a_token   for texts without token counts
     """
 
     source: DataSource
@@ -170,13 +172,13 @@ class Replay:
             trajectory = self._trajectory(row, number)
             if not (trajectory.has_planner and trajectory.stages):
                 continue
-            shape = Shape.of(trajectory, self.characters_a_token, self.scale)
-            text, group = filler(shape.question, seed=number), f"{min(len(shape.stages), 6)} stages"
+            shape = TrajectoryShape.of(trajectory, self.characters_a_token, self.scale)
+            text, group = filler_text(shape.question, seed=number), f"{min(len(shape.stages), 6)} stages"
             yield ReplayQuestion(str(number), text, shape.digest, group, shape)
             planned = True
         if not planned:
             raise BadInput(
-                f"{self.source.path} holds no trajectory with a stage, in `trajectory` or in {self.column!r}"
+                f"{self.source.path} contains no trajectory with a stage, in `trajectory` or in {self.column!r}"
             )
 
     def _trajectory(self, row: Mapping[str, Any], number: int) -> Trajectory:
@@ -184,7 +186,8 @@ class Replay:
             try:
                 return Trajectory.from_dict(found)
             except ValidationError as error:
-                raise BadInput(f"{self.source.path}, row {number + 1}: no trajectory: {error_detail(error)}") from error
+                place = f"{self.source.path}, row {number + 1}"
+                raise BadInput(f"{place}: not a trajectory: {error_detail(error)}") from error
         if self.column not in row:
             raise BadInput(f"no column 'trajectory' or {self.column!r}; the rows have {', '.join(sorted(row))}")
         return protocol.parse(str(row[self.column]))
@@ -193,30 +196,28 @@ class Replay:
         return Grade(False, "a replay is graded by its run", read=False)
 
     def grade_run(self, question: Question, trajectory: Trajectory) -> Grade:
-        """Whether the run did what the recording did, token for token."""
+        """Return whether the run has the lengths of the recording, token for token."""
         assert isinstance(question, ReplayQuestion)
         if trajectory.launch == "sequential":
-            done, wanted = trajectory.answer_tokens, question.shape.total
-            return Grade(done == wanted, "" if done == wanted else f"{done} tokens, not {wanted}")
-        if repaired := [kind for kind, _ in trajectory.repairs if kind != protocol.RepairKind.NO_PROMPT]:
-            return Grade(False, f"repaired: {', '.join(repaired)}")  # such as forced_answer: raise program.max_stages
-        found = replace(Shape.of(trajectory), question=question.shape.question)
-        if _uncut(found, trajectory, question.shape) != question.shape:
+            tokens, wanted = trajectory.answer_tokens, question.shape.total
+            return Grade(tokens == wanted, "" if tokens == wanted else f"{tokens} tokens, not {wanted}")
+        if repairs := [kind for kind, _ in trajectory.repairs if kind != protocol.RepairKind.NO_PROMPT]:
+            return Grade(False, f"repaired: {', '.join(repairs)}")  # such as forced_answer: raise program.max_stages
+        shape = replace(TrajectoryShape.of(trajectory), question=question.shape.question)
+        if _restore_cut_lengths(shape, trajectory, question.shape) != question.shape:
             return Grade(False, "another shape than the recording")
-        return Grade(
-            True,
-            f"{trajectory.cancelled_count} executions were cut off" if trajectory.cancelled_count else "",
-        )
+        cancelled = trajectory.cancelled_count
+        return Grade(True, f"{cancelled} executions were cut off" if cancelled else "")
 
     def backend(self, question: Question, endpoint: Endpoint) -> ReplayBackend:
-        """The runtime, made to write what has this question's shape."""
+        """Return a backend that makes the runtime write text of this question's shape."""
         from sprint_sgl.bench.replay_backend import ReplayBackend
 
         assert isinstance(question, ReplayQuestion)
         return ReplayBackend(endpoint, question.shape)
 
 
-def filler(words: int, seed: int) -> str:
-    """Different questions share no beginning, which a prefix cache would find."""
+def filler_text(words: int, seed: int) -> str:
+    """Return random words: different seeds share no prefix, which a cache would find."""
     rng = random.Random(seed)
-    return " ".join(rng.choice(FILLER) for _ in range(words))
+    return " ".join(rng.choice(FILLER_WORDS) for _ in range(words))

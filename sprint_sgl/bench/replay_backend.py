@@ -1,4 +1,4 @@
-"""The runtime that replays one recorded trajectory: it writes as many tokens as the recording had, call by call."""
+"""A backend that replays one recorded trajectory: each call writes as many tokens as in the recording."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from sprint_sgl import protocol
-from sprint_sgl.bench.replay import Shape
+from sprint_sgl.bench.replay import TrajectoryShape
 from sprint_sgl.runtime.context_tokens import Tokenized
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.runtime.frontend import BaseBackend, SglSamplingParams, StreamExecutor
@@ -16,8 +16,11 @@ from sprint_sgl.storage.checkpoints import load_tokenizer
 
 
 @lru_cache(maxsize=8)
-def unreadable(tokenizer: str) -> dict[str, float]:
-    """A bias against tokens that could become tags, blanks or broken characters: programs read what is written."""
+def tag_token_bias(tokenizer: str) -> dict[str, float]:
+    """Return a logit bias against tokens that could form tags, blanks or broken characters, by token id.
+
+    Programs parse what is written, so that the replayed text must contain no tags.
+    """
     loaded = load_tokenizer(tokenizer)
     texts = {id: loaded.decode([id]) for id in range(len(loaded))}
     special = set(loaded.all_special_ids)
@@ -29,8 +32,8 @@ def unreadable(tokenizer: str) -> dict[str, float]:
 
 
 @dataclass
-class _Request:
-    """What an endpoint reads of a StreamExecutor."""
+class _ReplayRequest:
+    """The attributes of a StreamExecutor that an endpoint reads."""
 
     text_: str
     request_id: str | None
@@ -40,15 +43,15 @@ class _Request:
 
 
 class ReplayBackend(BaseBackend):  # type: ignore[misc]
-    """Answers every call of one run with as many tokens as the recording had there, on the real runtime."""
+    """Answers every call of one run on the real runtime, with as many tokens as in the recording."""
 
-    def __init__(self, endpoint: Endpoint, shape: Shape, thought: int | None = None) -> None:
-        """`thought` is the length of a sequential thought, where it is not that of the whole recording."""
+    def __init__(self, endpoint: Endpoint, shape: TrajectoryShape, thought: int | None = None) -> None:
+        """`thought` is the length of a sequential thought; by default that of the whole recording."""
         super().__init__()
         self.runtime, self.shape, self.thought = endpoint, shape, thought or shape.total
         self.prompt_style = endpoint.prompt_style
         self.max_new_tokens = self.max_sequential_tokens = max(shape.total, self.thought) + 1
-        self._bias = unreadable(str(endpoint.model_info["tokenizer_path"]))
+        self._bias = tag_token_bias(str(endpoint.model_info["tokenizer_path"]))
         self._planner = iter(_planner_calls(shape))
 
     def get_chat_template(self) -> Any:
@@ -58,19 +61,19 @@ class ReplayBackend(BaseBackend):  # type: ignore[misc]
         self.runtime.abort(request_id)
 
     def generate(self, s: StreamExecutor, sampling_params: SglSamplingParams) -> tuple[str, dict[str, Any]]:
-        begun, tokens, stop = self._call(s.text_, sampling_params.stop)
+        opening, tokens, stop = self._call(s.text_, sampling_params.stop)
         forced, allowed = sampling_params.clone(), min(tokens, sampling_params.max_new_tokens)
         forced.stop, forced.max_new_tokens, forced.ignore_eos = [], allowed, True
         seed, name = getattr(s, "sampling_seed", None), getattr(s, "request_id", None)
-        known = getattr(s, "tokenized", Tokenized())
-        request = _Request(s.text_ + begun, name, seed, {"logit_bias": self._bias}, known)
+        tokenized = getattr(s, "tokenized", Tokenized())
+        request = _ReplayRequest(s.text_ + opening, name, seed, {"logit_bias": self._bias}, tokenized)
         text, meta = self.runtime.generate(request, forced)
         s.tokenized = request.tokenized
         cut = allowed < tokens or meta["finish_reason"]["type"] == "abort"
-        return begun + text, meta if cut else meta | {"finish_reason": {"type": "stop", "matched": stop}}
+        return opening + text, meta if cut else meta | {"finish_reason": {"type": "stop", "matched": stop}}
 
     def _call(self, context: str, stops: Sequence[str]) -> tuple[str, int, str]:
-        """What the model is taken to have begun with, how many tokens it writes, and what stops it."""
+        """Return the tags that the call is taken to begin with, its number of tokens, and its stop string."""
         if not stops:
             return "", self.thought, ""
         if numbers := protocol.open_execution_numbers(context):
@@ -79,7 +82,7 @@ class ReplayBackend(BaseBackend):  # type: ignore[misc]
         return next(self._planner)
 
 
-def _planner_calls(shape: Shape) -> Iterator[tuple[str, int, str]]:
+def _planner_calls(shape: TrajectoryShape) -> Iterator[tuple[str, int, str]]:
     for i, stage in enumerate(shape.stages, 1):
         opening = protocol.open_plan(i)
         for j, tokens in enumerate(stage.prompts, 1):

@@ -1,4 +1,4 @@
-"""Runs methods on a task: block by block in turns, so that the machine's moods meet all of them alike."""
+"""Runs methods on a task, in turns block by block, so that changes in the machine's speed affect all methods alike."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from sprint_sgl.bench.failures import Failure
-from sprint_sgl.bench.records import Key, Record
-from sprint_sgl.bench.runtime import Resident
+from sprint_sgl.bench.failures import QuestionFailure
+from sprint_sgl.bench.records import Record, RecordKey
+from sprint_sgl.bench.runtime import ResidentRuntime
 from sprint_sgl.errors import BadInput, ContextFull, SprintError
 from sprint_sgl.lang.methods import Method
 from sprint_sgl.runtime.endpoint import Endpoint
@@ -21,147 +21,157 @@ from sprint_sgl.trajectory import Trajectory
 
 
 @dataclass(frozen=True)
-class Ask:
+class QuestionSample:
+    """One of several times that a question is asked; `number` counts from 0."""
+
     question: Question
-    sample: int = 0
+    number: int = 0
 
 
 @dataclass(frozen=True)
-class Work:
-    """What is to be asked, of whom, and how; `weights` has a model for each method's name."""
+class Workload:
+    """The questions, the methods that answer them, and the options. `weights` returns the model of a method."""
 
     task: Task
     methods: Sequence[Method]
     weights: Callable[[str], str]
-    asks: Sequence[Ask]
+    samples: Sequence[QuestionSample]
     temperature: float | None = None
     max_new_tokens: int | None = None
     seed: int | None = None
     concurrency: int = 1
     block: int = 25
 
-    def left(self, done: set[Key]) -> Iterator[tuple[Method, list[Ask]]]:
-        """Blocks of what has not been done, each for the methods in turn."""
-        for start in range(0, len(self.asks), self.block):
+    def remaining_blocks(self, done: set[RecordKey]) -> Iterator[tuple[Method, list[QuestionSample]]]:
+        """Yield blocks of samples that are not done, each block for every method in turn."""
+        for start in range(0, len(self.samples), self.block):
+            block = self.samples[start : start + self.block]
             for method in self.methods:
-                block = self.asks[start : start + self.block]
-                if asks := [ask for ask in block if (method.name, ask.question.id, ask.sample) not in done]:
-                    yield method, asks
+                if samples := [each for each in block if (method.name, each.question.id, each.number) not in done]:
+                    yield method, samples
 
 
-def run(work: Work, runtime: Resident, done: set[Key], keep: Callable[[Record], None]) -> list[Failure]:
-    """Asks what has not been done and hands every record over as it is finished; returns what could not be asked.
+def run_workload(
+    work: Workload, runtime: ResidentRuntime, done: set[RecordKey], keep: Callable[[Record], None]
+) -> list[QuestionFailure]:
+    """Ask what is not `done`, pass every record to `keep` as it is finished, and return what could not be asked.
 
-    Raises RuntimeUnavailable where the runtime dies and does not come back.
+    Raises RuntimeUnavailable if the runtime dies and does not come back.
     """
-    failures: list[Failure] = []
-    for method, asks in work.left(done):
-        while asks:
+    failures: list[QuestionFailure] = []
+    for method, samples in work.remaining_blocks(done):
+        while samples:
             try:
                 endpoint = runtime.load(work.weights(method.name))
             except SprintError:
-                if not runtime.lost():
+                if not runtime.is_lost():
                     raise
                 runtime.revive()
                 continue
-            failed = _side_by_side(work, method, asks, keep, runtime, endpoint)
-            if failed and runtime.lost():
+            failed = _run_block(work, method, samples, keep, runtime, endpoint)
+            if failed and runtime.is_lost():
                 runtime.revive()
-                asks = [ask for ask, _ in failed]
+                samples = [sample for sample, _ in failed]
                 continue
-            failures += [Failure(method.name, ask.question.id, ask.sample, str(error)) for ask, error in failed]
+            failures += [
+                QuestionFailure(method.name, each.question.id, each.number, str(error)) for each, error in failed
+            ]
             break
     return failures
 
 
-def _side_by_side(
-    work: Work,
+def _run_block(
+    work: Workload,
     method: Method,
-    asks: Sequence[Ask],
+    samples: Sequence[QuestionSample],
     keep: Callable[[Record], None],
-    runtime: Resident,
+    runtime: ResidentRuntime,
     endpoint: Endpoint,
-) -> list[tuple[Ask, SprintError]]:
-    failed: list[tuple[Ask, SprintError]] = []
+) -> list[tuple[QuestionSample, SprintError]]:
+    failed: list[tuple[QuestionSample, SprintError]] = []
     with ThreadPoolExecutor(work.concurrency) as pool:
-        futures = {pool.submit(answer, work, method, ask, endpoint): ask for ask in asks}
+        futures = {pool.submit(answer_question, work, method, sample, endpoint): sample for sample in samples}
         try:
             for future in as_completed(futures):
                 try:
                     keep(future.result())
                 except SprintError as error:
                     if isinstance(error, BadInput) and not isinstance(error, ContextFull):
-                        raise  # no other question would fare better
+                        raise  # every other question would fail in the same way
                     failed.append((futures[future], error))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            runtime.close()  # frees the threads that wait for it
+            runtime.close()  # ends the requests that the pool's threads wait for
             raise
     return failed
 
 
 @runtime_checkable
-class Drives(Protocol):
-    """A task that stands between the program and the runtime, and grades what the program did."""
+class BackendTask(Protocol):
+    """A task that wraps the runtime in a backend of its own and grades the trajectory, such as a replay."""
 
     def backend(self, question: Question, endpoint: Endpoint) -> Any: ...
     def grade_run(self, question: Question, trajectory: Trajectory) -> Grade: ...
 
 
-def answer(work: Work, method: Method, ask: Ask, endpoint: Endpoint) -> Record:
-    """One question through one method on that runtime. Raises SprintError where it could not be asked."""
-    question, drives = ask.question, work.task if isinstance(work.task, Drives) else None
+def answer_question(work: Workload, method: Method, sample: QuestionSample, endpoint: Endpoint) -> Record:
+    """Return the record of one question, answered by one method. Raises SprintError if it could not be asked."""
+    question, backend_task = sample.question, work.task if isinstance(work.task, BackendTask) else None
     run = method.program.run(
         question.text,
         temperature=method.temperature if work.temperature is None else work.temperature,
         max_new_tokens=work.max_new_tokens,
-        seed=sample_seed(work.seed, ask),
-        backend=drives.backend(question, endpoint) if drives else endpoint,
+        seed=sample_seed(work.seed, sample),
+        backend=backend_task.backend(question, endpoint) if backend_task else endpoint,
     )
-    grade = drives.grade_run(question, run.trajectory) if drives else work.task.grade(question, run["answer"])
+    if backend_task:
+        grade = backend_task.grade_run(question, run.trajectory)
+    else:
+        grade = work.task.grade(question, run["answer"])
     return Record(
-        method.name,
-        question.id,
-        ask.sample,
-        question.group,
-        question.text,
-        question.gold,
-        run["answer"],
-        grade.correct,
-        grade.reason,
-        grade.read,
-        run.trajectory,
+        method=method.name,
+        id=question.id,
+        sample=sample.number,
+        group=question.group,
+        question=question.text,
+        gold=question.gold,
+        answer=run["answer"],
+        correct=grade.correct,
+        reason=grade.reason,
+        read=grade.read,
+        trajectory=run.trajectory,
     )
 
 
-def sample_seed(seed: int | None, ask: Ask) -> int | None:
-    """One seed a question and sample, the same in every order."""
+def sample_seed(seed: int | None, sample: QuestionSample) -> int | None:
+    """Return a seed for each question and sample that does not depend on the order of asking."""
     if seed is None:
         return None
-    digest = hashlib.sha256(f"{seed}-{ask.question.id}-{ask.sample}".encode()).digest()
+    digest = hashlib.sha256(f"{seed}-{sample.question.id}-{sample.number}".encode()).digest()
     return int.from_bytes(digest[:4]) % 2**31
 
 
-class Tally:
-    """Accuracy by method, and tokens a second since the first new record began, as a line for the progress bar."""
+class ProgressLine:
+    """The progress bar's text: accuracy by method, and tokens per second since the first new record began."""
 
     def __init__(self, before: Iterable[Record]) -> None:
-        self._right: Counter[str] = Counter()
-        self._asked: Counter[str] = Counter()
-        self._begun: float | None = None
+        self._correct: Counter[str] = Counter()
+        self._answered: Counter[str] = Counter()
+        self._start: float | None = None
         self._tokens = 0
         for record in before:
             self._count(record)
 
     def _count(self, record: Record) -> None:
-        self._right[record.method] += record.correct
-        self._asked[record.method] += 1
+        self._correct[record.method] += record.correct
+        self._answered[record.method] += 1
 
     def add(self, record: Record) -> str:
-        if self._begun is None:
-            self._begun = time.monotonic() - record.trajectory.seconds
+        """Count the record and return the new text."""
+        if self._start is None:
+            self._start = time.monotonic() - record.trajectory.seconds
         self._tokens += record.trajectory.total_tokens
         self._count(record)
-        rate = self._tokens / max(time.monotonic() - self._begun, 1e-9)
-        shares = [f"{name} {self._right[name] / asked:.0%}" for name, asked in self._asked.items()]
+        rate = self._tokens / max(time.monotonic() - self._start, 1e-9)
+        shares = [f"{name} {self._correct[name] / answered:.0%}" for name, answered in self._answered.items()]
         return f"{'  '.join(shares)}  {rate:,.0f} tokens/s"

@@ -1,4 +1,4 @@
-"""A runtime that stays up between the jobs of a sweep, changes its weights, and comes back when it has died."""
+"""A runtime that stays up between the jobs of a sweep, swaps its weights, and is started again when it has died."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.runtime.launcher import connect, launch
 from sprint_sgl.runtime.server import RuntimeConfig, resolve_model
 
-SERVED = "served"  # a model's name: what the server at `url` has, whatever it is
-REVIVALS = 3  # times that a runtime may die in one process
-PATIENCE = 300.0  # seconds that we wait for a server that is not ours
+SERVED = "served"  # the name of whichever model the server at `url` has
+MOST_RESTARTS = 3  # of a runtime that died, in one process
+WAIT_LIMIT = 300.0  # seconds to wait for a server that somebody else runs
 
 
-class Resident:
-    """`runtime` is how a server of our own is started; with `url` it is somebody else's."""
+class ResidentRuntime:
+    """A runtime started as `runtime` says, or the running server at `url`."""
 
     def __init__(self, runtime: RuntimeConfig, url: str | None, time_limit: float) -> None:
         self.runtime, self.url, self.time_limit = runtime, url or runtime.url, time_limit
         self._stack = ExitStack()
         self._endpoint: Endpoint | None = None
-        self._revivals = 0
-        self._said_shared = False
+        self._restarts = 0
+        self._warned_of_cache = False
 
     def load(self, model: str) -> Endpoint:
-        """The runtime with those weights, warm and with an empty cache. Raises SprintError where it cannot be had."""
+        """Return the runtime with the model's weights, warm and with an empty cache. Raises SprintError if it fails."""
         path = SERVED if model == SERVED else resolve_model(model)
         if self._endpoint is None:
-            self._endpoint = self._started(path)
-        self._endpoint.read_model()  # somebody else may have changed it
+            self._endpoint = self._start(path)
+        self._endpoint.read_model()  # another client may have swapped the weights
         serves = self._endpoint.get_model_name()
         if path not in (SERVED, serves):
-            if not self.url and not alike(serves, path):
+            if not self.url and not can_swap_weights(serves, path):
                 self.close()
-                self._endpoint = self._started(path)
+                self._endpoint = self._start(path)
             else:
                 self._swap(self._endpoint, path)
         self._empty_cache(self._endpoint)
@@ -52,41 +52,44 @@ class Resident:
         except RequestFailed as error:
             if not self.url:
                 raise
-            raise RequestFailed(f"{error}; model={SERVED} takes the weights that it has") from error
+            raise RequestFailed(f"{error}; model={SERVED} uses the weights that the server has") from error
 
     def _empty_cache(self, endpoint: Endpoint) -> None:
-        """A server that others use too keeps its cache, which is no reason to stop."""
+        """Empty the cache. A shared server may refuse while it is busy, which only costs a warning."""
         try:
             endpoint.flush_cache()
         except RequestFailed as error:
             if not self.url:
                 raise
-            if not self._said_shared:
+            if not self._warned_of_cache:
                 say(f"the cache is not emptied between methods: {error}", style="yellow")
-            self._said_shared = True
+            self._warned_of_cache = True
 
-    def _started(self, path: str) -> Endpoint:
+    def _start(self, path: str) -> Endpoint:
         if not self.url:
             return self._stack.enter_context(launch(path, runtime=self.runtime, time_limit=self.time_limit))
         key = os.environ.get("SPRINT_API_KEY")
         return self._stack.enter_context(connect(self.url, key, time_limit=self.time_limit))
 
-    def lost(self) -> bool:
-        """Whether a runtime that was up can no longer be spoken to."""
+    def is_lost(self) -> bool:
+        """Return whether a runtime that was up no longer answers."""
         try:
             return self._endpoint is not None and not self._endpoint.get_server_info()
         except SprintError:
             return True
 
     def revive(self) -> None:
-        """Lets the next `load` begin anew, once the runtime can be had. Raises RuntimeUnavailable after some deaths."""
-        self._revivals += 1
-        if self._revivals > REVIVALS:
-            raise RuntimeUnavailable(f"the runtime has died {self._revivals} times; what is finished is kept")
-        doing = f"waiting for {self.url}, at most {PATIENCE:g} s" if self.url else "starting it again"
-        say(f"the runtime is gone: {doing}", style="yellow")
+        """Make the next `load` start the runtime again; a server at `url` is waited for.
+
+        Raises RuntimeUnavailable after MOST_RESTARTS, or if the server does not come back.
+        """
+        self._restarts += 1
+        if self._restarts > MOST_RESTARTS:
+            raise RuntimeUnavailable(f"the runtime has died {self._restarts} times; finished records are kept")
+        action = f"waiting for {self.url}, at most {WAIT_LIMIT:g} s" if self.url else "starting it again"
+        say(f"the runtime is gone: {action}", style="yellow")
         self.close()
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + WAIT_LIMIT
         while self.url:
             try:
                 Endpoint(self.url, os.environ.get("SPRINT_API_KEY")).close()
@@ -101,22 +104,22 @@ class Resident:
         self._endpoint = None
 
 
-def alike(one: str, other: str) -> bool:
-    """Whether weights can be swapped: two folders here with the same tokenizer and configuration."""
-    return all(_same(Path(one, name), Path(other, name)) for name in ("tokenizer.json", "config.json"))
+def can_swap_weights(one: str, other: str) -> bool:
+    """Return whether weights can be swapped: both are local folders with the same tokenizer and configuration."""
+    return all(_same_bytes(Path(one, name), Path(other, name)) for name in ("tokenizer.json", "config.json"))
 
 
-def _same(one: Path, other: Path) -> bool:
+def _same_bytes(one: Path, other: Path) -> bool:
     return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
 
 
-_RESIDENTS: dict[str, Resident] = {}
+_RUNTIMES: dict[str, ResidentRuntime] = {}
 
 
-def resident(runtime: RuntimeConfig, url: str | None, time_limit: float) -> Resident:
-    """This process's runtime of that kind; it ends with the process."""
+def resident_runtime(runtime: RuntimeConfig, url: str | None, time_limit: float) -> ResidentRuntime:
+    """Return this process's runtime with these settings; it ends with the process."""
     key = repr((runtime, url, time_limit))
-    if key not in _RESIDENTS:
-        _RESIDENTS[key] = Resident(runtime, url, time_limit)
-        atexit.register(_RESIDENTS[key].close)
-    return _RESIDENTS[key]
+    if key not in _RUNTIMES:
+        _RUNTIMES[key] = ResidentRuntime(runtime, url, time_limit)
+        atexit.register(_RUNTIMES[key].close)
+    return _RUNTIMES[key]

@@ -1,11 +1,11 @@
-"""What many questions on many workers will take, on paper: hours, money, and what breaks first.
+"""Estimates what many questions on many workers take: hours, money, and which part breaks first.
 
     sprint-sgl fleet path=trajectories.jsonl workers=64 questions=1000000
     sprint-sgl fleet path=work/gateway/records.jsonl worker=cpu_mini workers=2 concurrency=3 questions=24
 
-Questions are drawn from recorded trajectories, by their lengths alone; workers are what conf/worker says of them. A
-sample is simulated event by event (simulator.py), and the rest goes on at the rate of its middle. The
-second command is how the simulation is checked: benchmarks/bench_gateway.py measures the same thing.
+Questions have the lengths of recorded trajectories; workers are described in conf/worker. A sample is simulated event
+by event (simulator.py); the remaining questions are taken to be answered at the steady rate of the sample. The second
+command checks the simulation: benchmarks/bench_gateway.py measures the same load.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass, field
 from omegaconf import MISSING
 from rich.table import Table
 
-from sprint_sgl.bench.replay import Replay, ReplayQuestion, Shape
-from sprint_sgl.capacity.simulator import Figures, Fleet, Outcome, drawn
+from sprint_sgl.bench.replay import Replay, ReplayQuestion, TrajectoryShape
+from sprint_sgl.capacity.simulator import FleetSimulator, SimulationOutcome, WorkerSpec, draw_shapes
 from sprint_sgl.config import entry_point
 from sprint_sgl.console import screen
 from sprint_sgl.errors import BadInput
@@ -27,18 +27,22 @@ from sprint_sgl.tasks.datasets import DataSource
 
 HOUR = 3600.0
 POLICIES = ("cache_aware", "round_robin")
-WORKS = ("step", "kv_tokens", "max_running")  # of a worker, without which it answers nothing
+MUST_BE_POSITIVE = ("step", "kv_tokens", "max_running")  # fields of a worker; its other fields may be 0
 
 
 @dataclass
-class Limits:
-    """What the parts around the workers do, each measured or stated as a guess in conf/fleet.yaml.
+class FleetLimits:
+    """The limits of the parts around the workers; conf/fleet.yaml says which are measured and which assumed.
 
-    gateway        requests a second of one gateway, and gateway_mbytes of bodies a second
-    client         requests a second of one Python process; processes, how many there are
-    threads        of one process that are bearable
-    grading        seconds of one core a question; cores, how many grade
-    record         bytes that a question leaves; disk, GB that there are
+    gateway          requests per second of one gateway
+    gateway_mbytes   megabytes of request bodies per second of one gateway
+    client           requests per second of one client process
+    processes        number of client processes
+    threads          highest number of threads in one client process
+    grading          seconds of one core to grade a question
+    cores            cores that grade
+    record           bytes of a question's record
+    disk             gigabytes of disk space
     """
 
     gateway: float
@@ -53,14 +57,22 @@ class Limits:
 
 
 @dataclass
-class Config:
-    """concurrency is questions at a time for each worker; rounds, how many of them a worker answers in the sample."""
+class FleetConfig:
+    """The settings of an estimate.
+
+    path, column         recorded trajectories, as in conf/task/replay.yaml; so are scale and characters_a_token
+    worker               a name in conf/worker
+    concurrency          concurrent questions for each worker
+    policy               how the gateway chooses a worker: cache_aware or round_robin
+    rounds               the sample has workers * concurrency * rounds questions
+    price                dollars per GPU hour
+    """
 
     path: str = MISSING
     column: str = "response"
     scale: float = 1.0
     characters_a_token: float = 4.0
-    worker: Figures = field(default_factory=lambda: Figures(0, 0, 0, 0, 0, 0, 0, 0))
+    worker: WorkerSpec = field(default_factory=lambda: WorkerSpec(0, 0, 0, 0, 0, 0, 0, 0))
     workers: int = 64
     questions: int = 1_000_000
     concurrency: int = 64
@@ -68,73 +80,73 @@ class Config:
     rounds: int = 3
     price: float = 2.0
     seed: int = 7
-    limits: Limits = field(default_factory=lambda: Limits(0, 0, 0, 0, 0, 0, 0, 0, 0))
+    limits: FleetLimits = field(default_factory=lambda: FleetLimits(0, 0, 0, 0, 0, 0, 0, 0, 0))
 
 
 @dataclass(frozen=True)
-class Need:
-    """A part, what is asked of it and what it gives."""
+class ResourceLoad:
+    """The load on one part of the system, and its limit."""
 
     name: str
-    need: float
+    load: float
     limit: float
     unit: str
 
     @property
     def share(self) -> float:
-        return self.need / self.limit
+        return self.load / self.limit
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What the simulation says, for all questions; times in seconds."""
+class FleetEstimate:
+    """The estimate for all questions; times in seconds."""
 
     seconds: float
     questions_a_second: float
     gpu_hours: float
     dollars: float
     utilisation: float
-    tokens_a_second: float  # of each worker
+    tokens_a_second: float  # per worker
     mean_batch: float
     cached_share: float
-    uncached: float  # tokens a question
-    requests: float  # a question
+    uncached: float  # tokens per question
+    requests: float  # per question
     latency: tuple[float, float, float]  # median, 95th and 99th percentile
-    tail: float  # after the last question began
-    needs: tuple[Need, ...]
+    tail: float  # from the start of the last question to the end
+    loads: tuple[ResourceLoad, ...]
 
 
-def check(config: Config) -> None:
-    """Raises BadInput for what cannot be simulated."""
+def check_config(config: FleetConfig) -> None:
+    """Raise BadInput for settings that cannot be simulated."""
     for name in ("workers", "questions", "concurrency", "rounds"):
         if getattr(config, name) < 1:
             raise BadInput(f"{name} must be at least 1, got {getattr(config, name)}")
     if config.policy not in POLICIES:
         raise BadInput(f"unknown policy {config.policy!r}; known: {', '.join(POLICIES)}")
     if not 0 <= config.price < math.inf:
-        raise BadInput(f"price must be 0 dollars an hour at least, got {config.price}")
+        raise BadInput(f"price must be in [0, inf) dollars an hour, got {config.price}")
     for node, values in (("worker", config.worker), ("limits", config.limits)):
         for key, value in asdict(values).items():
-            may_be_none = node == "worker" and key not in WORKS
-            if isinstance(value, int | float) and not (0 < value < math.inf or (value == 0 and may_be_none)):
-                raise BadInput(f"{node}.{key} must be {'at least' if may_be_none else 'above'} 0, got {value}")
+            may_be_zero = node == "worker" and key not in MUST_BE_POSITIVE
+            if isinstance(value, int | float) and not (0 < value < math.inf or (value == 0 and may_be_zero)):
+                raise BadInput(f"{node}.{key} must be {'at least' if may_be_zero else 'above'} 0, got {value}")
 
 
-def shapes_of(config: Config) -> list[Shape]:
-    """Raises BadInput where the file holds no trajectory with a stage."""
+def read_shapes(config: FleetConfig) -> list[TrajectoryShape]:
+    """Return the shapes of the recorded trajectories. Raises BadInput if no trajectory has a stage."""
     task = Replay(DataSource(config.path), config.column, config.scale, config.characters_a_token)
     return [question.shape for question in task.questions() if isinstance(question, ReplayQuestion)]
 
 
-def simulate(config: Config, shapes: Sequence[Shape]) -> Plan:
+def estimate_fleet(config: FleetConfig, shapes: Sequence[TrajectoryShape]) -> FleetEstimate:
     at_once = min(config.workers * config.concurrency, config.questions)
     sample = min(config.questions, at_once * config.rounds)
-    fleet = Fleet(config.worker, config.workers, at_once, sticky=config.policy == "cache_aware")
-    return planned(config, fleet.run(drawn(shapes, sample, config.seed)), at_once)
+    fleet = FleetSimulator(config.worker, config.workers, at_once, sticky=config.policy == "cache_aware")
+    return extrapolate(config, fleet.run(draw_shapes(shapes, sample, config.seed)), at_once)
 
 
-def planned(config: Config, outcome: Outcome, at_once: int) -> Plan:
-    """The sample's outcome for all questions."""
+def extrapolate(config: FleetConfig, outcome: SimulationOutcome, at_once: int) -> FleetEstimate:
+    """Return the estimate for all questions from the outcome of the sample."""
     sample, ends = len(outcome.ends), outcome.ends
     rate = steady_rate(ends, at_once)
     seconds = ends[-1] + (config.questions - sample) / rate
@@ -146,17 +158,17 @@ def planned(config: Config, outcome: Outcome, at_once: int) -> Plan:
     last_began = max(end - latency for end, latency in zip(ends, outcome.latencies, strict=True))
     megabytes = outcome.sent_tokens / sample * config.characters_a_token * rate / 1e6
     limits = config.limits
-    needs = (
-        Need("KV memory of the fullest worker", outcome.peak_tokens, config.worker.kv_tokens, "tokens"),
-        Need("requests of the fullest worker", outcome.peak_worker, config.worker.max_running, ""),
-        Need("gateway, requests", requests * rate, limits.gateway, "/s"),
-        Need("gateway, bodies", megabytes, limits.gateway_mbytes, "MB/s"),
-        Need("client processes, requests", requests * rate, limits.client * limits.processes, "/s"),
-        Need("client threads a process", outcome.peak_requests / limits.processes, limits.threads, ""),
-        Need("grading", rate * limits.grading, limits.cores, "cores"),
-        Need("records on disk", config.questions * limits.record / 1e9, limits.disk, "GB"),
+    loads = (
+        ResourceLoad("KV memory of the fullest worker", outcome.peak_tokens, config.worker.kv_tokens, "tokens"),
+        ResourceLoad("requests of the fullest worker", outcome.peak_worker, config.worker.max_running, ""),
+        ResourceLoad("gateway, requests", requests * rate, limits.gateway, "/s"),
+        ResourceLoad("gateway, bodies", megabytes, limits.gateway_mbytes, "MB/s"),
+        ResourceLoad("client processes, requests", requests * rate, limits.client * limits.processes, "/s"),
+        ResourceLoad("client threads per process", outcome.peak_requests / limits.processes, limits.threads, ""),
+        ResourceLoad("grading", rate * limits.grading, limits.cores, "cores"),
+        ResourceLoad("records on disk", config.questions * limits.record / 1e9, limits.disk, "GB"),
     )
-    return Plan(
+    return FleetEstimate(
         seconds=seconds,
         questions_a_second=rate,
         gpu_hours=gpu_hours,
@@ -169,63 +181,66 @@ def planned(config: Config, outcome: Outcome, at_once: int) -> Plan:
         requests=requests,
         latency=(cuts[49], cuts[94], cuts[98]),
         tail=ends[-1] - last_began,
-        needs=tuple(sorted(needs, key=lambda need: need.share, reverse=True)),
+        loads=tuple(sorted(loads, key=lambda load: load.share, reverse=True)),
     )
 
 
 def steady_rate(ends: Sequence[float], at_once: int) -> float:
-    """Questions a second while all workers were busy: without the first and the last of those at a time."""
+    """Return the questions per second while all workers were busy: without the first and last `at_once` questions."""
     first, last = at_once - 1, len(ends) - 1 - at_once
     if last <= first or ends[last] == ends[first]:
         return len(ends) / ends[-1]
     return (last - first) / (ends[last] - ends[first])
 
 
-def table(config: Config, plan: Plan) -> Table:
+def estimate_table(config: FleetConfig, estimate: FleetEstimate) -> Table:
     shown = Table(title=f"{config.questions:,} questions on {config.workers} workers, {config.policy}")
     shown.add_column("what")
     shown.add_column("figure", justify="right")
-    hours = plan.seconds / HOUR
+    hours = estimate.seconds / HOUR
     rows = [
-        ("wall clock", f"{hours:,.1f} h" if hours >= 1 else f"{plan.seconds:,.1f} s"),
-        ("GPU hours", f"{plan.gpu_hours:,.0f}" if plan.gpu_hours >= 10 else f"{plan.gpu_hours:.3f}"),
-        (f"cost at ${config.price:g} a GPU hour", f"${_amount(plan.dollars)}"),
-        ("cost of 1,000 questions", f"${plan.dollars / config.questions * 1000:,.2f}"),
-        ("questions a second", f"{plan.questions_a_second:,.2f}"),
-        ("tokens a second and worker", f"{plan.tokens_a_second:,.0f}"),
-        ("workers busy", f"{plan.utilisation:.0%}"),
-        ("requests that run at a time and worker", f"{plan.mean_batch:,.1f}"),
-        ("prompt tokens from the cache", f"{plan.cached_share:.1%}"),
-        ("uncached prefill a question, tokens", f"{plan.uncached:,.0f}"),
-        ("requests a question", f"{plan.requests:,.1f}"),
-        ("seconds a question: median, 95 %, 99 %", " / ".join(f"{each:,.1f}" for each in plan.latency)),
-        ("after the last question began", f"{plan.tail:,.1f} s, {plan.tail / plan.seconds:.1%} of all"),
+        ("wall clock", f"{hours:,.1f} h" if hours >= 1 else f"{estimate.seconds:,.1f} s"),
+        ("GPU hours", f"{estimate.gpu_hours:,.0f}" if estimate.gpu_hours >= 10 else f"{estimate.gpu_hours:.3f}"),
+        (f"cost at ${config.price:g} per GPU hour", f"${_format_amount(estimate.dollars)}"),
+        ("cost of 1,000 questions", f"${estimate.dollars / config.questions * 1000:,.2f}"),
+        ("questions per second", f"{estimate.questions_a_second:,.2f}"),
+        ("tokens per second and worker", f"{estimate.tokens_a_second:,.0f}"),
+        ("time that a worker is busy", f"{estimate.utilisation:.0%}"),
+        ("mean batch of a worker", f"{estimate.mean_batch:,.1f}"),
+        ("prompt tokens from the cache", f"{estimate.cached_share:.1%}"),
+        ("uncached prefill tokens per question", f"{estimate.uncached:,.0f}"),
+        ("requests per question", f"{estimate.requests:,.1f}"),
+        ("seconds per question: median, 95 %, 99 %", " / ".join(f"{each:,.1f}" for each in estimate.latency)),
+        (
+            "tail after the last question began",
+            f"{estimate.tail:,.1f} s, {estimate.tail / estimate.seconds:.1%} of all",
+        ),
     ]
     for row in rows:
         shown.add_row(*row)
     return shown
 
 
-def needs_table(plan: Plan) -> Table:
-    shown = Table(title="What breaks first", caption="above 100 % it does not hold")
-    for heading in ("part", "needed", "there is", "share"):
+def loads_table(estimate: FleetEstimate) -> Table:
+    shown = Table(title="What breaks first", caption="above 100 % the load exceeds the limit")
+    for heading in ("part", "load", "limit", "share"):
         shown.add_column(heading, justify="left" if heading == "part" else "right")
-    for need in plan.needs:
-        style = "red" if need.share > 1 else "yellow" if need.share > 0.7 else ""
-        said = [f"{_amount(value)} {need.unit}".strip() for value in (need.need, need.limit)]
-        shown.add_row(need.name, *said, f"{need.share:.0%}", style=style)
+    for load in estimate.loads:
+        style = "red" if load.share > 1 else "yellow" if load.share > 0.7 else ""
+        amounts = [f"{_format_amount(value)} {load.unit}".strip() for value in (load.load, load.limit)]
+        shown.add_row(load.name, *amounts, f"{load.share:.0%}", style=style)
     return shown
 
 
-def _amount(value: float) -> str:
+def _format_amount(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
-@entry_point("fleet", Config)
-def main(config: Config) -> None:
-    check(config)
-    plan = simulate(config, shapes_of(config))
-    screen().print(table(config, plan), needs_table(plan))
+@entry_point("fleet", FleetConfig)
+def main(config: FleetConfig) -> None:
+    check_config(config)
+    estimate = estimate_fleet(config, read_shapes(config))
+    screen().print(estimate_table(config, estimate), loads_table(estimate))
     if config.worker.source:
         screen().print(f"worker: {config.worker.source}", style="dim")
 

@@ -1,8 +1,8 @@
-"""Many workers and many questions, simulated: when every request of every question would begin and end.
+"""A discrete-event simulation of many questions on many workers: when every request begins and ends.
 
-Discrete events. A worker decodes one token of each of its running requests a step; a step takes longer with more
-requests and more context, and a prefill stops it. A question is what its `Shape` says, under eager launch: the planner
-goes on while executors write, and the next stage begins when all of them have ended.
+In each step a worker decodes one token of every running request; a step takes longer with more requests and more
+context, and a prefill pauses decoding. A question has the lengths of its shape, under eager launch: the planner goes
+on while executors write, and the next stage begins when all of them have ended.
 """
 
 from __future__ import annotations
@@ -13,21 +13,25 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
-from sprint_sgl.bench.replay import Shape, StageShape
+from sprint_sgl.bench.replay import StageShape, TrajectoryShape
 
-TAGS = 12  # tokens of the tags before a call's own text, which no cache holds
-Done = Callable[[float], None]
+TAGS = 12  # tokens of the tags before a call's own text, which are never cached
+OnEnd = Callable[[float], None]
 
 
 @dataclass
-class Figures:
-    """What one worker does, in seconds and tokens.
+class WorkerSpec:
+    """The speed and size of one worker.
 
-    step, step_per_request, step_per_token   a decode step: alone, for each request, for each token of context
-    prefill      seconds a token that no cache holds
-    admission    seconds that a new request stops the others for, beside its prefill
-    request      seconds from a program's call to the worker and back that stop nobody
-    kv_tokens    what its memory holds; max_running, requests at a time
+    step               seconds of a decode step, whatever runs
+    step_per_request   additional seconds of a step for each running request
+    step_per_token     additional seconds of a step for each token of context
+    prefill            seconds for each uncached prompt token
+    admission          seconds that a new request pauses the others, besides its prefill
+    request            seconds of a request outside the worker, which delay nobody else
+    kv_tokens          tokens that the worker's memory holds
+    max_running        requests that run at a time
+    source             where the figures are from
     """
 
     step: float
@@ -42,27 +46,27 @@ class Figures:
 
 
 @dataclass(order=True)
-class Running:
-    """A request on a worker; `end` is on the worker's clock of tokens."""
+class SimulatedRequest:
+    """A request on a worker; it ends when the worker's `clock` reaches `end`."""
 
     end: float
     number: int
     context: int = field(compare=False)
     tokens: int = field(compare=False)
-    done: Done = field(compare=False)
+    done: OnEnd = field(compare=False)
 
 
 @dataclass
-class Worker:
-    """A runtime. `clock` counts the tokens that a request which never ends would have written."""
+class SimulatedWorker:
+    """A worker at the time `at`. `clock` is its number of decode steps, fractions included."""
 
-    figures: Figures
+    spec: WorkerSpec
     clock: float = 0.0
     at: float = 0.0
-    stalled: float = 0.0  # seconds of prefill that are still to be done
+    stalled: float = 0.0  # seconds of prefill still to do
     context: int = 0
-    running: list[Running] = field(default_factory=list)
-    waiting: list[Running] = field(default_factory=list)
+    running: list[SimulatedRequest] = field(default_factory=list)
+    waiting: list[SimulatedRequest] = field(default_factory=list)
     busy: float = 0.0
     decoded: float = 0.0
     running_seconds: float = 0.0
@@ -71,7 +75,7 @@ class Worker:
 
     @property
     def step(self) -> float:
-        f = self.figures
+        f = self.spec
         return f.step + f.step_per_request * len(self.running) + f.step_per_token * self.context
 
     @property
@@ -79,7 +83,7 @@ class Worker:
         return len(self.running) + len(self.waiting)
 
     def advance(self, now: float) -> None:
-        """Does what happens until then, between two changes of what is running."""
+        """Advance to the time `now`; the set of running requests does not change in between."""
         elapsed = now - self.at
         prefilling = min(elapsed, self.stalled)
         if self.running:
@@ -94,20 +98,20 @@ class Worker:
     def next_end(self) -> float:
         return self.at + self.stalled + max(0.0, self.running[0].end - self.clock) * self.step
 
-    def take(self, request: Running, uncached: int) -> None:
-        self.stalled += self.figures.admission + uncached * self.figures.prefill
+    def take(self, request: SimulatedRequest, uncached: int) -> None:
+        self.stalled += self.spec.admission + uncached * self.spec.prefill
         self.prefilled += uncached
-        if len(self.running) < self.figures.max_running:
+        if len(self.running) < self.spec.max_running:
             self._run(request)
         else:
             self.waiting.append(request)
 
-    def _run(self, request: Running) -> None:
+    def _run(self, request: SimulatedRequest) -> None:
         request.end = self.clock + request.tokens
-        self.context += request.context + request.tokens // 2  # half of its own on average
+        self.context += request.context + request.tokens // 2  # half of its own tokens, on average over its run
         heapq.heappush(self.running, request)
 
-    def finish_one(self) -> Running:
+    def finish_one(self) -> SimulatedRequest:
         request = heapq.heappop(self.running)
         self.context -= request.context + request.tokens // 2
         if self.waiting:
@@ -116,10 +120,10 @@ class Worker:
 
 
 @dataclass
-class Asked:
-    """A question under way: how much of it is written, and which worker has seen how much of it."""
+class ActiveQuestion:
+    """A question in progress: what is written, and which worker has how much of it in memory or cache."""
 
-    shape: Shape
+    shape: TrajectoryShape
     begun: float
     home: int
     context: int = 0
@@ -127,51 +131,52 @@ class Asked:
     prompt: int = 0
     pending: int = 0
     planned: bool = False
-    held: dict[int, int] = field(default_factory=dict)  # by worker, tokens in its memory: contexts and what is written
-    seen: dict[int, int] = field(default_factory=dict)
+    held: dict[int, int] = field(default_factory=dict)  # by worker: tokens in its memory
+    seen: dict[int, int] = field(default_factory=dict)  # by worker: tokens of the context in its cache
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """Seconds of each question in the order in which they ended, and when; totals over all workers."""
+class SimulationOutcome:
+    """The end and the latency of each question, in seconds and order of ending; totals over all workers."""
 
     ends: list[float]
     latencies: list[float]
     requests: int
-    sent_tokens: int  # of all prompts, as they went through the gateway
-    uncached: int
-    decoded: float
-    busy: float
-    batch: float  # requests that run on a busy worker, on average
-    peak_tokens: int  # in the fullest worker's memory
-    peak_requests: int  # under way at a time, at all workers
-    peak_worker: int  # and at the fullest
+    sent_tokens: int  # tokens of all prompts, as they pass the gateway
+    uncached: int  # prompt tokens that were computed
+    decoded: float  # tokens
+    busy: float  # seconds
+    batch: float  # mean number of requests on a busy worker
+    peak_tokens: int  # most tokens in the memory of one worker
+    peak_requests: int  # most concurrent requests on all workers
+    peak_worker: int  # most concurrent requests on one worker
 
 
-class Fleet:
-    """`concurrency` questions at a time on all workers together; with `sticky` all of one go to one worker."""
+class FleetSimulator:
+    """Runs `concurrency` questions at a time on all workers; `sticky` keeps a question's requests on one worker."""
 
-    def __init__(self, figures: Figures, workers: int, concurrency: int, sticky: bool = True) -> None:
-        self.workers = [Worker(figures) for _ in range(workers)]
-        self.figures, self.concurrency, self.sticky = figures, concurrency, sticky
+    def __init__(self, spec: WorkerSpec, workers: int, concurrency: int, sticky: bool = True) -> None:
+        self.workers = [SimulatedWorker(spec) for _ in range(workers)]
+        self.spec, self.concurrency, self.sticky = spec, concurrency, sticky
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._numbers, self._turn = count(), count()
         self._held = [0] * workers
-        self._open = [0] * workers
-        self._asked_of = [0] * workers
+        self._open_questions = [0] * workers
+        self._running_at = [0] * workers
         self.ends: list[float] = []
         self.latencies: list[float] = []
-        self.requests = self.sent = self.peak_tokens = self.peak_requests = self.peak_worker = self._under_way = 0
+        self._running_requests = 0
+        self.requests = self.sent = self.peak_tokens = self.peak_requests = self.peak_worker = 0
 
-    def run(self, shapes: Iterator[Shape]) -> Outcome:
+    def run(self, shapes: Iterator[TrajectoryShape]) -> SimulationOutcome:
         self._shapes = shapes
         for _ in range(self.concurrency):
-            self._ask(0.0)
+            self._start_question(0.0)
         while self._events:
             now, _, event = heapq.heappop(self._events)
             event(now)
         busy = sum(worker.busy for worker in self.workers)
-        return Outcome(
+        return SimulationOutcome(
             self.ends,
             self.latencies,
             self.requests,
@@ -185,129 +190,131 @@ class Fleet:
             self.peak_worker,
         )
 
-    def _at(self, time: float, event: Callable[[float], None]) -> None:
+    def _schedule(self, time: float, event: Callable[[float], None]) -> None:
         heapq.heappush(self._events, (time, next(self._numbers), event))
 
-    def _ask(self, now: float) -> None:
+    def _start_question(self, now: float) -> None:
         shape = next(self._shapes, None)
         if shape is None:
             return
-        home = min(range(len(self.workers)), key=lambda n: (self._open[n], self.workers[n].load))
-        self._open[home] += 1
-        asked = Asked(shape, now, home)
-        asked.context = shape.question
-        self._hold(asked, home, shape.question if self.sticky else 0)
-        self._plan(asked, now)
+        home = min(range(len(self.workers)), key=lambda n: (self._open_questions[n], self.workers[n].load))
+        self._open_questions[home] += 1
+        question = ActiveQuestion(shape, now, home)
+        question.context = shape.question
+        self._hold_tokens(question, home, shape.question if self.sticky else 0)
+        self._plan(question, now)
 
-    def _plan(self, asked: Asked, now: float) -> None:
-        """The planner's next call: up to a prompt's end, to the plan's end, or the answer."""
-        stages = asked.shape.stages
-        if asked.stage == len(stages):
-            self._call(asked, asked.shape.answer, now, lambda t: self._answered(asked, t), planner=True)
+    def _plan(self, question: ActiveQuestion, now: float) -> None:
+        """Start the planner's next call: to the end of a prompt, to the end of the plan, or the answer."""
+        stages = question.shape.stages
+        if question.stage == len(stages):
+            self._call(question, question.shape.answer, now, lambda t: self._end_answer(question, t), planner=True)
             return
-        stage = stages[asked.stage]
-        if asked.prompt < len(stage.prompts):
-            self._call(asked, stage.prompts[asked.prompt], now, lambda t: self._prompted(asked, t), planner=True)
+        stage = stages[question.stage]
+        if question.prompt < len(stage.prompts):
+            self._call(
+                question, stage.prompts[question.prompt], now, lambda t: self._end_prompt(question, t), planner=True
+            )
         else:
-            self._call(asked, stage.tail, now, lambda t: self._planned(asked, t), planner=True)
+            self._call(question, stage.tail, now, lambda t: self._end_plan(question, t), planner=True)
 
-    def _prompted(self, asked: Asked, now: float) -> None:
-        tokens = asked.shape.stages[asked.stage].executions[asked.prompt]
-        asked.pending += 1
-        asked.prompt += 1
-        self._call(asked, tokens, now, lambda t: self._executed(asked, t), planner=False)
-        self._plan(asked, now)
+    def _end_prompt(self, question: ActiveQuestion, now: float) -> None:
+        tokens = question.shape.stages[question.stage].executions[question.prompt]
+        question.pending += 1
+        question.prompt += 1
+        self._call(question, tokens, now, lambda t: self._end_execution(question, t), planner=False)
+        self._plan(question, now)
 
-    def _executed(self, asked: Asked, now: float) -> None:
-        asked.pending -= 1
-        self._join(asked, now)
+    def _end_execution(self, question: ActiveQuestion, now: float) -> None:
+        question.pending -= 1
+        self._join(question, now)
 
-    def _planned(self, asked: Asked, now: float) -> None:
-        asked.planned = True
-        self._join(asked, now)
+    def _end_plan(self, question: ActiveQuestion, now: float) -> None:
+        question.planned = True
+        self._join(question, now)
 
-    def _join(self, asked: Asked, now: float) -> None:
-        if not asked.planned or asked.pending:
+    def _join(self, question: ActiveQuestion, now: float) -> None:
+        if not question.planned or question.pending:
             return
-        stage = asked.shape.stages[asked.stage]
-        asked.context += joined(stage)
-        if stage.executions:
-            for worker in asked.seen:
-                asked.seen[worker] += stage.executions[0] if self.sticky else 0  # the first lies where it was written
-        asked.stage, asked.prompt, asked.planned = asked.stage + 1, 0, False
-        self._plan(asked, now)
+        stage = question.shape.stages[question.stage]
+        question.context += joined_tokens(stage)
+        if stage.executions and self.sticky:  # the cache has the first execution right behind the plan
+            for worker in question.seen:
+                question.seen[worker] += stage.executions[0]
+        question.stage, question.prompt, question.planned = question.stage + 1, 0, False
+        self._plan(question, now)
 
-    def _answered(self, asked: Asked, now: float) -> None:
-        self._open[asked.home] -= 1
-        for worker, tokens in asked.held.items():
+    def _end_answer(self, question: ActiveQuestion, now: float) -> None:
+        self._open_questions[question.home] -= 1
+        for worker, tokens in question.held.items():
             self._held[worker] -= tokens
         self.ends.append(now)
-        self.latencies.append(now - asked.begun)
-        self._ask(now)
+        self.latencies.append(now - question.begun)
+        self._start_question(now)
 
-    def _hold(self, asked: Asked, worker: int, tokens: int) -> None:
-        asked.held[worker] = asked.held.get(worker, 0) + tokens
+    def _hold_tokens(self, question: ActiveQuestion, worker: int, tokens: int) -> None:
+        question.held[worker] = question.held.get(worker, 0) + tokens
         self._held[worker] += tokens
         self.peak_tokens = max(self.peak_tokens, self._held[worker])
 
-    def _begin(self, worker: int) -> None:
-        self._under_way += 1
-        self._asked_of[worker] += 1
-        self.peak_requests = max(self.peak_requests, self._under_way)
-        self.peak_worker = max(self.peak_worker, self._asked_of[worker])
+    def _count_request(self, worker: int) -> None:
+        self._running_requests += 1
+        self._running_at[worker] += 1
+        self.peak_requests = max(self.peak_requests, self._running_requests)
+        self.peak_worker = max(self.peak_worker, self._running_at[worker])
 
-    def _call(self, asked: Asked, tokens: int, now: float, done: Done, planner: bool) -> None:
-        number = asked.home if self.sticky else next(self._turn) % len(self.workers)
-        prompt = asked.context + TAGS
-        uncached = max(prompt - asked.seen.get(number, 0), TAGS)
+    def _call(self, question: ActiveQuestion, tokens: int, now: float, done: OnEnd, planner: bool) -> None:
+        number = question.home if self.sticky else next(self._turn) % len(self.workers)
+        prompt = question.context + TAGS
+        uncached = max(prompt - question.seen.get(number, 0), TAGS)
         self.requests += 1
         self.sent += prompt
-        self._begin(number)
-        self._hold(asked, number, tokens if self.sticky else uncached + tokens)
+        self._count_request(number)
+        self._hold_tokens(question, number, tokens if self.sticky else uncached + tokens)
 
-        def ended(time: float) -> None:
-            self._under_way -= 1
-            self._asked_of[number] -= 1
+        def on_end(time: float) -> None:
+            self._running_requests -= 1
+            self._running_at[number] -= 1
             if planner:
-                asked.context = prompt + tokens
-                asked.seen[number] = asked.context
+                question.context = prompt + tokens
+                question.seen[number] = question.context
             done(time)
 
-        asked.seen[number] = max(asked.seen.get(number, 0), asked.context)
-        request = Running(0.0, next(self._numbers), prompt, tokens, ended)
-        self._at(now + self.figures.request, lambda t: self._arrive(number, request, uncached, t))
+        question.seen[number] = max(question.seen.get(number, 0), question.context)
+        request = SimulatedRequest(0.0, next(self._numbers), prompt, tokens, on_end)
+        self._schedule(now + self.spec.request, lambda t: self._arrive(number, request, uncached, t))
 
-    def _arrive(self, number: int, request: Running, uncached: int, now: float) -> None:
+    def _arrive(self, number: int, request: SimulatedRequest, uncached: int, now: float) -> None:
         worker = self.workers[number]
         worker.advance(now)
         worker.take(request, uncached)
-        self._expect(number)
+        self._schedule_next_end(number)
 
-    def _expect(self, number: int) -> None:
-        """Notes when the worker's next request ends; what was noted before no longer counts."""
+    def _schedule_next_end(self, number: int) -> None:
+        """Schedule the end of the worker's next request; earlier schedules become void by their version."""
         worker = self.workers[number]
         worker.version += 1
         if worker.running:
             version = worker.version
-            self._at(worker.next_end(), lambda t: self._end(number, version, t))
+            self._schedule(worker.next_end(), lambda t: self._end_request(number, version, t))
 
-    def _end(self, number: int, version: int, now: float) -> None:
+    def _end_request(self, number: int, version: int, now: float) -> None:
         worker = self.workers[number]
         if version != worker.version:
             return
         worker.advance(now)
         request = worker.finish_one()
-        self._expect(number)
+        self._schedule_next_end(number)
         request.done(now)
 
 
-def joined(stage: StageShape) -> int:
-    """Tokens that a stage's executions add to the context, with their tags."""
+def joined_tokens(stage: StageShape) -> int:
+    """Return the tokens that a stage's executions add to the context, with their tags."""
     return sum(stage.executions) + TAGS * len(stage.executions)
 
 
-def drawn(shapes: Sequence[Shape], questions: int, seed: int) -> Iterator[Shape]:
-    """Every shape once if there are as many, else drawn anew for each question."""
+def draw_shapes(shapes: Sequence[TrajectoryShape], questions: int, seed: int) -> Iterator[TrajectoryShape]:
+    """Return a shape for each question: each shape once if there are enough, else random draws."""
     if questions <= len(shapes):
         return iter(shapes[:questions])
     rng = random.Random(seed)

@@ -1,4 +1,4 @@
-"""The `sprint-sgl` command. Commands for people take options; commands that run experiments take Hydra overrides."""
+"""The `sprint-sgl` command. Interactive commands take options; commands that run experiments take Hydra overrides."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ app.command(context_settings=HYDRA)(curate)
 app.command(context_settings=HYDRA)(experiment)
 
 
-def show_version(asked: bool) -> None:
-    """Print the version that is installed and end."""
-    if asked:
+def show_version(wanted: bool) -> None:
+    """Print the installed version and exit."""
+    if wanted:
         print(f"sprint-sgl {metadata.version('sprint-sgl')}")
         raise typer.Exit
 
 
 @app.callback()
-def begin(
+def global_options(
     version: Annotated[
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """SPRINT: a reasoning model plans subtasks and runs them at the same time, on SGLang."""
+    """SPRINT: a reasoning model plans independent subtasks and runs them in parallel, on SGLang."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Commands that answer a question on this terminal: solve and chat."""
+"""Commands that answer questions in the terminal: solve and chat."""
 
 from __future__ import annotations
 
@@ -54,29 +54,30 @@ def solve(
     time_limit: RequestLimit = 600.0,
     json: Annotated[bool, typer.Option("--json", help="print the trajectory as JSON")] = False,
 ) -> None:
-    """Answer one question and show the stages as they happen.
+    """Answer one question and show its stages as they are written.
 
     [dim]sprint-sgl solve "Use 3, 7, 12 and 25 to make 66"[/dim]
     [dim]sprint-sgl solve --url http://127.0.0.1:30000 --prompt-style sprint "What is 12 * 34?"[/dim]
     """
     with one_line_errors():
-        checked = checked_question(sys.stdin.read() if question == "-" else question)
+        text = checked_question(sys.stdin.read() if question == "-" else question)
         style = prompt_style and load_style(prompt_style).name
-        _check_started_here(url, model, runtime, baseline)
+        _check_no_url(url, model, runtime, baseline)
         sequential = None if url else baseline_for(model, baseline)
         with _endpoint(url, api_key, model, runtime, time_limit) as endpoint:
-            from sprint_sgl.cli import solve as program
+            from sprint_sgl.cli.solve import SolveOptions
+            from sprint_sgl.cli.solve import solve as solve_question
 
-            options = program.Options(sequential, style, launch, temperature, max_stages, max_new_tokens, seed)
-            answered = program.solve(checked, options, endpoint, None if json else screen())
+            options = SolveOptions(sequential, style, launch, temperature, max_stages, max_new_tokens, seed)
+            answers = solve_question(text, options, endpoint, None if json else screen())
     if json:
-        print(answered[0].trajectory.to_json(indent=2))
+        print(answers[0].trajectory.to_json(indent=2))
     else:
-        rows = [(each.method, each.answer, each.trajectory) for each in answered]
+        rows = [(each.method, each.answer, each.trajectory) for each in answers]
         screen().print(cost_table(rows, screen().width))
-    for each in answered:
+    for each in answers:
         print_plain(notes if json else screen(), str(each))
-    raise typer.Exit(WRONG_ANSWER if answered[0].verdict and not answered[0].verdict.correct else 0)
+    raise typer.Exit(WRONG_ANSWER if answers[0].verdict and not answers[0].verdict.correct else 0)
 
 
 def chat(
@@ -92,35 +93,36 @@ def chat(
     seed: Seed = None,
     time_limit: RequestLimit = 600.0,
 ) -> None:
-    """Talk with a planner and its executors; what was said before is part of every question.
+    """Hold a conversation with a planner and its executors; each question includes the earlier turns.
 
-    /new forgets what was said; /quit, Ctrl-D or Ctrl-C at the prompt ends; Ctrl-C stops an answer. Lines from a pipe
-    are answered in turn.
+    /new starts a new conversation. /quit, Ctrl-D or Ctrl-C at the prompt ends the command; Ctrl-C stops an answer.
+    Lines from a pipe are answered one after the other.
 
     [dim]sprint-sgl chat[/dim]
     [dim]sprint-sgl chat --url http://127.0.0.1:30000 --prompt-style sprint[/dim]
     """
     with one_line_errors():
         style = prompt_style and load_style(prompt_style).name
-        _check_started_here(url, model, runtime)
+        _check_no_url(url, model, runtime)
         with _endpoint(url, api_key, model, runtime, time_limit) as endpoint:
             from sprint_sgl.cli.chat import Chat
-            from sprint_sgl.cli.solve import Options
+            from sprint_sgl.cli.solve import SolveOptions
 
-            options = Options(None, style, launch, temperature, max_stages, max_new_tokens, seed)
-            Chat(options, endpoint, screen()).hold()
+            options = SolveOptions(None, style, launch, temperature, max_stages, max_new_tokens, seed)
+            Chat(options, endpoint, screen()).run()
 
 
-def _check_started_here(url: str | None, *given: str | None) -> None:
-    if url and (value := next(filter(None, given), None)):
-        raise BadInput(f"{value!r} is for a runtime that is started here; the one at --url has its own model")
+def _check_no_url(url: str | None, *values: str | None) -> None:
+    """Raise BadInput if there is both a URL and an option of a runtime that is to be started."""
+    if url and (value := next(filter(None, values), None)):
+        raise BadInput(f"{value!r} is an option of a runtime that is started; the server at --url has its own model")
 
 
 @contextmanager
 def _endpoint(
     url: str | None, api_key: str | None, model: str | None, runtime: str | None, time_limit: float
 ) -> Iterator[Endpoint]:
-    """The server at the url, or one of our own; both are gone from here when the `with` ends."""
+    """Yield an endpoint of the server at the URL, or of a runtime that is started and ends with the `with`."""
     if url is not None:
         if not url.strip():
             raise BadInput("--url is empty: give the address of a running SGLang server, or leave it out")

@@ -1,4 +1,4 @@
-"""What can be named on the command line: the files of conf/ by group, and the models that ship."""
+"""The names that the command line accepts: the files of conf/ by group, and the shipped models."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.text import Text
 from sprint_sgl.errors import BadInput
 from sprint_sgl.storage.shipped import CONF, MODELS, conf_names, model_names
 
-# The folders of conf/ that a person chooses from, and where their names are given.
+# Folders of conf/ that users choose from, and the options that take their names.
 GROUPS = {
     "runtime": "--runtime NAME, runtime=NAME",
     "models": "--model NAME (serve), model=NAME (bench)",
@@ -28,7 +28,7 @@ SHIPPED = "shipped"
 
 
 def first_sentence(file: Path) -> str:
-    """Return the first sentence of the comment that opens a YAML file, empty where there is none."""
+    """Return the first sentence of a YAML file's opening comment; empty if there is none."""
     lines: list[str] = []
     for line in file.read_text().splitlines():
         if not line.startswith("#"):
@@ -39,8 +39,8 @@ def first_sentence(file: Path) -> str:
     return sentence + stop.strip()
 
 
-def listed(group: str | None) -> Table:
-    """Return a table of the names in one group, or in all of them. Raises BadInput for a group that is not there."""
+def names_table(group: str | None) -> Table:
+    """Return a table of the names in one group, or in all groups. Raises BadInput for an unknown group."""
     groups = (*GROUPS, SHIPPED)
     if group is not None and group not in groups:
         raise BadInput(f"unknown group {group!r}; known: {', '.join(groups)}")

@@ -1,4 +1,4 @@
-"""A conversation in the terminal: every question with what was said before it, every answer stage by stage."""
+"""A conversation in the terminal: each question includes the turns before it; answers are shown stage by stage."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 
-from sprint_sgl.cli.solve import Options, run_sprint
+from sprint_sgl.cli.solve import SolveOptions, run_sprint
 from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput, ProgramFailed
 from sprint_sgl.lang.conversation import Turn, conversation
@@ -21,47 +21,46 @@ PROMPT = "you: "
 
 @dataclass
 class Chat:
-    """What was said so far; a turn is added once it is answered."""
+    """A conversation. `turns` gets a question and its answer once it is answered."""
 
-    options: Options
+    options: SolveOptions
     endpoint: Endpoint
     console: Console
     turns: list[Turn] = field(default_factory=list)
 
-    def hold(self) -> None:
-        """Answers what is typed, or what stands in a pipe, line by line, until it ends or is told to."""
+    def run(self) -> None:
+        """Answer the lines that are typed or piped in, until /quit or the end of the input."""
         self.endpoint.warm_up()
         for line in self._lines():
             if line == QUIT:
                 return
             if line == NEW:
                 self.turns.clear()
-                say("what was said is forgotten", style="dim")
+                say("a new conversation: earlier turns are forgotten", style="dim")
             else:
-                self._answer_or_complain(line)
+                self._answer_line(line)
 
     def ask(self, text: str) -> str:
-        """The answer, which is part of the conversation from then on. Raises BadInput and what stops the program;
-        Ctrl-C stops the runtime's work on it."""
-        asked = [*self.turns, Turn("user", text)]
+        """Return the answer and add the turn. Raises BadInput and ProgramFailed; Ctrl-C stops the runtime's work."""
+        turns = [*self.turns, Turn("user", text)]
         session = self.endpoint.session()
         try:
-            run = run_sprint(checked_question(conversation(asked)), self.options, self.console, session)
+            run = run_sprint(checked_question(conversation(turns)), self.options, self.console, session)
         except KeyboardInterrupt:
             session.close()
             raise
         answer = str(run["answer"])
-        self.turns = [*asked, Turn("assistant", answer)]
+        self.turns = [*turns, Turn("assistant", answer)]
         self.console.print(cost_line(run.trajectory), style="dim", highlight=False)
         return answer
 
-    def _answer_or_complain(self, text: str) -> None:
+    def _answer_line(self, text: str) -> None:
         try:
             self.ask(text)
         except KeyboardInterrupt:
             say("stopped; the question is not part of the conversation", style="yellow")
         except BadInput as error:
-            say(f"{error}; {NEW} forgets what was said", style="red")
+            say(f"{error}; {NEW} forgets the earlier turns", style="red")
         except ProgramFailed as error:
             say(f"{error}", style="red")
 

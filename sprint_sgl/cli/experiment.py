@@ -1,9 +1,9 @@
-"""Experiments of several steps, each one or more entry points of this repository, in conf/experiment/NAME.yaml.
+"""Experiments of several steps, listed in conf/experiment/NAME.yaml; each step is one or more entry points.
 
     sprint-sgl experiment experiment=self_training out=work/self
 
-Commands of one step run side by side. A step that has ended is not run again; one that was interrupted is, and its
-entry point goes on where it stopped. One folder holds one experiment with one set of values.
+Commands of one step run side by side. A finished step is not run again; an interrupted step is, and its entry points
+resume where they stopped. One folder holds one experiment with one set of values.
 """
 
 from __future__ import annotations
@@ -21,123 +21,128 @@ from typing import Any
 
 from sprint_sgl.config import changed_keys, entry_point
 from sprint_sgl.console import say
-from sprint_sgl.errors import BadInput
+from sprint_sgl.errors import BadInput, CommandFailed
 from sprint_sgl.runtime.supervisor import supervised
 from sprint_sgl.storage.files import make_folder, whole_file
 from sprint_sgl.storage.output_folders import EXPERIMENT, locked_folder
 from sprint_sgl.storage.shipped import conf_names
 
-LOG_TAIL = 2000
+LOG_TAIL = 2000  # characters
 ENTRY_POINTS = ("sprint_sgl.bench.", "curation.", "training.")
 
 
 @dataclass
 class Experiment:
-    """`steps`, in order: each a list of commands, a module and its overrides. `values` are for them to refer to."""
+    """`steps` in order; each is a list of commands, a module with overrides. Commands may refer to `values`."""
 
     steps: dict[str, list[str]] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
-class Config:
+class ExperimentConfig:
     out: str
     experiment: Experiment = field(default_factory=Experiment)
 
 
-def words(command: str) -> list[str]:
-    """The process of a step's command. Raises BadInput for what is no entry point of ours."""
+def process_arguments(command: str) -> list[str]:
+    """Return the arguments of a command's process. Raises BadInput if the command names no entry point of ours."""
     module, *overrides = shlex.split(command) or [""]
     if not module.startswith(ENTRY_POINTS):
-        raise BadInput(f"{module!r} is no entry point: a step's command begins with one, such as training.train")
+        raise BadInput(f"{module!r} is not an entry point: a command begins with one, such as training.train")
     return [sys.executable, "-m", module, *overrides]
 
 
 @dataclass
-class Record:
-    """What is kept in the experiment's folder: its steps as they were begun, and those that have ended."""
+class ExperimentProgress:
+    """The file in the experiment's folder: the steps as they were started, and the names of the finished ones."""
 
     steps: dict[str, list[str]]
     done: list[str] = field(default_factory=list)
 
     @staticmethod
-    def of(path: Path, steps: dict[str, list[str]]) -> Record:
-        """The record there, or a new one. Raises BadInput if it is of other steps."""
+    def of(path: Path, steps: dict[str, list[str]]) -> ExperimentProgress:
+        """Return the progress in the file, or a new one. Raises BadInput if the file has other steps."""
         if not path.is_file():
-            return Record(steps)
-        found = Record(**json.loads(path.read_text()))
-        if others := changed_keys(found.steps, steps):
+            return ExperimentProgress(steps)
+        progress = ExperimentProgress(**json.loads(path.read_text()))
+        if others := changed_keys(progress.steps, steps):
             raise BadInput(
-                f"{path.parent} holds this experiment with another step {others[0]!r}: choose another out=FOLDER, or "
-                f"remove {path} to keep what is there, where each command goes on by rules of its own"
+                f"{path.parent} contains this experiment with another step {others[0]!r}: choose another out=FOLDER, "
+                f"or remove {path} to run all steps again, where each command resumes or refuses by its own rules"
             )
-        return found
+        return progress
 
     def write(self, path: Path) -> None:
         with whole_file(path) as file:
             json.dump(asdict(self), file, indent=2)
 
 
-def run(config: Config) -> None:
-    """Runs what is not done. Raises BadInput for no steps, and where a command fails, with the end of its log."""
+def run_experiment(config: ExperimentConfig) -> None:
+    """Run the unfinished steps. Raises BadInput for settings, CommandFailed if a command fails."""
     if not config.experiment.steps:
         names = conf_names("experiment")
         raise BadInput(f"no experiment is chosen: experiment={' or '.join(names)}")
     if any(letter.isspace() for letter in config.out):
-        raise BadInput(f"out={config.out!r}: commands are split at spaces, so that the folder's name can have none")
+        raise BadInput(f"out={config.out!r} must not contain spaces: commands are split at them")
     steps = config.experiment.steps
-    plan = {name: [words(command) for command in commands] for name, commands in steps.items()}
+    plan = {name: [process_arguments(command) for command in commands] for name, commands in steps.items()}
     with locked_folder(config.out, EXPERIMENT) as folder:
-        in_order(steps, plan, folder / "steps.json")
+        run_steps(steps, plan, folder / "steps.json")
 
 
-def in_order(steps: dict[str, list[str]], plan: dict[str, list[list[str]]], path: Path) -> None:
-    """Runs what the record at that path does not have, step after step."""
-    record = Record.of(path, steps)
-    record.write(path)
+def run_steps(steps: dict[str, list[str]], plan: dict[str, list[list[str]]], path: Path) -> None:
+    """Run the steps that the file at `path` does not list as finished, one after the other."""
+    progress = ExperimentProgress.of(path, steps)
+    progress.write(path)
     for name, commands in plan.items():
-        if name in record.done:
-            say(f"{name}: done before", style="dim")
+        if name in progress.done:
+            say(f"{name}: already done", style="dim")
             continue
         for command in steps[name]:
             say(f"{name}: {command}", style="bold")
-        side_by_side(name, commands, path.parent / "logs")
-        record.done.append(name)
-        record.write(path)
+        run_step(name, commands, path.parent / "logs")
+        progress.done.append(name)
+        progress.write(path)
 
 
-def side_by_side(name: str, commands: Sequence[list[str]], logs: Path) -> None:
-    """Waits for all; one alone writes to the terminal, several into a log each. Raises BadInput where one fails."""
-    shared = len(commands) > 1
-    paths = [logs / f"{name}-{number}.log" for number in range(1, len(commands) + 1)] if shared else [None]
-    if shared:
+def run_step(name: str, commands: Sequence[list[str]], logs: Path) -> None:
+    """Run a step's commands side by side and wait for all. Raises CommandFailed, with the end of the log, if one fails.
+
+    A single command writes to the terminal, several write to a log each.
+    """
+    several = len(commands) > 1
+    paths = [logs / f"{name}-{number}.log" for number in range(1, len(commands) + 1)] if several else [None]
+    if several:
         make_folder(logs)
         say(f"{name}: their output is in {', '.join(map(str, paths))}", style="dim")
     with ExitStack() as stack:
-        running = [stack.enter_context(started(command, path)) for command, path in zip(commands, paths, strict=True)]
+        running = [
+            stack.enter_context(start_command(command, path)) for command, path in zip(commands, paths, strict=True)
+        ]
         codes = [supervisor.wait() for supervisor in running]
     for code, path in zip(codes, paths, strict=True):
         if code:
             end = f"; {path} ends:\n{path.read_text()[-LOG_TAIL:]}" if path else ""
-            raise BadInput(f"{name} ended with exit status {code}; started again it goes on from there{end}")
+            raise CommandFailed(f"{name} ended with exit status {code}; a new start resumes there{end}")
 
 
 @contextmanager
-def started(command: list[str], log: Path | None) -> Iterator[subprocess.Popen[bytes]]:
-    """The command with a log or on the terminal; it ends with us, however we end."""
+def start_command(command: list[str], log: Path | None) -> Iterator[subprocess.Popen[bytes]]:
+    """Start the command with its output in the log, or on the terminal; the command ends when this process ends."""
     if log is None:
         with supervised(command) as supervisor:
             yield supervisor
         return
-    # Commands that share the cores and do not know it would wait for one another at every operation.
+    # Unless limited, each command starts a thread for every core, and they would wait for one another.
     env = {"OMP_NUM_THREADS": "1"} | os.environ
     with log.open("a") as file, supervised(command, env=env, stdout=file, stderr=subprocess.STDOUT) as supervisor:
         yield supervisor
 
 
-@entry_point("experiment", Config)
-def main(config: Config) -> None:
-    run(config)
+@entry_point("experiment", ExperimentConfig)
+def main(config: ExperimentConfig) -> None:
+    run_experiment(config)
 
 
 if __name__ == "__main__":

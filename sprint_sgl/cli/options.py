@@ -1,4 +1,4 @@
-"""Options that several commands take."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from sprint_sgl.limits import COUNT_LIMIT, SECONDS_LIMIT
 ApiKey = Annotated[
     str | None, typer.Option(envvar="SPRINT_API_KEY", help="key of the server at --url", show_envvar=True)
 ]
-Url = Annotated[str | None, typer.Option(help="a running SGLang server; by default one is started here")]
+Url = Annotated[str | None, typer.Option(help="a running SGLang server; by default a runtime is started")]
 Model = Annotated[str | None, typer.Option(help="a shipped model, a folder or a hub id")]
 RuntimeName = Annotated[str | None, typer.Option(help="a name in conf/runtime, such as cpu or a100")]
-Style = Annotated[str | None, typer.Option(help="sprint, mini, or a folder with your own texts")]
+Style = Annotated[str | None, typer.Option(help="sprint, mini, or a folder with your own prompt texts")]
 Launch = Annotated[Literal["eager", "barrier"] | None, typer.Option(help="when executors start")]
 Temperature = Annotated[float | None, typer.Option(min=0.0, max=2.0, help="sampling temperature")]
-MaxStages = Annotated[int | None, typer.Option(min=1, max=COUNT_LIMIT, help="plans at most")]
-MaxNewTokens = Annotated[int | None, typer.Option(min=1, max=COUNT_LIMIT, help="limit for each call")]
+MaxStages = Annotated[int | None, typer.Option(min=1, max=COUNT_LIMIT, help="limit of stages, that is of plans")]
+MaxNewTokens = Annotated[int | None, typer.Option(min=1, max=COUNT_LIMIT, help="token limit of each call")]
 Seed = Annotated[
-    int | None, typer.Option(min=-(2**63), max=2**63 - 1, help="for runtimes with deterministic inference")
+    int | None,
+    typer.Option(min=-(2**63), max=2**63 - 1, help="seed, honoured by runtimes with deterministic inference"),
 ]
-RequestLimit = Annotated[float, typer.Option(min=0.1, max=SECONDS_LIMIT, help="seconds that one request may take")]
+RequestLimit = Annotated[float, typer.Option(min=0.1, max=SECONDS_LIMIT, help="time limit of a request in seconds")]

@@ -1,4 +1,4 @@
-"""Commands that show what there is: list, report, profile, view."""
+"""Commands that show names and results: list, report, profile, view."""
 
 from __future__ import annotations
 
@@ -15,62 +15,62 @@ from sprint_sgl.storage.files import require_path
 def list_names(
     group: Annotated[str | None, typer.Argument(help="one group, such as runtime or recipe; by default all")] = None,
 ) -> None:
-    """Show what can be named: runtimes, models, programs, tasks, recipes, teachers and more.
+    """List the names that options accept: runtimes, models, programs, tasks, recipes, teachers and more.
 
     [dim]sprint-sgl list[/dim]
     [dim]sprint-sgl list recipe[/dim]
     """
     with one_line_errors():
-        from sprint_sgl.cli.catalogue import listed
+        from sprint_sgl.cli.catalogue import names_table
 
-        screen().print(listed(group))
+        screen().print(names_table(group))
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="folders that bench has written")],
+    runs: Annotated[list[Path], typer.Argument(help="folders written by bench")],
     out: Annotated[
-        str, typer.Option(metavar="FOLDER", help="where report.html, report.csv and the figures go")
+        str, typer.Option(metavar="FOLDER", help="where report.html, report.csv and the figures are written")
     ] = "work/report",
     baseline: Annotated[
-        str | None, typer.Option(help="the method to compare with; by default the sequential one")
+        str | None, typer.Option(help="the method to compare with; by default the sequential method")
     ] = None,
 ) -> None:
-    """Tables and figures of one or several benchmark runs, as a page that loads nothing from anywhere.
+    """Write tables and figures of one or several benchmark runs as a self-contained page.
 
     [dim]sprint-sgl report work/bench --out work/report[/dim]
     """
     with one_line_errors():
-        from sprint_sgl.bench.report.page import report as write_report
+        from sprint_sgl.bench.report.page import write_report
 
         write_report(runs, out, baseline)
         say(f"{Path(out, 'report.html')}, {Path(out, 'report.csv')}")
 
 
-def profile(run: Annotated[Path, typer.Argument(help="a folder that bench has written")]) -> None:
-    """Where the time of a benchmark run went: decoding, prefill, queue, HTTP, Python, on each answer's critical path.
+def profile(run: Annotated[Path, typer.Argument(help="a folder written by bench")]) -> None:
+    """Show where a benchmark's time went on the critical path: decoding, prefill, queue, HTTP, Python.
 
     [dim]sprint-sgl profile work/bench[/dim]
     """
     with one_line_errors():
-        from sprint_sgl.bench.report.profiles import show
+        from sprint_sgl.bench.report.profiles import profile_table
 
-        screen().print(show(run))
+        screen().print(profile_table(run))
 
 
 def view(
     source: Annotated[
         Path,
         typer.Argument(
-            help="a trajectory or an answer of serve (.json), a transcript (.txt), a benchmark's or a curation's folder"
+            help="a trajectory or a reply of serve (.json), a transcript (.txt), a folder of a benchmark or a curation"
         ),
     ],
-    out: Annotated[str, typer.Option(metavar="FILE", help="the page")] = "work/view.html",
-    method: Annotated[str | None, typer.Option(help="of a benchmark, this method only")] = None,
-    wrong: Annotated[bool, typer.Option("--wrong", help="of a benchmark, wrong answers only")] = False,
-    most: Annotated[int, typer.Option(min=1, help="runs on the page")] = 20,
-    show: Annotated[bool, typer.Option("--open/--no-open", help="open it in the browser")] = True,
+    out: Annotated[str, typer.Option(metavar="FILE", help="where the page is written")] = "work/view.html",
+    method: Annotated[str | None, typer.Option(help="show only this method of a benchmark")] = None,
+    wrong: Annotated[bool, typer.Option("--wrong", help="show only wrong answers of a benchmark")] = False,
+    most: Annotated[int, typer.Option(min=1, help="limit of runs on the page")] = 20,
+    show: Annotated[bool, typer.Option("--open/--no-open", help="open the page in the browser")] = True,
 ) -> None:
-    """Write trajectories as a page that loads nothing from anywhere: timeline, stages side by side, transcript.
+    """Write trajectories as a self-contained page: timeline, stages side by side, transcript.
 
     [dim]sprint-sgl solve --json "Use 5, 20 and 4 to make 80" > run.json; sprint-sgl view run.json[/dim]
     [dim]sprint-sgl view work/bench --method sprint --wrong[/dim]
@@ -80,15 +80,15 @@ def view(
 
         path = require_path(out, "--out")
         if path.exists() and path.samefile(source):
-            raise BadInput(f"--out {path} is what is read: give the page another name")
-        found = [
+            raise BadInput(f"--out {path} is the file that is read: give the page another name")
+        runs = [
             run
             for run in page.read_runs(source)
             if method in (None, run.method) and not (wrong and run.correct is not False)
         ]
-        if not found:
-            raise BadInput(f"{source} holds no such run")
-        page.write_trajectory_page(found[:most], path, title=source.stem, left_out=len(found[most:]))
+        if not runs:
+            raise BadInput(f"{source} contains no such run")
+        page.write_trajectory_page(runs[:most], path, title=source.stem, left_out=len(runs[most:]))
         say(str(path))
     if show:
         typer.launch(str(path))

@@ -1,19 +1,28 @@
-"""Commands that run experiments, each an entry point of Hydra: bench, fleet, train, curate, experiment."""
+"""Commands that run experiments and take Hydra overrides: bench, fleet, train, curate, experiment."""
 
 from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import typer
 
 from sprint_sgl.console import one_line_errors
 
 
-def _experiment(module: str, context: typer.Context) -> None:
-    """Hands everything after the command's name to Hydra."""
-    sys.argv = [f"sprint-sgl {context.info_name}", *context.args]
+@contextmanager
+def _hydra_command(context: typer.Context, overrides: Sequence[str]) -> Iterator[None]:
+    """Pass the overrides to the entry point that is called in the `with`, which reads them from sys.argv."""
+    sys.argv = [f"sprint-sgl {context.info_name}", *overrides]
     with one_line_errors():
+        yield
+
+
+def _run_other_package(module: str, context: typer.Context, overrides: Sequence[str]) -> None:
+    """Call the entry point of a package that sprint_sgl must not import."""
+    with _hydra_command(context, overrides):
         importlib.import_module(module).main()
 
 
@@ -22,19 +31,25 @@ def bench(context: typer.Context) -> None:
 
     [dim]sprint-sgl bench task=countdown task.problems=300 program=sprint against=[sequential] out=work/bench[/dim]
     """
-    _experiment("sprint_sgl.bench.run", context)
+    with _hydra_command(context, context.args):
+        from sprint_sgl.bench.run import main
+
+        main()
 
 
 def fleet(context: typer.Context) -> None:
-    """What many questions on many workers will take: hours, money, what breaks first (Hydra overrides).
+    """Estimate what many questions on many workers take: hours, money, what breaks first (Hydra overrides).
 
     [dim]sprint-sgl fleet path=trajectories.jsonl workers=64 questions=1000000 price=2[/dim]
     """
-    _experiment("sprint_sgl.capacity.plan", context)
+    with _hydra_command(context, context.args):
+        from sprint_sgl.capacity.plan import main
+
+        main()
 
 
 def train(context: typer.Context) -> None:
-    """Fine-tune with ms-swift (Hydra overrides). Before: look at rows (train check), ask what it needs (train cost).
+    """Fine-tune with ms-swift (Hydra overrides). First inspect the rows (train check) and estimate costs (train cost).
 
     [dim]sprint-sgl train model=work/mini/base dataset=work/countdown/sprint out=work/mini/sprint[/dim]
     [dim]sprint-sgl train check work/countdown/sprint.train.jsonl --model countdown-mini-sprint[/dim]
@@ -43,10 +58,9 @@ def train(context: typer.Context) -> None:
     if context.args[:1] == ["check"]:
         importlib.import_module("training.check").main(context.args[1:])
     elif context.args[:1] == ["cost"]:
-        context.args.pop(0)
-        _experiment("training.estimate.cost", context)
+        _run_other_package("training.estimate.cost", context, context.args[1:])
     else:
-        _experiment("training.train", context)
+        _run_other_package("training.train", context, context.args)
 
 
 def curate(context: typer.Context) -> None:
@@ -55,12 +69,15 @@ def curate(context: typer.Context) -> None:
     [dim]sprint-sgl curate source.path=traces.jsonl out=work/curation[/dim]
     [dim]sprint-sgl curate source=openthoughts_math teacher=openai teacher.budget=50 dry_run=true[/dim]
     """
-    _experiment("curation.pipeline", context)
+    _run_other_package("curation.pipeline", context, context.args)
 
 
 def experiment(context: typer.Context) -> None:
-    """Run several of these in a row, as conf/experiment/NAME.yaml lists them; what is done is not done again.
+    """Run several of these commands in a row, as listed in conf/experiment/NAME.yaml; finished steps are not repeated.
 
     [dim]sprint-sgl experiment experiment=self_training out=work/self[/dim]
     """
-    _experiment("sprint_sgl.cli.experiment", context)
+    with _hydra_command(context, context.args):
+        from sprint_sgl.cli.experiment import main
+
+        main()

@@ -1,4 +1,4 @@
-"""Commands that serve until Ctrl-C: launch, an SGLang runtime, and serve, an OpenAI-compatible endpoint."""
+"""Commands that run until Ctrl-C: launch (an SGLang runtime) and serve (an OpenAI-compatible server)."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def launch_runtime(
     model: Model = None,
     runtime: RuntimeName = None,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one")] = 30000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free port")] = 30000,
     api_key: Annotated[str | None, typer.Option(envvar="SPRINT_API_KEY", help="key that requests must carry")] = None,
-    workers: Annotated[int | None, typer.Option(help="of --runtime gateway: runtimes behind it")] = None,
-    base: Annotated[str | None, typer.Option(help="of --runtime gateway: what each of them is, as --runtime")] = None,
-    policy: Annotated[str | None, typer.Option(help="of --runtime gateway: cache_aware, round_robin, ...")] = None,
+    workers: Annotated[int | None, typer.Option(help="with --runtime gateway: number of runtimes")] = None,
+    base: Annotated[str | None, typer.Option(help="with --runtime gateway: the --runtime of each worker")] = None,
+    policy: Annotated[str | None, typer.Option(help="with --runtime gateway: cache_aware, round_robin, ...")] = None,
 ) -> None:
     """Run an SGLang runtime, or several behind a gateway, in the foreground until Ctrl-C.
 
@@ -41,8 +41,8 @@ def launch_runtime(
                 started = running(name, runtime=config, host=host, port=port, api_key=api_key)
                 server = stack.enter_context(started)
             took = time.monotonic() - begun
-            crew = f" on {config.workers} workers" if config and config.workers else ""
-            say(f"{name} serves at {server.url}{crew} after {took:.1f} s; Ctrl-C stops it")
+            workers_text = f" on {config.workers} workers" if config and config.workers else ""
+            say(f"{name} serves at {server.url}{workers_text} after {took:.1f} s; Ctrl-C stops it")
             code = server.supervisor.wait()
             raise LaunchFailed(f"the runtime ended {server.last_words(code)}")
 
@@ -52,27 +52,32 @@ def serve(
         str, typer.Option(help="a name in conf/models, a shipped model, a folder or a hub id")
     ] = "countdown_mini",
     program: Annotated[
-        list[str], typer.Option(help="programs to offer, as MODEL:PROGRAM; the first is the default (repeat it)")
+        list[str], typer.Option(help="a program to serve as MODEL:PROGRAM; the first is the default (repeat it)")
     ] = ["sprint", "sequential"],  # noqa: B006
-    name: Annotated[str | None, typer.Option(help="the model's name for clients; by default its own")] = None,
+    name: Annotated[str | None, typer.Option(help="the model's name for clients; by default its own name")] = None,
     url: Annotated[
-        str | None, typer.Option(help="a running SGLang server or gateway; by default one is started")
+        str | None, typer.Option(help="a running SGLang server or gateway; by default a runtime is started")
     ] = None,
     api_key: ApiKey = None,
     runtime: RuntimeName = None,
-    host: Annotated[str, typer.Option(help="address to listen on; others than this machine's need keys")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one")] = 8000,
-    key_file: Annotated[Path | None, typer.Option(help="keys of clients, one a line, beside SPRINT_SERVE_KEYS")] = None,
+    host: Annotated[str, typer.Option(help="address to listen on; only loopback needs no keys")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free port")] = 8000,
+    key_file: Annotated[
+        Path | None, typer.Option(help="file with the clients' keys, one on each line; added to SPRINT_SERVE_KEYS")
+    ] = None,
     allow_origin: Annotated[
-        list[str], typer.Option(help="let pages of this origin ask, such as https://example.org; * for all (repeat it)")
+        list[str],
+        typer.Option(help="let pages of an origin call: https://example.org, or * for all (repeat it)"),
     ] = [],  # noqa: B006
-    concurrency: Annotated[int, typer.Option(min=1, max=COUNT_LIMIT, help="questions at a time")] = 16,
+    concurrency: Annotated[int, typer.Option(min=1, max=COUNT_LIMIT, help="limit of concurrent questions")] = 16,
     queue: Annotated[
-        int, typer.Option(min=0, max=COUNT_LIMIT, help="requests that may wait; beyond them clients are told to wait")
+        int, typer.Option(min=0, max=COUNT_LIMIT, help="limit of waiting requests; further ones get status 429")
     ] = 64,
-    time_limit: Annotated[float, typer.Option(min=0.1, max=SECONDS_LIMIT, help="seconds for a whole answer")] = 600.0,
+    time_limit: Annotated[
+        float, typer.Option(min=0.1, max=SECONDS_LIMIT, help="time limit of a whole answer in seconds")
+    ] = 600.0,
     shutdown_limit: Annotated[
-        float, typer.Option(min=0.0, max=SECONDS_LIMIT, help="seconds that answers may take on after Ctrl-C")
+        float, typer.Option(min=0.0, max=SECONDS_LIMIT, help="seconds that answers may still take after Ctrl-C")
     ] = 30.0,
 ) -> None:
     """Serve programs behind OpenAI's HTTP interface until Ctrl-C.
@@ -81,10 +86,10 @@ def serve(
     [dim]sprint-sgl serve --model work/sprint-7b --runtime a100 --host 0.0.0.0 --key-file keys.txt[/dim]
     """
     with one_line_errors():
-        from sprint_sgl.serving.server import Options
+        from sprint_sgl.serving.server import ServeOptions
         from sprint_sgl.serving.server import serve as serve_forever
 
-        options = Options(
+        options = ServeOptions(
             model=model,
             programs=program,
             name=name,

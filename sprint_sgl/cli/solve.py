@@ -1,4 +1,4 @@
-"""One question for a person: SPRINT as it happens, next to the sequential baseline."""
+"""Answers one question with SPRINT, shown as it is written, and with the sequential baseline for comparison."""
 
 from __future__ import annotations
 
@@ -18,11 +18,8 @@ from sprint_sgl.view.terminal import make_view
 
 
 @dataclass(frozen=True)
-class Options:
-    """How the question is to be answered; what is None is as conf/program has it.
-
-    `baseline` is the model of a sequential run beside it, None for no such run.
-    """
+class SolveOptions:
+    """Options of a run; None takes the value of conf/program. `baseline` is the model of a sequential run, if any."""
 
     baseline: str | None = None
     prompt_style: str | None = None
@@ -33,10 +30,10 @@ class Options:
     seed: int | None = None
 
 
-def solve(question: str, options: Options, endpoint: Endpoint, console: Console | None) -> list[Answered]:
-    """Answers the question on that runtime, on the screen if there is one; the baseline's answer follows."""
+def solve(question: str, options: SolveOptions, endpoint: Endpoint, console: Console | None) -> list[MethodAnswer]:
+    """Return SPRINT's answer, shown on the console if there is one, and the baseline's answer if options name it."""
     endpoint.warm_up()
-    answered = [Answered.of("SPRINT", run_sprint(question, options, console, endpoint))]
+    answers = [MethodAnswer.of("SPRINT", run_sprint(question, options, console, endpoint))]
     if options.baseline:
         endpoint.load_weights(options.baseline)
         endpoint.warm_up()
@@ -49,13 +46,13 @@ def solve(question: str, options: Options, endpoint: Endpoint, console: Console 
                 temperature=method.temperature if options.temperature is None else options.temperature,
                 backend=endpoint,
             )
-        answered.append(Answered.of("sequential", run))
-    return answered
+        answers.append(MethodAnswer.of("sequential", run))
+    return answers
 
 
 @dataclass(frozen=True)
-class Answered:
-    """A method's answer and its run; `verdict` is None where there is nothing to check the answer against."""
+class MethodAnswer:
+    """A method's answer and its trajectory; `verdict` is None unless the question is a Countdown problem."""
 
     method: str
     answer: str
@@ -63,22 +60,21 @@ class Answered:
     verdict: Verdict | None
 
     @staticmethod
-    def of(method: str, run: Run) -> Answered:
+    def of(method: str, run: Run) -> MethodAnswer:
         problem = countdown_problem(run.trajectory.question)
         verdict = check_countdown(run["answer"], problem.numbers, problem.target) if problem else None
-        return Answered(method, run["answer"], run.trajectory, verdict)
+        return MethodAnswer(method, run["answer"], run.trajectory, verdict)
 
     def __str__(self) -> str:
-        judged = (
-            "" if self.verdict is None else ", right" if self.verdict.correct else f", wrong: {self.verdict.reason}"
-        )
-        return f"{self.method}: {self.answer}{judged}"
+        if self.verdict is None:
+            return f"{self.method}: {self.answer}"
+        return f"{self.method}: {self.answer}, {'right' if self.verdict.correct else f'wrong: {self.verdict.reason}'}"
 
 
-def run_sprint(question: str, options: Options, console: Console | None, endpoint: Endpoint) -> Run:
-    """The run once it has ended, shown stage by stage on the screen if there is one. Raises what stopped it."""
+def run_sprint(question: str, options: SolveOptions, console: Console | None, endpoint: Endpoint) -> Run:
+    """Return the ended run, shown stage by stage on the console if there is one. Raises what stopped it."""
     method = named_method("sprint")
-    given: dict[str, Any] = {"max_stages": options.max_stages, "launch": options.launch}
+    arguments: dict[str, Any] = {"max_stages": options.max_stages, "launch": options.launch}
     with make_view(console) if console else nullcontext() as view:
 
         def watch(branch: Branch, text: str) -> None:
@@ -87,7 +83,7 @@ def run_sprint(question: str, options: Options, console: Console | None, endpoin
 
         run = method.program.run(
             question,
-            **{name: value for name, value in given.items() if value is not None},
+            **{name: value for name, value in arguments.items() if value is not None},
             prompt_style=options.prompt_style,
             seed=options.seed,
             watch=watch if view else None,
@@ -96,5 +92,5 @@ def run_sprint(question: str, options: Options, console: Console | None, endpoin
             stream=view is not None,
             backend=endpoint,
         )
-        _ = run.trajectory
+        _ = run.trajectory  # waits for the end
     return run

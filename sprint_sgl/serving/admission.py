@@ -1,4 +1,4 @@
-"""So many runs at a time, so many waiting behind them, and no more."""
+"""Admission control: at most `places` runs at a time and `queue` waiters behind them, then Busy (429)."""
 
 from __future__ import annotations
 
@@ -8,25 +8,19 @@ from collections import deque
 from statistics import fmean
 from types import TracebackType
 
-REMEMBERED = 32  # runs whose seconds tell how long the next will take
+from sprint_sgl.errors import Busy
+
+REMEMBERED_RUNS = 32  # whose mean duration predicts that of the next run
 
 
-class Busy(Exception):
-    """The queue is full; `retry_after` is when to come back, in whole seconds."""
-
-    def __init__(self, retry_after: int) -> None:
-        super().__init__(f"the server is busy and its queue is full: try again in {retry_after} s")
-        self.retry_after = retry_after
-
-
-class Gate:
-    """`async with gate:` is in turn. Raises Busy where all places and the whole queue are taken."""
+class Admission:
+    """`async with admission:` waits for a place and holds it. Raises Busy where the queue is full."""
 
     def __init__(self, places: int, queue: int) -> None:
         self.places, self.queue = places, queue
         self.running = self.waiting = 0
         self._free = asyncio.Semaphore(places)
-        self._seconds: deque[float] = deque([1.0], maxlen=REMEMBERED)
+        self._seconds: deque[float] = deque([1.0], maxlen=REMEMBERED_RUNS)
 
     async def __aenter__(self) -> None:
         if self._free.locked() and self.waiting >= self.queue:
@@ -42,11 +36,11 @@ class Gate:
         self.running -= 1
         self._free.release()
 
-    def took(self, seconds: float) -> None:
-        """Remembers how long a run held its place."""
+    def record_run(self, seconds: float) -> None:
+        """Add the duration of a finished run to those that `retry_after` is estimated from."""
         self._seconds.append(seconds)
 
     @property
     def retry_after(self) -> int:
-        """Seconds until everybody who waits now will have had a turn, if runs go on as they did; at least one."""
+        """Return the estimated seconds until everybody in the queue has had a turn, at least 1."""
         return max(1, math.ceil(fmean(self._seconds) * (self.waiting + 1) / self.places))

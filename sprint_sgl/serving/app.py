@@ -1,4 +1,4 @@
-"""The HTTP interface: OpenAI's paths, whole answers and streams of server-sent events."""
+"""The HTTP interface: OpenAI's paths, with whole answers or streams of server-sent events."""
 
 from __future__ import annotations
 
@@ -18,27 +18,28 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from sprint_sgl.errors import SprintError
 from sprint_sgl.lang.calls import Branch
-from sprint_sgl.serving.chat_replies import Answered, Chat, ErrorReply, Form, Text
-from sprint_sgl.serving.errors import FAULTS, handle_faults, told_in_stream
+from sprint_sgl.serving.chat_replies import ChatReply, CompletionReply, ErrorReply, FinishedRun, ReplyFormat
+from sprint_sgl.serving.errors import add_error_handlers, stream_error
 from sprint_sgl.serving.live import live_page
 from sprint_sgl.serving.metrics import Metrics
 from sprint_sgl.serving.middleware import CheckKey, CountAnswers, LimitBody
-from sprint_sgl.serving.requests import Asked, ChatAsked, CompletionAsked, ResponseAsked
-from sprint_sgl.serving.responses_replies import Responses
-from sprint_sgl.serving.service import Job, Service
-from sprint_sgl.serving.stream import Piece, Sorter
+from sprint_sgl.serving.requests import ChatRequest, CompletionRequest, ProgramRequest, ResponsesRequest
+from sprint_sgl.serving.responses_replies import ResponsesReply
+from sprint_sgl.serving.service import RunRequest, Service
+from sprint_sgl.serving.stream import Piece, PieceSorter
 
 HEALTH_LIMIT = 5.0  # seconds
-CLIENT_GONE = 499  # nobody reads it; metrics do
+CLIENT_GONE = 499  # nginx's status for a client that closed the connection; only metrics see it
 NO_BUFFER = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-ERRORS: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorReply}, "5XX": {"model": ErrorReply}}
+ERROR_SCHEMAS: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorReply}, "5XX": {"model": ErrorReply}}
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Api:
-    """The handlers of one server; whoever serves it closes the service. Pages of `origins` may ask it."""
+    """The handlers of one server. Pages of `origins` may call it; whoever starts the server closes the service."""
 
     service: Service
     metrics: Metrics
@@ -51,8 +52,8 @@ class Api:
         app = FastAPI(title="sprint-sgl", version=metadata.version("sprint-sgl"), docs_url=None, redoc_url=None)
         app.add_middleware(LimitBody, limit=self.body_limit)
         app.add_middleware(CheckKey, keys=self.keys, open=("/", "/health"))
-        app.add_middleware(CountAnswers, count=self.metrics.answered)
-        if self.origins:  # before all others: a preflight has no key, and a refusal is to be read too
+        app.add_middleware(CountAnswers, count=self.metrics.count_answer)
+        if self.origins:  # outermost: a preflight carries no key, and browsers must be able to read refusals
             app.add_middleware(
                 CORSMiddleware,
                 allow_origins=self.origins,
@@ -61,108 +62,109 @@ class Api:
                 expose_headers=("Retry-After",),
                 allow_private_network=True,
             )
-        handle_faults(app)
-        app.add_api_route("/v1/chat/completions", self.chat, methods=["POST"], responses=replies(ChatCompletion))
-        app.add_api_route("/v1/completions", self.complete, methods=["POST"], responses=replies(Completion))
-        app.add_api_route("/v1/responses", self.respond, methods=["POST"], responses=replies(OpenAIResponse))
-        app.add_api_route("/v1/models", self.models, responses=ERRORS)
-        app.add_api_route("/v1/models/{name:path}", self.model, responses=ERRORS)
-        for path, page in (("/metrics", self.measured), ("/health", self.health), ("/", self.page)):
+        add_error_handlers(app)
+        app.add_api_route("/v1/chat/completions", self.chat, methods=["POST"], responses=reply_schemas(ChatCompletion))
+        app.add_api_route("/v1/completions", self.complete, methods=["POST"], responses=reply_schemas(Completion))
+        app.add_api_route("/v1/responses", self.respond, methods=["POST"], responses=reply_schemas(OpenAIResponse))
+        app.add_api_route("/v1/models", self.list_models, responses=ERROR_SCHEMAS)
+        app.add_api_route("/v1/models/{name:path}", self.show_model, responses=ERROR_SCHEMAS)
+        for path, page in (("/metrics", self.show_metrics), ("/health", self.health), ("/", self.page)):
             app.add_api_route(path, page, methods=["GET", "HEAD"], include_in_schema=False)
         return app
 
     async def page(self) -> Response:
-        """For a person; it asks with the key that is typed into it."""
+        """Return the live page. It needs no key itself; its requests carry the key that is typed into it."""
         return live_page()
 
-    async def chat(self, request: Request, asked: ChatAsked) -> Response:
-        return await self._answer(request, asked, Chat(**self._wanted(asked)))
+    async def chat(self, request: Request, body: ChatRequest) -> Response:
+        return await self._answer(request, body, ChatReply(**self._reply_options(body)))
 
-    async def complete(self, request: Request, asked: CompletionAsked) -> Response:
-        return await self._answer(request, asked, Text(**self._wanted(asked)))
+    async def complete(self, request: Request, body: CompletionRequest) -> Response:
+        return await self._answer(request, body, CompletionReply(**self._reply_options(body)))
 
-    async def respond(self, request: Request, asked: ResponseAsked) -> Response:
-        return await self._answer(request, asked, Responses(**self._wanted(asked)))
+    async def respond(self, request: Request, body: ResponsesRequest) -> Response:
+        return await self._answer(request, body, ResponsesReply(**self._reply_options(body)))
 
-    async def models(self) -> dict[str, Any]:
-        return {"object": "list", "data": [described(name) for name in self.service.offered]}
+    async def list_models(self) -> dict[str, Any]:
+        return {"object": "list", "data": [model_entry(name) for name in self.service.models]}
 
-    async def model(self, name: str) -> dict[str, Any]:
-        self.service.offer(name)
-        return described(name)
+    async def show_model(self, name: str) -> dict[str, Any]:
+        self.service.find_model(name)
+        return model_entry(name)
 
     async def health(self) -> Response:
-        """200 where every runtime can be had."""
-        for backend in {id(backend): backend for _, backend in self.service.offered.values()}.values():
+        """Return 200 if every runtime answers."""
+        for backend in {id(backend): backend for _, backend in self.service.models.values()}.values():
             await asyncio.to_thread(backend.session(HEALTH_LIMIT).get_server_info)
         return JSONResponse({"status": "ok"})
 
-    async def measured(self) -> Response:
+    async def show_metrics(self) -> Response:
         return Response(self.metrics.text(), media_type="text/plain; version=0.0.4")
 
-    def _wanted(self, asked: Asked) -> dict[str, Any]:
+    def _reply_options(self, body: ProgramRequest) -> dict[str, Any]:
         return {
-            "model": self.service.default if asked.model is None else asked.model,
-            "events": asked.sprint.events,
-            "with_usage": asked.stream_options.include_usage,
-            "whole_trajectory": asked.sprint.trajectory,
+            "model": self.service.default if body.model is None else body.model,
+            "events": body.sprint.events,
+            "with_usage": body.stream_options.include_usage,
+            "whole_trajectory": body.sprint.trajectory,
         }
 
-    async def _answer(self, request: Request, asked: Asked, form: Form) -> Response:
-        job = self.service.job(asked, self.time_limit)
+    async def _answer(self, request: Request, body: ProgramRequest, form: ReplyFormat) -> Response:
+        run = self.service.make_run_request(body, self.time_limit)
         began = time.monotonic()
-        if asked.stream:
-            stream = Stream(self.service, job)
+        if body.stream:
+            stream = PieceStream(self.service, run)
             pieces = stream.pieces()
-            early = await unless_gone(request, first(pieces), stop=True)  # what fails before it has a status of its own
-            self.metrics.first_piece(job.model, time.monotonic() - began)
-            events = self._events(stream, early, pieces, form, began)
+            # An error before the first piece still gets a status of its own.
+            first = await result_or_disconnect(request, first_piece(pieces), stop=True)
+            self.metrics.observe_first_piece(run.model, time.monotonic() - began)
+            events = self._events(stream, first, pieces, form, began)
             return StreamingResponse(events, media_type="text/event-stream", headers=NO_BUFFER)
-        answered = await unless_gone(request, self.service.start(job), stop=job.stop_on_disconnect)
-        self.metrics.finished(job.model, answered.trajectory, time.monotonic() - began)
-        body = form.whole(answered).model_dump_json(exclude_unset=True)
-        return Response(body, media_type="application/json")
+        finished = await result_or_disconnect(request, self.service.start(run), stop=run.stop_on_disconnect)
+        self.metrics.observe_run(run.model, finished.trajectory, time.monotonic() - began)
+        text = form.whole(finished).model_dump_json(exclude_unset=True)
+        return Response(text, media_type="application/json")
 
     async def _events(
-        self, stream: Stream, early: Piece | None, pieces: AsyncIterator[Piece], form: Form, began: float
+        self, stream: PieceStream, first: Piece | None, pieces: AsyncIterator[Piece], form: ReplyFormat, began: float
     ) -> AsyncIterator[str]:
-        for chunk in [*form.opening(), *(form.chunks(early) if early else [])]:
-            yield form.framed(chunk)
+        for chunk in [*form.opening(), *(form.chunks(first) if first else [])]:
+            yield form.as_event(chunk)
         try:
             async for piece in pieces:
                 for chunk in form.chunks(piece):
-                    yield form.framed(chunk)
-        except FAULTS as error:
-            self.metrics.broken()
-            yield told_in_stream(error)
+                    yield form.as_event(chunk)
+        except SprintError as error:
+            self.metrics.count_broken_stream()
+            yield stream_error(error)
             return
-        self.metrics.finished(stream.job.model, stream.answered.trajectory, time.monotonic() - began)
-        for chunk in form.closing(stream.answered):
-            yield form.framed(chunk)
+        self.metrics.observe_run(stream.run.model, stream.finished_run.trajectory, time.monotonic() - began)
+        for chunk in form.closing(stream.finished_run):
+            yield form.as_event(chunk)
         yield form.end
 
 
-def replies(whole: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
-    """What the schema says of answers: whole, as a stream, and refused."""
-    return {200: {"model": whole, "content": {"text/event-stream": {}}}, **ERRORS}
+def reply_schemas(whole: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI entries of a path's answers: whole, as a stream, and refused."""
+    return {200: {"model": whole, "content": {"text/event-stream": {}}}, **ERROR_SCHEMAS}
 
 
-def described(name: str) -> dict[str, Any]:
+def model_entry(name: str) -> dict[str, Any]:
     return Model(id=name, object="model", created=0, owned_by="sprint-sgl").model_dump()
 
 
-class Stream:
-    """A run's pieces as they come; afterwards `answered` is the whole of it."""
+class PieceStream:
+    """The pieces of a run as they are written; `finished_run` is the whole of it once they have ended."""
 
-    def __init__(self, service: Service, job: Job) -> None:
-        self.job = job
+    def __init__(self, service: Service, run: RunRequest) -> None:
+        self.run = run
         self._queue: asyncio.Queue[Piece | None] = asyncio.Queue()
-        self._sorter = Sorter(job.method.program, job.stops)
-        self._task = service.start(job, self._watch)
+        self._sorter = PieceSorter(run.method.program, run.stops)
+        self._task = service.start(run, self._watch)
         self._task.add_done_callback(lambda _: self._queue.put_nowait(None))
 
     @property
-    def answered(self) -> Answered:
+    def finished_run(self) -> FinishedRun:
         return self._task.result()
 
     def _watch(self, branch: Branch, text: str) -> None:
@@ -170,40 +172,40 @@ class Stream:
             self._queue.put_nowait(piece)
 
     async def pieces(self) -> AsyncIterator[Piece]:
-        """Raises what stopped the run; left before its end, it ends the run, unless that is to go on."""
+        """Yield the pieces. Raises what stopped the run. Closed early, it cancels a run with `stop_on_disconnect`."""
         try:
             while (piece := await self._queue.get()) is not None:
                 yield piece
-            for piece in self._sorter.finish(self.answered.content):
+            for piece in self._sorter.finish(self.finished_run.content):
                 yield piece
         finally:
-            if self.job.stop_on_disconnect:
+            if self.run.stop_on_disconnect:
                 self._task.cancel()
 
 
-def first(pieces: AsyncIterator[Piece]) -> asyncio.Task[Piece | None]:
-    """The first piece, None if there is none."""
+def first_piece(pieces: AsyncIterator[Piece]) -> asyncio.Task[Piece | None]:
+    """Return a task for the first piece, whose result is None if there is none."""
 
-    async def one() -> Piece | None:
+    async def wait() -> Piece | None:
         return await anext(pieces, None)
 
-    return asyncio.create_task(one())
+    return asyncio.create_task(wait())
 
 
-async def unless_gone(request: Request, task: asyncio.Task[T], stop: bool) -> T:
-    """The task's result, unless the client goes away first, which ends the task if it is to stop."""
+async def result_or_disconnect(request: Request, task: asyncio.Task[T], stop: bool) -> T:
+    """Return the task's result. Raises HTTPException if the client disconnects first, and then cancels it if `stop`."""
 
-    async def gone() -> None:
+    async def wait_for_disconnect() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
 
-    leaving = asyncio.create_task(gone())
+    disconnect = asyncio.create_task(wait_for_disconnect())
     try:
-        await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, disconnect}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             raise HTTPException(CLIENT_GONE, "the client has closed the connection")
         return task.result()
     finally:
-        leaving.cancel()
+        disconnect.cancel()
         if stop:
             task.cancel()

@@ -1,4 +1,4 @@
-"""The runtimes behind the server: one of our own that is started again when it dies, or somebody else's."""
+"""The runtimes behind the server: one that we start, and start again when it dies, or one that somebody else runs."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from sprint_sgl.errors import RuntimeUnavailable, SprintError
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.runtime.launcher import running
 
-LONGEST_PAUSE = 30.0  # seconds between two tries to start a runtime
-POLL = 0.2
+LONGEST_PAUSE = 30.0  # seconds between two attempts to start a runtime
+POLL = 0.2  # seconds
 
 
 class Backend(Protocol):
-    """A runtime that may be gone for a while."""
+    """A runtime that may be unavailable for a while."""
 
     def start(self) -> None:
-        """Begins to bring it up."""
+        """Start the runtime without waiting for it."""
 
-    def ready(self) -> None:
-        """Returns once it is up for the first time. Raises SprintError where it does not come up."""
+    def wait_until_up(self) -> None:
+        """Return once the runtime is up for the first time. Raises SprintError if it does not come up."""
 
     def session(self, time_limit: float) -> Endpoint:
-        """The runtime for one run. Raises RuntimeUnavailable while there is none."""
+        """Return an endpoint for one run. Raises RuntimeUnavailable while the runtime is down."""
 
     def stop(self) -> None:
-        """Ends what was begun here; waits until that is so."""
+        """End what `start` began, and wait until it has ended."""
 
 
-class Remote:
-    """A server, or a gateway of many, that somebody else keeps up."""
+class RemoteBackend:
+    """A server, or a gateway in front of several, that somebody else keeps running."""
 
     def __init__(self, url: str, api_key: str | None) -> None:
         self._url, self._api_key = url, api_key
@@ -40,7 +40,7 @@ class Remote:
     def start(self) -> None:
         pass
 
-    def ready(self) -> None:
+    def wait_until_up(self) -> None:
         self._endpoint = Endpoint(self._url, self._api_key)
 
     def session(self, time_limit: float) -> Endpoint:
@@ -53,21 +53,21 @@ class Remote:
             self._endpoint.close()
 
 
-class Embedded:
-    """A runtime of our own."""
+class EmbeddedBackend:
+    """A runtime that a thread of this process starts, and starts again when it dies."""
 
     def __init__(self, model: str, runtime: str | None) -> None:
         self._model, self._runtime = model, runtime
         self._endpoint: Endpoint | None = None
         self._first_error: SprintError | None = None
-        self._begun, self._stopping = threading.Event(), threading.Event()
+        self._first_start_done, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._keep_up, name=f"runtime of {model}", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
-    def ready(self) -> None:
-        while not self._begun.wait(POLL):  # in pieces, so that Ctrl-C gets through
+    def wait_until_up(self) -> None:
+        while not self._first_start_done.wait(POLL):  # in slices, so that Ctrl-C gets through
             pass
         if self._first_error:
             raise self._first_error
@@ -88,15 +88,15 @@ class Embedded:
             try:
                 self._serve_until_it_ends()
                 pause = 1.0
-                said = "has ended"
+                problem = "has ended"
             except SprintError as error:
-                if not self._begun.is_set():
+                if not self._first_start_done.is_set():
                     self._first_error = error
-                    self._begun.set()
+                    self._first_start_done.set()
                     return
-                pause, said = min(2 * pause, LONGEST_PAUSE), f"does not come up ({error})"
+                pause, problem = min(2 * pause, LONGEST_PAUSE), f"does not come up ({error})"
             if not self._stopping.wait(pause):
-                say(f"the runtime of {self._model} {said}: starting it again", style="yellow")
+                say(f"the runtime of {self._model} {problem}: starting it again", style="yellow")
 
     def _serve_until_it_ends(self) -> None:
         with running(self._model, runtime=self._runtime) as server:
@@ -104,7 +104,7 @@ class Embedded:
             try:
                 endpoint.warm_up()
                 self._endpoint = endpoint
-                self._begun.set()
+                self._first_start_done.set()
                 while server.supervisor.poll() is None and not self._stopping.wait(POLL):
                     pass
             finally:

@@ -1,6 +1,6 @@
-"""What clients are told, in the types of the openai package: answers, chunks of a stream, errors, models.
+"""Replies in the types of the openai package: chat and text completions, whole or as chunks of a stream, and errors.
 
-Our own figures stand under `sprint`, a field that clients which do not know it pass over.
+Our own figures are under `sprint`, an extension field that other clients ignore.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from openai.types.completion_usage import CompletionTokensDetails, PromptTokensD
 from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
-from sprint_sgl.serving.stream import BranchText, Content, Piece, Reasoning, reasoning
+from sprint_sgl.serving.stream import AnswerPiece, BranchPiece, Piece, ReasoningPiece, reasoning_text
 from sprint_sgl.trajectory import Trajectory
 
 DONE = "data: [DONE]\n\n"
 
 
 @dataclass(frozen=True)
-class Answered:
-    """A finished run: the answer as the client is to have it, the run, and whether a stop string ended the answer."""
+class FinishedRun:
+    """A finished run: the answer that the client gets, the trajectory, and whether a stop string ended the answer."""
 
     content: str
     trajectory: Trajectory
@@ -34,15 +34,15 @@ class Answered:
 
     @property
     def finish_reason(self) -> Literal["stop", "length"]:
-        """Length where a limit cut anything that the answer rests on, unless it came behind a stop string."""
-        behind = self.stopped and any(call.finish == "length" for call in self.trajectory.answer_calls)
-        return "length" if self.trajectory.truncated_count > behind else "stop"
+        """Return "length" if a limit cut any call that the answer rests on, except behind a stop string."""
+        cut_behind_stop = self.stopped and any(call.finish == "length" for call in self.trajectory.answer_calls)
+        return "length" if self.trajectory.truncated_count > cut_behind_stop else "stop"
 
 
-class Figures(BaseModel):
-    """The extension field: tokens on the critical path and in all, the run's shape, seconds from first call to last.
+class RunFigures(BaseModel):
+    """The extension field `sprint`: tokens on the critical path and in total, the run's shape, and its seconds.
 
-    `cached_share` is the share of prompt tokens that the prefix cache had, `repairs` what was mended by kind.
+    `cached_share` is the share of prompt tokens found in the prefix cache; `repairs` counts tag repairs by kind.
     """
 
     sequential_tokens: int
@@ -56,8 +56,8 @@ class Figures(BaseModel):
     trajectory: dict[str, Any] | None = None
 
     @staticmethod
-    def of(trajectory: Trajectory, whole: bool) -> Figures:
-        return Figures(
+    def of(trajectory: Trajectory, whole: bool) -> RunFigures:
+        return RunFigures(
             sequential_tokens=trajectory.sequential_tokens,
             total_tokens=trajectory.total_tokens,
             stages=len(trajectory.stages),
@@ -70,9 +70,9 @@ class Figures(BaseModel):
         )
 
 
-def usage(answered: Answered) -> CompletionUsage:
-    """Tokens of all calls together. Which of them are the answer's is told by its share of the last call's text."""
-    trajectory = answered.trajectory
+def token_usage(run: FinishedRun) -> CompletionUsage:
+    """Return the tokens of all calls; those of the answer are estimated by its share of the last call's text."""
+    trajectory = run.trajectory
     written = trajectory.thought + trajectory.final_answer
     share = len(trajectory.final_answer) / len(written) if written else 0.0
     answer_tokens = round(trajectory.answer_tokens * share)
@@ -86,8 +86,8 @@ def usage(answered: Answered) -> CompletionUsage:
 
 
 @dataclass(frozen=True)
-class Envelope:
-    """What all messages of one answer share: an id, when it began, which model was asked, and what was asked for."""
+class ReplyEnvelope:
+    """What all messages of one answer share: id, time, model, and the client's options for the reply."""
 
     model: str
     events: bool = True
@@ -101,110 +101,110 @@ class Envelope:
         return {"id": self.id, "created": self.created, "model": self.model, "object": kind}
 
     @property
-    def no_usage_yet(self) -> dict[str, Any]:
-        """OpenAI has a null in every chunk before the one with the usage."""
+    def null_usage(self) -> dict[str, Any]:
+        """Return the null that OpenAI sends in every chunk before the one with the usage."""
         return {"usage": None} if self.with_usage else {}
 
-    def framed(self, chunk: BaseModel) -> str:
-        return event(chunk)
+    def as_event(self, chunk: BaseModel) -> str:
+        return sse_event(chunk)
 
-    def figures(self, answered: Answered) -> dict[str, Any]:
-        return Figures.of(answered.trajectory, self.whole_trajectory).model_dump(exclude_none=True)
+    def figures(self, run: FinishedRun) -> dict[str, Any]:
+        return RunFigures.of(run.trajectory, self.whole_trajectory).model_dump(exclude_none=True)
 
 
-class Form(Protocol):
+class ReplyFormat(Protocol):
     """An answer in one of OpenAI's shapes, whole or as the chunks of a stream."""
 
     @property
     def end(self) -> str:
-        """What is sent behind the last chunk."""
+        """The text behind the last event of a stream."""
 
-    def framed(self, chunk: BaseModel) -> str:
-        """The chunk as a server-sent event."""
+    def as_event(self, chunk: BaseModel) -> str:
+        """Return the chunk as a server-sent event."""
 
-    def whole(self, answered: Answered) -> BaseModel: ...
+    def whole(self, run: FinishedRun) -> BaseModel: ...
 
     def opening(self) -> list[BaseModel]: ...
 
     def chunks(self, piece: Piece) -> list[BaseModel]:
-        """Empty where this shape has no place for such a piece."""
+        """Return the piece's chunks, none where this shape has no place for such a piece."""
 
-    def closing(self, answered: Answered) -> list[BaseModel]:
-        """Why the stream ends, our figures, and the usage for those who asked for it."""
+    def closing(self, run: FinishedRun) -> list[BaseModel]:
+        """Return the last chunks: the finish reason, our figures, and the usage if the client asked for it."""
 
 
-class Chat(Envelope):
-    """As /v1/chat/completions answers."""
+class ChatReply(ReplyEnvelope):
+    """The reply of /v1/chat/completions."""
 
-    def whole(self, answered: Answered) -> BaseModel:
-        text = {"content": answered.content, "reasoning_content": reasoning(answered.trajectory)}
+    def whole(self, run: FinishedRun) -> BaseModel:
+        text = {"content": run.content, "reasoning_content": reasoning_text(run.trajectory)}
         message = ChatCompletionMessage.model_validate({"role": "assistant", **text})
-        choice = Choice(index=0, message=message, finish_reason=answered.finish_reason, logprobs=None)
-        tail = {"choices": [choice], "usage": usage(answered), "sprint": self.figures(answered)}
+        choice = Choice(index=0, message=message, finish_reason=run.finish_reason, logprobs=None)
+        tail = {"choices": [choice], "usage": token_usage(run), "sprint": self.figures(run)}
         return ChatCompletion.model_validate(self.head("chat.completion") | tail)
 
     def opening(self) -> list[BaseModel]:
         return [self._chunk({"role": "assistant", "content": ""})]
 
     def chunks(self, piece: Piece) -> list[BaseModel]:
-        """A delta of the reasoning or of the answer, or an empty one with its branch."""
-        if isinstance(piece, BranchText):
+        """Return a delta of the reasoning or of the answer; a branch's text is in `sprint` beside an empty delta."""
+        if isinstance(piece, BranchPiece):
             return [self._chunk({}, sprint=branch_event(piece))] if self.events else []
-        name = "reasoning_content" if isinstance(piece, Reasoning) else "content"
+        name = "reasoning_content" if isinstance(piece, ReasoningPiece) else "content"
         return [self._chunk({name: piece.text})]
 
-    def closing(self, answered: Answered) -> list[BaseModel]:
-        last = self._chunk({}, finish_reason=answered.finish_reason, sprint=self.figures(answered))
-        return [last, self._chunk(None, usage=usage(answered))] if self.with_usage else [last]
+    def closing(self, run: FinishedRun) -> list[BaseModel]:
+        last = self._chunk({}, finish_reason=run.finish_reason, sprint=self.figures(run))
+        return [last, self._chunk(None, usage=token_usage(run))] if self.with_usage else [last]
 
     def _chunk(self, delta: dict[str, Any] | None, finish_reason: str | None = None, **more: Any) -> BaseModel:
         choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
         choices = [] if delta is None else [choice]
-        head = self.head("chat.completion.chunk") | self.no_usage_yet
+        head = self.head("chat.completion.chunk") | self.null_usage
         return ChatCompletionChunk.model_validate(head | {"choices": choices} | more)
 
 
-class Text(Envelope):
-    """As /v1/completions answers, which has no place for reasoning."""
+class CompletionReply(ReplyEnvelope):
+    """The reply of /v1/completions, which has no place for reasoning."""
 
-    def whole(self, answered: Answered) -> BaseModel:
-        more = {"usage": usage(answered), "sprint": self.figures(answered)}
-        return self._message([self._choice(answered.content, answered.finish_reason)], **more)
+    def whole(self, run: FinishedRun) -> BaseModel:
+        more = {"usage": token_usage(run), "sprint": self.figures(run)}
+        return self._message([self._choice(run.content, run.finish_reason)], **more)
 
     def opening(self) -> list[BaseModel]:
         return []
 
     def chunks(self, piece: Piece) -> list[BaseModel]:
-        if not isinstance(piece, Content):
+        if not isinstance(piece, AnswerPiece):
             return []
-        return [self._message([self._choice(piece.text)], **self.no_usage_yet)]
+        return [self._message([self._choice(piece.text)], **self.null_usage)]
 
-    def closing(self, answered: Answered) -> list[BaseModel]:
-        choice = self._choice("", answered.finish_reason)
-        last = self._message([choice], sprint=self.figures(answered), **self.no_usage_yet)
-        return [last, self._message([], usage=usage(answered))] if self.with_usage else [last]
+    def closing(self, run: FinishedRun) -> list[BaseModel]:
+        choice = self._choice("", run.finish_reason)
+        last = self._message([choice], sprint=self.figures(run), **self.null_usage)
+        return [last, self._message([], usage=token_usage(run))] if self.with_usage else [last]
 
     def _choice(self, text: str, finish_reason: str | None = None) -> dict[str, Any]:
         return {"index": 0, "text": text, "logprobs": None, "finish_reason": finish_reason}
 
     def _message(self, choices: list[dict[str, Any]], **more: Any) -> BaseModel:
-        # OpenAI's type wants a reason in every chunk, its server gives none but in the last.
+        # Unvalidated: OpenAI's type requires a finish reason in every chunk, its server sends one in the last only.
         return Completion.model_construct(**self.head("text_completion"), choices=choices, **more)
 
 
-def branch_event(piece: BranchText) -> dict[str, Any]:
-    """Who wrote: the stage, the prompt's number, or null for the planner, and the text."""
+def branch_event(piece: BranchPiece) -> dict[str, Any]:
+    """Return who wrote the text: role, stage, and the prompt's number, which is null for the planner."""
     branch = piece.branch
     role = "planner" if branch.prompt is None else "executor"
     return {"role": role, "stage": branch.stage, "prompt": branch.prompt, "text": piece.text}
 
 
-def event(value: BaseModel) -> str:
-    """A server-sent event."""
+def sse_event(value: BaseModel) -> str:
+    """Return a server-sent event."""
     return f"data: {value.model_dump_json(exclude_unset=True)}\n\n"
 
 
-class Fault(BaseModel):
+class ErrorDetail(BaseModel):
     message: str
     type: str
     param: str | None
@@ -212,7 +212,7 @@ class Fault(BaseModel):
 
 
 class ErrorReply(BaseModel):
-    error: Fault
+    error: ErrorDetail
 
 
 def error_body(message: str, kind: str, code: str | None = None, param: str | None = None) -> dict[str, Any]:
@@ -220,20 +220,20 @@ def error_body(message: str, kind: str, code: str | None = None, param: str | No
 
 
 def error_event(message: str, kind: str, code: str | None = None) -> str:
-    """An error after the stream has begun, as OpenAI's client raises it."""
+    """Return the event of an error after a stream has begun, in the shape that OpenAI's client raises."""
     return f"data: {json.dumps(error_body(message, kind, code))}\n\n"
 
 
-KINDS = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+ERROR_TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
-def error_kind(status: int) -> str:
-    return KINDS.get(status, "server_error" if status >= 500 else "invalid_request_error")
+def error_type(status: int) -> str:
+    return ERROR_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
 
 
 def error_reply(
     status: int, message: str, *, code: str | None = None, param: str | None = None, retry_after: int | None = None
 ) -> JSONResponse:
-    """In OpenAI's shape, with the header that its clients wait by."""
+    """Return an error in OpenAI's shape, with the header that tells its clients when to retry."""
     headers = {"Retry-After": str(retry_after)} if retry_after is not None else None
-    return JSONResponse(error_body(message, error_kind(status), code, param), status, headers)
+    return JSONResponse(error_body(message, error_type(status), code, param), status, headers)

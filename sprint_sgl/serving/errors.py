@@ -1,4 +1,4 @@
-"""What went wrong, as OpenAI's clients understand it: a status, a code, and when to come back."""
+"""Errors as OpenAI's clients understand them: an HTTP status, a code, and when to ask again."""
 
 from __future__ import annotations
 
@@ -12,24 +12,29 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from sprint_sgl.console import say
-from sprint_sgl.errors import BadInput, ContextFull, RuntimeUnavailable, SprintError
-from sprint_sgl.serving.admission import Busy
-from sprint_sgl.serving.chat_replies import error_event, error_kind, error_reply
-from sprint_sgl.serving.requests import ITEM
-from sprint_sgl.serving.service import DeadlinePassed, NoSuchModel, Stopping
+from sprint_sgl.errors import (
+    BadInput,
+    Busy,
+    ContextFull,
+    DeadlinePassed,
+    NoSuchModel,
+    RuntimeUnavailable,
+    ServerStopping,
+    SprintError,
+)
+from sprint_sgl.serving.chat_replies import error_event, error_reply, error_type
+from sprint_sgl.serving.requests import ITEM_TAG
 
-RUNTIME_RETRY = 5  # seconds after which a client may ask again for a runtime that was gone
-GONE = "the runtime is gone or still starting: ask again"
+RUNTIME_RETRY = 5  # seconds after which a client may ask again while the runtime is starting
+RUNTIME_GONE = "the runtime is gone or still starting: ask again"
 _ADDRESS = re.compile(r"https?://[^\s/]+?(?::\d+)?(?:/\w+)*(?=[\s:,]|$)")
-FAULTS = (SprintError, Busy, DeadlinePassed, Stopping)
 
 
-def told(error: Exception) -> tuple[int, str | None]:
-    """The status and the code of one of FAULTS."""
+def status_and_code(error: SprintError) -> tuple[int, str | None]:
     match error:
         case DeadlinePassed():
             return 504, "time_limit"
-        case Stopping():
+        case ServerStopping():
             return 503, "server_stopping"
         case Busy():
             return 429, "rate_limit_exceeded"
@@ -44,68 +49,69 @@ def told(error: Exception) -> tuple[int, str | None]:
     return 502, "runtime_failed"
 
 
-def told_in_stream(error: Exception) -> str:
-    """The same after the stream has begun."""
-    status, code = told(error)
-    return error_event(said(error, status), error_kind(status), code)
+def stream_error(error: SprintError) -> str:
+    """Return the event that ends a stream with this error."""
+    status, code = status_and_code(error)
+    return error_event(client_message(error, status), error_type(status), code)
 
 
-def said(error: Exception, status: int) -> str:
-    """What a client is told; where the runtime is and how it ended a run is for the server's own log.
+def client_message(error: SprintError, status: int) -> str:
+    """Return the error's text without the runtime's address; what failed inside the runtime goes to the server's log.
 
-    That there is none yet is no news there: its start has been said, and clients ask again and again.
+    A runtime that is starting is not logged here: its start has been, and clients ask again and again.
     """
-    if status not in (502, 503) or isinstance(error, Stopping):
+    if status not in (502, 503) or isinstance(error, ServerStopping):
         return _ADDRESS.sub("the runtime", str(error))
     if not isinstance(error, RuntimeUnavailable):
         say(str(error), style="yellow")
-    return _ADDRESS.sub("the runtime", str(error)) if status == 502 else GONE
+    return _ADDRESS.sub("the runtime", str(error)) if status == 502 else RUNTIME_GONE
 
 
-async def known(request: Request, error: Exception) -> JSONResponse:
-    status, code = told(error)
+async def handle_sprint_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, SprintError)
+    status, code = status_and_code(error)
     retry_after = error.retry_after if isinstance(error, Busy) else RUNTIME_RETRY if status == 503 else None
     param = "model" if isinstance(error, NoSuchModel) else None
-    return error_reply(status, said(error, status), code=code, param=param, retry_after=retry_after)
+    return error_reply(status, client_message(error, status), code=code, param=param, retry_after=retry_after)
 
 
-async def unreadable(request: Request, error: Exception) -> JSONResponse:
+async def handle_invalid_request(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    if isinstance(error.body, bytes):  # what is not sent as JSON is not read as JSON
+    if isinstance(error.body, bytes):  # FastAPI parses JSON only from bodies of that content type
         sent = request.headers.get("content-type")
-        found = f"it is {sent!r}" if sent else "it is missing"
+        found = f"got {sent!r}" if sent else "it is missing"
         return error_reply(415, f"Content-Type must be application/json, {found}", param="Content-Type")
     first = error.errors()[0]
-    place = path_of(first)
-    return error_reply(400, f"{place or 'the body'}: {first['msg']}", param=place or None)
+    path = field_path(first)
+    return error_reply(400, f"{path or 'the body'}: {first['msg']}", param=path or None)
 
 
-def path_of(error: Mapping[str, Any]) -> str:
-    """The field that a validation error is about, such as messages.0.content; empty for the whole body."""
-    if error["type"] == "json_invalid":  # its place is a character's
+def field_path(error: Mapping[str, Any]) -> str:
+    """Return the field that a validation error is about, such as messages.0.content; empty for the whole body."""
+    if error["type"] == "json_invalid":  # located by a character's position
         return ""
     parts = [*error["loc"][1:], error.get("ctx", {}).get("field")]
-    return ".".join(str(part) for part in parts if part is not None and not str(part).endswith(ITEM))
+    return ".".join(str(part) for part in parts if part is not None and not str(part).endswith(ITEM_TAG))
 
 
-async def refused(request: Request, error: Exception) -> JSONResponse:
+async def handle_http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     reply = error_reply(error.status_code, str(error.detail))
     reply.headers.update(error.headers or {})
     return reply
 
 
-async def unexpected(request: Request, error: Exception) -> JSONResponse:
+async def handle_bug(request: Request, error: Exception) -> JSONResponse:
     return error_reply(500, f"{type(error).__name__} inside the server", code="internal_error")
 
 
-def handle_faults(app: FastAPI) -> None:
-    """Every error leaves the app in OpenAI's shape."""
+def add_error_handlers(app: FastAPI) -> None:
+    """Make every error leave the app in OpenAI's shape."""
     handlers: dict[type[Exception], Callable[[Request, Exception], Coroutine[Any, Any, JSONResponse]]] = {
-        **dict.fromkeys(FAULTS, known),
-        RequestValidationError: unreadable,
-        HTTPException: refused,
-        Exception: unexpected,
+        SprintError: handle_sprint_error,
+        RequestValidationError: handle_invalid_request,
+        HTTPException: handle_http_error,
+        Exception: handle_bug,
     }
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)

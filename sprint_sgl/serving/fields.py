@@ -1,5 +1,5 @@
-"""How fields of a request are read: those that mean something are modelled, harmless ones are passed over by name,
-all others are refused by their path."""
+"""How the fields of a request are read: supported ones are modelled, harmless ones are ignored by name, all others are
+refused by their path."""
 
 from __future__ import annotations
 
@@ -12,17 +12,23 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-NOT_OFFERED = "not_offered"
-NEAR = 0.73  # how alike a name has to be to be suggested, from 0 to 1: as max_tokens is to max_output_tokens
+NOT_SUPPORTED = "not_supported"
+SIMILARITY = 0.73  # a name this similar is suggested, in [0, 1]: max_tokens and max_output_tokens are just above
 LONGEST_NAME = 64
 _PLAIN = re.compile(rf"[\w.-]{{1,{LONGEST_NAME}}}")
-KINDS: Mapping[type, str] = {dict: "an object", list: "a list", str: "a text", bool: "a boolean", type(None): "null"}
+JSON_TYPES: Mapping[type, str] = {
+    dict: "an object",
+    list: "a list",
+    str: "a text",
+    bool: "a boolean",
+    type(None): "null",
+}
 
 
-class Request(BaseModel):
-    """An object of a request. As in OpenAI's schema, what may be left out may be null.
+class RequestObject(BaseModel):
+    """A JSON object in a request. As in OpenAI's schema, an optional field may be null.
 
-    `ignored` names the fields that OpenAI has and that change nothing of an answer here.
+    `ignored` names OpenAI's fields that change nothing in an answer here.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid")
@@ -30,79 +36,82 @@ class Request(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _only_what_is_known(cls, value: Any) -> Any:
+    def _drop_ignored(cls, value: Any) -> Any:
         if isinstance(value, cls):
             return value
         if not isinstance(value, dict):
-            raise PydanticCustomError("object", "an object is expected, got {kind}", {"kind": kind_of(value)})
+            raise PydanticCustomError("object", "an object is expected, got {kind}", {"kind": json_type(value)})
         given = {name: field for name, field in value.items() if field is not None}
         for name in given:
             if name not in cls.model_fields and name not in cls.ignored:
-                said = refusal(name, cls._offered())
-                raise PydanticCustomError(NOT_OFFERED, "{said}", {"field": shown(name), "said": said})
+                message = refusal_message(name, cls._supported())
+                raise PydanticCustomError(
+                    NOT_SUPPORTED, "{message}", {"field": printable_name(name), "message": message}
+                )
         return {name: field for name, field in given.items() if name not in cls.ignored}
 
     @classmethod
-    def _offered(cls) -> list[str]:
+    def _supported(cls) -> list[str]:
         fields = cls.model_fields.items()
         return [name for name, field in fields if not any(isinstance(mark, Only) for mark in field.metadata)]
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """The schema of what is taken: nulls for what may be left out, and the fields that are passed over."""
+        """Return the schema of what is accepted: nulls in the place of optional fields, and the ignored fields."""
         reference = handler(schema)
         found = handler.resolve_ref_schema(reference)
         required = found.get("required", ())
-        taken = {
+        accepted = {
             name: field if name in required else {"anyOf": [field, {"type": "null"}]}
             for name, field in found.get("properties", {}).items()
         }
         ignored = {name: {"description": "ignored"} for name in sorted(cls.ignored)}
-        found |= {"properties": taken | ignored, "additionalProperties": {"type": "null"}}
+        found |= {"properties": accepted | ignored, "additionalProperties": {"type": "null"}}
         return reference
 
 
 class Only:
-    """Marks a field that no program has: the values that ask for nothing are taken, all others are refused."""
+    """Marks a field of a feature that no program has: the given values ask for nothing, all others are refused."""
 
     def __init__(self, *values: Any) -> None:
         self.values = values
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(self._taken)
+        return core_schema.no_info_plain_validator_function(self._check)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return {"enum": list(self.values)}
 
-    def _taken(self, value: Any) -> None:
+    def _check(self, value: Any) -> None:
         if not any(value == each and isinstance(value, bool) == isinstance(each, bool) for each in self.values):
-            taken = " or ".join(json.dumps(each) for each in self.values)
-            raise PydanticCustomError(NOT_OFFERED, "not offered here, only {taken} is taken", {"taken": taken})
+            accepted = " or ".join(json.dumps(each) for each in self.values)
+            message = "not supported here, only {accepted} is accepted"
+            raise PydanticCustomError(NOT_SUPPORTED, message, {"accepted": accepted})
 
 
-def refusal(name: str, offered: Collection[str]) -> str:
-    near = get_close_matches(name, offered, n=1, cutoff=NEAR)
-    return f"not offered here, did you mean {near[0]}?" if near else "not offered here"
+def refusal_message(name: str, supported: Collection[str]) -> str:
+    near = get_close_matches(name, supported, n=1, cutoff=SIMILARITY)
+    return f"not supported here, did you mean {near[0]}?" if near else "not supported here"
 
 
-def shown(name: str) -> str:
-    """A field's name as a message can carry it: short, on one line, without halves of surrogate pairs."""
+def printable_name(name: str) -> str:
+    """Return a field's name as a message can contain it: short, on one line, without halves of surrogate pairs."""
     if _PLAIN.fullmatch(name):
         return name
     return ascii(name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}...")
 
 
 def as_list(forms: str, item: Callable[[str], Any] = str, schema: Any = str | list[str]) -> BeforeValidator:
-    """Reads a text as a list of one, so that only lists go on; `forms` says what is expected."""
+    """Return a validator that turns a text into a list of one item; `forms` names what is expected in errors."""
 
-    def listed(value: Any) -> Any:
+    def to_list(value: Any) -> Any:
         if isinstance(value, str | list):
             return [item(value)] if isinstance(value, str) else value
-        raise PydanticCustomError("form", "{forms} is expected, got {kind}", {"forms": forms, "kind": kind_of(value)})
+        raise PydanticCustomError("form", "{forms} is expected, got {kind}", {"forms": forms, "kind": json_type(value)})
 
-    return BeforeValidator(listed, json_schema_input_type=schema)
+    return BeforeValidator(to_list, json_schema_input_type=schema)
 
 
-def kind_of(value: object) -> str:
-    """What a JSON value is, in words."""
-    return KINDS.get(type(value), "a number")
+def json_type(value: object) -> str:
+    """Return the JSON type of a value in words."""
+    return JSON_TYPES.get(type(value), "a number")

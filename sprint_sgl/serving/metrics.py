@@ -1,39 +1,41 @@
-"""What a monitoring system asks for, in Prometheus's format."""
+"""Counters of the server in Prometheus's format."""
 
 from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from sprint_sgl.serving.admission import Gate
+from sprint_sgl.serving.admission import Admission
 from sprint_sgl.trajectory import Trajectory
 
-SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
 
 class Metrics:
-    """Counts of one server."""
+    """The counters of one server."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, admission: Admission) -> None:
         self.registry = registry = CollectorRegistry()
         self._answers = Counter("sprint_answers", "by path and HTTP status", ["path", "status"], registry=registry)
         self._broken = Counter("sprint_broken_streams", "streams that ended with an error", registry=registry)
         self._tokens = Counter("sprint_tokens", "tokens of finished runs", ["model", "kind"], registry=registry)
-        self._seconds = _seconds("sprint_seconds", "from a request to its whole answer", registry)
-        self._first = _seconds("sprint_first_token_seconds", "from a request to the first piece of a stream", registry)
-        Gauge("sprint_running", "runs that have a place", registry=registry).set_function(lambda: gate.running)
-        Gauge("sprint_waiting", "requests in the queue", registry=registry).set_function(lambda: gate.waiting)
+        self._seconds = _histogram("sprint_seconds", "from a request to its whole answer", registry)
+        self._first = _histogram(
+            "sprint_first_token_seconds", "from a request to the first piece of a stream", registry
+        )
+        Gauge("sprint_running", "runs that have a place", registry=registry).set_function(lambda: admission.running)
+        Gauge("sprint_waiting", "requests in the queue", registry=registry).set_function(lambda: admission.waiting)
 
-    def answered(self, path: str, status: int) -> None:
+    def count_answer(self, path: str, status: int) -> None:
         self._answers.labels(path, str(status)).inc()
 
-    def broken(self) -> None:
+    def count_broken_stream(self) -> None:
         self._broken.inc()
 
-    def first_piece(self, model: str, seconds: float) -> None:
+    def observe_first_piece(self, model: str, seconds: float) -> None:
         self._first.labels(model).observe(seconds)
 
-    def finished(self, model: str, trajectory: Trajectory, seconds: float) -> None:
-        """A run's tokens, and the seconds from the request to its answer, those in the queue included."""
+    def observe_run(self, model: str, trajectory: Trajectory, seconds: float) -> None:
+        """Count a run's tokens, and the seconds from the request to its answer, time in the queue included."""
         kinds = {
             "prompt": trajectory.prompt_tokens,
             "cached": trajectory.cached_tokens,
@@ -48,5 +50,5 @@ class Metrics:
         return generate_latest(self.registry)
 
 
-def _seconds(name: str, said: str, registry: CollectorRegistry) -> Histogram:
-    return Histogram(name, said, ["model"], buckets=SECONDS, registry=registry)
+def _histogram(name: str, description: str, registry: CollectorRegistry) -> Histogram:
+    return Histogram(name, description, ["model"], buckets=BUCKETS, registry=registry)

@@ -1,6 +1,6 @@
-"""What clients may ask: the fields of OpenAI's requests that mean something here, and our own under `sprint`.
+"""The requests that clients may send: the fields of OpenAI's requests that are supported, and our own under `sprint`.
 
-A field that would change the answer and cannot be honoured is refused, never ignored.
+A field that would change the answer and is not supported is refused, never ignored.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from pydantic import Discriminator, Field, Tag
 
 from sprint_sgl.lang.conversation import Turn, conversation
 from sprint_sgl.limits import COUNT_LIMIT, SECONDS_LIMIT
-from sprint_sgl.serving.fields import Only, Request, as_list
+from sprint_sgl.serving.fields import Only, RequestObject, as_list
 
-MAX_STOPS = 4  # as OpenAI has it
-Count = Annotated[int | None, Field(ge=1, le=COUNT_LIMIT)]
+MAX_STOPS = 4  # OpenAI's limit
+TokenCount = Annotated[int | None, Field(ge=1, le=COUNT_LIMIT)]
 
-# Of whom, for whom, where it is kept: nothing that an answer could show.
+# Fields about accounts, storage and scheduling, which change nothing in an answer.
 HARMLESS = frozenset(
     {
         "metadata",
@@ -32,17 +32,17 @@ HARMLESS = frozenset(
 )
 
 
-class SprintOptions(Request):
+class SprintOptions(RequestObject):
     """Our own options, under the key `sprint` (`extra_body={"sprint": {...}}` in the openai package).
 
     max_stages, launch   as in sprint_program
-    time_limit           seconds for the whole answer, at most the server's
-    stop_on_disconnect   whether a client that goes away ends its run
-    events               whether a stream shows every branch as it is written
-    trajectory           whether the answer carries the whole trajectory
+    time_limit           seconds for the whole answer, at most the server's limit
+    stop_on_disconnect   whether the run ends when its client disconnects
+    events               whether a stream contains the text of every branch as it is written
+    trajectory           whether the answer contains the whole trajectory
     """
 
-    max_stages: Count = None
+    max_stages: TokenCount = None
     launch: Literal["eager", "barrier"] | None = None
     time_limit: Annotated[float | None, Field(gt=0, le=SECONDS_LIMIT, allow_inf_nan=False)] = None
     stop_on_disconnect: bool = True
@@ -50,18 +50,18 @@ class SprintOptions(Request):
     trajectory: bool = False
 
 
-class StreamOptions(Request):
+class StreamOptions(RequestObject):
     ignored = frozenset({"include_obfuscation"})
 
     include_usage: bool = False
 
 
-class TextFormat(Request):
+class TextFormat(RequestObject):
     type: Literal["text"]
 
 
-class Asked(Request, ABC):
-    """What all kinds of requests have in common. Token limits are for each call of a program."""
+class ProgramRequest(RequestObject, ABC):
+    """The fields that all kinds of requests share. Token limits apply to each call of a program."""
 
     ignored: ClassVar[frozenset[str]] = HARMLESS
 
@@ -76,7 +76,7 @@ class Asked(Request, ABC):
     stream_options: StreamOptions = StreamOptions()
     sprint: SprintOptions = SprintOptions()
     response_format: TextFormat | None = None
-    # What OpenAI and other servers have and clients send without asking for anything.
+    # Features of OpenAI's or other servers that are not supported; clients send their default values all the same.
     n: Annotated[None, Only(1)] = None
     tools: Annotated[None, Only([])] = None
     tool_choice: Annotated[None, Only("none", "auto")] = None
@@ -104,15 +104,15 @@ class Asked(Request, ABC):
 
     @property
     @abstractmethod
-    def limit(self) -> int | None: ...
+    def token_limit(self) -> int | None: ...
 
     @property
     def stops(self) -> list[str]:
-        """Where the answer, not the reasoning, is cut off."""
+        """Return the stop strings, which cut the answer and not the reasoning."""
         return [stop for stop in self.stop if stop]
 
 
-class TextPart(Request):
+class TextPart(RequestObject):
     ignored = frozenset({"annotations", "cache_control", "logprobs"})
 
     type: Literal["text", "input_text", "output_text"]
@@ -123,22 +123,22 @@ def text_part(text: str) -> dict[str, str]:
     return {"type": "text", "text": text}
 
 
-CONTENT = as_list("a text or a list of text parts", text_part, schema=str | list[TextPart])
+TEXT_PARTS = as_list("a text or a list of text parts", text_part, schema=str | list[TextPart])
 
 
-class Said(Request):
+class ConversationMessage(RequestObject):
     """A message of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[list[TextPart], CONTENT] = Field(default_factory=list)
+    content: Annotated[list[TextPart], TEXT_PARTS] = Field(default_factory=list)
 
     @property
     def turn(self) -> Turn:
         return Turn(self.role, "\n".join(part.text for part in self.content))
 
 
-class Message(Said):
-    """Of a chat; an answer of ours may be handed back as it came, with a thought that no program reads."""
+class ChatMessage(ConversationMessage):
+    """A message of a chat. Our answers may be sent back as they came; no program reads the reasoning in them."""
 
     ignored = frozenset({"annotations", "reasoning", "reasoning_content"})
 
@@ -150,16 +150,16 @@ class Message(Said):
         return super().turn._replace(name=self.name)
 
 
-class ChatAsked(Asked):
-    messages: Annotated[list[Message], Field(min_length=1)]
-    max_tokens: Count = None
-    max_completion_tokens: Count = None
+class ChatRequest(ProgramRequest):
+    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    max_tokens: TokenCount = None
+    max_completion_tokens: TokenCount = None
     best_of: Annotated[None, Only(1)] = None
     modalities: Annotated[None, Only(["text"])] = None
     verbosity: Annotated[None, Only("medium")] = None
 
     @property
-    def limit(self) -> int | None:
+    def token_limit(self) -> int | None:
         return self.max_completion_tokens or self.max_tokens
 
     @property
@@ -167,15 +167,15 @@ class ChatAsked(Asked):
         return conversation([message.turn for message in self.messages])
 
 
-class CompletionAsked(Asked):
+class CompletionRequest(ProgramRequest):
     prompt: Annotated[list[str], as_list("a text or a list of one text"), Field(min_length=1, max_length=1)]
-    max_tokens: Count = None
+    max_tokens: TokenCount = None
     echo: Annotated[None, Only(False)] = None
     best_of: Annotated[None, Only(1)] = None
     suffix: Annotated[None, Only("")] = None
 
     @property
-    def limit(self) -> int | None:
+    def token_limit(self) -> int | None:
         return self.max_tokens
 
     @property
@@ -183,34 +183,34 @@ class CompletionAsked(Asked):
         return self.prompt[0]
 
 
-class PastMessage(Said):
-    """Of a conversation in `input`; an answer of ours may be handed back as it came."""
+class InputMessage(ConversationMessage):
+    """A message in `input`. Our answers may be sent back as they came."""
 
     ignored = frozenset({"id", "phase", "status"})
 
     type: Literal["message"] = "message"
 
 
-class PastReasoning(Request):
-    """An earlier response's thought, which a client hands back with its output; no program reads it."""
+class InputReasoning(RequestObject):
+    """The reasoning of an earlier response, which clients send back with its output; no program reads it."""
 
     ignored = frozenset({"content", "encrypted_content", "id", "status", "summary"})
 
     type: Literal["reasoning"]
 
 
-ITEM = " item"  # ends the tags of the kinds of items, which are no part of a field's path
+ITEM_TAG = " item"  # suffix of the union's tags, which keeps them apart from the field names in an error's path
 
 
-def item_kind(item: Any) -> str | None:
+def item_tag(item: Any) -> str | None:
     kind = item.get("type") or "message" if isinstance(item, dict) else getattr(item, "type", None)
-    return f"{kind}{ITEM}"
+    return f"{kind}{ITEM_TAG}"
 
 
-Item = Annotated[
-    Annotated[PastMessage, Tag(f"message{ITEM}")] | Annotated[PastReasoning, Tag(f"reasoning{ITEM}")],
+InputItem = Annotated[
+    Annotated[InputMessage, Tag(f"message{ITEM_TAG}")] | Annotated[InputReasoning, Tag(f"reasoning{ITEM_TAG}")],
     Discriminator(
-        item_kind, custom_error_type="item", custom_error_message="an item of type message or reasoning is expected"
+        item_tag, custom_error_type="item", custom_error_message="an item of type message or reasoning is expected"
     ),
 ]
 
@@ -219,37 +219,37 @@ def user_item(text: str) -> dict[str, str]:
     return {"role": "user", "content": text}
 
 
-INPUT = as_list("a text or a list of items", user_item, schema=str | list[Item])
+INPUT_ITEMS = as_list("a text or a list of items", user_item, schema=str | list[InputItem])
 
 
-class Reasoning(Request):
-    """A program's limits are under `sprint`; how hard it thinks is its own, so that no field of this is offered."""
+class ReasoningOptions(RequestObject):
+    """OpenAI's `reasoning` object, of which no field is supported: a program's limits are under `sprint`."""
 
 
-class TextOptions(Request):
+class TextOptions(RequestObject):
     format: TextFormat | None = None
     verbosity: Annotated[None, Only("medium")] = None
 
 
-class ResponseAsked(Asked):
-    """Nothing is stored here, so that a conversation comes whole in `input`."""
+class ResponsesRequest(ProgramRequest):
+    """A request of /v1/responses. Nothing is stored, so that `input` contains the whole conversation."""
 
     ignored = HARMLESS | {"max_tool_calls"}
 
-    input: Annotated[list[Item], INPUT, Field(min_length=1)]
+    input: Annotated[list[InputItem], INPUT_ITEMS, Field(min_length=1)]
     instructions: str | None = None
-    max_output_tokens: Count = None
+    max_output_tokens: TokenCount = None
     text: TextOptions | None = None
-    reasoning: Reasoning | None = None
+    reasoning: ReasoningOptions | None = None
     include: Annotated[None, Only([])] = None
     truncation: Annotated[None, Only("disabled")] = None
     background: Annotated[None, Only(False)] = None
 
     @property
-    def limit(self) -> int | None:
+    def token_limit(self) -> int | None:
         return self.max_output_tokens
 
     @property
     def question(self) -> str:
         turns = [Turn("system", self.instructions)] if self.instructions else []
-        return conversation([*turns, *(item.turn for item in self.input if isinstance(item, PastMessage))])
+        return conversation([*turns, *(item.turn for item in self.input if isinstance(item, InputMessage))])

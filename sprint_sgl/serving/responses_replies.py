@@ -1,4 +1,4 @@
-"""As /v1/responses answers: the reasoning is an item of its own before the message, and every event is numbered."""
+"""Replies of /v1/responses: the reasoning is an item of its own before the message, and every event is numbered."""
 
 from __future__ import annotations
 
@@ -25,17 +25,23 @@ from openai.types.responses import (
 )
 from pydantic import BaseModel
 
-from sprint_sgl.serving.chat_replies import Answered, Envelope, branch_event, event, usage
-from sprint_sgl.serving.stream import BranchText, Piece, Reasoning, reasoning
+from sprint_sgl.serving.chat_replies import FinishedRun, ReplyEnvelope, branch_event, sse_event, token_usage
+from sprint_sgl.serving.stream import BranchPiece, Piece, ReasoningPiece, reasoning_text
 
-Kind = Literal["reasoning", "message"]
-Status = Literal["in_progress", "completed", "incomplete"]
-DELTA: dict[Kind, type[BaseModel]] = {"reasoning": ResponseReasoningTextDeltaEvent, "message": ResponseTextDeltaEvent}
-DONE: dict[Kind, type[BaseModel]] = {"reasoning": ResponseReasoningTextDoneEvent, "message": ResponseTextDoneEvent}
+ItemType = Literal["reasoning", "message"]
+ResponseStatus = Literal["in_progress", "completed", "incomplete"]
+DELTA_EVENTS: dict[ItemType, type[BaseModel]] = {
+    "reasoning": ResponseReasoningTextDeltaEvent,
+    "message": ResponseTextDeltaEvent,
+}
+DONE_EVENTS: dict[ItemType, type[BaseModel]] = {
+    "reasoning": ResponseReasoningTextDoneEvent,
+    "message": ResponseTextDoneEvent,
+}
 
 
 class BranchEvent(BaseModel):
-    """What one branch has written; clients pass over a type that they do not know."""
+    """Text of one branch; clients ignore event types that they do not know."""
 
     type: Literal["sprint.branch"]
     sequence_number: int
@@ -43,102 +49,108 @@ class BranchEvent(BaseModel):
 
 
 @dataclass(frozen=True)
-class Responses(Envelope):
+class ResponsesReply(ReplyEnvelope):
     id: str = field(default_factory=lambda: f"resp_{uuid4().hex}")
-    end: str = ""  # the last event says that it is the last
+    end: str = ""  # the type of the last event marks the end
     _numbers: Iterator[int] = field(default_factory=count)
-    _written: dict[Kind, str] = field(default_factory=dict)  # what was streamed of each item, in the output's order
+    _written: dict[ItemType, str] = field(default_factory=dict)  # text streamed so far by item, in output order
 
-    def framed(self, chunk: BaseModel) -> str:
-        return f"event: {chunk.type}\n{event(chunk)}"  # type: ignore[attr-defined]
+    def as_event(self, chunk: BaseModel) -> str:
+        return f"event: {chunk.type}\n{sse_event(chunk)}"  # type: ignore[attr-defined]
 
-    def whole(self, answered: Answered) -> Response:
-        status = status_of(answered)
-        texts: dict[Kind, str] = {"reasoning": reasoning(answered.trajectory), "message": answered.content}
-        spent = usage(answered).model_dump(exclude_unset=True)
+    def whole(self, run: FinishedRun) -> Response:
+        status = response_status(run)
+        texts: dict[ItemType, str] = {"reasoning": reasoning_text(run.trajectory), "message": run.content}
+        used = token_usage(run).model_dump(exclude_unset=True)
         return self._response(
             status,
             output=[self._item(kind, text, status) for kind, text in texts.items() if text or kind == "message"],
             incomplete_details={"reason": "max_output_tokens"} if status == "incomplete" else None,
             usage={
-                "input_tokens": spent["prompt_tokens"],
-                "input_tokens_details": spent["prompt_tokens_details"],
-                "output_tokens": spent["completion_tokens"],
-                "output_tokens_details": spent["completion_tokens_details"],
-                "total_tokens": spent["total_tokens"],
+                "input_tokens": used["prompt_tokens"],
+                "input_tokens_details": used["prompt_tokens_details"],
+                "output_tokens": used["completion_tokens"],
+                "output_tokens_details": used["completion_tokens_details"],
+                "total_tokens": used["total_tokens"],
             },
-            sprint=self.figures(answered),
+            sprint=self.figures(run),
         )
 
     def opening(self) -> list[BaseModel]:
-        begun = self._response("in_progress", output=[])
-        return [self._say(ResponseCreatedEvent, response=begun), self._say(ResponseInProgressEvent, response=begun)]
-
-    def chunks(self, piece: Piece) -> list[BaseModel]:
-        if isinstance(piece, BranchText):
-            return [self._say(BranchEvent, sprint=branch_event(piece))] if self.events else []
-        kind: Kind = "reasoning" if isinstance(piece, Reasoning) else "message"
-        opened = [] if kind in self._written else self._opened(kind)
-        self._written[kind] += piece.text
-        return [*opened, self._say(DELTA[kind], delta=piece.text, **self._place(kind), **_no_logprobs(kind))]
-
-    def closing(self, answered: Answered) -> list[BaseModel]:
-        opened = [] if "message" in self._written else self._opened("message")
-        status = status_of(answered)
-        last: type[BaseModel] = ResponseIncompleteEvent if status == "incomplete" else ResponseCompletedEvent
-        return [*opened, *self._closed("message", status), self._say(last, response=self.whole(answered))]
-
-    def _opened(self, kind: Kind) -> list[BaseModel]:
-        before = [said for other in self._written for said in self._closed(other)]
-        self._written[kind] = ""
-        item, index = self._item(kind), len(self._written) - 1
-        added = self._say(ResponseOutputItemAddedEvent, item=item, output_index=index)
-        part = self._say(ResponseContentPartAddedEvent, part=_part(kind, ""), **self._place(kind))
-        return [*before, added, part]
-
-    def _closed(self, kind: Kind, status: Status = "completed") -> list[BaseModel]:
-        text, place = self._written[kind], self._place(kind)
-        item = self._item(kind, text, status)
+        started = self._response("in_progress", output=[])
         return [
-            self._say(DONE[kind], text=text, **place, **_no_logprobs(kind)),
-            self._say(ResponseContentPartDoneEvent, part=_part(kind, text), **place),
-            self._say(ResponseOutputItemDoneEvent, item=item, output_index=place["output_index"]),
+            self._event(ResponseCreatedEvent, response=started),
+            self._event(ResponseInProgressEvent, response=started),
         ]
 
-    def _say(self, kind: type[BaseModel], **fields: Any) -> BaseModel:
+    def chunks(self, piece: Piece) -> list[BaseModel]:
+        if isinstance(piece, BranchPiece):
+            return [self._event(BranchEvent, sprint=branch_event(piece))] if self.events else []
+        kind: ItemType = "reasoning" if isinstance(piece, ReasoningPiece) else "message"
+        opening = [] if kind in self._written else self._open_item(kind)
+        self._written[kind] += piece.text
+        return [
+            *opening,
+            self._event(DELTA_EVENTS[kind], delta=piece.text, **self._position(kind), **_no_logprobs(kind)),
+        ]
+
+    def closing(self, run: FinishedRun) -> list[BaseModel]:
+        opening = [] if "message" in self._written else self._open_item("message")
+        status = response_status(run)
+        last: type[BaseModel] = ResponseIncompleteEvent if status == "incomplete" else ResponseCompletedEvent
+        return [*opening, *self._close_item("message", status), self._event(last, response=self.whole(run))]
+
+    def _open_item(self, kind: ItemType) -> list[BaseModel]:
+        before = [event for other in self._written for event in self._close_item(other)]
+        self._written[kind] = ""
+        item, index = self._item(kind), len(self._written) - 1
+        added = self._event(ResponseOutputItemAddedEvent, item=item, output_index=index)
+        part = self._event(ResponseContentPartAddedEvent, part=_part(kind, ""), **self._position(kind))
+        return [*before, added, part]
+
+    def _close_item(self, kind: ItemType, status: ResponseStatus = "completed") -> list[BaseModel]:
+        text, position = self._written[kind], self._position(kind)
+        item = self._item(kind, text, status)
+        return [
+            self._event(DONE_EVENTS[kind], text=text, **position, **_no_logprobs(kind)),
+            self._event(ResponseContentPartDoneEvent, part=_part(kind, text), **position),
+            self._event(ResponseOutputItemDoneEvent, item=item, output_index=position["output_index"]),
+        ]
+
+    def _event(self, kind: type[BaseModel], **fields: Any) -> BaseModel:
         (name,) = get_args(kind.model_fields["type"].annotation)
         return kind.model_validate({"type": name, "sequence_number": next(self._numbers), **fields})
 
-    def _place(self, kind: Kind) -> dict[str, Any]:
+    def _position(self, kind: ItemType) -> dict[str, Any]:
         return {"item_id": self._item_id(kind), "output_index": list(self._written).index(kind), "content_index": 0}
 
-    def _item_id(self, kind: Kind) -> str:
+    def _item_id(self, kind: ItemType) -> str:
         return self.id.replace("resp", "rs" if kind == "reasoning" else "msg", 1)
 
-    def _item(self, kind: Kind, text: str | None = None, status: Status = "in_progress") -> dict[str, Any]:
-        """An item of the output; without its text it has just begun. Only a message may be incomplete."""
+    def _item(self, kind: ItemType, text: str | None = None, status: ResponseStatus = "in_progress") -> dict[str, Any]:
+        """Return an item of the output; text=None is one that has just started. Only messages can be incomplete."""
         content = [] if text is None else [_part(kind, text)]
         if kind == "reasoning":
             status = "completed" if status == "incomplete" else status
             return {"type": "reasoning", "id": self._item_id(kind), "summary": [], "status": status, "content": content}
         return {"type": "message", "id": self._item_id(kind), "role": "assistant", "status": status, "content": content}
 
-    def _response(self, status: Status, **more: Any) -> Response:
+    def _response(self, status: ResponseStatus, **more: Any) -> Response:
         head = {"id": self.id, "object": "response", "created_at": self.created, "model": self.model, "status": status}
         plain: dict[str, Any] = {"error": None, "tools": [], "tool_choice": "none", "parallel_tool_calls": False}
         return Response.model_validate({**head, **plain, **more})
 
 
-def status_of(answered: Answered) -> Status:
-    return "incomplete" if answered.finish_reason == "length" else "completed"
+def response_status(run: FinishedRun) -> ResponseStatus:
+    return "incomplete" if run.finish_reason == "length" else "completed"
 
 
-def _part(kind: Kind, text: str) -> dict[str, Any]:
+def _part(kind: ItemType, text: str) -> dict[str, Any]:
     if kind == "reasoning":
         return {"type": "reasoning_text", "text": text}
     return {"type": "output_text", "text": text, "annotations": []}
 
 
-def _no_logprobs(kind: Kind) -> dict[str, Any]:
-    """The text events of a message must name them."""
+def _no_logprobs(kind: ItemType) -> dict[str, Any]:
+    """Return the empty list that OpenAI's text events of a message require."""
     return {"logprobs": []} if kind == "message" else {}

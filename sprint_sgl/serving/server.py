@@ -1,4 +1,4 @@
-"""Starts the runtimes, serves until it is told to stop, and leaves nothing behind."""
+"""Starts the runtimes, serves until a signal, and stops everything that was started."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from sprint_sgl.console import say, wait_notice
 from sprint_sgl.errors import BadInput
 from sprint_sgl.lang.methods import Method, named_method, weights_for
 from sprint_sgl.runtime.server import check_port, free_port, resolve_model
-from sprint_sgl.serving.admission import Gate
+from sprint_sgl.serving.admission import Admission
 from sprint_sgl.serving.app import Api
-from sprint_sgl.serving.backends import Backend, Embedded, Remote
-from sprint_sgl.serving.keys import VARIABLE, check_address, check_origins, read_keys
+from sprint_sgl.serving.backends import Backend, EmbeddedBackend, RemoteBackend
+from sprint_sgl.serving.keys import KEYS_VARIABLE, check_address, check_origins, read_keys
 from sprint_sgl.serving.metrics import Metrics
-from sprint_sgl.serving.service import LAST_WAIT, Service
+from sprint_sgl.serving.service import STOP_LIMIT, Service
 
-MOST_ARENAS = -8  # M_ARENA_MAX in malloc.h
-TO_SAY_SO = 5.0  # seconds for the errors of runs that were ended
+M_ARENA_MAX = -8  # its value in malloc.h
+ERROR_REPLY_LIMIT = 5.0  # seconds to send the errors of runs that a shutdown has ended
 
 
 @dataclass(frozen=True)
-class Options:
-    """What is served, on what, to whom: so many runs at a time, a queue of requests behind them; times in seconds."""
+class ServeOptions:
+    """What is served, on which runtime, to whom. `concurrency` runs at a time, `queue` waiters; limits in seconds."""
 
     model: str
     programs: Sequence[str]
@@ -57,36 +57,36 @@ class Options:
         return self.name or Path(self.model).name.replace("_", "-")
 
 
-def serve(options: Options) -> None:
-    """Serves until Ctrl-C or SIGTERM. Raises BadInput and LaunchFailed before it listens."""
-    keys = read_keys(os.environ.get(VARIABLE), options.key_file)
+def serve(options: ServeOptions) -> None:
+    """Serve until Ctrl-C or SIGTERM. Raises BadInput and LaunchFailed before listening."""
+    keys = read_keys(os.environ.get(KEYS_VARIABLE), options.key_file)
     check_address(options.host, keys)
     check_origins(options.origins)
     port = options.port or free_port(options.host)
     check_port(options.host, port)
-    share_free_memory()
-    with leaving_nothing_stuck(), backends(options) as offered:
-        gate = Gate(options.concurrency, options.queue)
-        service = Service(offered, gate)
-        app = Api(service, Metrics(gate), options.time_limit, keys, origins=options.origins).app()
-        say(f"{', '.join(offered)} at http://{options.host}:{port}/v1; Ctrl-C stops it")
-        Server(app, service, options.host, port, options.shutdown_limit).run()
+    limit_malloc_arenas()
+    with exit_if_stuck(), start_backends(options) as models:
+        admission = Admission(options.concurrency, options.queue)
+        service = Service(models, admission)
+        app = Api(service, Metrics(admission), options.time_limit, keys, origins=options.origins).app()
+        say(f"{', '.join(models)} at http://{options.host}:{port}/v1; Ctrl-C stops it")
+        GracefulServer(app, service, options.host, port, options.shutdown_limit).run()
 
 
-def share_free_memory() -> None:
-    """Let glibc keep freed memory in two arenas: each of the threads that come and go would leave some in its own."""
+def limit_malloc_arenas() -> None:
+    """Limit glibc to two arenas for freed memory: by default each short-lived thread leaves some in one of its own."""
     if sys.platform == "linux":
         with suppress(AttributeError):  # another C library
-            ctypes.CDLL(None).mallopt(MOST_ARENAS, 2)
+            ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
 
 
 @contextmanager
-def leaving_nothing_stuck() -> Iterator[None]:
-    """Ends the process where a request to somebody else's runtime hangs: SGLang's threads would wait out its limit."""
+def exit_if_stuck() -> Iterator[None]:
+    """End the process if a request to somebody else's runtime hangs: SGLang's thread would wait for its time limit."""
     try:
         yield
     finally:
-        deadline = time.monotonic() + LAST_WAIT
+        deadline = time.monotonic() + STOP_LIMIT
         while stuck := [t for t in threading.enumerate() if t is not threading.main_thread() and not t.daemon]:
             if time.monotonic() > deadline:
                 say(f"{len(stuck)} requests hang: leaving them", style="yellow")
@@ -94,11 +94,11 @@ def leaving_nothing_stuck() -> Iterator[None]:
             time.sleep(0.05)
 
 
-class Server(uvicorn.Server):
-    """After a signal answers may go on for `shutdown_limit` seconds; then their runs are ended, and clients told."""
+class GracefulServer(uvicorn.Server):
+    """On a signal, lets runs finish for `shutdown_limit` seconds, then ends them and sends their clients an error."""
 
     def __init__(self, app: FastAPI, service: Service, host: str, port: int, shutdown_limit: float) -> None:
-        last = math.ceil(shutdown_limit + TO_SAY_SO)
+        last = math.ceil(shutdown_limit + ERROR_REPLY_LIMIT)
         super().__init__(uvicorn.Config(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=last))
         self._service, self._limit = service, shutdown_limit
 
@@ -115,20 +115,20 @@ class Server(uvicorn.Server):
 
 
 @contextmanager
-def backends(options: Options) -> Iterator[dict[str, tuple[Method, Backend]]]:
-    """Every program under its model's id, on a runtime that is up, one for each set of weights."""
+def start_backends(options: ServeOptions) -> Iterator[dict[str, tuple[Method, Backend]]]:
+    """Yield program and runtime by model id. Each set of weights has one runtime, which is up."""
     methods = [named_method(name) for name in dict.fromkeys(options.programs)]
     if not methods:
-        raise BadInput("no program is to be served: name one with --program")
+        raise BadInput("there is no program to serve: name one with --program")
     weights = {m.name: options.url or resolve_model(weights_for(options.model, m.name)) for m in methods}
     with ExitStack() as stack:
         up: dict[str, Backend] = {}
         for path in dict.fromkeys(weights.values()):
-            up[path] = Remote(path, options.url_key) if options.url else Embedded(path, options.runtime)
+            up[path] = RemoteBackend(path, options.url_key) if options.url else EmbeddedBackend(path, options.runtime)
             stack.callback(up[path].stop)
             up[path].start()
         with wait_notice(f"waiting for {len(up)} SGLang runtime{'s' * (len(up) > 1)}"):
             for backend in up.values():
-                backend.ready()
+                backend.wait_until_up()
         names = {f"{options.served_name}:{method.name}": (method, up[weights[method.name]]) for method in methods}
         yield {options.served_name: next(iter(names.values())), **names}

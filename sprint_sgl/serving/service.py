@@ -1,4 +1,4 @@
-"""Runs programs for clients: in turn, in threads of their own, with a deadline, ended when the client goes."""
+"""Runs programs for clients: each in a thread of its own, with a deadline, cancelled when its client disconnects."""
 
 from __future__ import annotations
 
@@ -11,37 +11,24 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from sprint_sgl.errors import BadInput
+from sprint_sgl.errors import BadInput, DeadlinePassed, NoSuchModel, ServerStopping
 from sprint_sgl.lang.calls import Branch, Watch
 from sprint_sgl.lang.methods import Method
 from sprint_sgl.runtime.endpoint import Endpoint
-from sprint_sgl.serving.admission import Gate
+from sprint_sgl.serving.admission import Admission
 from sprint_sgl.serving.backends import Backend
-from sprint_sgl.serving.chat_replies import Answered
-from sprint_sgl.serving.requests import Asked
-from sprint_sgl.serving.stream import shortened
+from sprint_sgl.serving.chat_replies import FinishedRun
+from sprint_sgl.serving.requests import ProgramRequest
+from sprint_sgl.serving.stream import cut_at_stop
 from sprint_sgl.tasks.question import checked_question
 
-STOPPING = "the server is being stopped"
-LAST_WAIT = 2.0  # seconds for a run to notice that the server is being stopped
+STOP_LIMIT = 2.0  # seconds for a run to notice that the server is being stopped
 T = TypeVar("T")
 
 
-class DeadlinePassed(Exception):
-    """The run took longer than its time limit."""
-
-
-class Stopping(Exception):
-    """The server is being stopped, and with it the run."""
-
-
-class NoSuchModel(BadInput):
-    pass
-
-
 @dataclass(frozen=True)
-class Job:
-    """One question for one method, with what the client said about how. `options` are the program's own arguments."""
+class RunRequest:
+    """One question for one method, with the client's options; those in `options` are arguments of the program."""
 
     model: str
     question: str
@@ -61,8 +48,8 @@ class Job:
         if unknown := [name for name in self.options if name not in names]:
             raise BadInput(f"sprint.{unknown[0]}: the program {self.method.name} has no such option")
 
-    def run(self, endpoint: Endpoint, watch: Watch | None) -> Answered:
-        """Runs the program to its end in the calling thread. Raises SprintError."""
+    def execute(self, endpoint: Endpoint, watch: Watch | None) -> FinishedRun:
+        """Return the finished run of the program, made in the calling thread. Raises SprintError."""
         program = self.method.program
         limit = {"max_tokens": self.max_new_tokens} if self.max_new_tokens and "max_tokens" in program.arg_names else {}
         run = program.run(
@@ -79,67 +66,71 @@ class Job:
         )
         trajectory = run.trajectory
         whole = trajectory.final_answer or run["answer"]
-        content = shortened(whole, self.stops)
-        return Answered(content.strip(), trajectory, stopped=content != whole)
+        content = cut_at_stop(whole, self.stops)
+        return FinishedRun(content.strip(), trajectory, stopped=content != whole)
 
 
 @dataclass
 class Service:
-    """The models that can be asked, by id, and the way to an answer."""
+    """The models that clients can ask, by id, and the runs that are under way."""
 
-    offered: Mapping[str, tuple[Method, Backend]]
-    gate: Gate
-    _tasks: set[asyncio.Task[Answered]] = field(default_factory=set)
+    models: Mapping[str, tuple[Method, Backend]]
+    admission: Admission
+    _tasks: set[asyncio.Task[FinishedRun]] = field(default_factory=set)
     closing: bool = False
 
     @property
     def default(self) -> str:
-        return next(iter(self.offered))
+        return next(iter(self.models))
 
-    def offer(self, model: str) -> tuple[Method, Backend]:
-        """Raises NoSuchModel with the names that there are."""
-        if model not in self.offered:
-            raise NoSuchModel(f"unknown model {model!r}; known: {', '.join(self.offered)}")
-        return self.offered[model]
+    def find_model(self, model: str) -> tuple[Method, Backend]:
+        """Return the model's program and runtime. Raises NoSuchModel, which lists the known ids."""
+        if model not in self.models:
+            raise NoSuchModel(f"unknown model {model!r}; known: {', '.join(self.models)}")
+        return self.models[model]
 
-    def job(self, asked: Asked, time_limit: float) -> Job:
-        """What a client asks for, within the server's time limit. Raises BadInput for what cannot be honoured."""
-        model = self.default if asked.model is None else asked.model
-        method, backend = self.offer(model)
-        given = {"max_stages": asked.sprint.max_stages, "launch": asked.sprint.launch}
-        return Job(
+    def make_run_request(self, request: ProgramRequest, time_limit: float) -> RunRequest:
+        """Return the run that a client asks for; its time limit is at most the server's.
+
+        Raises BadInput for an option that the program does not have.
+        """
+        model = self.default if request.model is None else request.model
+        method, backend = self.find_model(model)
+        options = {"max_stages": request.sprint.max_stages, "launch": request.sprint.launch}
+        return RunRequest(
             model=model,
-            question=checked_question(asked.question),
+            question=checked_question(request.question),
             method=method,
             backend=backend,
-            time_limit=min(asked.sprint.time_limit or time_limit, time_limit),
-            stop_on_disconnect=asked.sprint.stop_on_disconnect,
-            temperature=asked.temperature,
-            top_p=asked.top_p,
-            seed=asked.seed,
-            max_new_tokens=asked.limit,
-            stops=asked.stops,
-            options={name: value for name, value in given.items() if value is not None},
+            time_limit=min(request.sprint.time_limit or time_limit, time_limit),
+            stop_on_disconnect=request.sprint.stop_on_disconnect,
+            temperature=request.temperature,
+            top_p=request.top_p,
+            seed=request.seed,
+            max_new_tokens=request.token_limit,
+            stops=request.stops,
+            options={name: value for name, value in options.items() if value is not None},
         )
 
-    def start(self, job: Job, watch: Callable[[Branch, str], None] | None = None) -> asyncio.Task[Answered]:
-        """The run as a task: cancelling it ends the run's requests on the runtime. `watch` is called on the loop.
+    def start(self, run: RunRequest, watch: Callable[[Branch, str], None] | None = None) -> asyncio.Task[FinishedRun]:
+        """Return a task that executes the run; cancelling the task ends the run's requests on the runtime.
 
-        Raises Busy from the task where the queue is full, DeadlinePassed, Stopping, and what stopped the program.
+        `watch` is called in the event loop's thread. The task raises Busy where the queue is full, DeadlinePassed,
+        ServerStopping, and whatever stopped the program.
         """
-        task = asyncio.create_task(self._run(job, watch))
+        task = asyncio.create_task(self._execute(run, watch))
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._forget)
         return task
 
-    def _ended(self, task: asyncio.Task[Answered]) -> None:
+    def _forget(self, task: asyncio.Task[FinishedRun]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # of a run whose client is gone nobody else asks
+            task.exception()  # marked as retrieved: nobody awaits the run of a client that has disconnected
 
-    async def _run(self, job: Job, watch: Callable[[Branch, str], None] | None) -> Answered:
+    async def _execute(self, run: RunRequest, watch: Callable[[Branch, str], None] | None) -> FinishedRun:
         if self.closing:
-            raise Stopping(STOPPING)
+            raise ServerStopping
         loop = asyncio.get_running_loop()
 
         def on_loop(branch: Branch, text: str) -> None:
@@ -147,25 +138,25 @@ class Service:
                 loop.call_soon_threadsafe(watch, branch, text)
 
         try:
-            async with asyncio.timeout(job.time_limit), self.gate:
-                endpoint = job.backend.session(job.time_limit)
+            async with asyncio.timeout(run.time_limit), self.admission:
+                endpoint = run.backend.session(run.time_limit)
                 begun = time.monotonic()
-                work = in_thread(partial(job.run, endpoint, on_loop if watch else None))
+                work = run_in_thread(partial(run.execute, endpoint, on_loop if watch else None))
                 try:
                     return await asyncio.shield(work)
                 finally:
                     if not work.done():
-                        await ended(work, endpoint, LAST_WAIT if self.closing else None)
-                    self.gate.took(time.monotonic() - begun)
+                        await stop_run(work, endpoint, STOP_LIMIT if self.closing else None)
+                    self.admission.record_run(time.monotonic() - begun)
         except TimeoutError as error:
-            raise DeadlinePassed(f"no answer within {job.time_limit:g} s") from error
+            raise DeadlinePassed(f"no answer within {run.time_limit:g} s") from error
         except asyncio.CancelledError:
             if self.closing:
-                raise Stopping(STOPPING) from None
+                raise ServerStopping from None
             raise
 
     async def close(self) -> None:
-        """Ends the runs that are left, and what is started later; each raises Stopping."""
+        """End the runs under way and refuse later ones; all of them raise ServerStopping."""
         self.closing = True
         for task in self._tasks:
             task.cancel()
@@ -173,30 +164,30 @@ class Service:
             await asyncio.wait(self._tasks)
 
 
-def in_thread(call: Callable[[], T]) -> asyncio.Future[T]:
-    """The call's result, from a thread that keeps nothing alive: a runtime that hangs may never let it go."""
+def run_in_thread(call: Callable[[], T]) -> asyncio.Future[T]:
+    """Return the call's result as a future, from a daemon thread: a runtime that hangs may never let the thread go."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
-    def settle(set_result: Callable[[Any], None], value: object) -> None:
+    def set_once(setter: Callable[[Any], None], value: object) -> None:
         if not future.done():
-            set_result(value)
+            setter(value)
 
     def run() -> None:
         try:
-            settled = partial(settle, future.set_result, call())
+            set_outcome = partial(set_once, future.set_result, call())
         except BaseException as error:
-            settled = partial(settle, future.set_exception, error)
+            set_outcome = partial(set_once, future.set_exception, error)
         with suppress(RuntimeError):  # the loop has ended before the call
-            loop.call_soon_threadsafe(settled)
+            loop.call_soon_threadsafe(set_outcome)
 
     threading.Thread(target=run, name="run", daemon=True).start()
     return future
 
 
-async def ended(work: asyncio.Future[Answered], endpoint: Endpoint, limit: float | None) -> None:
-    """Stops the run's requests and waits, for so many seconds at most, until its thread has noticed."""
-    both: list[asyncio.Future[Any]] = [work, in_thread(endpoint.close)]
+async def stop_run(work: asyncio.Future[FinishedRun], endpoint: Endpoint, limit: float | None) -> None:
+    """Stop the run's requests and wait until its thread has noticed, at most `limit` seconds."""
+    both: list[asyncio.Future[Any]] = [work, run_in_thread(endpoint.close)]
     done, _ = await asyncio.wait(both, timeout=limit)
     for each in done:
-        each.exception()  # it is no news that the run failed
+        each.exception()  # marked as retrieved: a stopped run is expected to fail

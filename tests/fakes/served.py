@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 from sprint_sgl.errors import RuntimeUnavailable
 from sprint_sgl.lang.methods import named_method
-from sprint_sgl.serving.admission import Gate
+from sprint_sgl.serving.admission import Admission
 from sprint_sgl.serving.app import Api
 from sprint_sgl.serving.metrics import Metrics
-from sprint_sgl.serving.server import Server
+from sprint_sgl.serving.server import GracefulServer
 from sprint_sgl.serving.service import Service
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
 from tests.fakes.scripted import ScriptedBackend, replay
@@ -78,11 +78,11 @@ class Scripted:
 
 @contextmanager
 def serving(backend: Scripted, places: int = 4, queue: int = 4, **settings: object) -> Iterator[str]:
-    gate = Gate(places, queue)
+    admission = Admission(places, queue)
     names = ("sprint", "sequential", "self_consistency")
-    service = Service({f"mini:{name}": (named_method(name), backend) for name in names}, gate)
-    app = Api(service, Metrics(gate), **{"time_limit": 600.0, **settings}).app()
-    server = Server(app, service, "127.0.0.1", 0, shutdown_limit=1.0)
+    service = Service({f"mini:{name}": (named_method(name), backend) for name in names}, admission)
+    app = Api(service, Metrics(admission), **{"time_limit": 600.0, **settings}).app()
+    server = GracefulServer(app, service, "127.0.0.1", 0, shutdown_limit=1.0)
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

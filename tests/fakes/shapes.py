@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from sprint_sgl.bench.replay import Shape, StageShape
+from sprint_sgl.bench.replay import StageShape, TrajectoryShape
 from sprint_sgl.storage.shipped import MODELS
 from tests.fakes.scripted import ScriptedBackend
 
@@ -21,7 +21,7 @@ stage_shapes = st.lists(st.tuples(lengths, lengths), max_size=4).flatmap(
 )
 
 
-shapes = st.builds(Shape, st.just(3), st.lists(stage_shapes, max_size=4).map(tuple), lengths)
+shapes = st.builds(TrajectoryShape, st.just(3), st.lists(stage_shapes, max_size=4).map(tuple), lengths)
 
 
 class Wordy(ScriptedBackend):

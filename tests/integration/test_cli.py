@@ -57,7 +57,7 @@ def run_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
         (["bench", "against=[tree]"], "unknown program 'tree'; known: base, best_of_n, "),
         (["bench", "weights.sprint=nope", "out=work/nothing"], "unknown model 'nope'"),
         (["serve", "--host", "0.0.0.0"], "0.0.0.0 can be reached by others: set SPRINT_SERVE_KEYS"),
-        (["serve", "--allow-origin", "example.org"], "'example.org' is no origin: give scheme, host and port"),
+        (["serve", "--allow-origin", "example.org"], "'example.org' is not an origin: give scheme, host and port"),
         (["serve", "--program", "tree"], "unknown program 'tree'; known: base, best_of_n, "),
         (["serve", "--url", "http://127.0.0.1:9"], "nothing answers at http://127.0.0.1:9"),
         (["view", "work/nothing.json"], "work/nothing.json cannot be read"),

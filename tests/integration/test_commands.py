@@ -99,7 +99,7 @@ def test_a_server_that_others_use_is_measured_as_it_is(url: str, tmp_path: Path)
     assert (tmp_path / "records.jsonl").read_text().count("\n") == 2
     assert (tmp_path / "report" / "report.html").is_file()
     alone = run_command("bench", *overrides[1:])
-    assert "'served' is the model of a server that runs already: give url=..." in alone.stderr
+    assert "'served' is the model of a running server: give url=..." in alone.stderr
 
 
 def test_a_served_question_is_answered_and_one_whose_client_leaves_stops_on_the_runtime(

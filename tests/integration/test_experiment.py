@@ -15,52 +15,52 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from sprint_sgl.cli.experiment import Config, Experiment, run, words
+from sprint_sgl.cli.experiment import Experiment, ExperimentConfig, process_arguments, run_experiment
 from sprint_sgl.config import typed_settings
-from sprint_sgl.errors import BadInput
+from sprint_sgl.errors import BadInput, CommandFailed
 from sprint_sgl.storage.shipped import CONF
 from tests.fakes.waiting import wait_for
 
 ROWS = "curation.countdown.rows problems.three=3 problems.four=0 validation=1"
 
 
-def experiment(out: Path, **steps: list[str]) -> Config:
-    return Config(str(out), Experiment(steps))
+def experiment(out: Path, **steps: list[str]) -> ExperimentConfig:
+    return ExperimentConfig(str(out), Experiment(steps))
 
 
 def test_a_step_is_done_once_and_one_that_failed_again(tmp_path: Path) -> None:
     first, second, out = tmp_path / "first", tmp_path / "second", tmp_path / "out"
     steps = {"one": [f"{ROWS} out={first}"], "two": [f"{ROWS} out={second}/below"]}
     second.write_text("a file where a folder should be")
-    with pytest.raises(BadInput, match="two ended with exit status 1"):
-        run(experiment(out, **steps))
+    with pytest.raises(CommandFailed, match="two ended with exit status 1"):
+        run_experiment(experiment(out, **steps))
     before = (first / "traces.jsonl").stat().st_mtime_ns
     second.unlink()
-    run(experiment(out, **steps))
+    run_experiment(experiment(out, **steps))
     assert (second / "below" / "traces.jsonl").is_file()
     assert (first / "traces.jsonl").stat().st_mtime_ns == before
 
 
 def test_a_folder_holds_one_experiment_with_one_set_of_values(tmp_path: Path) -> None:
-    run(experiment(tmp_path, one=[f"{ROWS} out={tmp_path}/one"]))
+    run_experiment(experiment(tmp_path, one=[f"{ROWS} out={tmp_path}/one"]))
     for steps in ({"one": [f"{ROWS} problems.seed=2 out={tmp_path}/one"]}, {"two": [f"{ROWS} out={tmp_path}/two"]}):
-        with pytest.raises(BadInput, match="holds this experiment with another step 'one'"):
-            run(experiment(tmp_path, **steps))
-    with pytest.raises(BadInput, match="can have none"):
-        run(experiment(tmp_path / "my runs", one=[ROWS]))
+        with pytest.raises(BadInput, match="contains this experiment with another step 'one'"):
+            run_experiment(experiment(tmp_path, **steps))
+    with pytest.raises(BadInput, match="must not contain spaces"):
+        run_experiment(experiment(tmp_path / "my runs", one=[ROWS]))
 
 
 def test_commands_of_a_step_run_side_by_side_and_a_failure_shows_its_log(tmp_path: Path) -> None:
     good, bad = f"{ROWS} out={tmp_path / 'good'}", f"{ROWS} no_such_value=1"
-    with pytest.raises(BadInput, match="no_such_value"):
-        run(experiment(tmp_path, rows=[good, bad]))
+    with pytest.raises(CommandFailed, match="no_such_value"):
+        run_experiment(experiment(tmp_path, rows=[good, bad]))
     assert (tmp_path / "good" / "traces.jsonl").is_file()
     assert "1 rows" in (tmp_path / "logs" / "rows-1.log").read_text()
 
 
 def test_only_our_entry_points_can_be_steps(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="'os' is no entry point"):
-        run(experiment(tmp_path, rows=[f"{ROWS} out={tmp_path}"], bad=["os system"]))
+    with pytest.raises(BadInput, match="'os' is not an entry point"):
+        run_experiment(experiment(tmp_path, rows=[f"{ROWS} out={tmp_path}"], bad=["os system"]))
     assert not (tmp_path / "traces.jsonl").exists()
 
 
@@ -69,7 +69,8 @@ def test_nothing_is_left_behind_by_an_experiment_that_is_stopped(number: signal.
     """Two commands that would run for long; the experiment ends in one of the ways in which it can."""
     commands = [f"curation.countdown.rows problems.four=900000 out={tmp_path / str(k)}" for k in (1, 2)]
     step = json.dumps({"rows": commands})
-    code = f"from sprint_sgl.cli.experiment import *; run(Config({str(tmp_path)!r}, Experiment({step})))"
+    config = f"ExperimentConfig({str(tmp_path)!r}, Experiment({step}))"
+    code = f"from sprint_sgl.cli.experiment import *; run_experiment({config})"
     process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stderr=subprocess.DEVNULL)
     mark = str(tmp_path).encode()
     try:
@@ -96,10 +97,10 @@ def with_word(word: bytes) -> list[Path]:
 @pytest.mark.parametrize("name", sorted(path.stem for path in Path(CONF, "experiment").glob("*.yaml")))
 def test_every_command_of_every_shipped_experiment_is_one_that_its_entry_point_takes(name: str, tmp_path: Path) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = typed_settings(compose("experiment", [f"experiment={name}", f"out={tmp_path}"]), Config)
+        config = typed_settings(compose("experiment", [f"experiment={name}", f"out={tmp_path}"]), ExperimentConfig)
         for commands in config.experiment.steps.values():
             for command in commands:
-                _, _, module, *overrides = words(command)
+                _, _, module, *overrides = process_arguments(command)
                 (name_of_config,) = re.findall(r'@entry_point\("(\w+)"', inspect.getsource(import_module(module)))
                 composed = compose(name_of_config, overrides)
                 assert composed.out.startswith(str(tmp_path))

@@ -14,8 +14,8 @@ import pytest
 
 from programs import sprint_program
 from sprint_sgl.bench.records import Record
-from sprint_sgl.bench.runner import Ask, Work, run
-from sprint_sgl.bench.runtime import Resident
+from sprint_sgl.bench.runner import QuestionSample, Workload, run_workload
+from sprint_sgl.bench.runtime import ResidentRuntime
 from sprint_sgl.errors import BadInput, LaunchFailed, ProgramFailed, RequestFailed
 from sprint_sgl.lang.methods import named_method
 from sprint_sgl.runtime import gateway_client as behind
@@ -132,7 +132,7 @@ def test_a_stream_whose_worker_dies_has_no_runtime() -> None:
 
     with server(reply) as url, connect(url), pytest.raises(ProgramFailed, match="a worker died") as caught:
         _ = sprint_program.run("What is 2 + 2?", stream=True)["answer"]
-    assert faults.told(caught.value) == (503, "runtime_unavailable")
+    assert faults.status_and_code(caught.value) == (503, "runtime_unavailable")
 
 
 @pytest.mark.filterwarnings("ignore:Error in stream_executor")
@@ -245,8 +245,8 @@ def test_a_gateway_takes_the_key_and_its_workers_get_what_it_has_no_path_for() -
 
 
 @pytest.fixture(scope="module")
-def crew(sglang_imported: None) -> Iterator[Resident]:
-    resident = Resident(RuntimeConfig(workers=2), None, 600.0)
+def crew(sglang_imported: None) -> Iterator[ResidentRuntime]:
+    resident = ResidentRuntime(RuntimeConfig(workers=2), None, 600.0)
     yield resident
     resident.close()
 
@@ -282,7 +282,7 @@ def workers_of(gateway: Endpoint) -> Iterator[Endpoint]:
 
 
 @pytest.mark.runtime
-def test_closing_a_connection_to_a_gateway_stops_its_requests_on_the_workers(crew: Resident) -> None:
+def test_closing_a_connection_to_a_gateway_stops_its_requests_on_the_workers(crew: ResidentRuntime) -> None:
     endpoint = crew.load(DEFAULT_MODEL)
     other, tokens = Endpoint(endpoint.url), list[int]()
 
@@ -303,17 +303,19 @@ def test_closing_a_connection_to_a_gateway_stops_its_requests_on_the_workers(cre
 
 
 @pytest.mark.runtime
-def test_other_weights_reach_every_worker(crew: Resident) -> None:
+def test_other_weights_reach_every_worker(crew: ResidentRuntime) -> None:
     endpoint = crew.load(DEFAULT_BASELINE)
     assert endpoint.get_model_name() == resolve_model(DEFAULT_BASELINE)
     assert served(endpoint) == [resolve_model(DEFAULT_BASELINE)] * 2
 
 
 @pytest.mark.runtime
-def test_a_worker_that_is_killed_under_load_loses_no_question_and_comes_back(crew: Resident) -> None:
+def test_a_worker_that_is_killed_under_load_loses_no_question_and_comes_back(crew: ResidentRuntime) -> None:
     task = Countdown(problems=10, numbers=[3], seed=11, split="held_out", wording="Use {numbers} to make {target}")
-    asks = [Ask(question) for question in task.questions()]
-    work = Work(task, [named_method("sprint")], lambda _: DEFAULT_MODEL, asks, temperature=0.0, concurrency=8, block=16)
+    asks = [QuestionSample(question) for question in task.questions()]
+    work = Workload(
+        task, [named_method("sprint")], lambda _: DEFAULT_MODEL, asks, temperature=0.0, concurrency=8, block=16
+    )
     gateway, records = crew.load(DEFAULT_MODEL), list[Record]()
 
     def keep(record: Record) -> None:
@@ -321,7 +323,7 @@ def test_a_worker_that_is_killed_under_load_loses_no_question_and_comes_back(cre
         if len(records) == 2:
             server_at_work(gateway).send_signal(signal.SIGKILL)
 
-    failures = run(work, crew, set(), keep)
+    failures = run_workload(work, crew, set(), keep)
     assert failures == []
     assert sorted(record.id for record in records) == sorted(ask.question.id for ask in asks)
     endpoint = crew.load(DEFAULT_MODEL)

@@ -78,7 +78,7 @@ def test_an_estimate_of_a_training_loads_no_heavy_package_once_a_step_was_simula
             "programs",
             "sprint_sgl.capacity.simulator",
         ),
-        *("sprint_sgl.bench.report.lines", "sprint_sgl.bench.report.profiles"),
+        *("sprint_sgl.bench.report.figures", "sprint_sgl.bench.report.profiles"),
     ],
 )
 def test_a_light_module_loads_no_heavy_package(module: str) -> None:

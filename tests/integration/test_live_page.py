@@ -43,7 +43,7 @@ def test_an_answer_that_a_limit_cut_is_shown_as_such(page: Page) -> None:
     room = count_tokens(protocol.planner_opening(QUESTION, prompt_style(DEFAULT_PROMPT_STYLE))) + 20
     with serving(Scripted(room=room)) as url:
         ask(page, url)
-        expect(page.locator("#status")).to_have_text("Cut short by a limit")
+        expect(page.locator("#status")).to_have_text("Cut off by a limit")
 
 
 def test_what_a_model_writes_is_text(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from programs import sequential_program, sprint_program
 from sprint_sgl import protocol
-from sprint_sgl.bench.replay import Shape, StageShape
+from sprint_sgl.bench.replay import StageShape, TrajectoryShape
 from sprint_sgl.bench.replay_backend import ReplayBackend
 from sprint_sgl.errors import RequestFailed
 from sprint_sgl.lang.methods import method_names, named_method
@@ -138,7 +138,7 @@ def test_a_token_limit_cuts_marks_and_counts(endpoint: Endpoint) -> None:
 @pytest.mark.parametrize("policy", [StragglerPolicy(quorum=0.5), StragglerPolicy(patience=2)])
 def test_a_cut_off_straggler_stops_on_the_runtime(endpoint: Endpoint, policy: StragglerPolicy) -> None:
     """A replay, whose third executor would write for ten seconds."""
-    shape = Shape(3, (StageShape((4, 4, 4), 4, (8, 8, 1500)),), 4)
+    shape = TrajectoryShape(3, (StageShape((4, 4, 4), 4, (8, 8, 1500)),), 4)
     backend = ReplayBackend(endpoint, shape)
     trajectory = sprint_program.run("one two six", backend=backend, straggler=policy, launch="barrier").trajectory
     wait_for(lambda: idle(endpoint), limit=4.0)

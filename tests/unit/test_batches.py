@@ -17,7 +17,7 @@ from benchmarks.bench_throughput import Sent, planned
 from benchmarks.footprint import watched
 from programs import sprint_program
 from sprint_sgl.bench.report.charts import cost_figure
-from sprint_sgl.bench.report.statistics import Estimate
+from sprint_sgl.bench.report.statistics import IntervalEstimate
 from sprint_sgl.errors import BadInput
 from sprint_sgl.lang.program import AHEAD
 from sprint_sgl.protocol.prompts import DEFAULT_PROMPT_STYLE
@@ -212,7 +212,7 @@ def test_a_plain_client_waits_for_what_the_program_waited_for() -> None:
 
 
 def test_cost_is_drawn_in_seconds_and_in_dollars() -> None:
-    points = [(1.0, Estimate(4.0, 3.9, 4.2)), (16.0, Estimate(0.6, 0.5, 0.7))]
+    points = [(1.0, IntervalEstimate(4.0, 3.9, 4.2)), (16.0, IntervalEstimate(0.6, 0.5, 0.7))]
     (axes,) = cost_figure({"program": points, "client": points}, dollars_an_hour=1.8).axes
     (right,) = axes.child_axes
     axes.figure.draw_without_rendering()

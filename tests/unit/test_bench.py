@@ -13,14 +13,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sprint_sgl.bench.failures import Failure, read_failures, unanswered, write_failures
-from sprint_sgl.bench.judging import judge, judged
-from sprint_sgl.bench.records import Record, mend, read_records
-from sprint_sgl.bench.report.lines import Against, Line, Side
+from sprint_sgl.bench.config import BenchConfig, check_config
+from sprint_sgl.bench.failures import QuestionFailure, drop_answered, read_failures, write_failures
+from sprint_sgl.bench.judging import add_verdicts, ask_judge
+from sprint_sgl.bench.records import Record, read_records, truncate_partial_line
+from sprint_sgl.bench.report.figures import MethodComparison, MethodFigures, MethodRecords
 from sprint_sgl.bench.report.statistics import mcnemar, mean, paired_p, ratio_of_means, share
-from sprint_sgl.bench.report.tables import comparison
-from sprint_sgl.bench.run import Config, asked_before, check, claim, methods_of, others_failures, questions_of
-from sprint_sgl.bench.runner import Ask, Work, run, sample_seed
+from sprint_sgl.bench.report.tables import comparison_tables
+from sprint_sgl.bench.run import read_methods, read_questions
+from sprint_sgl.bench.run_folder import claim_folder, earlier_failures, earlier_records
+from sprint_sgl.bench.runner import QuestionSample, Workload, run_workload, sample_seed
 from sprint_sgl.config import flatten_settings
 from sprint_sgl.errors import BadInput, RequestFailed, RuntimeUnavailable
 from sprint_sgl.lang.methods import Method, method_names, named_method
@@ -53,7 +55,7 @@ class Runtime:
         self.loaded.append(model)
         return self.backend
 
-    def lost(self) -> bool:
+    def is_lost(self) -> bool:
         return not self.up
 
     def revive(self) -> None:
@@ -71,10 +73,10 @@ def knows(context: str) -> str:
     return rf"easy</think>\boxed{{{number}}}"
 
 
-def work(*methods: str, samples: int = 1, **options: object) -> Work:
+def work(*methods: str, samples: int = 1, **options: object) -> Workload:
     found = [named_method(name) for name in methods or ("sequential",)]
-    asks = [Ask(question, sample) for question in QUESTIONS for sample in range(samples)]
-    return Work(Doubles(), found, lambda name: f"weights of {name}", asks, **options)  # type: ignore[arg-type]
+    asks = [QuestionSample(question, sample) for question in QUESTIONS for sample in range(samples)]
+    return Workload(Doubles(), found, lambda name: f"weights of {name}", asks, **options)  # type: ignore[arg-type]
 
 
 def keys(records: list[Record]) -> set[tuple[str, str, int]]:
@@ -83,7 +85,7 @@ def keys(records: list[Record]) -> set[tuple[str, str, int]]:
 
 def test_methods_take_turns_block_by_block() -> None:
     runtime, records = Runtime(knows), list[Record]()
-    failures = run(work("sequential", "base", block=3), runtime, set(), records.append)  # type: ignore[arg-type]
+    failures = run_workload(work("sequential", "base", block=3), runtime, set(), records.append)  # type: ignore[arg-type]
     assert failures == []
     assert runtime.loaded == ["weights of sequential", "weights of base"] * 3
     assert [record.method for record in records] == ["sequential"] * 3 + ["base"] * 3 + ["sequential"] * 3 + [
@@ -95,7 +97,7 @@ def test_methods_take_turns_block_by_block() -> None:
 
 def test_what_is_done_is_not_asked_again() -> None:
     runtime, records = Runtime(knows), list[Record]()
-    run(work(samples=2), runtime, {("sequential", "3", 1), ("sequential", "0", 0)}, records.append)  # type: ignore[arg-type]
+    run_workload(work(samples=2), runtime, {("sequential", "3", 1), ("sequential", "0", 0)}, records.append)  # type: ignore[arg-type]
     assert len(records) == 12
     assert not {("sequential", "3", 1), ("sequential", "0", 0)} & keys(records)
 
@@ -111,7 +113,7 @@ def test_questions_are_asked_again_when_a_runtime_comes_back() -> None:
         return knows(context)
 
     runtime.backend.script = dies_once
-    assert run(work(concurrency=3), runtime, set(), records.append) == []  # type: ignore[arg-type]
+    assert run_workload(work(concurrency=3), runtime, set(), records.append) == []  # type: ignore[arg-type]
     assert keys(records) == {("sequential", str(k), 0) for k in range(7)}
     assert len(records) == 7
 
@@ -123,7 +125,7 @@ def test_a_runtime_that_died_between_two_blocks_comes_back() -> None:
         records.append(record)
         runtime.up = len(records) != 3
 
-    assert run(work(block=3), runtime, set(), keep) == []  # type: ignore[arg-type]
+    assert run_workload(work(block=3), runtime, set(), keep) == []  # type: ignore[arg-type]
     assert len(keys(records)) == len(records) == 7
 
 
@@ -134,17 +136,17 @@ def test_what_no_question_can_change_ends_the_run_at_once() -> None:
         wrong, methods=[replace(wrong.methods[0], program=wrong.methods[0].program.bind(prompt_style="nobody"))]
     )
     with pytest.raises(BadInput, match="unknown prompt style 'nobody'"):
-        run(wrong, runtime, set(), records.append)  # type: ignore[arg-type]
+        run_workload(wrong, runtime, set(), records.append)  # type: ignore[arg-type]
     assert records == []
 
 
 def test_a_record_of_another_question_under_the_same_id_is_refused() -> None:
     records = list[Record]()
-    run(work(), Runtime(knows), set(), records.append)  # type: ignore[arg-type]
-    assert asked_before(records, work(), Path("out")) == records
-    assert asked_before(records, work("base"), Path("out")) == []
+    run_workload(work(), Runtime(knows), set(), records.append)  # type: ignore[arg-type]
+    assert earlier_records(records, work(), Path("out")) == records
+    assert earlier_records(records, work("base"), Path("out")) == []
     with pytest.raises(BadInput, match="records of another question '3'"):
-        asked_before([replace(each, gold="7") if each.id == "3" else each for each in records], work(), Path("out"))
+        earlier_records([replace(each, gold="7") if each.id == "3" else each for each in records], work(), Path("out"))
 
 
 @pytest.mark.filterwarnings("ignore:Error in stream_executor")
@@ -159,7 +161,7 @@ def test_a_runtime_that_stays_dead_ends_the_run_and_loses_nothing() -> None:
 
     runtime.backend.script = dies
     with pytest.raises(RuntimeUnavailable):
-        run(work(), runtime, set(), records.append)  # type: ignore[arg-type]
+        run_workload(work(), runtime, set(), records.append)  # type: ignore[arg-type]
     assert {record.id for record in records} == set("012356")
 
 
@@ -173,7 +175,7 @@ def test_a_question_that_fails_on_a_runtime_that_lives_is_a_failure_and_no_recor
         return knows(context)
 
     runtime.backend.script = refuses
-    (failure,) = run(work(), runtime, set(), records.append)  # type: ignore[arg-type]
+    (failure,) = run_workload(work(), runtime, set(), records.append)  # type: ignore[arg-type]
     assert (failure.method, failure.id, failure.sample) == ("sequential", "4", 0)
     assert "too long" in failure.error
     assert len(records) == 6
@@ -196,18 +198,18 @@ def test_a_judge_is_asked_once_and_only_about_answers_that_rules_cannot_read(tmp
     unread[1] = replace(unread[1], trajectory=replace(unread[1].trajectory, thought="three?"))
     records, path = [record("1"), *unread], tmp_path / "judged.jsonl"
     with pytest.raises(RequestFailed, match="busy"):
-        judge(records, Picky(), path)
+        ask_judge(records, Picky(), path)
     for _ in range(2):
-        judge(records, Picky(), path)
+        ask_judge(records, Picky(), path)
     assert sorted(asked) == ["2", "3", "3"]  # an empty text needs no judge, and what is kept no second asking
-    assert [each.judged for each in judged(records, path)] == [None, True, None, False]
-    (table,) = comparison(judged(records, path), ["sprint"])
+    assert [each.judged for each in add_verdicts(records, path)] == [None, True, None, False]
+    (table,) = comparison_tables(add_verdicts(records, path), ["sprint"])
     cells = {column.header: list(column.cells) for column in table.columns}
     assert (cells["correct, %"][0].partition(" ")[0], cells["with the\njudge, %"]) == ("25.0", ["50.0"])
 
 
 def test_samples_have_seeds_of_their_own_whatever_the_order() -> None:
-    asks = [Ask(question, sample) for question in QUESTIONS for sample in range(3)]
+    asks = [QuestionSample(question, sample) for question in QUESTIONS for sample in range(3)]
     seeds = [sample_seed(1, ask) for ask in asks]
     assert len(set(seeds)) == len(asks)
     assert seeds == [sample_seed(1, ask) for ask in reversed(asks)][::-1]
@@ -228,33 +230,35 @@ def test_records_read_back_and_a_line_that_was_cut_off_is_dropped(tmp_path: Path
     before = path.read_bytes()
     assert read_records(path) == whole
     assert path.read_bytes() == before  # who reads does not write
-    mend(path)
+    truncate_partial_line(path)
     assert read_records(path) == whole
     assert path.read_text().endswith("}\n")
     path.write_text("{}\n")
-    with pytest.raises(BadInput, match="line 1 is no record"):
+    with pytest.raises(BadInput, match="line 1 is not a record"):
         read_records(path)
     assert read_records(tmp_path / "nothing.jsonl") == []
 
 
-def settings(**options: object) -> Config:
-    config = Config(task={"problems": 3, "seed": 7}, program={}, model="countdown-mini-rft")
+def settings(**options: object) -> BenchConfig:
+    config = BenchConfig(task={"problems": 3, "seed": 7}, program={}, model="countdown-mini-rft")
     return replace(config, **options)  # type: ignore[arg-type]
 
 
 def test_a_folder_holds_records_made_in_one_way(tmp_path: Path) -> None:
     methods = [named_method("sequential")]
-    claim(tmp_path, settings(), [named_method("sprint")])  # which has left no record
-    assert claim(tmp_path, settings(), methods) == {"sequential"}
+    claim_folder(tmp_path, settings(), [named_method("sprint")])  # which has left no record
+    assert claim_folder(tmp_path, settings(), methods) == {"sequential"}
     (tmp_path / "records.jsonl").write_text(record("1").to_json() + "\n")
-    claim(tmp_path, settings(limit=5, samples=2, task={"problems": 30, "seed": 7}), [*methods, named_method("base")])
+    claim_folder(
+        tmp_path, settings(limit=5, samples=2, task={"problems": 30, "seed": 7}), [*methods, named_method("base")]
+    )
     with pytest.raises(BadInput, match=r"records of task.seed=7, not 8: choose another out=FOLDER"):
-        claim(tmp_path, settings(task={"problems": 3, "seed": 8}), methods)
+        claim_folder(tmp_path, settings(task={"problems": 3, "seed": 8}), methods)
     with pytest.raises(BadInput, match=r"records of temperature=None, not 0.0"):
-        claim(tmp_path, settings(temperature=0.0), methods)
+        claim_folder(tmp_path, settings(temperature=0.0), methods)
     with pytest.raises(BadInput, match="records of other weights for sequential"):
-        claim(tmp_path, settings(model="countdown-mini-sprint"), methods)
-    claim(tmp_path, settings(), methods)  # whoever was there stays known
+        claim_folder(tmp_path, settings(model="countdown-mini-sprint"), methods)
+    claim_folder(tmp_path, settings(), methods)  # whoever was there stays known
     kept = json.loads((tmp_path / "run.json").read_text())
     assert kept["methods"]["sequential"]["settings"]["name"] == "sequential"
     assert kept["methods"]["base"]["weights"]["model.safetensors"]
@@ -267,22 +271,22 @@ def test_a_damaged_account_of_a_run_is_one_clear_error(tmp_path: Path, content: 
     methods = [named_method("sequential")]
     (tmp_path / "run.json").write_text(content)
     (tmp_path / "records.jsonl").touch()
-    claim(tmp_path, settings(), methods)  # nothing depends on it
+    claim_folder(tmp_path, settings(), methods)  # nothing depends on it
     (tmp_path / "run.json").write_text(content)
     (tmp_path / "records.jsonl").write_text(record("1").to_json() + "\n")
-    with pytest.raises(BadInput, match=r"run\.json does not say how the records beside it were made"):
-        claim(tmp_path, settings(), methods)
+    with pytest.raises(BadInput, match=r"run\.json is damaged and does not say how the records were made"):
+        claim_folder(tmp_path, settings(), methods)
 
 
 def test_what_could_not_be_asked_stays_known_until_it_is_answered(tmp_path: Path) -> None:
-    ours = [Failure("sequential", id, 0, "too long") for id in "12"]
-    others = [Failure("base", "1", 0, "gone"), Failure("sequential", "x", 0, "of a longer run")]
+    ours = [QuestionFailure("sequential", id, 0, "too long") for id in "12"]
+    others = [QuestionFailure("base", "1", 0, "gone"), QuestionFailure("sequential", "x", 0, "of a longer run")]
     write_failures(tmp_path / "failures.jsonl", [*ours, *others])
-    assert others_failures(tmp_path, work(), {"sequential", "base"}) == others
-    assert others_failures(tmp_path, work(), {"sequential"}) == others[1:]
-    assert unanswered(ours, [record("2", "sequential")]) == ours[:1]
+    assert earlier_failures(tmp_path, work(), {"sequential", "base"}) == others
+    assert earlier_failures(tmp_path, work(), {"sequential"}) == others[1:]
+    assert drop_answered(ours, [record("2", "sequential")]) == ours[:1]
     with pytest.raises(TypeError):  # where writing ends early, what was known stays
-        write_failures(tmp_path / "failures.jsonl", [*ours, Failure("base", "2", 0, object())])  # type: ignore[arg-type]
+        write_failures(tmp_path / "failures.jsonl", [*ours, QuestionFailure("base", "2", 0, object())])  # type: ignore[arg-type]
     assert read_failures(tmp_path / "failures.jsonl") == [*ours, *others]
     write_failures(tmp_path / "failures.jsonl", [])
     assert not list(tmp_path.iterdir())
@@ -298,7 +302,7 @@ def test_questions_that_no_program_takes_are_named_before_anything_starts() -> N
 
     for text in (" ", "x" * 200_000, "\ud800"):
         with pytest.raises(BadInput, match="question 2 of the task, '1': "):
-            questions_of(Odd(text), None)
+            read_questions(Odd(text), None)
 
 
 @pytest.mark.parametrize(
@@ -315,12 +319,12 @@ def test_questions_that_no_program_takes_are_named_before_anything_starts() -> N
 )
 def test_numbers_that_mean_nothing_are_refused(key: str, value: float) -> None:
     with pytest.raises(BadInput, match=f"{key} must be"):
-        check(settings(**{key: value}))
+        check_config(settings(**{key: value}))
 
 
 def test_other_programs_may_be_named_without_brackets() -> None:
     config = settings(program=dict(named_method("sprint").settings), against="sequential,base")
-    assert [method.name for method in methods_of(config)] == ["sprint", "sequential", "base"]
+    assert [method.name for method in read_methods(config)] == ["sprint", "sequential", "base"]
 
 
 def test_settings_are_compared_by_their_dotted_keys() -> None:
@@ -333,10 +337,10 @@ def test_two_questions_of_one_id_or_none_are_refused() -> None:
             yield from (QUESTIONS[0], QUESTIONS[0])
 
     with pytest.raises(BadInput, match="two questions have the id '0'"):
-        questions_of(Twice(), None)
-    assert questions_of(Twice(), 1) == QUESTIONS[:1]
+        read_questions(Twice(), None)
+    assert read_questions(Twice(), 1) == QUESTIONS[:1]
     with pytest.raises(BadInput, match="no questions"):
-        questions_of(Twice(), 0)
+        read_questions(Twice(), 0)
 
 
 @pytest.mark.parametrize("name", method_names())
@@ -383,7 +387,7 @@ def test_intervals_and_p_values_are_those_of_scipy() -> None:
         exact = stats.binomtest(right, 12).proportion_ci(0.95)
         found = share([float(right > 0)] * 12)
         assert (found.low, found.high) == pytest.approx((exact.low, exact.high))
-    with pytest.raises(ValueError, match="pairs are needed"):
+    with pytest.raises(ValueError, match="must have the same length"):
         ratio_of_means([1.0, 2.0], [1.0])
     assert paired_p([0.5], [1.0]) == 1
     for more, fewer in [(5, 2), (0, 4), (3, 3), (9, 1), (700, 640)]:
@@ -408,7 +412,7 @@ def test_several_samples_of_a_question_count_by_their_share() -> None:
 
 def test_what_a_judge_says_leaves_out_no_question() -> None:
     judged_right = replace(record("1", correct=False), read=False, judged=True)
-    line = Line.of("sprint", Side.of("sprint", [judged_right, record("2")], ["3", "4"]))
+    line = MethodFigures.of("sprint", MethodRecords.of("sprint", [judged_right, record("2")], ["3", "4"]))
     assert line.judged
     assert (line.correct.value, line.judged.value) == (0.25, 0.5)
 
@@ -417,7 +421,7 @@ def test_speed_by_the_clock_and_by_tokens_are_the_same_statistic() -> None:
     """Where seconds are proportional to tokens, all that is promised is realised."""
     records = [record(str(k), "sprint", tokens=t) for k, t in enumerate((10, 10, 100))]
     records += [record(str(k), "rft", tokens=t) for k, t in enumerate((20, 20, 100))]
-    found = Against.of(Side.of("sprint", records), Side.of("rft", records))
+    found = MethodComparison.of(MethodRecords.of("sprint", records), MethodRecords.of("rft", records))
     assert found
     assert found.realised
     assert found.realised.value == pytest.approx(found.promised)
@@ -434,12 +438,12 @@ def test_mcnemar_counts_only_the_questions_on_which_methods_differ() -> None:
 
 def test_sides_are_compared_on_the_questions_that_both_answered() -> None:
     records = [record("1"), record("2", correct=False), record("1", "rft", tokens=20), record("3", "rft", tokens=90)]
-    ours, theirs = Side.of("sprint", records), Side.of("rft", records)
-    assert ours.common(theirs) == ["1"]
+    ours, theirs = MethodRecords.of("sprint", records), MethodRecords.of("rft", records)
+    assert ours.common_ids(theirs) == ["1"]
     assert (ours.correct(), ours.correct(["1"])) == ([1.0, 0.0], [1.0])
     figures, ratios = (
         {column.header: list(column.cells) for column in table.columns}
-        for table in comparison(records, ["sprint", "rft"])
+        for table in comparison_tables(records, ["sprint", "rft"])
     )
     assert figures["method"] == ["sprint", "rft"]
     assert figures["n"] == ["2", "2"]
@@ -452,7 +456,7 @@ def test_sides_are_compared_on_the_questions_that_both_answered() -> None:
 
 def test_groups_come_with_their_sum() -> None:
     records = [record("1", group="3 numbers"), record("2", group="4 numbers", correct=False)]
-    (table,) = comparison(records, ["sprint"])
+    (table,) = comparison_tables(records, ["sprint"])
     cells = {column.header: list(column.cells) for column in table.columns}
     assert cells[""] == ["3 numbers", "4 numbers", "all"]
     assert [cell.partition(" ")[0] for cell in cells["correct, %"]] == ["100.0", "0.0", "50.0"]

@@ -11,20 +11,20 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from sprint_sgl.bench.failures import Failure
-from sprint_sgl.bench.records import mend
-from sprint_sgl.bench.report.findings import bins, cause_of, causes, parallel_share, stages_by_group
-from sprint_sgl.bench.report.lines import Line, Side
-from sprint_sgl.bench.report.page import report
+from sprint_sgl.bench.failures import QuestionFailure
+from sprint_sgl.bench.records import truncate_partial_line
+from sprint_sgl.bench.report.figures import MethodFigures, MethodRecords
+from sprint_sgl.bench.report.findings import cause_of, failure_causes, length_bins, parallel_share, stages_by_group
+from sprint_sgl.bench.report.page import write_report
 from sprint_sgl.bench.report.runs import read_run
-from sprint_sgl.bench.report.tables import comparison
+from sprint_sgl.bench.report.tables import comparison_tables
 from sprint_sgl.errors import BadInput
 from tests.fakes.runs import record, write_run
 
 
-def lines_of(folders: list[Path], out: Path, baseline: str | None = None) -> tuple[Line, ...]:
+def lines_of(folders: list[Path], out: Path, baseline: str | None = None) -> tuple[MethodFigures, ...]:
     """Of a report on one task."""
-    (section,) = report(folders, out, baseline)
+    (section,) = write_report(folders, out, baseline)
     return section.lines
 
 
@@ -61,19 +61,19 @@ def test_a_report_has_a_page_a_table_and_figures(both: Path, tmp_path: Path) -> 
     assert [row["name"] for row in rows] == ["sprint", "sequential"]
     assert float(rows[0]["against.sequential.value"]) == pytest.approx(0.5)
     again = tmp_path / "again"
-    report([both], again)
+    write_report([both], again)
     assert (again / "report.html").read_bytes() == (tmp_path / "out" / "report.html").read_bytes()
 
 
 def test_runs_of_different_questions_are_refused(both: Path, tmp_path: Path) -> None:
     other = write_run(tmp_path / "other", [record(k, "best_of_n") for k in range(9)])
     with pytest.raises(BadInput, match=r"best_of_n in .* was asked 9, .* 10, 9 of them the same"):
-        report([both, other], tmp_path / "out")
+        write_report([both, other], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_without_a_run_is_one_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="holds no run"):
+    with pytest.raises(BadInput, match="contains no run"):
         read_run(tmp_path)
     with pytest.raises(BadInput, match="no finished question"):
         read_run(write_run(tmp_path / "empty", []))
@@ -92,9 +92,9 @@ def test_runs_of_a_sweep_are_named_by_what_differs(tmp_path: Path) -> None:
     lines = lines_of(folders, tmp_path / "out", baseline="sprint max_stages=4")
     assert [line.against and line.against.baseline for line in lines] == [None, "sprint max_stages=4"]
     with pytest.raises(BadInput, match="is named twice"):
-        report([folders[0], folders[0]], tmp_path / "out")
-    with pytest.raises(BadInput, match="no method 'tree' in these runs; there are sprint max_stages=4"):
-        report(folders, tmp_path / "out", baseline="tree")
+        write_report([folders[0], folders[0]], tmp_path / "out")
+    with pytest.raises(BadInput, match="no method 'tree' in these runs; known: sprint max_stages=4"):
+        write_report(folders, tmp_path / "out", baseline="tree")
 
 
 def test_a_sweep_over_numbers_is_drawn(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_a_sweep_over_numbers_is_drawn(tmp_path: Path) -> None:
             records = [record(k, "sprint", k % 3 > 0, stages, widths=(2,)) for k in range(4)]
             program, folder = {"name": "sprint", "max_stages": stages}, tmp_path / f"{stages}-{temperature}"
             folders.append(write_run(folder, records, program=program, temperature=temperature))
-    (section,) = report(folders, tmp_path / "out")
+    (section,) = write_report(folders, tmp_path / "out")
     assert (tmp_path / "out" / "sweep.png").is_file()
     figure = section.figures["sweep"]
     assert figure
@@ -121,7 +121,7 @@ def test_a_sweep_over_numbers_is_drawn(tmp_path: Path) -> None:
 def test_methods_that_ran_under_other_settings_are_no_sweep(both: Path, tmp_path: Path) -> None:
     other = write_run(tmp_path / "other", [record(k, "best_of_n") for k in range(10)], concurrency=16)
     (both / "run.json").write_text(json.dumps({"task": "countdown", "settings": {"concurrency": 32}}))
-    (section,) = report([both, other], tmp_path / "out")
+    (section,) = write_report([both, other], tmp_path / "out")
     assert section.figures["sweep"] is None
 
 
@@ -130,7 +130,7 @@ def test_runs_of_several_tasks_stand_side_by_side(both: Path, tmp_path: Path) ->
     other += [record(k, "self_consistency", prefix="gpqa ") for k in range(4)]
     gpqa = write_run(tmp_path / "gpqa", other, task="gpqa_diamond")
     out = tmp_path / "out"
-    first, second = report([both, gpqa], out)
+    first, second = write_report([both, gpqa], out)
     assert (first.task, first.questions, second.task, second.questions) == ("countdown", 10, "gpqa_diamond", 4)
     assert (first.baseline, second.baseline) == ("sequential", "self_consistency")
     assert {path.name for path in out.glob("pareto*")} == {"pareto_countdown.png", "pareto_gpqa_diamond.png"}
@@ -147,7 +147,7 @@ def test_runs_of_several_tasks_stand_side_by_side(both: Path, tmp_path: Path) ->
 
 
 def test_groups_have_figures_of_their_own(both: Path, tmp_path: Path) -> None:
-    (section,) = report([both], tmp_path / "out")
+    (section,) = write_report([both], tmp_path / "out")
     assert {name: list(groups) for name, groups in section.groups.items()} == {
         "sprint": ["level 0", "level 1"],
         "sequential": ["level 0", "level 1"],
@@ -207,7 +207,9 @@ def test_samples_that_could_not_be_asked_are_wrong_too(tmp_path: Path) -> None:
     (line,) = lines_of([folder], tmp_path / "out")
     assert (line.correct.value, line.failed) == (0.25, 1)
     shown = Console(width=160, record=True, file=io.StringIO())
-    table = comparison([record(0, "sprint")], ["sprint"], [Failure(**each) for each in failures], {"0": "level 0"})
+    table = comparison_tables(
+        [record(0, "sprint")], ["sprint"], [QuestionFailure(**each) for each in failures], {"0": "level 0"}
+    )
     shown.print(*table)
     assert "25.0" in shown.export_text()
 
@@ -216,7 +218,7 @@ def test_a_method_that_answered_nothing_is_named(both: Path, tmp_path: Path) -> 
     failure = {"method": "best_of_n", "id": "3", "sample": 0, "error": "too long"}
     (both / "failures.jsonl").write_text(json.dumps(failure) + "\n")
     with pytest.raises(BadInput, match="best_of_n has answered no question"):
-        report([both], tmp_path / "out")
+        write_report([both], tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -233,7 +235,7 @@ def test_a_method_that_answered_nothing_is_named(both: Path, tmp_path: Path) -> 
 def test_a_broken_file_of_a_run_is_named(both: Path, tmp_path: Path, file: str, content: bytes) -> None:
     (both / file).write_bytes(content)
     with pytest.raises(BadInput, match=file):
-        report([both], tmp_path / "out")
+        write_report([both], tmp_path / "out")
 
 
 def test_a_record_cut_inside_a_character_is_cut_off(both: Path, tmp_path: Path) -> None:
@@ -241,21 +243,21 @@ def test_a_record_cut_inside_a_character_is_cut_off(both: Path, tmp_path: Path) 
     whole = records.read_bytes()
     records.write_bytes(whole + '{"method": "caf\u00e9'.encode()[:-1])
     assert len(lines_of([both], tmp_path / "out")) == 2
-    mend(records)
+    truncate_partial_line(records)
     assert records.read_bytes() == whole
 
 
 def test_one_id_for_two_questions_is_refused(both: Path, tmp_path: Path) -> None:
     other = write_run(tmp_path / "other", [record(k, "best_of_n", gold="2") for k in range(10)])
-    with pytest.raises(BadInput, match="'0' is not the same one"):
-        report([both, other], tmp_path / "out")
+    with pytest.raises(BadInput, match="'0' is another question"):
+        write_report([both, other], tmp_path / "out")
 
 
 def test_a_run_that_is_hardly_parallel_is_flagged(both: Path, tmp_path: Path) -> None:
-    report([both], tmp_path / "out")
+    write_report([both], tmp_path / "out")
     assert "hardly any stage" not in (tmp_path / "out" / "report.html").read_text()
     narrow = write_run(tmp_path / "narrow", [record(k, "sprint", widths=(1, 1)) for k in range(3)])
-    report([narrow], tmp_path / "narrow_out")
+    write_report([narrow], tmp_path / "narrow_out")
     assert "hardly any stage" in (tmp_path / "narrow_out" / "report.html").read_text()
 
 
@@ -264,14 +266,14 @@ def test_what_a_method_is_stands_in_its_trajectories_and_not_in_its_name(tmp_pat
     samples = [record(k, "sprint_votes", widths=(1, 1)) for k in range(3)]
     rounds = [replace(each, trajectory=replace(each.trajectory, launch="rounds")) for each in samples]
     thoughts = [record(k, "my_thought") for k in range(3)]
-    (found,) = report([write_run(tmp_path / "run", [*mine, *rounds, *thoughts])], tmp_path / "out")
+    (found,) = write_report([write_run(tmp_path / "run", [*mine, *rounds, *thoughts])], tmp_path / "out")
     assert found.flagged == ("my_planner",)
     assert set(found.bins) == {"my_planner"}
     assert found.baseline == "my_thought"
 
 
 def test_stages_are_counted_by_group_and_number() -> None:
-    side = Side.of(
+    side = MethodRecords.of(
         "sprint",
         [record(0, "sprint", widths=(3, 1)), record(2, "sprint", widths=(1,)), record(1, "sprint", widths=(2,))],
     )
@@ -280,14 +282,16 @@ def test_stages_are_counted_by_group_and_number() -> None:
 
 
 def test_bins_hold_equal_numbers_from_short_to_long() -> None:
-    baseline = Side.of("rft", [record(k, "rft", tokens=100 - k) for k in range(10)])
-    side = Side.of("sprint", [record(k, "sprint", tokens=(100 - k) // 2 if k < 5 else 100 - k) for k in range(10)])
-    found = bins(side, baseline, 2)
+    baseline = MethodRecords.of("rft", [record(k, "rft", tokens=100 - k) for k in range(10)])
+    side = MethodRecords.of(
+        "sprint", [record(k, "sprint", tokens=(100 - k) // 2 if k < 5 else 100 - k) for k in range(10)]
+    )
+    found = length_bins(side, baseline, 2)
     assert [(each.low, each.high, each.questions) for each in found] == [(91, 95, 5), (96, 100, 5)]
     assert found[0].saved.value == 0
     assert found[1].saved.value == pytest.approx(0.5, abs=0.01)
     assert found[1].saved.low <= found[1].saved.value <= found[1].saved.high
-    assert len(bins(side, baseline, 20)) == 10
+    assert len(length_bins(side, baseline, 20)) == 10
 
 
 def test_failures_are_grouped_by_what_went_wrong() -> None:
@@ -297,7 +301,7 @@ def test_failures_are_grouped_by_what_went_wrong() -> None:
         record(3, "sprint", False, read=False),
     ]
     assert [cause_of(each) for each in wrong] == ["is #, not #", "is #, not #", "no answer that the rules can read"]
-    found = list(causes({"sprint": Side.of("sprint", [*wrong, record(4, "sprint")])}))
+    found = list(failure_causes({"sprint": MethodRecords.of("sprint", [*wrong, record(4, "sprint")])}))
     assert [(cause.name, cause.count, len(cause.examples)) for cause in found] == [
         ("is #, not #", 2, 2),
         ("no answer that the rules can read", 1, 1),

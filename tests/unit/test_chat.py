@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from sprint_sgl.cli.chat import Chat
-from sprint_sgl.cli.solve import Options
+from sprint_sgl.cli.solve import SolveOptions
 from sprint_sgl.errors import BadInput, ProgramFailed
 from sprint_sgl.lang.conversation import Turn, conversation
 from sprint_sgl.tasks.question import MAX_CHARACTERS
@@ -43,7 +43,7 @@ class Scripted(ScriptedBackend):
 
 
 def chat_with(backend: Scripted) -> Chat:
-    return Chat(Options(), backend, Console(file=io.StringIO(), width=100))  # type: ignore[arg-type]
+    return Chat(SolveOptions(), backend, Console(file=io.StringIO(), width=100))  # type: ignore[arg-type]
 
 
 def hold(chat: Chat, monkeypatch: pytest.MonkeyPatch, *lines: str) -> str:
@@ -56,7 +56,7 @@ def hold(chat: Chat, monkeypatch: pytest.MonkeyPatch, *lines: str) -> str:
             raise EOFError from None
 
     monkeypatch.setattr("builtins.input", read)
-    chat.hold()
+    chat.run()
     assert isinstance(chat.console.file, io.StringIO)
     return chat.console.file.getvalue()
 

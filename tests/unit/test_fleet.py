@@ -8,21 +8,23 @@ import pytest
 import yaml
 from hypothesis import given, settings
 
-from sprint_sgl.bench.replay import Shape, StageShape
-from sprint_sgl.capacity.plan import Config, Limits, Plan, check, simulate, steady_rate
-from sprint_sgl.capacity.simulator import TAGS, Figures, Fleet, Outcome, drawn
+from sprint_sgl.bench.replay import StageShape, TrajectoryShape
+from sprint_sgl.capacity.plan import FleetConfig, FleetEstimate, FleetLimits, check_config, estimate_fleet, steady_rate
+from sprint_sgl.capacity.simulator import TAGS, FleetSimulator, SimulationOutcome, WorkerSpec, draw_shapes
 from sprint_sgl.errors import BadInput
 from tests.fakes.shapes import shapes
 
 ROOT = Path(__file__).parents[2]
-FREE = Figures(0.01, 0.0, 0.0, 0.0, 0.0, 0.0, kv_tokens=10_000, max_running=64)
-LIMITS = Limits(100, 100, 100, 1, 100, 0.01, 1, 1000, 100)
-ANSWER = Shape(50, (), 100)
-FORKED = Shape(20, (StageShape((10, 10), 5, (40, 20)),), 5)
+FREE = WorkerSpec(0.01, 0.0, 0.0, 0.0, 0.0, 0.0, kv_tokens=10_000, max_running=64)
+LIMITS = FleetLimits(100, 100, 100, 1, 100, 0.01, 1, 1000, 100)
+ANSWER = TrajectoryShape(50, (), 100)
+FORKED = TrajectoryShape(20, (StageShape((10, 10), 5, (40, 20)),), 5)
 
 
-def outcome(asked: list[Shape], figures: Figures = FREE, workers: int = 1, at_once: int = 8, **more: bool) -> Outcome:
-    return Fleet(figures, workers, at_once, **more).run(iter(asked))
+def outcome(
+    asked: list[TrajectoryShape], figures: WorkerSpec = FREE, workers: int = 1, at_once: int = 8, **more: bool
+) -> SimulationOutcome:
+    return FleetSimulator(figures, workers, at_once, **more).run(iter(asked))
 
 
 def test_a_question_alone_takes_a_step_a_token() -> None:
@@ -31,7 +33,7 @@ def test_a_question_alone_takes_a_step_a_token() -> None:
 
 @settings(max_examples=60)
 @given(shapes)
-def test_branches_cost_nothing_where_a_step_costs_the_same_for_any_batch(shape: Shape) -> None:
+def test_branches_cost_nothing_where_a_step_costs_the_same_for_any_batch(shape: TrajectoryShape) -> None:
     assert outcome([shape]).latencies == [pytest.approx(shape.sequential * FREE.step)]
 
 
@@ -91,13 +93,13 @@ def test_the_fullest_worker_is_not_the_mean() -> None:
     assert found.peak_worker == found.peak_requests > 1
 
 
-def config(**more: object) -> Config:
+def config(**more: object) -> FleetConfig:
     given = {"worker": FREE, "limits": LIMITS, "workers": 2, "concurrency": 2}
-    return Config(path="x", **given | more)  # type: ignore[arg-type]
+    return FleetConfig(path="x", **given | more)  # type: ignore[arg-type]
 
 
-def plan(questions: int) -> Plan:
-    return simulate(config(questions=questions, price=3.6), [ANSWER])
+def plan(questions: int) -> FleetEstimate:
+    return estimate_fleet(config(questions=questions, price=3.6), [ANSWER])
 
 
 def test_a_small_plan_is_simulated_to_its_end() -> None:
@@ -121,11 +123,11 @@ def test_a_large_plan_goes_on_at_the_samples_rate() -> None:
 
 
 def test_what_breaks_first_stands_first() -> None:
-    needs = {need.name: need for need in plan(8).needs}
-    assert needs["gateway, requests"].need == pytest.approx(4.0)
-    assert needs["KV memory of the fullest worker"].need == 2 * (50 + 100)
-    assert needs["grading"].share == pytest.approx(0.04)
-    shares = [need.share for need in plan(8).needs]
+    loads = {load.name: load for load in plan(8).loads}
+    assert loads["gateway, requests"].load == pytest.approx(4.0)
+    assert loads["KV memory of the fullest worker"].load == 2 * (50 + 100)
+    assert loads["grading"].share == pytest.approx(0.04)
+    shares = [load.share for load in plan(8).loads]
     assert shares == sorted(shares, reverse=True)
 
 
@@ -136,8 +138,8 @@ def test_the_rate_is_that_of_busy_workers() -> None:
 
 
 def test_as_many_questions_as_shapes_are_these_once_each() -> None:
-    assert list(drawn([ANSWER, FORKED], 2, 1)) == [ANSWER, FORKED]
-    assert len(list(drawn([ANSWER, FORKED], 9, 1))) == 9
+    assert list(draw_shapes([ANSWER, FORKED], 2, 1)) == [ANSWER, FORKED]
+    assert len(list(draw_shapes([ANSWER, FORKED], 9, 1))) == 9
 
 
 @pytest.mark.parametrize(
@@ -156,11 +158,11 @@ def test_as_many_questions_as_shapes_are_these_once_each() -> None:
 )
 def test_what_cannot_be_simulated_is_refused(key: str, value: object, said: str) -> None:
     with pytest.raises(BadInput, match=said):
-        check(config(**{key: value}))
+        check_config(config(**{key: value}))
 
 
 @pytest.mark.parametrize("name", ["a100_40gb_7b", "cpu_mini"])
 def test_workers_that_are_described_say_where_their_figures_are_from(name: str) -> None:
-    figures = Figures(**yaml.safe_load((ROOT / "conf" / "worker" / f"{name}.yaml").read_text()))
+    figures = WorkerSpec(**yaml.safe_load((ROOT / "conf" / "worker" / f"{name}.yaml").read_text()))
     assert figures.source
     assert figures.step > 0

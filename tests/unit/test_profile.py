@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from sprint_sgl.bench.profile import mean, profile
-from sprint_sgl.bench.report.profiles import show
+from sprint_sgl.bench.profile import mean_profile, profile
+from sprint_sgl.bench.report.profiles import profile_table
 from sprint_sgl.errors import BadInput
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Timing, Trajectory
 from tests.fakes.runs import record, write_run
@@ -71,22 +71,22 @@ def test_a_run_without_the_runtimes_stamps_has_no_profile() -> None:
 
 def test_a_mean_is_over_questions() -> None:
     profiles = [found for second in (0.5, 0.7) if (found := profile(run(second=second)))]
-    assert mean(profiles).decode == pytest.approx(0.1 + 0.12 + 0.6 + 0.05)
-    assert mean(profiles).step == pytest.approx(0.87 / 77)
+    assert mean_profile(profiles).decode == pytest.approx(0.1 + 0.12 + 0.6 + 0.05)
+    assert mean_profile(profiles).step == pytest.approx(0.87 / 77)
 
 
 def test_a_table_says_how_many_answers_it_is_taken_from(tmp_path: Path) -> None:
     kept = [replace(record(k, "sprint"), trajectory=run(stamped=k > 0)) for k in range(3)]
     shown = Console(width=100, file=StringIO())
-    shown.print(show(write_run(tmp_path / "run", kept)))
+    shown.print(profile_table(write_run(tmp_path / "run", kept)))
     text = shown.file.getvalue()
     assert re.search(r"answers with stamps +2 of 3", text)
     assert re.search(rf"all +{run().seconds:.3f}", text)
     assert "as fast as alone" not in text
     thought = Trajectory("q", answer_calls=(call(0.1, 10, 0.1),), seconds=0.2, launch="sequential")
     beside = [*kept, *(replace(record(k, "my_thought"), trajectory=thought) for k in range(3))]
-    shown.print(show(write_run(tmp_path / "beside", beside)))
+    shown.print(profile_table(write_run(tmp_path / "beside", beside)))
     assert "as fast as alone" in shown.file.getvalue()
     unstamped = write_run(tmp_path / "unstamped", [replace(kept[0], id=str(k)) for k in range(2)])
-    with pytest.raises(BadInput, match="does not say where its time went"):
-        show(unstamped)
+    with pytest.raises(BadInput, match="has no time stamps"):
+        profile_table(unstamped)

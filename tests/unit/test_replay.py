@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from programs import sequential_program, sprint_program
 from sprint_sgl import protocol
-from sprint_sgl.bench.replay import Replay, ReplayQuestion, Shape, StageShape, filler
-from sprint_sgl.bench.replay_backend import ReplayBackend, unreadable
-from sprint_sgl.bench.runner import Drives
+from sprint_sgl.bench.replay import Replay, ReplayQuestion, StageShape, TrajectoryShape, filler_text
+from sprint_sgl.bench.replay_backend import ReplayBackend, tag_token_bias
+from sprint_sgl.bench.runner import BackendTask
 from sprint_sgl.errors import BadInput
 from sprint_sgl.storage.checkpoints import load_tokenizer
 from sprint_sgl.tasks.datasets import DataSource
@@ -32,8 +32,8 @@ def replay(source: Path, **more: Any) -> Replay:
 
 @settings(max_examples=60)
 @given(shapes, st.sampled_from(["eager", "barrier"]))
-def test_the_program_does_what_the_recording_did(shape: Shape, launch: str) -> None:
-    question = ReplayQuestion("1", filler(3, 1), "", "", shape)
+def test_the_program_does_what_the_recording_did(shape: TrajectoryShape, launch: str) -> None:
+    question = ReplayQuestion("1", filler_text(3, 1), "", "", shape)
     run = sprint_program.run(question.text, launch=launch, backend=ReplayBackend(Wordy(), shape))  # type: ignore[arg-type]
     grade = replay(Path("x.jsonl")).grade_run(question, run.trajectory)
     assert grade.correct, grade.reason
@@ -43,15 +43,15 @@ def test_the_program_does_what_the_recording_did(shape: Shape, launch: str) -> N
 
 @given(shapes)
 @settings(max_examples=20)
-def test_the_sequential_program_writes_the_same_total(shape: Shape) -> None:
+def test_the_sequential_program_writes_the_same_total(shape: TrajectoryShape) -> None:
     run = sequential_program.run("q", backend=ReplayBackend(Wordy(), shape))  # type: ignore[arg-type]
     assert run.trajectory.total_tokens == shape.total
     assert replay(Path("x.jsonl")).grade_run(ReplayQuestion("1", "q", "", "", shape), run.trajectory).correct
 
 
 def test_another_shape_or_a_repair_is_not_faithful() -> None:
-    shape = Shape(1, (StageShape((2,), 1, (3,)),), 2)
-    other = Shape(1, (StageShape((2,), 1, (4,)),), 2)
+    shape = TrajectoryShape(1, (StageShape((2,), 1, (3,)),), 2)
+    other = TrajectoryShape(1, (StageShape((2,), 1, (4,)),), 2)
     task = replay(Path("x.jsonl"))
     run = sprint_program.run("q", backend=ReplayBackend(Wordy(), other))  # type: ignore[arg-type]
     assert task.grade_run(ReplayQuestion("1", "q", "", "", shape), run.trajectory).reason.startswith("another shape")
@@ -64,9 +64,9 @@ def test_counts_of_the_runtime_come_before_lengths_of_texts() -> None:
     stage = Stage(
         (Prompt("a", offset=5), Prompt("b", offset=9)), executions, planner_calls=(Call(completion_tokens=12),)
     )
-    shape = Shape.of(Trajectory("q" * 8, (stage,), "z" * 12))
-    assert shape == Shape(2, (StageShape((5, 4), 3, (7, 1)),), 3)
-    assert Shape.of(Trajectory("q" * 8, (stage,), "z" * 12), scale=0.5).stages[0].executions == (4, 1)
+    shape = TrajectoryShape.of(Trajectory("q" * 8, (stage,), "z" * 12))
+    assert shape == TrajectoryShape(2, (StageShape((5, 4), 3, (7, 1)),), 3)
+    assert TrajectoryShape.of(Trajectory("q" * 8, (stage,), "z" * 12), scale=0.5).stages[0].executions == (4, 1)
 
 
 def test_questions_are_the_trajectories_that_planned(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_questions_are_the_trajectories_that_planned(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps({"response": text}) + "\n" for text in texts))
     (question,) = replay(path).questions()
     assert (question.id, question.group) == ("0", "1 stages")
-    assert isinstance(replay(path), Drives)
+    assert isinstance(replay(path), BackendTask)
     records = [
         {"method": "my_planner", "trajectory": planned.to_dict()},
         {"method": "sprint_of_samples", "trajectory": replace(planned, launch="rounds").to_dict()},
@@ -93,10 +93,10 @@ def test_questions_are_the_trajectories_that_planned(tmp_path: Path) -> None:
 def test_a_source_that_holds_no_trajectories_is_one_clear_error(tmp_path: Path) -> None:
     path = tmp_path / "some.jsonl"
     path.write_text('{"trajectory": {"foo": 1}}\n')
-    with pytest.raises(BadInput, match=r"some\.jsonl, row 1: no trajectory: "):
+    with pytest.raises(BadInput, match=r"some\.jsonl, row 1: not a trajectory: "):
         list(replay(path).questions())
     path.write_text('{"response": "Well, 5."}\n')
-    with pytest.raises(BadInput, match="holds no trajectory with a stage, in `trajectory` or in 'response'"):
+    with pytest.raises(BadInput, match="contains no trajectory with a stage, in `trajectory` or in 'response'"):
         list(replay(path).questions())
 
 
@@ -111,7 +111,7 @@ def test_recordings_of_other_shapes_are_other_questions(tmp_path: Path) -> None:
 
 def test_no_token_that_is_allowed_can_be_a_tag_or_blank() -> None:
     tokenizer = load_tokenizer(MINI)
-    allowed = [id for id in range(len(tokenizer)) if str(id) not in unreadable(MINI)]
+    allowed = [id for id in range(len(tokenizer)) if str(id) not in tag_token_bias(MINI)]
     assert len(allowed) > 50
     assert all(tokenizer.decode([id]).strip() and "<" not in tokenizer.decode([id]) for id in allowed)
 

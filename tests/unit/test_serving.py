@@ -15,24 +15,24 @@ import openai
 import pytest
 
 from sprint_sgl import protocol
-from sprint_sgl.errors import BadInput
+from sprint_sgl.errors import BadInput, ServerStopping
 from sprint_sgl.lang.methods import named_method
 from sprint_sgl.protocol.prompts import DEFAULT_PROMPT_STYLE, prompt_style
 from sprint_sgl.runtime.endpoint import Endpoint
-from sprint_sgl.serving.admission import Gate
-from sprint_sgl.serving.keys import allowed, check_address, check_origins, read_keys
+from sprint_sgl.serving.admission import Admission
+from sprint_sgl.serving.keys import check_address, check_origins, is_authorized, read_keys
 from sprint_sgl.serving.requests import (
-    ChatAsked,
-    CompletionAsked,
-    Message,
-    PastMessage,
-    PastReasoning,
-    ResponseAsked,
+    ChatMessage,
+    ChatRequest,
+    CompletionRequest,
+    InputMessage,
+    InputReasoning,
+    ResponsesRequest,
     StreamOptions,
     TextPart,
 )
-from sprint_sgl.serving.service import Service, Stopping
-from sprint_sgl.serving.stream import BranchText, Content, Reasoning, Sorter, reasoning
+from sprint_sgl.serving.service import Service
+from sprint_sgl.serving.stream import AnswerPiece, BranchPiece, PieceSorter, ReasoningPiece, reasoning_text
 from sprint_sgl.trajectory import Trajectory
 from sprint_sgl.view.trajectory_page import read_runs
 from tests.fakes.http_server import META, send, server
@@ -73,7 +73,7 @@ def test_an_answer_has_its_reasoning_and_what_it_cost(client: openai.OpenAI) -> 
     reply = ask(client)
     message = reply.choices[0].message
     assert (message.role, message.content, reply.choices[0].finish_reason) == ("assistant", PLAYED.final_answer, "stop")
-    assert message.reasoning_content == reasoning(PLAYED)
+    assert message.reasoning_content == reasoning_text(PLAYED)
     assert [s.prompts for s in protocol.parse(message.reasoning_content).stages] == [s.prompts for s in PLAYED.stages]
     usage, ours = reply.usage, reply.sprint
     assert usage.completion_tokens == ours["total_tokens"] > ours["sequential_tokens"] > 0
@@ -113,7 +113,7 @@ def test_a_stream_says_the_same_and_who_wrote_what(client: openai.OpenAI) -> Non
     deltas = [chunk.choices[0].delta for chunk in chunks if chunk.choices]
     assert "".join(delta.content or "" for delta in deltas) == PLAYED.final_answer
     said = "".join(getattr(delta, "reasoning_content", "") for delta in deltas)
-    assert said.split() == reasoning(PLAYED).split()
+    assert said.split() == reasoning_text(PLAYED).split()
     events = [chunk.sprint for chunk in chunks if getattr(chunk, "sprint", {}).get("role")]
     executors = {(e["stage"], e["prompt"]) for e in events if e["role"] == "executor"}
     assert executors == {(1, 1), (1, 2), (2, 1)}
@@ -164,7 +164,7 @@ def test_the_last_chunk_has_the_usage_and_no_choice_for_those_who_ask(client: op
 def test_responses_have_the_reasoning_as_an_item_of_its_own(client: openai.OpenAI) -> None:
     reply = client.responses.create(model="mini:sprint", input=QUESTION)
     thought, message = reply.output
-    assert (thought.type, thought.content[0].text) == ("reasoning", reasoning(PLAYED))
+    assert (thought.type, thought.content[0].text) == ("reasoning", reasoning_text(PLAYED))
     assert (message.type, reply.output_text, reply.status) == ("message", PLAYED.final_answer, "completed")
     assert reply.usage.output_tokens == reply.sprint["total_tokens"]
     assert reply.usage.output_tokens_details.reasoning_tokens < reply.usage.output_tokens
@@ -173,7 +173,7 @@ def test_responses_have_the_reasoning_as_an_item_of_its_own(client: openai.OpenA
     again = client.responses.create(model="mini:sprint", input=earlier, **options)
     asked = again.sprint["trajectory"]["question"]
     assert asked.index("Be brief.") < asked.index(PLAYED.final_answer) < asked.index("And doubled?")
-    with pytest.raises(openai.BadRequestError, match="previous_response_id: not offered"):
+    with pytest.raises(openai.BadRequestError, match="previous_response_id: not supported"):
         client.responses.create(model="mini:sprint", input="And?", previous_response_id=reply.id)
     with pytest.raises(openai.BadRequestError, match="no message"):
         client.responses.create(model="mini:sprint", input=[thought.to_dict()])
@@ -189,7 +189,7 @@ def test_a_stream_of_responses_is_what_openais_client_puts_together(client: open
         name: "".join(event.delta for event in events if event.type == f"response.{name}.delta")
         for name in ("reasoning_text", "output_text")
     }
-    assert deltas["reasoning_text"].split() == reasoning(PLAYED).split()
+    assert deltas["reasoning_text"].split() == reasoning_text(PLAYED).split()
     assert deltas["output_text"] == PLAYED.final_answer == whole.output_text
     assert [event.text for event in events if event.type == "response.output_text.done"] == [PLAYED.final_answer]
     items = [(event.type.split(".")[-1], event.item.type) for event in events if ".output_item." in event.type]
@@ -276,7 +276,7 @@ def test_a_connection_to_the_runtime_that_breaks_at_first_costs_no_answer(stream
 def test_stop_strings_cut_the_answer_not_the_reasoning(client: openai.OpenAI) -> None:
     reply = ask(client, stop=[". Done"])
     assert reply.choices[0].message.content == "The sum is \\boxed{9}"
-    assert reply.choices[0].message.reasoning_content == reasoning(PLAYED)
+    assert reply.choices[0].message.reasoning_content == reasoning_text(PLAYED)
     chunks = ask(client, stop=". Done", stream=True)
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "The sum is \\boxed{9}"
 
@@ -302,19 +302,19 @@ def test_what_was_said_before_is_part_of_the_question(client: openai.OpenAI) -> 
         ({"messages": [{"role": "user", "content": "  "}]}, None, "the question is empty"),
         ({"messages": [{"role": "assistant", "content": "x"}]}, None, "must be a user's"),
         ({"temperature": 3}, "temperature", "less than or equal to 2"),
-        ({"n": 2}, "n", "only 1 is taken"),
-        ({"extra_body": {"n": True}}, "n", "only 1 is taken"),
-        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools", "not offered here"),
+        ({"n": 2}, "n", "only 1 is accepted"),
+        ({"extra_body": {"n": True}}, "n", "only 1 is accepted"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools", "not supported here"),
         ({"max_tokens": "5"}, "max_tokens", "valid integer"),
         ({"max_tokens": 10**26}, "max_tokens", "less than"),
         ({"response_format": {"type": "json_object"}}, "response_format.type", "'text'"),
-        ({"frequency_penalty": 1}, "frequency_penalty", "only 0 is taken"),
-        ({"extra_body": {"top_k": 5}}, "top_k", "only -1 or 0 is taken"),
+        ({"frequency_penalty": 1}, "frequency_penalty", "only 0 is accepted"),
+        ({"extra_body": {"top_k": 5}}, "top_k", "only -1 or 0 is accepted"),
         ({"tool_choice": "required"}, "tool_choice", '"none" or "auto"'),
-        ({"logprobs": True}, "logprobs", "only false is taken"),
-        ({"extra_body": {"logprobs": 0}}, "logprobs", "only false is taken"),
-        ({"reasoning_effort": "high"}, "reasoning_effort", "not offered"),
-        ({"extra_body": {"bad_words": ["x"]}}, "bad_words", "bad_words: not offered here'"),
+        ({"logprobs": True}, "logprobs", "only false is accepted"),
+        ({"extra_body": {"logprobs": 0}}, "logprobs", "only false is accepted"),
+        ({"reasoning_effort": "high"}, "reasoning_effort", "not supported"),
+        ({"extra_body": {"bad_words": ["x"]}}, "bad_words", "bad_words: not supported here'"),
         ({"extra_body": {"temprature": 1}}, "temprature", r"did you mean temperature\?"),
         ({"extra_body": {"max_new_tokens": 5}}, "max_new_tokens", r"did you mean max_tokens\?"),
         ({"extra_body": {"sprint": {"time_limit": "1"}}}, "sprint.time_limit", "valid number"),
@@ -348,24 +348,24 @@ PICTURE = {"type": "image_url", "image_url": {"url": "x"}}
     [
         ("chat/completions", {"messages": ["hi"]}, "messages.0", "an object is expected, got a text"),
         ("chat/completions", {"messages": [{"content": 5}]}, "messages.0.content", "text parts is expected, got a num"),
-        ("chat/completions", {"messages": [{"content": [PICTURE]}]}, "messages.0.content.0.image_url", "not offered"),
-        ("chat/completions", {"messages": [{"tool_calls": [{}]}]}, "messages.0.tool_calls", "not offered"),
-        ("chat/completions", {"messages": [{"tool_call_id": "1"}]}, "messages.0.tool_call_id", "not offered"),
+        ("chat/completions", {"messages": [{"content": [PICTURE]}]}, "messages.0.content.0.image_url", "not supported"),
+        ("chat/completions", {"messages": [{"tool_calls": [{}]}]}, "messages.0.tool_calls", "not supported"),
+        ("chat/completions", {"messages": [{"tool_call_id": "1"}]}, "messages.0.tool_call_id", "not supported"),
         ("chat/completions", {"mesages": []}, "mesages", "did you mean messages?"),
-        ("chat/completions", {"response_format": {"json_schema": {}}}, "response_format.json_schema", "not offered"),
+        ("chat/completions", {"response_format": {"json_schema": {}}}, "response_format.json_schema", "not supported"),
         ("completions", {"prompt": 3}, "prompt", "a text or a list of one text is expected, got a number"),
         ("completions", {"prompt": ["x", "y"]}, "prompt", "at most 1 item"),
-        ("completions", {"prompt": "x", "max_completion_tokens": 5}, "max_completion_tokens", "not offered"),
-        ("completions", {"prompt": "x", "echo": True}, "echo", "not offered"),
+        ("completions", {"prompt": "x", "max_completion_tokens": 5}, "max_completion_tokens", "not supported"),
+        ("completions", {"prompt": "x", "echo": True}, "echo", "not supported"),
         ("responses", {"input": {}}, "input", "a text or a list of items is expected, got an object"),
         ("responses", {"input": [5]}, "input.0", "an item of type message or reasoning is expected"),
-        ("responses", {"input": [{"role": "user", "foo": 1}]}, "input.0.foo", "not offered"),
+        ("responses", {"input": [{"role": "user", "foo": 1}]}, "input.0.foo", "not supported"),
         ("responses", {"input": [{"type": "function_call"}]}, "input.0", "of type message or reasoning"),
-        ("responses", {"input": [{"type": "reasoning", "sumary": []}]}, "input.0.sumary", "not offered"),
+        ("responses", {"input": [{"type": "reasoning", "sumary": []}]}, "input.0.sumary", "not supported"),
         ("responses", {"input": "x", "max_tokens": 5}, "max_tokens", "did you mean max_output_tokens?"),
-        ("responses", {"input": "x", "reasoning": {"effort": "low"}}, "reasoning.effort", "not offered"),
-        ("responses", {"input": "x", "text": {"verbosity": "low"}}, "text.verbosity", "not offered"),
-        ("responses", {"input": "x", "prompt": {"id": "p"}}, "prompt", "not offered"),
+        ("responses", {"input": "x", "reasoning": {"effort": "low"}}, "reasoning.effort", "not supported"),
+        ("responses", {"input": "x", "text": {"verbosity": "low"}}, "text.verbosity", "not supported"),
+        ("responses", {"input": "x", "prompt": {"id": "p"}}, "prompt", "not supported"),
         ("responses", {"input": "x", "sprint": 5}, "sprint", "an object is expected, got a number"),
         ("responses", [], None, "the body: an object is expected, got a list"),
     ],
@@ -407,7 +407,7 @@ def test_an_odd_name_is_shown_on_one_short_line(web: httpx.Client, name: str, sh
         headers = {"Content-Type": "application/json"}
         reply = web.post("/v1/chat/completions", content=content, headers=headers)
         error = reply.json()["error"]
-        assert (reply.status_code, error["message"]) == (400, f"{error['param']}: not offered here")
+        assert (reply.status_code, error["message"]) == (400, f"{error['param']}: not supported here")
         assert error["param"] == place + shown
 
 
@@ -432,7 +432,16 @@ def test_the_guide_names_every_field_that_is_ignored() -> None:
         (Path(__file__).parents[2] / "SERVING.md").read_text().partition("| where | ignored |")[2].partition("\n\n")[0]
     )
     named = set(re.findall(r"`(\w+)`", table.partition("\n")[2]))
-    kinds = (ChatAsked, CompletionAsked, ResponseAsked, StreamOptions, Message, PastMessage, PastReasoning, TextPart)
+    kinds = (
+        ChatRequest,
+        CompletionRequest,
+        ResponsesRequest,
+        StreamOptions,
+        ChatMessage,
+        InputMessage,
+        InputReasoning,
+        TextPart,
+    )
     assert named - {"stream_options", "input"} == set().union(*(kind.ignored for kind in kinds))
 
 
@@ -591,12 +600,12 @@ def test_a_shutdown_ends_what_takes_too_long(hangs: bool) -> None:
 
 def test_what_is_asked_of_a_server_that_stops_is_refused() -> None:
     async def late() -> None:
-        service = Service({"mini:sprint": (named_method("sprint"), Scripted())}, Gate(1, 1))
-        job = service.job(ChatAsked(messages=[Message(role="user", content=QUESTION)]), 10.0)
+        service = Service({"mini:sprint": (named_method("sprint"), Scripted())}, Admission(1, 1))
+        job = service.make_run_request(ChatRequest(messages=[ChatMessage(role="user", content=QUESTION)]), 10.0)
         await service.close()
         await service.start(job)
 
-    with pytest.raises(Stopping):
+    with pytest.raises(ServerStopping):
         asyncio.run(late())
 
 
@@ -662,7 +671,7 @@ def test_no_other_page_may_ask_by_default(url: str) -> None:
 )
 def test_what_no_page_has_as_its_origin_is_refused(origin: str) -> None:
     check_origins(["*", OURS, "http://localhost:5173", "http://[::1]:5173"])
-    with pytest.raises(BadInput, match="is no origin"):
+    with pytest.raises(BadInput, match="is not an origin"):
         check_origins([origin])
 
 
@@ -673,11 +682,11 @@ def test_keys_come_from_the_environment_and_from_a_file(tmp_path) -> None:
     with pytest.raises(BadInput, match="use ASCII"):
         read_keys("schl\u00fcssel", None)
     file.write_text("# none\n")
-    with pytest.raises(BadInput, match="holds no key"):
+    with pytest.raises(BadInput, match="contains no key"):
         read_keys(None, file)
-    assert allowed("Bearer two", ("one", "two"))
-    assert not allowed("Basic two", ("one", "two"))
-    assert not allowed(None, ("one",))
+    assert is_authorized("Bearer two", ("one", "two"))
+    assert not is_authorized("Basic two", ("one", "two"))
+    assert not is_authorized(None, ("one",))
 
 
 @pytest.mark.parametrize(
@@ -693,11 +702,11 @@ def test_a_stream_sends_of_a_cut_answer_what_the_whole_reply_holds(written: str,
     from sprint_sgl.lang.calls import Branch
 
     for size in (1, 3, len(written)):
-        sorter = Sorter(named_method("sprint").program)
+        sorter = PieceSorter(named_method("sprint").program)
         pieces = sorter.feed(Branch(1), protocol.FINAL_ANSWER_OPEN)
         pieces += [p for k in range(0, len(written), size) for p in sorter.feed(Branch(1), written[k : k + size])]
         pieces += sorter.finish(answer)
-        assert "".join(p.text for p in pieces if isinstance(p, Content)) == answer
+        assert "".join(p.text for p in pieces if isinstance(p, AnswerPiece)) == answer
 
 
 def test_pieces_cut_anywhere_make_the_same_stream() -> None:
@@ -705,9 +714,9 @@ def test_pieces_cut_anywhere_make_the_same_stream() -> None:
 
     text = f"<Plan_1>\nx\n</Plan_1>\n\n{protocol.FINAL_ANSWER_OPEN}It is 9.\n"
     for size in range(1, 9):
-        sorter = Sorter(named_method("sprint").program)
+        sorter = PieceSorter(named_method("sprint").program)
         pieces = [p for k in range(0, len(text), size) for p in sorter.feed(Branch(1), text[k : k + size])]
         pieces += sorter.finish("It is 9.")
-        assert "".join(p.text for p in pieces if isinstance(p, Content)) == "It is 9."
-        assert "".join(p.text for p in pieces if isinstance(p, Reasoning)) == "<Plan_1>\nx\n</Plan_1>\n\n"
-        assert "".join(p.text for p in pieces if isinstance(p, BranchText)) == text
+        assert "".join(p.text for p in pieces if isinstance(p, AnswerPiece)) == "It is 9."
+        assert "".join(p.text for p in pieces if isinstance(p, ReasoningPiece)) == "<Plan_1>\nx\n</Plan_1>\n\n"
+        assert "".join(p.text for p in pieces if isinstance(p, BranchPiece)) == text

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from programs import sprint_program
-from sprint_sgl.bench.replay import Replay, ReplayQuestion, Shape, StageShape, filler
+from sprint_sgl.bench.replay import Replay, ReplayQuestion, StageShape, TrajectoryShape, filler_text
 from sprint_sgl.bench.replay_backend import ReplayBackend
 from sprint_sgl.errors import BadInput
 from sprint_sgl.lang.methods import method_of, named_method
@@ -198,16 +198,16 @@ def test_the_ideal_of_each_rule_by_hand() -> None:
     assert shortened(StragglerPolicy(patience=3), [0, 0, 0, 5], lengths) == [10, 20, 40, 60]
     assert shortened(StragglerPolicy(quorum=0.75), [0, 0, 0, 5], lengths) == [10, 20, 40, 35]
     assert shortened(StragglerPolicy(quorum=0.75), [0] * 4, lengths, joins=70) == [10, 20, 40, 70]
-    shape = Shape(1, (StageShape((5, 5), 2, (10, 90)),), 3)
+    shape = TrajectoryShape(1, (StageShape((5, 5), 2, (10, 90)),), 3)
     assert shape.cut(StragglerPolicy(quorum=0.5)).stages[0].executions == (10, 5)
     assert shape.cut(StragglerPolicy(budget=20)).sequential == 10 + 20 + 3
 
 
 @settings(max_examples=40)
 @given(shapes, st.integers(1, 9))
-def test_a_replay_under_a_budget_is_the_recording_but_for_what_was_cut(shape: Shape, budget: int) -> None:
+def test_a_replay_under_a_budget_is_the_recording_but_for_what_was_cut(shape: TrajectoryShape, budget: int) -> None:
     policy, backend = StragglerPolicy(budget=budget), ReplayBackend(Wordy(), shape)  # type: ignore[arg-type]
-    question = ReplayQuestion("1", filler(3, 1), "", "", shape)
+    question = ReplayQuestion("1", filler_text(3, 1), "", "", shape)
     trajectory = sprint_program.run(question.text, backend=backend, straggler=policy).trajectory
     assert trajectory.sequential_tokens == shape.cut(policy).sequential
     task = Replay(DataSource("x.jsonl"), "response", 1.0, 4.0)

@@ -194,7 +194,7 @@ def test_the_page_goes_nowhere_but_into_a_plain_file_of_its_own(tmp_path: Path) 
         ("", "--out is empty"),
         ("/dev/null", "/dev/null is a device"),
         (str(tmp_path), "is a folder"),
-        (str(source), "is what is read"),
+        (str(source), "is the file that is read"),
         (str(source / "page.html"), "cannot be written: Not a directory"),
     ):
         done = CliRunner().invoke(app, ["view", str(source), "--out", out, "--no-open"])

@@ -1,4 +1,4 @@
-"""What a report shows beside its table: stages, what is saved by length, why answers are wrong."""
+"""What a report shows besides the figures: stages, tokens saved by length, why answers are wrong."""
 
 from __future__ import annotations
 
@@ -7,40 +7,40 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from sprint_sgl.bench.records import Record
-from sprint_sgl.bench.report.lines import Side, sequential
-from sprint_sgl.bench.report.statistics import Estimate, ratio_of_means
+from sprint_sgl.bench.report.figures import MethodRecords, sequential_tokens
+from sprint_sgl.bench.report.statistics import IntervalEstimate, ratio_of_means
 
-SHOWN_FAILURES = 50  # of each method and cause
+SHOWN_FAILURES = 50  # at most, of each method and cause
 BINS = 5
 
 
 @dataclass(frozen=True)
-class Bin:
-    """Questions on which the baseline needed between `low` and `high` tokens, and what is saved there (Figure 6)."""
+class LengthBin:
+    """Questions on which the baseline needed `low` to `high` tokens, and the share that the method saves (Figure 6)."""
 
     low: float
     high: float
     questions: int
-    saved: Estimate
+    saved: IntervalEstimate
 
 
-def bins(side: Side, baseline: Side, count: int = BINS) -> list[Bin]:
-    """Equal numbers of questions, from short baselines to long ones."""
-    ids = side.common(baseline)
-    lengths = dict(zip(ids, baseline.values(sequential, ids), strict=True))
+def length_bins(side: MethodRecords, baseline: MethodRecords, count: int = BINS) -> list[LengthBin]:
+    """Return bins with equal numbers of questions, from the shortest baseline to the longest."""
+    ids = side.common_ids(baseline)
+    lengths = dict(zip(ids, baseline.values(sequential_tokens, ids), strict=True))
     ordered = sorted(ids, key=lengths.__getitem__)
     found = []
     for k in range(count):
         part = ordered[k * len(ordered) // count : (k + 1) * len(ordered) // count]
         if part:
-            ratio = ratio_of_means(side.values(sequential, part), baseline.values(sequential, part))
-            saved = Estimate(1 - ratio.value, 1 - ratio.high, 1 - ratio.low)
-            found.append(Bin(lengths[part[0]], lengths[part[-1]], len(part), saved))
+            ratio = ratio_of_means(side.values(sequential_tokens, part), baseline.values(sequential_tokens, part))
+            saved = IntervalEstimate(1 - ratio.value, 1 - ratio.high, 1 - ratio.low)
+            found.append(LengthBin(lengths[part[0]], lengths[part[-1]], len(part), saved))
     return found
 
 
-def stages_by_group(side: Side) -> dict[str, list[tuple[int, int]]]:
-    """By group and stage number: questions that come to that stage, and those whose stage has several prompts."""
+def stages_by_group(side: MethodRecords) -> dict[str, list[tuple[int, int]]]:
+    """Return, by group and stage, how many runs reach the stage and in how many it has several prompts."""
     found: dict[str, list[tuple[int, int]]] = {}
     records = [record for each in side.records.values() for record in each]
     for group in sorted({record.group for record in records}):
@@ -51,15 +51,15 @@ def stages_by_group(side: Side) -> dict[str, list[tuple[int, int]]]:
     return found
 
 
-def parallel_share(side: Side) -> float:
-    """Of all stages, those with several prompts."""
+def parallel_share(side: MethodRecords) -> float:
+    """Return the share of stages that have several prompts."""
     counts = [count for group in stages_by_group(side).values() for count in group]
     return sum(parallel for _, parallel in counts) / max(sum(reached for reached, _ in counts), 1)
 
 
 @dataclass(frozen=True)
-class Cause:
-    """Failures of a method that have one cause, with some of them to read."""
+class FailureCause:
+    """The failures of a method that have one cause, with some of them as examples."""
 
     method: str
     name: str
@@ -68,9 +68,9 @@ class Cause:
 
 
 def cause_of(record: Record) -> str:
-    """Why the record is wrong, in words that many of them share."""
+    """Return why a record is wrong, in words that many records share."""
     if record.judged:
-        return "right to the judge, not read by the rules"
+        return "right by the judge, unreadable to the rules"
     if dict(record.trajectory.repairs).get("truncated") and not record.read:
         return "cut off by a token limit"
     if not record.read:
@@ -81,13 +81,13 @@ def cause_of(record: Record) -> str:
     return re.sub(r"\d+(?:\.\d+|/\d+)?", "#", faults[0]) if len(faults[0]) < 60 else "another answer"
 
 
-def causes(sides: Mapping[str, Side]) -> Iterator[Cause]:
-    """Of every method, the commonest first."""
+def failure_causes(sides: Mapping[str, MethodRecords]) -> Iterator[FailureCause]:
+    """Yield every method's causes of failure, the most frequent first."""
     for name, side in sides.items():
         found: dict[str, list[Record]] = {}
         for record in (record for records in side.records.values() for record in records if not record.correct):
             found.setdefault(cause_of(record), []).append(record)
         if unasked := sum(side.failed.values()):
-            yield Cause(name, "could not be asked: failures.jsonl says why", unasked, ())
+            yield FailureCause(name, "could not be asked: see failures.jsonl", unasked, ())
         for cause, wrong in sorted(found.items(), key=lambda each: -len(each[1])):
-            yield Cause(name, cause, len(wrong), tuple(wrong[:SHOWN_FAILURES]))
+            yield FailureCause(name, cause, len(wrong), tuple(wrong[:SHOWN_FAILURES]))

@@ -1,8 +1,8 @@
-"""Runs side by side: the paper's Table 2 and Figures 4 to 6 from records, as a page, pictures and a CSV.
+"""The report of benchmark runs: the paper's Table 2 and Figures 4 to 6, as a page, pictures and a CSV.
 
     sprint-sgl report work/bench work/others --baseline sequential --out work/report
 
-Methods are compared on the same questions only; runs of several tasks stand side by side, as in Table 2.
+Methods are compared on the same questions only; runs of several tasks are shown side by side, as in Table 2.
 """
 
 from __future__ import annotations
@@ -17,16 +17,29 @@ from typing import TYPE_CHECKING, Any
 
 from sprint_sgl import protocol
 from sprint_sgl.bench.report.charts import (
-    Point,
     pareto_figure,
     reduction_figure,
     speed_figure,
     stages_figure,
     sweep_figure,
 )
-from sprint_sgl.bench.report.findings import Bin, Cause, bins, causes, parallel_share, stages_by_group
-from sprint_sgl.bench.report.lines import Line, Side
-from sprint_sgl.bench.report.runs import Run, baseline_in, baseline_of, labelled, read_runs, swept
+from sprint_sgl.bench.report.figures import MethodFigures, MethodRecords
+from sprint_sgl.bench.report.findings import (
+    FailureCause,
+    LengthBin,
+    failure_causes,
+    length_bins,
+    parallel_share,
+    stages_by_group,
+)
+from sprint_sgl.bench.report.runs import (
+    BenchRun,
+    baseline_of_run,
+    choose_baseline,
+    label_methods,
+    read_runs,
+    swept_settings,
+)
 from sprint_sgl.config import flatten_settings
 from sprint_sgl.storage.files import whole_bytes, whole_file
 from sprint_sgl.storage.output_folders import REPORT, output_folder
@@ -40,17 +53,18 @@ HARDLY_PARALLEL = 0.1  # share of stages with several prompts below which a SPRI
 
 
 @dataclass(frozen=True)
-class Section:
-    """What there is to say of one task's runs; `groups` has each method's lines by group, where there are several."""
+class TaskSection:
+    """The report on one task's runs. `lines` has each method's figures; `groups` has them by group, if there are two
+    or more groups."""
 
     task: str
-    runs: tuple[Run, ...]
+    runs: tuple[BenchRun, ...]
     baseline: str
-    lines: tuple[Line, ...]
-    groups: Mapping[str, Mapping[str, Line]]
+    lines: tuple[MethodFigures, ...]
+    groups: Mapping[str, Mapping[str, MethodFigures]]
     flagged: tuple[str, ...]
-    bins: Mapping[str, Sequence[Bin]]
-    causes: tuple[Cause, ...]
+    bins: Mapping[str, Sequence[LengthBin]]
+    causes: tuple[FailureCause, ...]
     figures: Mapping[str, Figure | None]
 
     @property
@@ -59,24 +73,27 @@ class Section:
 
     @cached_property
     def charts(self) -> dict[str, str]:
-        """The figures as elements of a page."""
+        """Return the figures as SVG elements."""
         return {name: figure_svg(figure) if figure else "" for name, figure in self.figures.items()}
 
 
-def section(task: str, runs: Sequence[Run], baseline: str | None) -> Section:
-    """Raises BadInput for a baseline that these runs do not have."""
-    found = labelled(runs)
-    base = baseline_of(found, baseline)
-    sides = {name: side for name, (_, side) in found.items()}
+def build_section(task: str, runs: Sequence[BenchRun], baseline: str | None) -> TaskSection:
+    """Return the section of one task. Raises BadInput for a baseline that these runs do not have."""
+    labelled = label_methods(runs)
+    base = choose_baseline(labelled, baseline)
+    sides = {name: side for name, (_, side) in labelled.items()}
     named = sides[base]
-    alone = baseline == base != named.name  # one run of a method that several have
-    baselines = {name: named if alone else baseline_in(run, side, named) for name, (run, side) in found.items()}
-    lines = {name: Line.of(name, side, _other(side, baselines[name], sides)) for name, side in sides.items()}
-    staged = {name: side for name, side in sides.items() if side.planned}
-    saved = {name: bins(side, baselines[name]) for name, side in staged.items() if side is not baselines[name]}
+    alone = baseline == base != named.name  # one labelled run of a method that several runs have
+    baselines = {name: named if alone else baseline_of_run(run, side, named) for name, (run, side) in labelled.items()}
+    lines = {
+        name: MethodFigures.of(name, side, _renamed_baseline(side, baselines[name], sides))
+        for name, side in sides.items()
+    }
+    staged = {name: side for name, side in sides.items() if side.has_plans}
+    saved = {name: length_bins(side, baselines[name]) for name, side in staged.items() if side is not baselines[name]}
     against = [(name, other) for name in staged if (other := lines[name].against)]
     speeds = [(name, other.promised, other.realised.value if other.realised else None) for name, other in against]
-    return Section(
+    return TaskSection(
         task=task,
         runs=tuple(runs),
         baseline=base if all(side is sides[base] for side in baselines.values()) else sides[base].name,
@@ -84,10 +101,10 @@ def section(task: str, runs: Sequence[Run], baseline: str | None) -> Section:
         groups=lines_by_group(sides),
         flagged=tuple(name for name, side in staged.items() if parallel_share(side) < HARDLY_PARALLEL),
         bins=saved,
-        causes=tuple(causes(sides)),
+        causes=tuple(failure_causes(sides)),
         figures={
-            "pareto": pareto_figure([Point(line.name, line.sequential, line.correct) for line in lines.values()]),
-            "sweep": _sweep(runs, found, lines),
+            "pareto": pareto_figure(list(lines.values())),
+            "sweep": _draw_sweep(runs, labelled, lines),
             "reduction": reduction_figure(saved),
             "stages": stages_figure({name: stages_by_group(side) for name, side in staged.items()}),
             "speed": speed_figure(speeds),
@@ -95,21 +112,25 @@ def section(task: str, runs: Sequence[Run], baseline: str | None) -> Section:
     )
 
 
-def _other(side: Side, baseline: Side, sides: Mapping[str, Side]) -> Side | None:
-    """The baseline under the name that it has in the report; None for its own side."""
+def _renamed_baseline(
+    side: MethodRecords, baseline: MethodRecords, sides: Mapping[str, MethodRecords]
+) -> MethodRecords | None:
+    """Return the baseline under its label in the report; None for the baseline itself."""
     if baseline is side:
         return None
     return replace(baseline, name=next(name for name, each in sides.items() if each is baseline))
 
 
-def _sweep(runs: Sequence[Run], found: Mapping[str, tuple[Run, Side]], lines: Mapping[str, Line]) -> Figure | None:
-    """Over the setting with the most values; a curve for each method and the other settings, where it has several."""
-    values = swept(runs)
+def _draw_sweep(
+    runs: Sequence[BenchRun], labelled: Mapping[str, tuple[BenchRun, MethodRecords]], lines: Mapping[str, MethodFigures]
+) -> Figure | None:
+    """Return a chart over the swept setting with the most values; a curve for each method and set of other settings."""
+    values = swept_settings(runs)
     if not values:
         return None
     along = max(values, key=lambda key: len(set(values[key])))
-    curves: dict[str, list[tuple[float, Line]]] = {}
-    for name, (run, side) in found.items():
+    curves: dict[str, list[tuple[float, MethodFigures]]] = {}
+    for name, (run, side) in labelled.items():
         at = {key: each[runs.index(run)] for key, each in values.items()}
         others = [f"{key.rpartition('.')[2]}={value:g}" for key, value in at.items() if key != along]
         curves.setdefault(" ".join([side.name, *others]), []).append((at[along], lines[name]))
@@ -117,41 +138,40 @@ def _sweep(runs: Sequence[Run], found: Mapping[str, tuple[Run, Side]], lines: Ma
     return sweep_figure(along.rpartition(".")[2], ordered) if ordered else None
 
 
-def lines_by_group(sides: Mapping[str, Side]) -> dict[str, dict[str, Line]]:
-    """By method and group, such as a level; empty where all questions are of one group."""
+def lines_by_group(sides: Mapping[str, MethodRecords]) -> dict[str, dict[str, MethodFigures]]:
+    """Return figures by method and group, such as a level; {} if all questions are of one group."""
     groups = {record.group for side in sides.values() for records in side.records.values() for record in records}
     if len(groups) < 2:
         return {}
     parts = {name: {group: side.part(group) for group in sorted(groups)} for name, side in sides.items()}
     return {
-        name: {group: Line.of(name, part) for group, part in by_group.items() if part.records}
+        name: {group: MethodFigures.of(name, part) for group, part in by_group.items() if part.records}
         for name, by_group in parts.items()
     }
 
 
-def report(folders: Sequence[Path], to: str | Path, baseline: str | None = None) -> list[Section]:
-    """Writes report.html, report.csv and the figures as PNG; returns what they say, a section a task.
-
-    Raises BadInput.
-    """
+def write_report(folders: Sequence[Path], to: str | Path, baseline: str | None = None) -> list[TaskSection]:
+    """Write report.html, report.csv and the figures as PNG; return a section for each task. Raises BadInput."""
     by_task, out = read_runs(folders), output_folder(to, REPORT)
     with chart_style():
-        sections = [section(task, runs, baseline) for task, runs in by_task.items()]
-        write_csv(sections, out / "report.csv")  # first, since the folder is known by it
+        sections = [build_section(task, runs, baseline) for task, runs in by_task.items()]
+        write_csv(sections, out / "report.csv")  # first, since this file marks the folder as a report's
         for each in sections:
             for name, figure in each.figures.items():
                 if figure:
                     with whole_bytes(out / f"{name}{f'_{each.task}' if len(sections) > 1 else ''}.png") as file:
                         figure.savefig(file, dpi=150)
-                    figure.set_layout_engine("none")  # what was laid out now stays so in the page
+                    figure.set_layout_engine("none")  # keeps the picture's layout for the page
         methods = list(dict.fromkeys(line.name for each in sections for line in each.lines))
         write_page(TEMPLATE, out / "report.html", sections=sections, methods=methods, transcript=protocol.transcript)
     return sections
 
 
-def write_csv(sections: Sequence[Section], path: Path) -> None:
-    """One row a line; an estimate becomes three columns."""
-    rows = [{"task": each.task, **flatten_settings(known(asdict(line)))} for each in sections for line in each.lines]
+def write_csv(sections: Sequence[TaskSection], path: Path) -> None:
+    """Write one row for each method and task; an estimate becomes three columns."""
+    rows = [
+        {"task": each.task, **flatten_settings(drop_none(asdict(line)))} for each in sections for line in each.lines
+    ]
     columns = list(dict.fromkeys(key for row in sorted(rows, key=len, reverse=True) for key in row))
     with whole_file(path) as file:
         writer = csv.DictWriter(file, columns)
@@ -159,6 +179,6 @@ def write_csv(sections: Sequence[Section], path: Path) -> None:
         writer.writerows(rows)
 
 
-def known(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what is None."""
-    return {k: known(v) if isinstance(v, Mapping) else v for k, v in values.items() if v is not None}
+def drop_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that are not None, at every depth."""
+    return {k: drop_none(v) if isinstance(v, Mapping) else v for k, v in values.items() if v is not None}

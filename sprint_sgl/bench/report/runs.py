@@ -1,4 +1,4 @@
-"""Runs as they lie in their folders: read, grouped by task, told apart by their settings."""
+"""Reads benchmark runs from their folders, groups them by task, and labels their methods by differing settings."""
 
 from __future__ import annotations
 
@@ -8,87 +8,91 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sprint_sgl.bench.failures import FAILURES, read_failures, unanswered
-from sprint_sgl.bench.judging import VERDICTS, judged
+from sprint_sgl.bench.failures import FAILURES, drop_answered, read_failures
+from sprint_sgl.bench.judging import VERDICTS, add_verdicts
 from sprint_sgl.bench.records import read_records
-from sprint_sgl.bench.report.lines import Side
+from sprint_sgl.bench.report.figures import MethodRecords
 from sprint_sgl.config import flatten_settings
 from sprint_sgl.errors import BadInput
 from sprint_sgl.storage.files import RECORDS
 
-NO_LABEL = {"out", "block", "limit", "against", "time_limit"}
+NOT_IN_LABELS = {"out", "block", "limit", "against", "time_limit"}
 
 
 @dataclass(frozen=True)
-class Run:
+class BenchRun:
     """One folder that `sprint-sgl bench` has written; `task` is a name in conf/task."""
 
     folder: Path
     task: str
     settings: Mapping[str, Any]
-    sides: tuple[Side, ...]
+    sides: tuple[MethodRecords, ...]
 
 
-def read_run(folder: Path) -> Run:
-    """Raises BadInput for a folder that holds no run, or none that has answered anything."""
-    made, path = folder / "run.json", folder / RECORDS
-    if not (made.is_file() and path.is_file()):
-        raise BadInput(f"{folder} holds no run: sprint-sgl bench out={folder} writes run.json and {RECORDS}")
-    records = judged(read_records(path), folder / VERDICTS)
+def read_run(folder: Path) -> BenchRun:
+    """Return the run in a folder. Raises BadInput for a folder without a run, or without an answered question."""
+    run_file, path = folder / "run.json", folder / RECORDS
+    if not (run_file.is_file() and path.is_file()):
+        raise BadInput(f"{folder} contains no run: sprint-sgl bench out={folder} writes run.json and {RECORDS}")
+    records = add_verdicts(read_records(path), folder / VERDICTS)
     if not records:
-        raise BadInput(f"{folder} holds no finished question yet")
-    failures = unanswered(read_failures(folder / FAILURES), records)
+        raise BadInput(f"{folder} contains no finished question yet")
+    failures = drop_answered(read_failures(folder / FAILURES), records)
     names = dict.fromkeys([*(record.method for record in records), *(each.method for each in failures)])
-    sides = [Side.of(name, records, [each.id for each in failures if each.method == name]) for name in names]
+    sides = [MethodRecords.of(name, records, [each.id for each in failures if each.method == name]) for name in names]
     if silent := [side.name for side in sides if not side.records]:
-        raise BadInput(f"{silent[0]} has answered no question of {folder}: {FAILURES} there says why; start it again")
+        raise BadInput(
+            f"{silent[0]} has answered no question in {folder}: {FAILURES} there has the errors; start the run again"
+        )
     try:
-        record = json.loads(made.read_text())
-        return Run(folder, str(record.get("task") or ""), dict(record["settings"]), tuple(sides))
+        run = json.loads(run_file.read_text())
+        return BenchRun(folder, str(run.get("task") or ""), dict(run["settings"]), tuple(sides))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BadInput(f"{made} is no run's record: {error!r}") from error
+        raise BadInput(f"{run_file} does not describe a benchmark run: {error!r}") from error
 
 
-def read_runs(folders: Sequence[Path]) -> dict[str, list[Run]]:
-    """The runs by task, of which those of one task were asked the same questions. Raises BadInput."""
+def read_runs(folders: Sequence[Path]) -> dict[str, list[BenchRun]]:
+    """Return the runs by task. Raises BadInput if runs of one task were asked different questions."""
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise BadInput("a run is named twice: name each once")
-    found: dict[str, list[Run]] = {}
+    found: dict[str, list[BenchRun]] = {}
     for run in map(read_run, folders):
         found.setdefault(run.task, []).append(run)
     for runs in found.values():
-        same_questions(runs)
+        check_same_questions(runs)
     return found
 
 
-def same_questions(runs: Sequence[Run]) -> None:
-    """Raises BadInput where two runs, or two methods of one, were not asked the same."""
-    asked = {f"{side.name} in {run.folder}": frozenset(side.asked) for run in runs for side in run.sides}
+def check_same_questions(runs: Sequence[BenchRun]) -> None:
+    """Raise BadInput if two runs, or two methods of one run, were asked different questions."""
+    asked = {f"{side.name} in {run.folder}": frozenset(side.asked_ids) for run in runs for side in run.sides}
     (first, wanted), *others = asked.items()
     for name, found in others:
         if found != wanted:
             common = len(found & wanted)
             raise BadInput(
                 f"not the same questions: {name} was asked {len(found)}, {first} {len(wanted)}, {common} of them the "
-                "same; finish the runs, or report them apart"
+                "same; finish the runs, or report on them separately"
             )
     texts: dict[str, tuple[str, str]] = {}
     for record in (records[0] for run in runs for side in run.sides for records in side.records.values()):
         if texts.setdefault(record.id, (record.question, record.gold)) != (record.question, record.gold):
-            raise BadInput(f"not the same questions: {record.id!r} is not the same one in all of these runs")
+            raise BadInput(f"not the same questions: {record.id!r} is another question in one of these runs")
 
 
-def differing(runs: Sequence[Run]) -> list[str]:
-    """The dotted settings in which the runs differ, without those that say nothing of how they were made."""
+def differing_settings(runs: Sequence[BenchRun]) -> list[str]:
+    """Return the dotted settings in which the runs differ, except those that do not affect the records."""
     settings = [flatten_settings(run.settings) for run in runs]
-    keys = sorted(key for key in {key for each in settings for key in each} if key.partition(".")[0] not in NO_LABEL)
+    keys = sorted(
+        key for key in {key for each in settings for key in each} if key.partition(".")[0] not in NOT_IN_LABELS
+    )
     return [key for key in keys if len({json.dumps(each.get(key)) for each in settings}) > 1]
 
 
-def swept(runs: Sequence[Run]) -> dict[str, list[float]]:
-    """Of these the ones that are a number in every run, with the runs' values: what a sweep goes over."""
+def swept_settings(runs: Sequence[BenchRun]) -> dict[str, list[float]]:
+    """Return the values, one for each run, of the differing settings that are numbers: what a sweep varies."""
     settings, found = [flatten_settings(run.settings) for run in runs], dict[str, list[float]]()
-    for key in differing(runs):
+    for key in differing_settings(runs):
         values = [each.get(key) for each in settings]
         numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
         if len(numbers) == len(values):
@@ -96,34 +100,36 @@ def swept(runs: Sequence[Run]) -> dict[str, list[float]]:
     return found
 
 
-def labelled(runs: Sequence[Run]) -> dict[str, tuple[Run, Side]]:
-    """Every method of every run under a name that tells it apart: by the settings in which the runs differ."""
-    found: dict[str, tuple[Run, Side]] = {}
+def label_methods(runs: Sequence[BenchRun]) -> dict[str, tuple[BenchRun, MethodRecords]]:
+    """Return every method of every run under a unique label: its name and the settings in which its runs differ."""
+    labelled: dict[str, tuple[BenchRun, MethodRecords]] = {}
     for run in runs:
         settings = flatten_settings(run.settings)
         for side in run.sides:
-            alike = [one for one in runs if any(side.name == other.name for other in one.sides)]
-            own = side.name == settings.get("program.name")
-            told = [key for key in differing(alike) if own or not key.startswith("program.")]
-            said = [f"{key.rpartition('.')[2]}={settings.get(key)}" for key in told]
-            label = " ".join([side.name, *said])
-            found[label if label not in found else f"{label} in {run.folder}"] = run, side
-    return found
+            with_method = [each for each in runs if any(side.name == other.name for other in each.sides)]
+            is_program = side.name == settings.get("program.name")  # `program.` settings are of this method alone
+            keys = [key for key in differing_settings(with_method) if is_program or not key.startswith("program.")]
+            label = " ".join([side.name, *(f"{key.rpartition('.')[2]}={settings.get(key)}" for key in keys)])
+            labelled[label if label not in labelled else f"{label} in {run.folder}"] = run, side
+    return labelled
 
 
-def baseline_in(run: Run, side: Side, named: Side) -> Side:
-    """The baseline's side of that run, with which it shares its machine and settings, else the named one.
+def baseline_of_run(run: BenchRun, side: MethodRecords, named: MethodRecords) -> MethodRecords:
+    """Return the run's own records of the baseline, made on the same machine with the same settings, else `named`.
 
-    Runs of one and the same method are compared with the named one.
+    A run of the baseline alone is compared with `named` too.
     """
     own = next((each for each in run.sides if each.name == named.name), named)
     return named if own is side and len(run.sides) == 1 else own
 
 
-def baseline_of(names: Mapping[str, tuple[Run, Side]], wanted: str | None) -> str:
-    """The named one, else the first sequential one, else the last. Raises BadInput with the names that there are."""
+def choose_baseline(names: Mapping[str, tuple[BenchRun, MethodRecords]], wanted: str | None) -> str:
+    """Return the label of the wanted baseline, by default the first sequential method, else the last method.
+
+    Raises BadInput, which lists the labels, if there is no such method.
+    """
     if wanted is None:
-        return next((name for name, (_, side) in names.items() if side.sequential), list(names)[-1])
-    if found := next((name for name, (_, side) in names.items() if wanted in (name, side.name)), None):
-        return found
-    raise BadInput(f"no method {wanted!r} in these runs; there are {', '.join(names)}")
+        return next((name for name, (_, side) in names.items() if side.is_sequential), list(names)[-1])
+    if label := next((name for name, (_, side) in names.items() if wanted in (name, side.name)), None):
+        return label
+    raise BadInput(f"no method {wanted!r} in these runs; known: {', '.join(names)}")

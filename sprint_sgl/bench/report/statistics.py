@@ -1,6 +1,6 @@
-"""Figures with their uncertainty: questions are resampled, and two methods are compared on the same ones.
+"""Means, shares and ratios with confidence intervals, by bootstrap over questions, and p-values of paired methods.
 
-By hand, since importing scipy.stats takes a second; the tests compare with it.
+Written out here because importing scipy.stats takes a second; the tests compare with it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 DRAWS = 10_000
-BATCH = 500  # of them at a time, for the memory that they take
+BATCH = 500  # draws at a time, to bound the memory
 LEVEL = 0.95
 Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Estimate:
+class IntervalEstimate:
     """A value and its 95 % interval."""
 
     value: float
@@ -28,25 +28,27 @@ class Estimate:
     high: float
 
 
-def mean(values: Sequence[float], seed: int = 0) -> Estimate:
-    """The mean, by bootstrap over the values: one a question."""
+def mean(values: Sequence[float], seed: int = 0) -> IntervalEstimate:
+    """Return the mean of values, one for each question, with its bootstrap interval."""
     return _bootstrap((np.asarray(values, float),), np.mean, seed)
 
 
-def share(values: Sequence[float], seed: int = 0) -> Estimate:
-    """The mean of shares, one a question. Where all are 0 or all 1 resampling shows no spread: the exact binomial
-    interval (Clopper and Pearson) in its place."""
+def share(values: Sequence[float], seed: int = 0) -> IntervalEstimate:
+    """Return the mean of shares, one for each question.
+
+    Resampling shows no spread where all shares are 0 or all are 1: there the interval is the exact binomial one
+    (Clopper and Pearson).
+    """
     if set(values) in ({0.0}, {1.0}):
-        nearest = ((1 - LEVEL) / 2) ** (1 / len(values))  # the smallest share that leaves such a sample likely enough
-        return Estimate(1.0, nearest, 1.0) if values[0] else Estimate(0.0, 0.0, 1 - nearest)
+        nearest = ((1 - LEVEL) / 2) ** (1 / len(values))  # the smallest share in the interval
+        return IntervalEstimate(1.0, nearest, 1.0) if values[0] else IntervalEstimate(0.0, 0.0, 1 - nearest)
     return mean(values, seed)
 
 
-def ratio_of_means(over: Sequence[float], under: Sequence[float], seed: int = 0) -> Estimate:
-    """mean(over) / mean(under), by bootstrap over pairs: both are of the same questions in the same order."""
-
+def ratio_of_means(over: Sequence[float], under: Sequence[float], seed: int = 0) -> IntervalEstimate:
+    """Return mean(over) / mean(under) with its bootstrap interval over pairs: the same questions in the same order."""
     if len(over) != len(under):
-        raise ValueError(f"pairs are needed, got {len(over)} values and {len(under)}")
+        raise ValueError(f"both lists must have the same length, got {len(over)} and {len(under)}")
 
     def ratio(a: Values, b: Values, axis: int) -> Any:
         return np.mean(a, axis=axis) / np.mean(b, axis=axis)
@@ -55,24 +57,26 @@ def ratio_of_means(over: Sequence[float], under: Sequence[float], seed: int = 0)
 
 
 def mcnemar(one: Sequence[bool], other: Sequence[bool]) -> float:
-    """The exact p-value that two methods, asked the same questions, are right equally often."""
+    """Return McNemar's exact p-value for the hypothesis that both methods are right equally often."""
     only_one = sum(bool(a) and not b for a, b in zip(one, other, strict=True))
     only_other = sum(bool(b) and not a for a, b in zip(one, other, strict=True))
     differ, ways, tail = only_one + only_other, 1, 0
-    for k in range(min(only_one, only_other) + 1):  # ways: to choose k of those that differ
+    for k in range(min(only_one, only_other) + 1):  # ways to choose k of the differing questions
         tail += ways
         ways = ways * (differ - k) // (k + 1)
     return min(1.0, float(Fraction(2 * tail, 2**differ)))
 
 
 def paired_p(one: Sequence[float], other: Sequence[float], seed: int = 0) -> float:
-    """The p-value that two methods, asked the same questions, are right equally often: McNemar's where each question
-    was asked once, else by random swaps of the two within questions."""
+    """Return the p-value for the hypothesis that both methods are right equally often on the same questions.
+
+    McNemar's test where each question was asked once, else a permutation test that swaps the methods within questions.
+    """
     if set(one) | set(other) <= {0.0, 1.0}:
         return mcnemar([value == 1 for value in one], [value == 1 for value in other])
     if len(one) < 2:
-        return 1.0  # of one question nothing can be said
-    from scipy import stats  # here, since it is seldom needed
+        return 1.0  # one question allows no conclusion
+    from scipy import stats  # slow to import and seldom needed
 
     differences = np.asarray(one, float) - np.asarray(other, float)
     found = stats.permutation_test(
@@ -81,14 +85,14 @@ def paired_p(one: Sequence[float], other: Sequence[float], seed: int = 0) -> flo
     return float(found.pvalue)
 
 
-def _bootstrap(data: tuple[Values, ...], statistic: Callable[..., Any], seed: int) -> Estimate:
+def _bootstrap(data: tuple[Values, ...], statistic: Callable[..., Any], seed: int) -> IntervalEstimate:
     value = float(statistic(*data, axis=-1))
     if len(data[0]) < 2:
-        return Estimate(value, value, value)
+        return IntervalEstimate(value, value, value)
     rng, count = np.random.default_rng(seed), len(data[0])
     drawn = []
     for _ in range(0, DRAWS, BATCH):
         chosen = rng.integers(0, count, (BATCH, count))
         drawn.append(statistic(*(values[chosen] for values in data), axis=-1))
     low, high = np.percentile(np.concatenate(drawn), [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
-    return Estimate(value, float(low), float(high))
+    return IntervalEstimate(value, float(low), float(high))

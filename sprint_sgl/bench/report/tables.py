@@ -1,4 +1,4 @@
-"""The paper's Table 2 for a terminal: the figures of every method, and how methods compare on the same questions."""
+"""The paper's Table 2 for a terminal: the figures of every method, and comparisons on the same questions."""
 
 from __future__ import annotations
 
@@ -7,56 +7,75 @@ from collections.abc import Iterable, Mapping, Sequence
 from rich import box
 from rich.table import Table
 
-from sprint_sgl.bench.failures import Failure
+from sprint_sgl.bench.failures import QuestionFailure
 from sprint_sgl.bench.records import Record
-from sprint_sgl.bench.report.lines import Against, Line, Side
-from sprint_sgl.bench.report.statistics import Estimate
+from sprint_sgl.bench.report.figures import MethodComparison, MethodFigures, MethodRecords
+from sprint_sgl.bench.report.statistics import IntervalEstimate
 
-FIGURES = ("", "method", "n", "correct, %", "sequential\ntokens", "total\ntokens", "cached", "seconds", "repaired")
-JUDGED = "with the\njudge, %"
-RATIOS = ("", "method", "against", "n", "points", "p", "sequential\ntokens", "total\ntokens", "seconds")
-WORDS = ("", "method", "against")
+FIGURE_COLUMNS = (
+    "",
+    "method",
+    "n",
+    "correct, %",
+    "sequential\ntokens",
+    "total\ntokens",
+    "cached",
+    "seconds",
+    "repaired",
+)
+JUDGE_COLUMN = "with the\njudge, %"
+COMPARISON_COLUMNS = ("", "method", "against", "n", "points", "p", "sequential\ntokens", "total\ntokens", "seconds")
+TEXT_COLUMNS = ("", "method", "against")
 
-Named = tuple[str, Line]
-Compared = tuple[str, str, Against]
+NamedFigures = tuple[str, MethodFigures]
+NamedComparison = tuple[str, str, MethodComparison]
 
 
-def comparison(
+def comparison_tables(
     records: Sequence[Record],
     methods: Sequence[str],
-    failures: Sequence[Failure] = (),
+    failures: Sequence[QuestionFailure] = (),
     groups_of: Mapping[str, str] | None = None,
 ) -> list[Table]:
-    """The figures of each group, and of all where there are several, and the first method against the others.
+    """Return the tables of one run: figures by group and in total, and the first method against each other method.
 
-    `groups_of` has the groups of the questions that failed.
+    `groups_of` maps the ids of failed questions to their groups.
     """
-    figures: list[Named] = []
-    ratios: list[Compared] = []
+    figures: list[NamedFigures] = []
+    ratios: list[NamedComparison] = []
     groups = sorted({record.group for record in records})
     for group in groups if len(groups) == 1 else [*groups, None]:
         chosen = [record for record in records if group is None or record.group == group]
         left = [each for each in failures if group is None or (groups_of or {}).get(each.id) == group]
         failed = {name: [each.id for each in left if each.method == name] for name in methods}
-        sides = [side for name in methods if (side := Side.of(name, chosen, failed[name])).records]
+        sides = [side for name in methods if (side := MethodRecords.of(name, chosen, failed[name])).records]
         named = "all" if group is None else group
-        figures += [(named, Line.of(side.name, side)) for side in sides]
-        ratios += [(named, sides[0].name, found) for side in sides[1:] if (found := Against.of(sides[0], side))]
-    return tables(figures, ratios)
+        figures += [(named, MethodFigures.of(side.name, side)) for side in sides]
+        ratios += [
+            (named, sides[0].name, found) for side in sides[1:] if (found := MethodComparison.of(sides[0], side))
+        ]
+    return build_tables(figures, ratios)
 
 
-def tables(figures: Sequence[Named], ratios: Sequence[Compared]) -> list[Table]:
-    """A table of figures, and one of ratios where anything is compared; the first column says what of."""
-    judges = any(line.judged is not None for _, line in figures)
-    found = [_table([*FIGURES, JUDGED] if judges else FIGURES, (_figures(*each, judges) for each in figures))]
-    return [*found, _table(RATIOS, (_ratios(*each) for each in ratios))] if ratios else found
+def build_tables(figures: Sequence[NamedFigures], ratios: Sequence[NamedComparison]) -> list[Table]:
+    """Return a table of figures, and one of comparisons if there are any; the first column names the group or task."""
+    has_judge = any(line.judged is not None for _, line in figures)
+    found = [
+        _table(
+            [*FIGURE_COLUMNS, JUDGE_COLUMN] if has_judge else FIGURE_COLUMNS,
+            (_figures_row(*each, has_judge) for each in figures),
+        )
+    ]
+    return [*found, _table(COMPARISON_COLUMNS, (_comparison_row(*each) for each in ratios))] if ratios else found
 
 
 def _table(columns: Sequence[str], rows: Iterable[tuple[str, ...]]) -> Table:
-    """A first column that says the same as above stays empty."""
+    """Return a table whose first column is left empty where it repeats the row above."""
     table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     for name in columns:
-        table.add_column(name, justify="left" if name in WORDS else "right", no_wrap=name not in WORDS, overflow="fold")
+        table.add_column(
+            name, justify="left" if name in TEXT_COLUMNS else "right", no_wrap=name not in TEXT_COLUMNS, overflow="fold"
+        )
     above = None
     for first, *others in rows:
         if above not in (None, first):
@@ -66,7 +85,7 @@ def _table(columns: Sequence[str], rows: Iterable[tuple[str, ...]]) -> Table:
     return table
 
 
-def _figures(group: str, line: Line, judges: bool) -> tuple[str, ...]:
+def _figures_row(group: str, line: MethodFigures, has_judge: bool) -> tuple[str, ...]:
     figures = (
         group,
         line.name,
@@ -78,11 +97,11 @@ def _figures(group: str, line: Line, judges: bool) -> tuple[str, ...]:
         f"{line.seconds:.2f}",
         f"{line.repaired:.1%}",
     )
-    return (*figures, "" if line.judged is None else f"{100 * line.judged.value:.1f}") if judges else figures
+    return (*figures, "" if line.judged is None else f"{100 * line.judged.value:.1f}") if has_judge else figures
 
 
-def _ratios(group: str, name: str, found: Against) -> tuple[str, ...]:
-    """Points and McNemar's p; ratios with their intervals; of seconds the ratio of means."""
+def _comparison_row(group: str, name: str, found: MethodComparison) -> tuple[str, ...]:
+    """Return percentage points and their p-value, ratios with intervals, and the ratio of mean seconds."""
     return (
         group,
         name,
@@ -90,11 +109,11 @@ def _ratios(group: str, name: str, found: Against) -> tuple[str, ...]:
         f"{found.questions:,}",
         f"{found.points:+.1f}",
         f"{found.p:.2g}",
-        _ratio(found.sequential),
-        _ratio(found.total),
+        _format_ratio(found.sequential),
+        _format_ratio(found.total),
         f"{1 / found.realised.value:.2f}" if found.realised else "",
     )
 
 
-def _ratio(found: Estimate | None) -> str:
+def _format_ratio(found: IntervalEstimate | None) -> str:
     return f"{found.value:.2f} ({found.low:.2f}-{found.high:.2f})" if found else ""

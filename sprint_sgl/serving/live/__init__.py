@@ -1,4 +1,4 @@
-"""The page at `/`: type a question, watch its branches. One document that loads nothing but this server's answers."""
+"""The page at `/`: type a question and watch the branches write. One document, which calls only this server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 
 
 def live_page() -> HTMLResponse:
-    """The page, with a policy that lets no other script run and no other server be asked."""
+    """Return the page, with a policy that forbids other scripts and other servers."""
     script = (HERE / "page.js").read_text()
     own_style = (HERE / "page.css").read_text()
     text = render_page(

@@ -1,45 +1,45 @@
 "use strict";
-// Asks the server that this page came from, and shows every branch as it is written. All text is set as text.
+// Sends a question to the server of this page and shows every branch as it is written. Model output is only ever set as textContent.
 
-const at = (id) => document.getElementById(id);
-const PROTOCOL = JSON.parse(at("protocol").textContent); // patterns and tags, from sprint_sgl/protocol
+const byId = (id) => document.getElementById(id);
+const PROTOCOL = JSON.parse(byId("protocol").textContent); // patterns and tags, from sprint_sgl/protocol
 const TAGS = new RegExp(PROTOCOL.tag, "g");
 const PROMPT = new RegExp(`${PROTOCOL.prompt}\\n?`, "g");
 const HALF_TAG = /<[^<>\n]*$/;
 const ESCAPED = new RegExp(PROTOCOL.escaped, "gi"); // a tag that the text only mentions
-const ENDS = { stop: "Done", length: "Cut short by a limit" };
+const ENDS = { stop: "Done", length: "Cut off by a limit" };
 
 const readable = (text) => text.replace(TAGS, "").replace(HALF_TAG, "").replace(ESCAPED, "<$1").trim();
 
-let stages = new Map(); // number -> {plan, executions: Map(prompt -> text), and the nodes that show them}
+let stages = new Map(); // number -> {plan, executions: Map(prompt -> text), DOM nodes}
 let changed = new Set();
-let asking = null; // the AbortController of the question under way
+let running = null; // AbortController of the running question, or null
 
 function headers() {
-  const key = at("key").value;
+  const key = byId("key").value;
   return { "Content-Type": "application/json", ...(key ? { Authorization: `Bearer ${key}` } : {}) };
 }
 
 async function failure(response) {
-  at("keyfield").hidden = response.status !== 401 && !at("key").value;
+  byId("keyfield").hidden = response.status !== 401 && !byId("key").value;
   try {
     return new Error((await response.json()).error.message);
   } catch {
-    return new Error(`the server answers ${response.status}`);
+    return new Error(`the server answered with status ${response.status}`);
   }
 }
 
 function element(name, className, parent) {
-  const made = document.createElement(name);
-  made.className = className;
-  parent.append(made);
-  return made;
+  const node = document.createElement(name);
+  node.className = className;
+  parent.append(node);
+  return node;
 }
 
 function stageOf(number) {
   if (!stages.has(number)) {
     closeCards();
-    const section = element("section", "stage", at("sections"));
+    const section = element("section", "stage", byId("sections"));
     const heading = element("h3", "", section);
     heading.id = `stage${number}`;
     section.setAttribute("aria-labelledby", heading.id);
@@ -104,18 +104,18 @@ function figures(sprint) {
     "cached prefix": `${Math.round(100 * sprint.cached_share)}%`,
   };
   for (const [name, value] of Object.entries(facts)) {
-    const item = element("li", "", at("facts"));
+    const item = element("li", "", byId("facts"));
     element("b", "", item).textContent = value;
     element("span", "", item).textContent = name;
   }
 }
 
-function take(chunk) {
+function handleChunk(chunk) {
   if (chunk.error) throw new Error(chunk.error.message);
   const content = chunk.choices?.[0]?.delta?.content;
-  if (content) at("answer").textContent += content;
+  if (content) byId("answer").textContent += content;
   const reason = chunk.choices?.[0]?.finish_reason;
-  if (reason) at("status").textContent = ENDS[reason];
+  if (reason) byId("status").textContent = ENDS[reason];
   if (chunk.sprint?.role) branch(chunk.sprint);
   else if (chunk.sprint) figures(chunk.sprint);
 }
@@ -127,7 +127,7 @@ async function read(body) {
     const lines = (rest + decoder.decode(part.value, { stream: true })).split("\n");
     rest = lines.pop();
     for (const line of lines) {
-      if (line.startsWith("data: ") && line !== "data: [DONE]") take(JSON.parse(line.slice(6)));
+      if (line.startsWith("data: ") && line !== "data: [DONE]") handleChunk(JSON.parse(line.slice(6)));
     }
   }
 }
@@ -135,39 +135,39 @@ async function read(body) {
 function clear() {
   stages = new Map();
   changed.clear();
-  for (const id of ["sections", "facts", "answer"]) at(id).replaceChildren();
-  at("error").hidden = true;
-  at("run").hidden = false;
+  for (const id of ["sections", "facts", "answer"]) byId(id).replaceChildren();
+  byId("error").hidden = true;
+  byId("run").hidden = false;
 }
 
-function complain(error) {
-  at("error").textContent = error.message;
-  at("error").hidden = false;
+function showError(error) {
+  byId("error").textContent = error.message;
+  byId("error").hidden = false;
 }
 
 async function ask() {
   clear();
-  asking = new AbortController();
-  at("ask").disabled = true;
-  at("stop").disabled = false;
-  at("status").textContent = "Under way";
-  const sprint = at("stages").value ? { max_stages: Number(at("stages").value) } : {};
-  const asked = { model: at("model").value || null, messages: [{ role: "user", content: at("question").value }], stream: true, sprint };
-  if (at("temperature").value) asked.temperature = Number(at("temperature").value);
+  running = new AbortController();
+  byId("ask").disabled = true;
+  byId("stop").disabled = false;
+  byId("status").textContent = "Running";
+  const sprint = byId("stages").value ? { max_stages: Number(byId("stages").value) } : {};
+  const request = { model: byId("model").value || null, messages: [{ role: "user", content: byId("question").value }], stream: true, sprint };
+  if (byId("temperature").value) request.temperature = Number(byId("temperature").value);
   try {
-    const response = await fetch("v1/chat/completions", { method: "POST", headers: headers(), body: JSON.stringify(asked), signal: asking.signal });
+    const response = await fetch("v1/chat/completions", { method: "POST", headers: headers(), body: JSON.stringify(request), signal: running.signal });
     if (!response.ok) throw await failure(response);
     await read(response.body);
   } catch (error) {
     const stopped = error.name === "AbortError";
-    at("status").textContent = stopped ? "Stopped" : "";
-    if (!stopped) complain(error);
+    byId("status").textContent = stopped ? "Stopped" : "";
+    if (!stopped) showError(error);
   } finally {
     show();
     closeCards();
-    asking = null;
-    at("ask").disabled = false;
-    at("stop").disabled = true;
+    running = null;
+    byId("ask").disabled = false;
+    byId("stop").disabled = true;
   }
 }
 
@@ -175,20 +175,20 @@ async function models() {
   try {
     const response = await fetch("v1/models", { headers: headers() });
     if (!response.ok) throw await failure(response);
-    at("model").replaceChildren(...(await response.json()).data.map(({ id }) => new Option(id)));
-    at("error").hidden = true;
+    byId("model").replaceChildren(...(await response.json()).data.map(({ id }) => new Option(id)));
+    byId("error").hidden = true;
   } catch (error) {
-    complain(error);
+    showError(error);
   }
 }
 
-at("form").addEventListener("submit", (event) => {
+byId("form").addEventListener("submit", (event) => {
   event.preventDefault();
-  if (!asking) ask();
+  if (!running) ask();
 });
-at("question").addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) at("form").requestSubmit();
+byId("question").addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) byId("form").requestSubmit();
 });
-at("stop").addEventListener("click", () => asking?.abort());
-at("key").addEventListener("change", models);
+byId("stop").addEventListener("click", () => running?.abort());
+byId("key").addEventListener("change", models);
 models();
