@@ -24,7 +24,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from curation.countdown.traces import write
+from curation.countdown.traces import write_trace
 from sprint_sgl.tasks.countdown.problem import problems
 
 ROOT = Path(__file__).parents[1]
@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[1]
 
 def write_traces(path: Path, count: int) -> None:
     """Raw traces as a data set holds them, each of another problem."""
-    traces = islice((trace for problem in problems(4, seed=41) if (trace := write(problem))), count)
+    traces = islice((trace for problem in problems(4, seed=41) if (trace := write_trace(problem))), count)
     with path.open("w") as file:
         for trace in traces:
             row = {"question": trace.question, "response": f"<think>\n{trace.text}\n</think>\n\n{trace.answer}"}

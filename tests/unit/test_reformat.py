@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from benchmarks.released_rows import main as released_rows
-from curation.countdown.traces import write
+from curation.countdown.traces import write_trace
 from curation.stages.pack import pack
 from curation.stages.reformat import RowFormat, rft_row, sprint_row
 from curation.trace import Trace
@@ -19,7 +19,7 @@ from sprint_sgl.tasks.countdown.problem import problems
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
 
 STYLE = prompt_style("mini")
-TRACES = [trace for problem in islice(problems(4, 3), 12) if (trace := write(problem))]
+TRACES = [trace for problem in islice(problems(4, 3), 12) if (trace := write_trace(problem))]
 
 
 @pytest.mark.parametrize("trace", TRACES[:4], ids=lambda trace: trace.id)
