@@ -137,9 +137,12 @@ def make_stages(config: CurationConfig, teacher: Teacher) -> dict[str, PipelineS
         ),
         "extract": (
             RawTrace,
-            *annotation(config.models.extract, extract.by_rules, extract.ask, extract.PROMPT.template, teacher),
+            *annotator_work(config.models.extract, extract.by_rules, extract.ask, extract.PROMPT.template, teacher),
         ),
-        "dag": (SegmentedTrace, *annotation(config.models.dag, dag.by_rules, dag.ask, dag.PROMPT.template, teacher)),
+        "dag": (
+            SegmentedTrace,
+            *annotator_work(config.models.dag, dag.by_rules, dag.ask, dag.PROMPT.template, teacher),
+        ),
         "pack": (
             LinkedTrace,
             partial(pack_record, min_lines=config.min_lines),
@@ -154,7 +157,7 @@ def make_stages(config: CurationConfig, teacher: Teacher) -> dict[str, PipelineS
     }
 
 
-def annotation(
+def annotator_work(
     model: str, by_rules: Work, ask: Callable[..., Awaitable[Outcome]], prompt: str, teacher: Teacher
 ) -> tuple[Work, Settings]:
     """Return the work of a stage by rules or by a model, and the settings on which its result depends."""

@@ -106,7 +106,7 @@ class NeededValue:
     rest: tuple[Op, ...]
     found_by: Op
 
-    def then(self, more: list[NeededValue]) -> list[NeededValue]:
+    def extend(self, more: list[NeededValue]) -> list[NeededValue]:
         """Return the values that are needed for this value as values needed for the target."""
         return [NeededValue(need.value, need.rest + self.rest, need.found_by) for need in more]
 
@@ -215,7 +215,7 @@ def try_sums(problem: Problem, pair: Pair, rest: tuple[int, ...]) -> Attempt:
     """Attempt four numbers: add or subtract the other two."""
     c, d = rest
     first = undo_sum(problem.target, c)
-    second = [found for need in first for found in need.then(undo_sum(need.value, d))]
+    second = [found for need in first for found in need.extend(undo_sum(need.value, d))]
     lines = [f"{c} and {d} left.", f"{', '.join(_computations(first))}.", f"{', '.join(_computations(second))}."]
     lines.append(_usable_line(second))
     return write_attempt(_prompt(pair, rest, "left"), lines, second, sums(*pair) + products(*pair))
@@ -232,7 +232,7 @@ def try_products(problem: Problem, pair: Pair, rest: tuple[int, ...]) -> Attempt
             if need.value:
                 more, found = undo_quotient(need.value, d)
                 words += more
-                needs += need.then(found)
+                needs += need.extend(found)
         more, found = _inner_quotient(problem.target, c, d)
         needs += found
         lines.append(f"{', '.join(words + more)}.")
@@ -255,10 +255,10 @@ def try_together(problem: Problem, pair: Pair, rest: tuple[int, ...]) -> Attempt
         for need in undone:
             more, found = undo_divisor(need.value, c)
             words += more
-            needs += need.then(found)
+            needs += need.extend(found)
         more, found = undo_divisor(target, c)
         words += more
-        needs += [need for quotient in found for need in quotient.then(undo_sum(quotient.value, d))]
+        needs += [need for quotient in found for need in quotient.extend(undo_sum(quotient.value, d))]
         lines.append(f"{', '.join(words)}.")
     return _attempt_if_needed(prompt, lines, needs, pair)
 
@@ -289,7 +289,7 @@ def _inner_quotient(target: int, c: int, d: int) -> tuple[list[str], list[Needed
     if target % c:
         return ([f"{target}/{c} no"] if target > c else []), []
     q = over(target, c)
-    second = NeededValue(q.value, (times(q.value, c),), q).then(undo_sum(q.value, d))
+    second = NeededValue(q.value, (times(q.value, c),), q).extend(undo_sum(q.value, d))
     return [str(q), *_computations(second)], second
 
 
@@ -318,13 +318,13 @@ def write_trace(problem: Problem) -> Trace | None:
     """
     if len(problem.numbers) not in (3, 4):
         raise ValueError(f"traces are written for 3 or 4 numbers, got {problem.numbers}")
-    rounds = _three if len(problem.numbers) == 3 else _four
-    tried = rounds(problem)
-    hits = [(number, chain) for number, (_, chain) in enumerate(tried, 1) if chain]
+    rounds = _attempt_three if len(problem.numbers) == 3 else _attempt_four
+    attempts = rounds(problem)
+    hits = [(number, chain) for number, (_, chain) in enumerate(attempts, 1) if chain]
     if not hits:
         return None
     number, chain = hits[-1]  # sums come after products, and a small model makes fewer mistakes in them
-    steps = (*(step for step, _ in tried), _check(chain, number))
+    steps = (*(step for step, _ in attempts), _check(chain, number))
     name = "-".join(map(str, (*problem.numbers, problem.target)))
     return Trace(f"countdown-{name}", problem.question, steps, f"\\boxed{{{chain_steps(chain)[-1][1]}}}")
 
@@ -332,22 +332,22 @@ def write_trace(problem: Problem) -> Trace | None:
 StepsWithChains = list[tuple[Step, tuple[Op, ...] | None]]
 
 
-def _three(problem: Problem) -> StepsWithChains:
+def _attempt_three(problem: Problem) -> StepsWithChains:
     splits = _splits(problem.numbers)
     tries = [try_three(problem, verb, pair, rest[0]) for verb in ("Multiply", "Add") for pair, rest in splits]
     return _side_by_side(tries, "Pick two numbers first.")
 
 
-def _four(problem: Problem) -> StepsWithChains:
+def _attempt_four(problem: Problem) -> StepsWithChains:
     splits = _splits(problem.numbers)
     plan = "Pick two numbers first, add or subtract the others."
-    tried = _side_by_side([try_sums(problem, pair, rest) for pair, rest in splits], plan)
-    if any(chain for _, chain in tried):
-        return tried
-    everything = tuple(range(1, len(tried) + 1))
+    attempts = _side_by_side([try_sums(problem, pair, rest) for pair, rest in splits], plan)
+    if any(chain for _, chain in attempts):
+        return attempts
+    everything = tuple(range(1, len(attempts) + 1))
     wider = Step("No pair fits, so multiply and divide by the others too, and take them together.", parents=everything)
     more = [kind(problem, pair, rest) for kind in (try_products, try_together) for pair, rest in splits]
-    return [*tried, (wider, None), *_side_by_side(more, "", parents=(len(tried) + 1,))]
+    return [*attempts, (wider, None), *_side_by_side(more, "", parents=(len(attempts) + 1,))]
 
 
 def _side_by_side(tries: list[Attempt], plan: str, parents: tuple[int, ...] = ()) -> StepsWithChains:
