@@ -40,7 +40,7 @@ def test_the_rft_row_is_the_trace_in_its_own_order(trace: Trace) -> None:
 
 def test_a_trajectory_that_is_no_example_makes_no_row() -> None:
     stage = Stage((Prompt("add"),), (Execution("", status="failed"),))
-    with pytest.raises(ValueError, match="an execution that is failed"):
+    with pytest.raises(ValueError, match="an execution is failed"):
         sprint_row(Trajectory("Q", (stage,), "7"), STYLE, RowFormat.tree)
     with pytest.raises(ValueError, match="no stages"):
         sprint_row(Trajectory("Q", (), "7"), STYLE, RowFormat.tree)

@@ -412,7 +412,7 @@ def test_the_key_is_nowhere_on_disk_nor_in_a_repr(
     written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
     assert any(b"prompt_tokens" in data for data in written)
     assert not any(KEY.encode() in data for data in written)
-    assert KEY not in f"{config!r} {teacher!r} {teacher.account.lines}"
+    assert KEY not in f"{config!r} {teacher!r} {teacher.account.usage}"
 
 
 # What it costs
