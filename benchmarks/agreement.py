@@ -1,4 +1,4 @@
-"""How far the rules of curation/annotate/discourse.py agree with recorded replies of an LLM, beside a baseline.
+"""Agreement of the rules of curation/annotate/discourse.py, and of a baseline, with recorded replies of an LLM.
 
 python -m benchmarks.agreement recorded=../shared/data/curation_recorded
 """
@@ -29,13 +29,13 @@ NEAR = 1  # lines
 
 
 @dataclass
-class Config:
+class AgreementConfig:
     recorded: str = MISSING
 
 
 @dataclass(frozen=True)
-class Summed:
-    """A dataclass whose instances add up field by field."""
+class Addable:
+    """A dataclass whose instances are added field by field."""
 
     def __add__(self, other: Self) -> Self:
         values = (getattr(self, field.name) + getattr(other, field.name) for field in fields(self))
@@ -43,8 +43,8 @@ class Summed:
 
 
 @dataclass(frozen=True)
-class Confusion(Summed):
-    """Counts of yes and no by two annotators, the first taken for right."""
+class Confusion(Addable):
+    """Counts of yes and no by two annotators, of whom the first is the reference."""
 
     both: int = 0
     first: int = 0
@@ -74,7 +74,7 @@ class Confusion(Summed):
 
     @property
     def kappa(self) -> float:
-        """Cohen's: 1 is full agreement, 0 what chance would give."""
+        """Return Cohen's kappa: 1 is full agreement, 0 is chance."""
         yes = (self.both + self.first) * (self.both + self.second)
         no = (self.second + self.neither) * (self.first + self.neither)
         chance = _share(yes + no, sum(astuple(self)) ** 2)
@@ -82,21 +82,22 @@ class Confusion(Summed):
 
 
 def _share(part: int, whole: int) -> float:
-    """Nothing to find and nothing found is agreement."""
+    """Return part / whole, 1 for 0 / 0: nothing to find and nothing found is agreement."""
     return part / whole if whole else 1.0
 
 
 @dataclass(frozen=True)
-class Agreement(Summed):
-    """One annotation against another that is taken for right; sums over traces pool their counts.
+class Agreement(Addable):
+    """Counts that compare an annotation with a reference. Sums over traces pool the counts.
 
-    starts    lines at which a component starts, the first line left out
-    near      the same, NEAR lines off allowed, each start matched once
-    phases    lines whose phase is the same (both) or not (first)
-    same      pairs of lines: in one component
-    needs     pairs of lines that the right annotation has in two components: the later one needs the earlier one,
-              over any number of steps; within one component it does
-    steps, stages   to which the other annotation packs, and the right one, as the filter counts them
+    starts    lines at which a component starts, without the first line
+    near      the same with a tolerance of NEAR lines, each start matched once
+    phases    lines with the same phase (both) or another phase (first)
+    same      pairs of lines: are they in one component?
+    needs     pairs of lines that the reference has in two components: does the later line need the earlier line,
+              directly, indirectly, or since both are in one component?
+    steps, stages               of the packed annotation, as the filter counts them
+    right_steps, right_stages   of the packed reference
     """
 
     starts: Confusion = Confusion()
@@ -114,21 +115,21 @@ class Agreement(Summed):
 
 
 def agreement(right: Annotation, other: Annotation, lines: Sequence[str]) -> Agreement:
-    """What `other` has in common with `right` on the same lines."""
+    """Compare `other` with the reference `right` on the same lines."""
     owner, other_owner = owners_of(right), owners_of(other)
     alike = sum(owner[line][1] == other_owner[line][1] for line in owner)
     return Agreement(
-        matched(starts_of(right), starts_of(other), 0),
-        matched(starts_of(right), starts_of(other), NEAR),
+        match_places(starts_of(right), starts_of(other), 0),
+        match_places(starts_of(right), starts_of(other), NEAR),
         Confusion(both=alike, first=len(lines) - alike),
-        *line_pairs(right, other, len(lines)),
-        *packed(other, lines),
-        *packed(right, lines),
+        *compare_line_pairs(right, other, len(lines)),
+        *count_packed(other, lines),
+        *count_packed(right, lines),
     )
 
 
-def line_pairs(right: Annotation, other: Annotation, count: int) -> tuple[Confusion, Confusion]:
-    """`same` and `needs` of Agreement."""
+def compare_line_pairs(right: Annotation, other: Annotation, count: int) -> tuple[Confusion, Confusion]:
+    """Return `same` and `needs` of Agreement."""
     owner, other_owner = owners_of(right), owners_of(other)
     needs, other_needs = needs_of(right), needs_of(other)
     pairs = combinations(range(1, count + 1), 2)
@@ -138,7 +139,7 @@ def line_pairs(right: Annotation, other: Annotation, count: int) -> tuple[Confus
 
 
 def owners_of(annotation: Annotation) -> dict[int, tuple[int, str]]:
-    """The component of each line, from 1, and its phase."""
+    """Return the number of each line's component and the line's phase, by the line's number from 1."""
     return {
         line: (number, phase)
         for number, component in enumerate(annotation.components, 1)
@@ -152,8 +153,8 @@ def starts_of(annotation: Annotation) -> list[int]:
     return [min(first for first, _ in component.spans) for component in annotation.components[1:]]
 
 
-def matched(right: Sequence[int], other: Sequence[int], within: int) -> Confusion:
-    """Sorted places matched one to one, from the left."""
+def match_places(right: Sequence[int], other: Sequence[int], within: int) -> Confusion:
+    """Match sorted places one to one, from the left."""
     left, found = list(other), 0
     for place in right:
         near = next((candidate for candidate in left if abs(candidate - place) <= within), None)
@@ -164,13 +165,13 @@ def matched(right: Sequence[int], other: Sequence[int], within: int) -> Confusio
 
 
 def needs_of(annotation: Annotation) -> set[tuple[int, int]]:
-    """(earlier, later) for each two components of which the later needs the earlier; each needs itself."""
+    """Return (earlier, later) for all components of which the later needs the earlier; each needs itself."""
     return set(nx.transitive_closure(graph_of(annotation.parents), reflexive=True).edges)
 
 
-def packed(annotation: Annotation, lines: Sequence[str]) -> tuple[int, int]:
-    """Steps and stages, as the filter counts them."""
-    steps = (c.step(lines, named) for c, named in zip(annotation.components, annotation.parents, strict=True))
+def count_packed(annotation: Annotation, lines: Sequence[str]) -> tuple[int, int]:
+    """Return the numbers of steps and stages, as the filter counts them."""
+    steps = (c.step(lines, numbers) for c, numbers in zip(annotation.components, annotation.parents, strict=True))
     sigma = pack(Trace("", "", tuple(steps), "")).sigma
     return len(sigma), max(sigma)
 
@@ -184,7 +185,7 @@ def by_rules(lines: Sequence[str]) -> Annotation:
 
 
 def by_paragraphs(lines: Sequence[str]) -> Annotation:
-    """The baseline: each paragraph is a component which begins with a line of plan and needs the one before it."""
+    """Annotate as the baseline: each paragraph is a component, begins with a line of plan and needs the one before."""
     starts = [n for n in range(len(lines)) if n == 0 or lines[n - 1].endswith("\n\n")]
     ends = [*starts[1:], len(lines)]
     components = tuple(
@@ -221,7 +222,7 @@ COLUMNS: dict[str, Callable[[Agreement], str]] = {
 
 
 def table(title: str, rows: Mapping[str, Agreement]) -> Table:
-    """One line a trace and one for all, whose counts are pooled."""
+    """Return a table with a row for each trace, and one for all with pooled counts."""
     result = Table(title=title, box=box.SIMPLE_HEAD)
     for name in ("trace", *COLUMNS):
         result.add_column(name, justify="right")
@@ -231,19 +232,19 @@ def table(title: str, rows: Mapping[str, Agreement]) -> Table:
     return result
 
 
-def measured(recordings: Sequence[Recording], annotate: Callable[[Sequence[str]], Annotation]) -> dict[str, Agreement]:
-    """By trace; what is recorded packs by the lines that its replies name."""
+def measure(recordings: Sequence[Recording], annotate: Callable[[Sequence[str]], Annotation]) -> dict[str, Agreement]:
+    """Return the agreement by trace. Steps and stages of the reference come from the lines that the replies name."""
     return {
         r.name: replace(agreement(r.annotation, annotate(r.lines), r.lines), right_steps=r.steps, right_stages=r.stages)
         for r in recordings
     }
 
 
-@entry_point("agreement", Config)
-def main(config: Config) -> None:
+@entry_point("agreement", AgreementConfig)
+def main(config: AgreementConfig) -> None:
     recordings = read_recordings(Path(config.recorded))
     for name, annotate in ANNOTATORS.items():
-        screen().print(table(f"{name}; in brackets what is recorded", measured(recordings, annotate)))
+        screen().print(table(f"{name} (in brackets: the recorded replies)", measure(recordings, annotate)))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""How fast curation goes: what an endpoint allows against what a run takes, memory, and stages that ask nobody.
+"""Speed and memory of curation: the rate against what the endpoint allows, and the stages without an endpoint.
 
     .venv/bin/python benchmarks/bench_curate.py --traces 6000 --seconds 2 --at-once 64     # about ten minutes
     .venv/bin/python benchmarks/bench_curate.py --traces 6000 --rules                   # no endpoint: the stages alone
 
-Traces are Countdown's, in words of their own; the endpoint is tests/fakes/fake_endpoint.py in a process of its own.
+The traces are Countdown's. The endpoint is tests/fakes/fake_endpoint.py in its own process.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from curation.countdown.traces import write
+from curation.countdown.traces import write_trace
 from sprint_sgl.tasks.countdown.problem import generate_problems
 
 ROOT = Path(__file__).parents[1]
 
 
 def write_traces(path: Path, count: int) -> None:
-    """Raw traces as a data set holds them, each of another problem."""
-    traces = islice((trace for problem in generate_problems(4, seed=41) if (trace := write(problem))), count)
+    """Write traces as rows of a data set, each for another problem."""
+    traces = islice((trace for problem in generate_problems(4, seed=41) if (trace := write_trace(problem))), count)
     with path.open("w") as file:
         for trace in traces:
             row = {"question": trace.question, "response": f"<think>\n{trace.text}\n</think>\n\n{trace.answer}"}
@@ -41,7 +41,7 @@ def write_traces(path: Path, count: int) -> None:
 
 @contextmanager
 def endpoint(seconds: float) -> Iterator[str]:
-    """An endpoint that takes so long for an answer; yields its URL."""
+    """Start an endpoint that takes this long for a reply, and yield its URL."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -57,7 +57,7 @@ def endpoint(seconds: float) -> Iterator[str]:
 
 
 def curate(source: Path, out: Path, overrides: list[str]) -> list[tuple[float, float]]:
-    """Runs the command; returns (seconds since its start, MiB it held) as measured twice a second."""
+    """Run the command and return (seconds since its start, MiB in use), measured twice a second."""
     everything = [f"source.path={source}", f"out={out}", "filter.min_ratio=0"]
     command = [sys.executable, "-m", "curation.pipeline", *everything, *overrides]
     start, samples = time.monotonic(), []
@@ -75,7 +75,7 @@ def curate(source: Path, out: Path, overrides: list[str]) -> list[tuple[float, f
 
 
 def stages_table(out: Path) -> Table:
-    """Seconds and rate of each stage; that of the rows is taken from the times at which files were complete."""
+    """Return a table of seconds and rate of each stage; for the rows they follow from the files' times."""
     table = Table("stage", "read", "kept", "seconds", "traces/s")
     for path in sorted((out / "funnel").glob("*.json"), key=lambda path: path.stat().st_mtime):
         stage = json.loads(path.read_text())["funnel"]
@@ -96,7 +96,7 @@ def memory_line(samples: list[tuple[float, float]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--traces", type=int, default=6000)
-    parser.add_argument("--seconds", type=float, default=2.0, help="for an answer of the endpoint")
+    parser.add_argument("--seconds", type=float, default=2.0, help="until the endpoint replies")
     parser.add_argument("--at-once", type=int, default=64)
     parser.add_argument("--rules", action="store_true", help="no endpoint: rules annotate")
     options = parser.parse_args()

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from curation.stages.base import read_jsonl, write_jsonl
+from curation.jsonl import read_jsonl, write_jsonl
 from curation.stages.reformat import RowFormat, sprint_row
 from sprint_sgl import protocol
 from sprint_sgl.console import one_line_errors, say

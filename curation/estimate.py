@@ -1,4 +1,4 @@
-"""What a run would ask for and pay: the calls that no cached reply answers, gathered and not sent."""
+"""The estimate of a dry run: calls, tokens and dollars of the calls that no cached reply answers. Nothing is sent."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from itertools import chain
 
 from rich.table import Table
 
+from curation.records import RawTrace, Rejection
 from curation.stages import dag, extract
-from curation.stages.base import Record, Rejection
-from curation.teacher.calls import Price, Request
+from curation.teacher.calls import Price, TeacherRequest
 from curation.teacher.client import Teacher, TeacherConfig
 
-# Recorded GPT-4o replies have 500 to 1,100 tokens of components; a dictionary comes with its reasons.
+# Tokens. Recorded GPT-4o replies have 500 to 1,100 tokens of components; a dictionary comes with its reasons.
 EXTRACT_REPLY, DAG_REPLY = 900, 500
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """Calls of one stage; a token is taken for four characters; no price, no dollars."""
+class CallEstimate:
+    """Calls of one stage to one model. A token counts as four characters."""
 
     stage: str
     model: str
@@ -30,35 +30,41 @@ class Estimate:
 
     @property
     def dollars(self) -> float | None:
+        """Return the estimated cost, None without a price."""
         return self.price.dollars(self.prompt_tokens, self.reply_tokens) if self.price else None
 
 
-async def estimate(records: Iterable[Record], models: tuple[str, str], config: TeacherConfig) -> list[Estimate]:
-    """What is left to pay for these records. Where the components are still unknown, the call about their
-    dependencies is taken to be as long as the one that asks for them."""
-    gather = replace(config, batch=True, budget=None)
-    async with Teacher(gather) as extractor, Teacher(gather) as linker:
-        for record in records:
-            outcome = await extract.ask(record, extractor, models[0])
+async def estimate_calls(
+    traces: Iterable[RawTrace], models: tuple[str, str], config: TeacherConfig
+) -> list[CallEstimate]:
+    """Return what is left to pay for these traces, for extract and for dag.
+
+    While the components of a trace are unknown, its dag prompt is taken to be as long as its extract prompt.
+    """
+    deferring = replace(config, batch=True, budget=None)
+    async with Teacher(deferring) as extractor, Teacher(deferring) as linker:
+        for trace in traces:
+            outcome = await extract.ask(trace, extractor, models[0])
             if not isinstance(outcome, Rejection):
                 await dag.ask(outcome, linker, models[1])
-        unknown = extractor.pending
-        lines = (
-            ("extract", models[0], unknown, EXTRACT_REPLY),
-            ("dag", models[1], chain(linker.pending, unknown), DAG_REPLY),
-        )
-        return [_line(stage, model, requests, reply, config) for stage, model, requests, reply in lines]
+        unanswered = extractor.deferred
+        return [
+            _sum_up("extract", models[0], unanswered, EXTRACT_REPLY, config),
+            _sum_up("dag", models[1], chain(linker.deferred, unanswered), DAG_REPLY, config),
+        ]
 
 
-def _line(stage: str, model: str, requests: Iterable[Request], reply: int, config: TeacherConfig) -> Estimate:
+def _sum_up(
+    stage: str, model: str, requests: Iterable[TeacherRequest], reply: int, config: TeacherConfig
+) -> CallEstimate:
     calls = tokens = 0
     for request in requests:
         calls, tokens = calls + 1, tokens + request.prompt_tokens
-    return Estimate(stage, model, calls, tokens, reply * calls, config.prices.get(model))
+    return CallEstimate(stage, model, calls, tokens, reply * calls, config.prices.get(model))
 
 
-def table(estimates: Sequence[Estimate], discount: float) -> Table:
-    """The estimate for a person, with the price in a batch."""
+def estimate_table(estimates: Sequence[CallEstimate], discount: float) -> Table:
+    """Return the estimates as a table, with the price in a batch."""
     shown = Table("stage", "model", title="Left to ask for (an estimate)", title_justify="left")
     for name in ("calls", "prompt tokens", "reply tokens", "dollars", "in a batch"):
         shown.add_column(name, justify="right")

@@ -1,8 +1,8 @@
-"""Puts the shards of a run together, into the files that one run would have written.
+"""Merges the shards of a run into the files that one run would have written.
 
     python -m curation.merge source.path=traces.jsonl out=work/curation shards=4
 
-Only the rows are made with the settings given here; shards that were made with different ones are refused.
+The settings given here apply to the rows alone. Shards that were made with different settings are refused.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from curation.pipeline import ORDER, Config, check, finish, write_accounts
-from curation.stages.base import Done, Funnel, Record, chain, read_jsonl, to_line
+from curation.pipeline import ORDER, CurationConfig, check_config, finish, write_accounts
+from curation.records import TraceRecord, parse_record
+from curation.stages.base import StageCounts, StageResult, read_all_results
 from curation.teacher.calls import Account
 from sprint_sgl.config import changed_keys, entry_point
 from sprint_sgl.errors import BadInput
@@ -22,60 +24,72 @@ from sprint_sgl.storage.files import file_digest, whole_file
 from sprint_sgl.storage.output_folders import CURATION, locked_folder
 
 
-def merge(config: Config) -> None:
-    """Merges every stage's files by the traces' places in the source. Raises BadInput where a shard is not done."""
+def merge(config: CurationConfig) -> None:
+    """Merge every stage's files in the order of the source. Raises BadInput if a shard is not done."""
     folders = [replace(config, shard=shard).folder for shard in range(config.shards)]
-    out, stages = Path(config.out), ORDER[:-1]
-    chains = {folder: chain(folder, stages) for folder in folders}
-    done = {name: same_settings({folder: found[name] for folder, found in chains.items()}) for name in stages}
+    out, names = Path(config.out), ORDER[:-1]
+    by_folder = {folder: read_all_results(folder, names) for folder in folders}
+    results = {name: same_settings({folder: by_folder[folder][name] for folder in folders}) for name in names}
     source = ""
-    for name in stages:
+    for name in names:
         for path in (f"{name}.jsonl", f"rejected/{name}.jsonl"):
             with whole_file(out / path) as merged:
-                merged.writelines(to_line(record) for record in in_order([folder / path for folder in folders]))
-        settings, passing = done[name][0].settings, any(each.passing for each in done[name])
-        total = summed([each.funnel for each in done[name]])
-        Done(total, source, without_shard(settings), passing).write(out / "funnel" / f"{name}.json")
+                merged.writelines(merge_lines([folder / path for folder in folders]))
+        merge_results(results[name], source).write(out / "funnel" / f"{name}.json")
         source = file_digest(out / f"{name}.jsonl")
     write_accounts(out, Account())
     finish(replace(config, shards=1))
 
 
-def same_settings(done: Mapping[Path, Done]) -> list[Done]:
-    """A stage of all shards. Raises BadInput where they were made with different settings."""
-    (first, wanted), *others = done.items()
-    for folder, found in others:
-        if keys := changed_keys(without_shard(wanted.settings), without_shard(found.settings)):
+def same_settings(results: Mapping[Path, StageResult]) -> list[StageResult]:
+    """Return one stage's results of all shards. Raises BadInput if their settings differ."""
+    (first, expected), *others = results.items()
+    for folder, result in others:
+        if keys := changed_keys(without_shard(expected.settings), without_shard(result.settings)):
             raise BadInput(
-                f"{folder} and {first} were made with different {keys[0]} of {found.funnel.stage}: run one again"
+                f"{folder} and {first} were made with different {keys[0]} of {result.counts.stage}: run one again"
             )
-    return list(done.values())
+    return list(results.values())
 
 
-def without_shard(settings: Record) -> Record:
+def without_shard(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if key != "shard"}
 
 
-def in_order(paths: Sequence[Path]) -> Iterator[Record]:
-    return heapq.merge(*(read_jsonl(path) for path in paths), key=lambda record: record["index"])
+def merge_lines(paths: Sequence[Path]) -> Iterator[str]:
+    """Return the lines of all files, each of which is in the order of the source, in that order."""
+    return (line for _, line in heapq.merge(*map(indexed_lines, paths), key=lambda pair: pair[0]))
 
 
-def summed(accounts: Sequence[Funnel]) -> Funnel:
-    """The account of all shards together; their seconds went by side by side."""
-    reasons = sum((Counter(account.rejected) for account in accounts), Counter[str]())
-    return Funnel(
-        accounts[0].stage,
-        sum(account.read for account in accounts),
-        sum(account.kept for account in accounts),
+def indexed_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield each line with its trace's place in the source. Raises BadInput for a line that is no record."""
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            yield parse_record(line, TraceRecord, f"{path}:{number}").index, line
+
+
+def merge_results(results: Sequence[StageResult], source: str) -> StageResult:
+    counts = add_counts([result.counts for result in results])
+    temporary = any(result.temporary for result in results)
+    return StageResult(counts, source, without_shard(results[0].settings), temporary)
+
+
+def add_counts(shards: Sequence[StageCounts]) -> StageCounts:
+    """Return the counts of all shards together. Seconds are the slowest shard's, since shards run side by side."""
+    reasons = sum((Counter(shard.rejected) for shard in shards), Counter[str]())
+    return StageCounts(
+        shards[0].stage,
+        sum(shard.read for shard in shards),
+        sum(shard.kept for shard in shards),
         dict(reasons.most_common()),
-        max(account.seconds for account in accounts),
-        [line for account in accounts for line in account.calls],
+        max(shard.seconds for shard in shards),
+        tuple(cost for shard in shards for cost in shard.calls),
     )
 
 
-@entry_point("curate", Config)
-def main(config: Config) -> None:
-    check(config)
+@entry_point("curate", CurationConfig)
+def main(config: CurationConfig) -> None:
+    check_config(config)
     with locked_folder(config.out, CURATION):
         merge(config)
 

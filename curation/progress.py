@@ -1,4 +1,4 @@
-"""What a person sees of a run: a bar a stage with its rate, what was dropped and why, and the cost so far."""
+"""Progress on the terminal: one bar per stage, with its rate, the cost so far and the commonest rejections."""
 
 from __future__ import annotations
 
@@ -7,39 +7,39 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from curation.stages.base import Funnel, Watch
+from curation.stages.base import Report, StageCounts
 from sprint_sgl.console import notes
 
-WORST = 3
+MOST_REASONS = 3
 
 
 @contextmanager
-def watching(cost: Callable[[], float]) -> Iterator[Watch]:
-    """Yields the callback for stages; `cost` gives the dollars paid so far."""
+def progress_bars(cost: Callable[[], float]) -> Iterator[Report]:
+    """Yield the callback to which stages report; `cost` returns the dollars paid so far."""
     columns = (TextColumn("{task.description:<8}"), BarColumn(24), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.fields[said]}"), console=notes) as progress:
+    with Progress(*columns, TextColumn("{task.fields[details]}"), console=notes) as progress:
         tasks: dict[str, TaskID] = {}
         kept: list[int] = []
 
-        def watch(funnel: Funnel) -> None:
-            if funnel.stage not in tasks:
+        def report(counts: StageCounts) -> None:
+            if counts.stage not in tasks:
                 total = kept[-1] if kept else None
-                tasks[funnel.stage] = progress.add_task(funnel.stage, total=total, said="")
+                tasks[counts.stage] = progress.add_task(counts.stage, total=total, details="")
                 kept.append(0)
-            kept[-1] = funnel.kept
-            progress.update(tasks[funnel.stage], completed=funnel.read, said=said(funnel, cost()))
+            kept[-1] = counts.kept
+            progress.update(tasks[counts.stage], completed=counts.read, details=bar_details(counts, cost()))
 
-        yield watch
+        yield report
         for task in tasks.values():
             progress.update(task, total=progress.tasks[task].completed)
 
 
-def said(funnel: Funnel, dollars: float) -> str:
-    """The end of a bar: rate, cost, the commonest reasons."""
-    parts = ["done before"] if funnel.reused else []
-    if funnel.seconds > 0 and not funnel.reused:
-        parts.append(f"{funnel.read / funnel.seconds:,.0f}/s")
+def bar_details(counts: StageCounts, dollars: float) -> str:
+    """Return the text after a bar: rate, cost, commonest reasons."""
+    parts = ["done before"] if counts.reused else []
+    if counts.seconds > 0 and not counts.reused:
+        parts.append(f"{counts.read / counts.seconds:,.0f}/s")
     if dollars:
         parts.append(f"${dollars:,.2f}")
-    worst = sorted(funnel.rejected.items(), key=lambda item: -item[1])[:WORST]
-    return "  ".join([*parts, *(f"{reason} {count}" for reason, count in worst)])
+    commonest = sorted(counts.rejected.items(), key=lambda item: -item[1])[:MOST_REASONS]
+    return "  ".join([*parts, *(f"{reason} {count}" for reason, count in commonest)])

@@ -1,10 +1,11 @@
-"""A model's own trajectories become its next rows: one round of rejection sampling (beyond the paper).
+"""One round of rejection sampling: a model's own trajectories become its next training rows (beyond the paper).
 
     python -m curation.self_training records=work/self/sampled/records.jsonl seeds=work/self/seeds/traces.jsonl \
         tokenizer=models/countdown-mini-sprint out=work/self/rows
 
-A trajectory is kept that is right, well-formed, wide, and has fewer sequential tokens than the seed, the written
-trace of the same question. Questions without one keep their seed, so that the hard ones stay in the rows.
+A trajectory is kept if it is right, well-formed, parallel enough, and has fewer sequential tokens than the seed, which
+is the written trace of the same question. Questions without a kept trajectory keep their seed, so that hard questions
+stay in the rows.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.table import Table
 
-from curation.stages.base import Record, read_jsonl, write_jsonl
+from curation.jsonl import write_jsonl
+from curation.records import read_records
 from curation.stages.pack import pack
 from curation.stages.reformat import RowFormat, sprint_row
 from curation.trace import Trace
@@ -37,15 +39,15 @@ CountTokens = Callable[[str], int]
 
 
 @dataclass
-class Config:
-    """What is read, what is kept, how rows are written.
+class SelfTrainingConfig:
+    """The input, what is kept, and the form of the rows.
 
-    records      answered questions, as `sprint-sgl bench` writes them; several samples of a question may be there
+    records      records of `sprint-sgl bench`, with one or more samples per question
     seeds        traces of the same questions
-    tokenizer    whose tokens are counted
+    tokenizer    for counting tokens
     min_ratio    the paper's filter on #steps / #stages
     fill         whether questions without a kept trajectory keep their seed
-    validation   questions kept for evaluation
+    validation   number of questions held out for evaluation
     """
 
     records: str
@@ -60,8 +62,16 @@ class Config:
     seed: int = 1
 
 
+@dataclass(frozen=True)
+class BenchSample:
+    """The fields of a benchmark's record that are read here."""
+
+    trajectory: Trajectory
+    correct: bool
+
+
 def sequential_tokens(trajectory: Trajectory, count: CountTokens) -> int:
-    """Of eager launch (section 4.1), counted in the text, since seeds were never decoded."""
+    """Return the sequential tokens under eager launch (section 4.1), counted in the text: seeds were not decoded."""
     total = count(protocol.render_final_answer(trajectory.final_answer))
     for i, stage in enumerate(trajectory.stages, 1):
         plan, longest = protocol.open_plan(i), count(protocol.render_plan(i, stage.prompts, stage.tail))
@@ -75,7 +85,7 @@ def sequential_tokens(trajectory: Trajectory, count: CountTokens) -> int:
 def verdict(
     trajectory: Trajectory, correct: bool, seed: Trajectory | None, count: CountTokens, min_ratio: float
 ) -> str:
-    """KEPT, or why the trajectory is not."""
+    """Return KEPT, or why the trajectory is not kept."""
     if not correct:
         return "wrong"
     if trajectory.repairs or any(e.status != "ok" for stage in trajectory.stages for e in stage.executions):
@@ -88,40 +98,41 @@ def verdict(
     return KEPT if shorter else "not shorter than the seed"
 
 
-def select(
-    records: Iterator[Record], seeds: Mapping[str, Trajectory], count: CountTokens, min_ratio: float
+def select_shortest(
+    samples: Iterable[BenchSample], seeds: Mapping[str, Trajectory], count: CountTokens, min_ratio: float
 ) -> tuple[dict[str, Trajectory], Counter[str]]:
-    """The shortest kept trajectory of each question, and how many records met each verdict."""
+    """Return the shortest kept trajectory of each question, and the number of samples with each verdict."""
     shortest: dict[str, tuple[int, Trajectory]] = {}
     verdicts: Counter[str] = Counter()
-    for record in records:
-        trajectory = Trajectory.from_dict(record["trajectory"])
+    for sample in samples:
+        trajectory = sample.trajectory
         question = trajectory.question
-        found = verdict(trajectory, record["correct"], seeds.get(question), count, min_ratio)
-        verdicts[found] += 1
-        if found == KEPT:
+        reached = verdict(trajectory, sample.correct, seeds.get(question), count, min_ratio)
+        verdicts[reached] += 1
+        if reached == KEPT:
             tokens = sequential_tokens(trajectory, count)
             if question not in shortest or tokens < shortest[question][0]:
                 shortest[question] = tokens, trajectory
     return {question: trajectory for question, (_, trajectory) in shortest.items()}, verdicts
 
 
-def make(config: Config) -> dict[str, int]:
-    """Writes sprint.{train,valid}.jsonl and account.json; returns the account. Raises BadInput."""
+def make_rows(config: SelfTrainingConfig) -> dict[str, int]:
+    """Write sprint.{train,valid}.jsonl and account.json; return the account. Raises BadInput."""
     for path in (config.records, config.seeds):
         if not Path(path).is_file():
             raise BadInput(f"{path} is not there")
     out = output_folder(config.out, SELF_TRAINING)
     count, rng = token_counter(config.tokenizer), random.Random(config.seed)
-    seeds = {row["question"]: pack(Trace.from_dict(row)).trajectory for row in read_jsonl(Path(config.seeds))}
-    kept, verdicts = select(read_jsonl(Path(config.records)), seeds, count, config.min_ratio)
+    seeds = {trace.question: pack(trace).trajectory for trace in read_records(Path(config.seeds), Trace)}
+    samples = read_records(Path(config.records), BenchSample)
+    kept, verdicts = select_shortest(samples, seeds, count, config.min_ratio)
     wide = {question: seed for question, seed in seeds.items() if seed.parallelization_ratio >= config.min_ratio}
     chosen = list((wide | kept if config.fill else kept).values())
     if not kept or len(chosen) <= config.validation:
-        said = ", ".join(f"{number} {name}" for name, number in verdicts.most_common())
+        counts = ", ".join(f"{number} {name}" for name, number in verdicts.most_common())
         raise BadInput(
-            f"{config.records}: {len(chosen)} trajectories, {len(kept)} of them kept ({said}), are too few beside "
-            f"validation={config.validation}; sample more, or at a higher temperature"
+            f"{config.records}: {len(chosen)} trajectories, {len(kept)} of them kept ({counts}), are too few for "
+            f"validation={config.validation}: sample more, or at a higher temperature"
         )
 
     rng.shuffle(chosen)
@@ -129,24 +140,24 @@ def make(config: Config) -> dict[str, int]:
     account: dict[str, int] = dict(verdicts.most_common()) | {"questions": len(chosen), "questions with one": len(kept)}
     splits = {"valid": chosen[: config.validation], "train": chosen[config.validation :]}
     account |= {f"{split} rows": len(part) for split, part in splits.items()}
-    with whole_file(out / "account.json") as file:  # first, since the folder is known by it
+    with whole_file(out / "account.json") as file:  # first: it identifies the folder
         json.dump(account, file, indent=2)
     for split, part in splits.items():
-        rows = [sprint_row(each, style, config.row_format) for each in part]
+        rows = [sprint_row(trajectory, style, config.row_format) for trajectory in part]
         write_jsonl(out / f"sprint.{split}.jsonl", rng.sample(rows, len(rows)))
     return account
 
 
 def token_counter(tokenizer: str) -> CountTokens:
-    """Raises BadInput where there is no tokenizer."""
+    """Return a function that counts a text's tokens. Raises BadInput if there is no such tokenizer."""
     loaded = load_tokenizer(tokenizer)
     return lambda text: len(loaded.encode(text, add_special_tokens=False))
 
 
-@entry_point("self_training", Config)
-def main(config: Config) -> None:
+@entry_point("self_training", SelfTrainingConfig)
+def main(config: SelfTrainingConfig) -> None:
     table = Table("trajectories and rows", "count")
-    for name, number in make(config).items():
+    for name, number in make_rows(config).items():
         table.add_row(name, f"{number:,}")
     screen().print(table)
 

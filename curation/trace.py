@@ -1,4 +1,4 @@
-"""The nouns of curation: a reasoning trace as a list of steps with their dependencies (paper, section 3.2)."""
+"""A reasoning trace as a list of steps with their dependencies (paper, section 3.2)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from pydantic import TypeAdapter
 
 @dataclass(frozen=True)
 class Step:
-    """S_i = (P_i, E_i): what the model planned, the prompt for an executor, what it did, what it remarked.
+    """S_i = (P_i, E_i): the plan, the prompt for an executor, the execution, and a comment on the result.
 
-    `parents` are the numbers (from 1, in source order) of the steps whose results this one needs.
-    A step without an execution is plan-only and needs no prompt. `execution_lines` are the execution's numbered
-    lines where a line can be a sentence; 0 stands for the lines of its text.
+    A step without an execution is plan-only and needs no prompt.
+
+    parents           numbers (from 1, in source order) of the steps whose results this step needs
+    execution_lines   number of lines that an annotator counted, which may be sentences; 0 for the lines of the text
     """
 
     plan: str = ""
@@ -26,15 +27,16 @@ class Step:
 
     @property
     def text(self) -> str:
-        """The step as it stood in the sequential trace."""
+        """Return the step's text in the sequential trace."""
         return join_lines(self.plan, self.execution, self.comment)
 
 
 @dataclass(frozen=True)
 class Trace:
-    """A question, the steps of one trace that answers it, and the answer as the solution states it.
+    """A question, the steps of one trace that answers it, and the answer.
 
-    `thought` is the trace as it stood, where the steps were extracted from one; `annotator` is who extracted them.
+    thought     the original text, if the steps were extracted from one
+    annotator   the models or rules that extracted the steps
     """
 
     id: str
@@ -53,7 +55,7 @@ class Trace:
 
     @property
     def text(self) -> str:
-        """The thought in its sequential order: as it stood, or one paragraph a step."""
+        """Return the trace in sequential order: the original text, or one paragraph per step."""
         return self.thought or "\n\n".join(step.text for step in self.steps)
 
     def to_dict(self) -> dict[str, object]:

@@ -1,8 +1,8 @@
-"""The annotator without an LLM: steps and their parents by the marks of discourse (sections 3.2.1 and 3.2.2).
+"""The annotator without an LLM: steps and their parents by discourse markers (sections 3.2.1 and 3.2.2).
 
-R1 says what it is about to do: "Wait, let me check", "Alternatively", "Case 2:". A table of such openings cuts a
-trace into moves; the kind of a move says which phases its lines are and on what it can depend. Rules see words and
-no meaning: what agreement with an LLM's annotation this reaches, `python -m benchmarks.agreement` measures.
+DeepSeek-R1 says what it is about to do: "Wait, let me check", "Alternatively", "Case 2:". A table of such openings
+cuts a trace into moves. The kind of a move decides the phases of its lines and its parents. The rules see words, not
+meaning: `python -m benchmarks.agreement` measures how far they agree with an LLM.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from curation.annotate.components import Component, without_redundant
-from curation.annotate.instructions import checked, instruction
-from curation.annotate.results import attached
+from curation.annotate.components import Component, drop_redundant_parents
+from curation.annotate.instructions import replace_if_unusable, write_instruction
+from curation.annotate.results import add_result_parents
 
-MAX_PLAN = 4  # lines; a plan names the task, the rest of a step carries it out
-MAX_SETUP_PLAN = 8  # lines; a trace begins by restating its question
+MAX_PLAN = 4  # lines of a plan
+MAX_SETUP_PLAN = 8  # lines of the first plan, which restates the question
 MAX_REMARK = 120  # characters
 
 
 class Move(Enum):
-    """What a step does; where a line carries several marks, the first of these."""
+    """What a step does. A line with several markers makes the first of these moves."""
 
     SETUP = "sets the problem up"
     CASE = "works out one case"
@@ -33,10 +33,10 @@ class Move(Enum):
     RETHINK = "reconsiders what precedes"
 
 
-# Lines that a step has carried out before this move ends it: sooner it is a part of that step.
-MIN_DONE = {Move.NEXT: 0, Move.RETHINK: 4}
+# Executed lines after which this move ends a step. With fewer lines the move is a part of that step.
+MIN_EXECUTED = {Move.NEXT: 0, Move.RETHINK: 4}
 
-# Words before the mark itself: bullets, fillers, connectives.
+# Words before the marker itself: bullets, fillers, connectives.
 _LEAD = (
     r"(?:\W|\b(?:okay|ok|hmm+|well|oh|so|but|and|yes|right|alright|anyway|also|just|maybe|perhaps|now|then|wait)\b)*"
 )
@@ -49,7 +49,7 @@ _VERIFY = r"(?:double[- ]?check|re-?check|cross-?check|check|verify|confirm|vali
 _WAYS = r"(?:way|method|approach|route|strategy|technique|idea|angle|perspective)"
 _THUS = r"(?:(?:therefore|thus|hence|i think|i believe)\W+)?"
 
-# What opens a step at the start of a line, even within a paragraph.
+# Markers that open a step at the start of any line.
 AT_LINE: Mapping[Move, tuple[str, ...]] = {
     Move.CASE: (r"(?:sub-?)?(?:case|scenario|possibility) (?:\d+|[ivx]+|[a-d]|one|two|three|four)\b",),
     Move.ALTERNATIVE: (
@@ -60,7 +60,7 @@ AT_LINE: Mapping[Move, tuple[str, ...]] = {
     Move.CHECK: (rf"{_I_WILL} {_VERIFY}\b(?!\W*$)",),
     Move.CONCLUDE: (r"(?:final answer|in conclusion|in summary|to conclude|to sum up|to summarize)\b",),
 }
-# What opens one at the start of a paragraph only.
+# Markers that open a step at the start of a paragraph only.
 AT_PARAGRAPH: Mapping[Move, tuple[str, ...]] = {
     Move.CASE: (r"(?:the )?(?:first|second|third|fourth|last|next|other|remaining) case\b",),
     Move.ALTERNATIVE: (
@@ -90,11 +90,11 @@ AT_PARAGRAPH: Mapping[Move, tuple[str, ...]] = {
 }
 
 
-def _compiled(table: Mapping[Move, tuple[str, ...]]) -> dict[Move, re.Pattern[str]]:
+def _compile(table: Mapping[Move, tuple[str, ...]]) -> dict[Move, re.Pattern[str]]:
     return {move: re.compile(f"{_LEAD}(?:{'|'.join(marks)})", re.I) for move, marks in table.items()}
 
 
-_AT_LINE, _AT_PARAGRAPH = _compiled(AT_LINE), _compiled(AT_PARAGRAPH)
+_AT_LINE, _AT_PARAGRAPH = _compile(AT_LINE), _compile(AT_PARAGRAPH)
 _MARKS = [(move, table[move]) for move in Move for table in (_AT_LINE, _AT_PARAGRAPH) if move in table]
 _WILL = re.compile(rf"\b{_I_WILL} (?P<task>.+)", re.I)
 _AIMS = re.compile(r"\b(?:(?:is|was) to|to(?= (?:find|solve|compute|calculate|determine|verify))) (?P<task>.+)", re.I)
@@ -118,7 +118,7 @@ _OVERTURNED = re.compile(
 )
 
 
-# For a plan that states something, and for one that says nothing of what to do.
+# Prompts for a plan that states something.
 _FRAMES = {
     Move.CASE: "Work out this case: {}.",
     Move.ALTERNATIVE: "Work out this other way: {}.",
@@ -126,6 +126,7 @@ _FRAMES = {
     Move.RETHINK: "Check whether {}.",
     Move.NEXT: "Work out what follows from this: {}.",
 }
+# Prompts for a plan that names no task.
 _INSTRUCTIONS = {
     Move.SETUP: "Set the problem up and work out what follows from it.",
     Move.CASE: "Work out the case that the plan above names.",
@@ -135,68 +136,68 @@ _INSTRUCTIONS = {
     Move.NEXT: "Carry out the next step of the plan above.",
     Move.RETHINK: "Reconsider the steps so far and correct what is wrong in them.",
 }
-STOCK = frozenset(_INSTRUCTIONS.values())  # prompts that say nothing of their task
+STOCK = frozenset(_INSTRUCTIONS.values())  # prompts that name no task
 
 
 def annotate(question: str, lines: Sequence[str]) -> tuple[tuple[Component, ...], list[tuple[int, ...]]]:
-    """The components of a trace and the parents of each, redundant ones left out; every line is in one.
+    """Return the components of a trace, which cover every line, and the parents of each without redundant ones.
 
-    Parents are named by the kinds of moves, and by the results that a step uses (curation/annotate/results.py).
+    Parents follow from the kinds of moves and from the results that a step uses (curation/annotate/results.py).
     """
     plain = [line.replace("\u2019", "'") for line in lines]
-    opened = _opened(plain)
+    opened = _find_moves(plain)
     ends = [*(start for start, _ in opened), len(plain)][1:]
     moves = [move for _, move in opened]
     components = tuple(_component(move, start, end, plain) for (start, move), end in zip(opened, ends, strict=True))
     texts = ["".join(plain[start:end]) for (start, _), end in zip(opened, ends, strict=True)]
-    parents = without_redundant(_parents(moves, texts))
-    steps = [component.step(plain, named) for component, named in zip(components, parents, strict=True)]
-    return components, without_redundant(attached(steps, question))
+    parents = drop_redundant_parents(_parents(moves, texts))
+    steps = [component.step(plain, numbers) for component, numbers in zip(components, parents, strict=True)]
+    return components, drop_redundant_parents(add_result_parents(steps, question))
 
 
 # Moves and their phases
 
 
-def _opened(lines: Sequence[str]) -> list[tuple[int, Move]]:
-    """Where each move starts. A mark within a plan opens no step, it can only say what the plan is for."""
+def _find_moves(lines: Sequence[str]) -> list[tuple[int, Move]]:
+    """Return the first line of each move. A marker within a plan opens no step, but may name the kind of its move."""
     opened: list[tuple[int, Move]] = []
     for number in range(len(lines)):
-        move = _opening(lines, number)
+        move = _opening_move(lines, number)
         if not opened:
             opened.append((number, Move.SETUP))
         elif move and not _is_remark(lines[number]):
             start, current = opened[-1]
-            done = number - _plan_end(lines, start, len(lines), current)
-            if done < 0 and current in MIN_DONE and move in (Move.ALTERNATIVE, Move.CHECK):
+            executed = number - _plan_end(lines, start, len(lines), current)
+            if executed < 0 and current in MIN_EXECUTED and move in (Move.ALTERNATIVE, Move.CHECK):
                 opened[-1] = (start, move)
-            elif not _continues(move, current, done):
+            elif not _continues(move, current, executed):
                 opened.append((number, move))
     return opened
 
 
-def _continues(move: Move, current: Move, done: int) -> bool:
-    """Whether a mark belongs to the step under way, of which so many lines are carried out; below 0: its plan."""
-    if move in MIN_DONE:
-        return done < MIN_DONE[move]
-    return done < 0 and move is current and move is not Move.CASE
+def _continues(move: Move, current: Move, executed: int) -> bool:
+    """Return whether a marker belongs to the current step; `executed` is its executed lines, below 0 in its plan."""
+    if move in MIN_EXECUTED:
+        return executed < MIN_EXECUTED[move]
+    return executed < 0 and move is current and move is not Move.CASE
 
 
-def _opening(lines: Sequence[str], number: int) -> Move | None:
+def _opening_move(lines: Sequence[str], number: int) -> Move | None:
     marks = _MARKS if _starts_paragraph(lines, number) else _AT_LINE.items()
     return next((move for move, mark in marks if mark.match(lines[number])), None)
 
 
 def _starts_paragraph(lines: Sequence[str], number: int) -> bool:
-    """False only for a sentence that follows another on its line."""
+    """Return whether the line is not a sentence that follows another sentence on its line."""
     before = lines[number - 1] if number else ""
     return "\n" in before[len(before.rstrip()) :] or before == before.rstrip()
 
 
 def _plan_end(lines: Sequence[str], start: int, end: int, move: Move) -> int:
-    """One past the opening lines which say what is to be done; at the setup, which restate the question."""
+    """Return the line after the plan, whose lines say what is to be done or, in the setup, restate the question."""
     last = min(end, start + (MAX_SETUP_PLAN if move is Move.SETUP else MAX_PLAN))
-    goes_on = _restates if move is Move.SETUP else _plans_on
-    return next((number for number in range(start + 1, last) if not goes_on(lines, number)), max(last, start + 1))
+    extends_plan = _restates if move is Move.SETUP else _plans_on
+    return next((number for number in range(start + 1, last) if not extends_plan(lines, number)), max(last, start + 1))
 
 
 def _restates(lines: Sequence[str], number: int) -> bool:
@@ -205,7 +206,7 @@ def _restates(lines: Sequence[str], number: int) -> bool:
 
 
 def _plans_on(lines: Sequence[str], number: int) -> bool:
-    """Whether a line after one of a plan plans too; in the next paragraph, only after one that intends something."""
+    """Return whether a line after a line of the plan plans too. A new paragraph needs an intention in both lines."""
     before = lines[number - 1]
     return _intends(lines[number]) and "=" not in before and (_intends(before) or not _starts_paragraph(lines, number))
 
@@ -232,12 +233,12 @@ def _span(start: int, end: int) -> tuple[tuple[int, int], ...]:
 
 
 def _prompt(move: Move, plan: str) -> str:
-    """An instruction by what the plan means to do or asks, else by the kind of the move."""
+    """Return an instruction from what the plan intends or asks, or from the kind of the move."""
     sentences = [s for s in re.split(r"(?<=[.!?:])\s+|\n+", plan) if re.search(r"\w", s)]
-    if move is Move.CASE and (case := _CASE.match(plan)) and (named := case["case"].rstrip(" .,:;\n")):
-        return checked(f"Work out {named[0].lower()}{named[1:]} in full.", _INSTRUCTIONS[move])
-    meant = [found["task"] for mark in (_WILL, _AIMS) for s in sentences if (found := mark.search(s))]
-    return instruction([*meant, *sentences], _FRAMES.get(move, ""), _INSTRUCTIONS[move])
+    if move is Move.CASE and (case := _CASE.match(plan)) and (name := case["case"].rstrip(" .,:;\n")):
+        return replace_if_unusable(f"Work out {name[0].lower()}{name[1:]} in full.", _INSTRUCTIONS[move])
+    tasks = [found["task"] for mark in (_WILL, _AIMS) for s in sentences if (found := mark.search(s))]
+    return write_instruction([*tasks, *sentences], _FRAMES.get(move, ""), _INSTRUCTIONS[move])
 
 
 # Dependencies
@@ -245,7 +246,7 @@ def _prompt(move: Move, plan: str) -> str:
 
 @dataclass(frozen=True)
 class Branches:
-    """Where the trace stands: the step it goes on from, the ends of the branches it left, the step its cases share."""
+    """The state of a trace: the last step of the current branch, of the other branches, and the parent of the cases."""
 
     tip: int = 1
     ends: tuple[int, ...] = ()
@@ -256,13 +257,13 @@ def _parents(moves: Sequence[Move], texts: Sequence[str]) -> list[set[int]]:
     at = Branches()
     parents: list[set[int]] = []
     for number, (move, text) in enumerate(zip(moves, texts, strict=True), 1):
-        named, at = _attach(at, number, move, overturns=_OVERTURNED.search(text) is not None)
-        parents.append(named)
+        numbers, at = _attach(at, number, move, overturns=_OVERTURNED.search(text) is not None)
+        parents.append(numbers)
     return parents
 
 
 def _attach(at: Branches, number: int, move: Move, overturns: bool) -> tuple[set[int], Branches]:
-    """The parents of a move, and where the trace stands after it."""
+    """Return the parents of a move, and the state after it. A check that overturns a result extends the branch."""
     match move:
         case Move.SETUP:
             return set(), at

@@ -1,7 +1,7 @@
-"""Prompts as instructions: what a thought means to do, in the imperative ("Let me compute the area" -> "Compute the
-area."), and how prompts that are none are told.
+"""Prompts as instructions: an intention in the imperative ("Let me compute the area" -> "Compute the area.").
 
-Pure, and by words alone. A clause that cannot be turned, narration ("Wait, no.") above all, is left out of the prompt.
+Also detects prompts that are not instructions. Clauses that cannot be rewritten, such as narration ("Wait, no."), are
+left out of the prompt.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from pathlib import Path
 
 MIN_WORDS = 4
 MAX_CHARS = 200
-PADDING = ", as the plan above says."  # of a task in three words or fewer
+PADDING = ", as the plan above says."  # after a task of three words or fewer
 
-VERBS = frozenset((Path(__file__).parent / "verbs.txt").read_text().split())  # with which an instruction begins
+VERBS = frozenset((Path(__file__).parent / "verbs.txt").read_text().split())  # first words of instructions
 _VAGUE = (
     r"(?:it|that|this|these|those|them|again|so|here|once|more|there|back|over|things?|everything|step|by|out|sure"
     r"|about|of|on|at|with|for|from|if|to|through|differently|carefully|the|that's|it's)"
@@ -22,7 +22,7 @@ _VAGUE = (
 _CUT_OFF = re.compile(
     r"\b(?:is|are|was|were|be|as|becomes?|equals?|gives?|of|the|an?|to|for|by|with|and|or|that|in|on|from|if|that's|it's)$"
 )
-# A second verb: the clause states something, and its first word is no instruction.
+# A second verb: the clause is a statement, and its first word is not an instruction.
 _SECOND_VERB = re.compile(
     r"^(?:is|are|was|were|of|would|will|should)\b|(?<!that )(?<!which )\b(?:is to|gives?|equals?|yields?)\b", re.I
 )
@@ -33,7 +33,7 @@ _FILLER = re.compile(
     r"|try to|go ahead and|start by|begin by|proceed to|be sure to)\b)*",
     re.I,
 )
-# What follows belongs to the thought and not to the task.
+# The end of a clause that belongs to the thought and not to the task.
 _ASIDE = re.compile(
     r"(?:,? (?:right|correct|yes|no|okay)\W*$"
     r"|[,;] (?:but|so|and then|which|because|since|just|then|maybe|if|where|although|though|as)\b.*"
@@ -65,47 +65,52 @@ _NARRATES = re.compile(
 )
 
 
-def instruction(sentences: Iterable[str], frame: str, otherwise: str) -> str:
-    """The first sentence that can be turned into an instruction, as one.
+def write_instruction(sentences: Iterable[str], frame: str, otherwise: str) -> str:
+    """Return the first sentence that can be rewritten as an instruction, rewritten.
 
-    frame       for a sentence that states something, such as "Check whether {}."; empty for none
-    otherwise   the instruction where no sentence can be turned
+    frame       for a statement, such as "Check whether {}."; statements are not used if it is empty
+    otherwise   the instruction if no sentence can be rewritten
     """
-    known = list(sentences)
-    tasks = [task for sentence in known if (task := imperative(sentence))]
+    candidates = list(sentences)
+    tasks = [task for sentence in candidates if (task := to_imperative(sentence))]
     if tasks:
         return next((task for task in tasks if not task.endswith(PADDING)), tasks[0])
-    stated = (_stated(sentence, frame) for sentence in known)
-    return next(filter(None, stated), otherwise)
+    framed = (_frame(sentence, frame) for sentence in candidates)
+    return next(filter(None, framed), otherwise)
 
 
-def imperative(clause: str) -> str:
-    """A clause that begins with what to do as an instruction, "" for one that does not, or does not say to what."""
-    text = _ITS.sub("the", _without_asides(clause))
+def to_imperative(clause: str) -> str:
+    """Return a clause that begins with a task as an instruction; "" for another clause, or a task without an object."""
+    text = _ITS.sub("the", _strip_asides(clause))
     first, _, rest = text.partition(" ")
-    verb = _base(first.lower())
-    if not verb or not _whole(text) or _SECOND_VERB.search(rest) or re.fullmatch(rf"\W*(?:{_VAGUE}\W*)*", rest, re.I):
+    verb = _base_form(first.lower())
+    if (
+        not verb
+        or not _is_whole(text)
+        or _SECOND_VERB.search(rest)
+        or re.fullmatch(rf"\W*(?:{_VAGUE}\W*)*", rest, re.I)
+    ):
         return ""
     short = len(text.split()) < MIN_WORDS
     return f"{verb.capitalize()} {rest}{PADDING if short else '.'}"
 
 
-def checked(prompt: str, otherwise: str) -> str:
-    """The prompt, or another one where it is short, narrates, or was cut in the middle of something."""
-    return prompt if _whole(prompt) and not (is_short(prompt) or is_narration(prompt)) else otherwise
+def replace_if_unusable(prompt: str, otherwise: str) -> str:
+    """Return the prompt, or `otherwise` if it is short, narrates, or is cut off."""
+    return prompt if _is_whole(prompt) and not (is_short(prompt) or is_narration(prompt)) else otherwise
 
 
 def is_short(prompt: str) -> bool:
-    """Whether it has three words or fewer."""
+    """Return whether the prompt has three words or fewer."""
     return len(prompt.split()) < MIN_WORDS
 
 
 def is_narration(prompt: str) -> bool:
-    """Whether it thinks aloud in place of saying what to do: it begins as thoughts do, or speaks of its thinker."""
+    """Return whether the prompt thinks aloud: it begins as thoughts do, or mentions its thinker."""
     return _NARRATES.match(prompt) is not None or _SELF.search(prompt) is not None
 
 
-def _without_asides(clause: str) -> str:
+def _strip_asides(clause: str) -> str:
     text = " ".join(clause.split())
     text = text[_end_of_filler(text) :]
     while (shorter := _ASIDE.sub("", text).strip()) != text:
@@ -114,7 +119,7 @@ def _without_asides(clause: str) -> str:
 
 
 def _end_of_filler(text: str) -> int:
-    """Where the clause itself begins; a formula's first sign belongs to it."""
+    """Return where the clause itself begins, at the latest at a formula's first sign."""
     found = _FILLER.match(text)
     end = found.end() if found else 0
     while end and text[end - 1] in "\\$([{|-+":
@@ -122,8 +127,8 @@ def _end_of_filler(text: str) -> int:
     return end
 
 
-def _base(verb: str) -> str:
-    """The verb's base form, from it or from its -ing form; "" for another word."""
+def _base_form(verb: str) -> str:
+    """Return the base form of a verb in base or -ing form; "" for another word."""
     if verb in VERBS:
         return verb
     stem = verb.removesuffix("ing")
@@ -131,10 +136,11 @@ def _base(verb: str) -> str:
     return next((form for form in forms if stem != verb and form in VERBS), "")
 
 
-def _stated(sentence: str, frame: str) -> str:
+def _frame(sentence: str, frame: str) -> str:
+    """Return an instruction for a question or a statement; "" for another sentence."""
     asks = _ASKS.match(sentence[_end_of_filler(sentence) :])
-    text = _ITS.sub("the", _without_asides(sentence))
-    if len(text.split()) < MIN_WORDS or not _whole(text) or text.lower().startswith("if "):
+    text = _ITS.sub("the", _strip_asides(sentence))
+    if len(text.split()) < MIN_WORDS or not _is_whole(text) or text.lower().startswith("if "):
         return ""
     text = text[0].lower() + text[1:] if _LOWER.match(text) else text
     if asks:
@@ -142,8 +148,8 @@ def _stated(sentence: str, frame: str) -> str:
     return frame.format(text) if frame and _STATES.search(text) else ""
 
 
-def _whole(text: str) -> bool:
-    """Whether it is short, ends where its sentence does, cuts no formula or parenthesis, and names no thinker."""
+def _is_whole(text: str) -> bool:
+    """Return whether the text has at most MAX_CHARS, is not cut off, and does not mention the thinker."""
     if len(text) > MAX_CHARS or _SELF.search(text) or _CUT_OFF.search(text):
         return False
     pairs = (("(", ")"), ("[", "]"), ("{", "}"))

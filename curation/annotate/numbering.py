@@ -1,6 +1,6 @@
-"""A thought as numbered lines, which a step names by their numbers (paper, appendix A.2).
+"""A thought as numbered lines, by whose numbers components refer to it (paper, appendix A.2).
 
-Lossless: the lines joined with nothing between them are the text. Blank lines end the line before them.
+The lines joined together are the text. Blank lines belong to the line before them.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ _SENTENCE_END = re.compile(r"(?<=[.!?:;])[\"')\]]*\s+(?=\S)")
 
 
 def split_lines(text: str, max_chars: int = MAX_CHARS) -> list[str]:
-    """The text's lines in order, each with the white space that follows it; a longer one as its sentences."""
+    """Split a text into lines, and lines longer than `max_chars` into sentences, each with the white space after it."""
     return [piece for line in _lines(text) for piece in _sentences(line, max_chars)]
 
 
 def _lines(text: str) -> Iterator[str]:
-    """Lines with something in them; blank ones belong to the line before, at the start to the first."""
+    """Yield lines that are not blank. Blank lines join the line before, or the first line if they come before it."""
     pending = ""
     for line in text.splitlines(keepends=True):
         if line.strip() and pending.strip():
@@ -41,6 +41,6 @@ def _sentences(line: str, max_chars: int) -> Iterator[str]:
         yield line[start:]
 
 
-def numbered(lines: Sequence[str]) -> str:
-    """What an annotator reads: each line between its number and its number again."""
+def number_lines(lines: Sequence[str]) -> str:
+    """Return the text that a model reads: each line between its number and its number again."""
     return "\n".join(f"{n}: {line.strip()} :{n}" for n, line in enumerate(lines, 1))

@@ -1,8 +1,8 @@
-"""The strict reading of LLM replies: components by line ranges, and the dictionary of their parents (appendix A.2).
+"""Strict parsing of LLM replies: components by line ranges, and the dictionary of their parents (appendix A.2).
 
-A reply is data. What cannot be used raises Refused, with a reason that is counted and, once, sent back to the
-model. One thing is mended: a line that two phases of one component claim belongs to the earlier phase, so that a
-component whose plan and execution are the same lines only plans.
+A reply that cannot be used raises Refused, whose reason is counted and whose message is sent back to the model once.
+One error is repaired: a line in two phases of one component belongs to the earlier phase, so that a component whose
+plan and execution are the same lines only plans.
 """
 
 from __future__ import annotations
@@ -15,56 +15,66 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from curation.annotate.components import PHASES, Component, Reason, check_components, refused, runs, without_redundant
+from curation.annotate.components import (
+    PHASES,
+    Component,
+    Reason,
+    check_components,
+    drop_redundant_parents,
+    refusal,
+    to_spans,
+)
 
 
 def read_components(reply: str) -> tuple[Component, ...]:
-    """The components of a reply, in text or in JSON; `cover` compares them with the trace. Raises Refused."""
+    """Parse the components of a reply in text or JSON; `cover` compares them with the trace. Raises Refused."""
     reply = _THOUGHT.sub("", reply)
     items = list(_from_json(reply) or _from_text(reply))
     if not items:
-        raise refused(Reason.NO_COMPONENTS, "The reply lists no components in the required format.")
+        raise refusal(Reason.NO_COMPONENTS, "The reply lists no components in the required format.")
     numbers = [number for number, _ in items]
     if numbers != list(range(1, len(items) + 1)):
-        raise refused(Reason.NUMBERING, f"Components must be numbered 1, 2, 3 and so on; these are {numbers}.")
+        raise refusal(Reason.NUMBERING, f"Components must be numbered 1, 2, 3 and so on; these are {numbers}.")
     components = tuple(_component(number, fields) for number, fields in items)
     check_components(components)
     return components
 
 
 def read_parents(reply: str, count: int) -> list[tuple[int, ...]]:
-    """Parents of components 1 to `count`, redundant ones left out. Raises Refused."""
-    found = _dictionary(_THOUGHT.sub("", reply))
-    if found is None:
-        raise refused(Reason.NO_DICTIONARY, "The reply holds no dictionary such as {1: [], 2: [1]}.")
+    """Parse the parents of components 1 to `count`, without redundant ones. Raises Refused."""
+    entries = _find_dictionary(_THOUGHT.sub("", reply))
+    if entries is None:
+        raise refusal(Reason.NO_DICTIONARY, "The reply holds no dictionary such as {1: [], 2: [1]}.")
     try:
-        pairs = [(_number(child), [_number(parent) for parent in named or ()]) for child, named in found]
+        pairs = [(_number(child), [_number(parent) for parent in numbers or ()]) for child, numbers in entries]
     except (TypeError, ValueError):
-        raise refused(Reason.NO_DICTIONARY, "Every key must be a number and every value a list of numbers.") from None
+        raise refusal(Reason.NO_DICTIONARY, "Every key must be a number and every value a list of numbers.") from None
     parents = dict(pairs)
-    if twice := [child for child, named in pairs if named != parents[child]]:
-        raise refused(Reason.TWICE, f"Component {twice[0]} has two entries, which are not the same.")
+    if twice := [child for child, numbers in pairs if numbers != parents[child]]:
+        raise refusal(Reason.TWICE, f"Component {twice[0]} has two entries, which are not the same.")
     if missing := sorted(set(range(1, count + 1)) - parents.keys()):
-        raise refused(Reason.MISSING, f"The dictionary has no key {missing[0]}; it needs 1 to {count}.")
-    for child, named in parents.items():
-        for number in (child, *named):
+        raise refusal(Reason.MISSING, f"The dictionary has no key {missing[0]}; it needs 1 to {count}.")
+    for child, numbers in parents.items():
+        for number in (child, *numbers):
             if not 1 <= number <= count:
-                raise refused(Reason.UNKNOWN, f"There is no component {number}; they are 1 to {count}.")
-        if late := [parent for parent in named if parent >= child]:
-            raise refused(Reason.BACKWARD, f"Component {child} cannot depend on {late[0]}, which does not precede it.")
-    return without_redundant([parents[child] for child in range(1, count + 1)])
+                raise refusal(Reason.UNKNOWN, f"There is no component {number}; they are 1 to {count}.")
+        if late := [parent for parent in numbers if parent >= child]:
+            raise refusal(Reason.BACKWARD, f"Component {child} cannot depend on {late[0]}, which does not precede it.")
+    return drop_redundant_parents([parents[child] for child in range(1, count + 1)])
 
 
 Pairs = list[tuple[Any, Any]]
 
 
-def _dictionary(reply: str) -> Pairs | None:
-    """Keys and values of the last dictionary of lists in a reply, each as often as it stands there; as a literal or as
-    JSON, never evaluated."""
-    return _last(_FLAT.findall(reply)) or _entries(reply) or _last(_NESTED.findall(reply))  # nested for its sets
+def _find_dictionary(reply: str) -> Pairs | None:
+    """Return the entries of the last dictionary of lists in a reply, duplicate keys included, None without one.
+
+    The dictionary is parsed as a Python literal or as JSON, never evaluated. Its values may be sets, which are nested.
+    """
+    return _last_dictionary(_FLAT.findall(reply)) or _entries(reply) or _last_dictionary(_NESTED.findall(reply))
 
 
-def _last(candidates: list[str]) -> Pairs | None:
+def _last_dictionary(candidates: list[str]) -> Pairs | None:
     for text in reversed(candidates):
         for parse in (_json_pairs, _literal_pairs):
             try:
@@ -77,8 +87,8 @@ def _last(candidates: list[str]) -> Pairs | None:
 
 
 def _entries(reply: str) -> Pairs | None:
-    """Of a reply that an endpoint held to ParentsReply."""
-    entries = next((found["parents"] for found in json_objects(reply) if "parents" in found), None)
+    """Return the entries of a reply in the form of ParentsReply, None for another form."""
+    entries = next((value["parents"] for value in json_objects(reply) if "parents" in value), None)
     if isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries):
         return [(entry.get("component"), entry.get("parents")) for entry in entries]
     return None
@@ -100,7 +110,7 @@ def _literal_pairs(text: str) -> Pairs:
 
 
 def _number(value: object) -> int:
-    """Of a component, as a number or by its name. Raises ValueError."""
+    """Return the number of a component from its number or name. Raises ValueError."""
     found = _COMPONENT_NUMBER.fullmatch(str(value))
     if not found:
         raise ValueError(value)
@@ -111,43 +121,44 @@ def _component(number: int, fields: Mapping[str, Any]) -> Component:
     taken: set[int] = set()
     spans = {}
     for phase in PHASES:
-        lines = [line for line in _lines_of(number, phase, fields.get(phase)) if line not in taken]
+        lines = [line for line in _parse_lines(number, phase, fields.get(phase)) if line not in taken]
         taken.update(lines)
-        spans[phase] = tuple(runs(lines))
+        spans[phase] = tuple(to_spans(lines))
     prompt = str(fields.get("prompt") or "").strip()
     return Component(
-        prompt="" if _absent(prompt) else prompt, description=str(fields.get("description") or "").strip(), **spans
+        prompt="" if _says_absent(prompt) else prompt, description=str(fields.get("description") or "").strip(), **spans
     )
 
 
-def _lines_of(number: int, phase: str, value: object) -> list[int]:
-    """The line numbers that a field names: as text, as [first, last] or as {"start": .., "end": ..}."""
-    text = _as_text(value)
-    if not text or _absent(text):
+def _parse_lines(number: int, phase: str, value: object) -> list[int]:
+    """Parse the line numbers of a field: text, [first, last] or {"start": .., "end": ..}. Raises Refused."""
+    text = _to_text(value)
+    if not text or _says_absent(text):
         return []
     if not _LINES.fullmatch(text):
-        raise refused(Reason.UNREADABLE, f"Component {number} has as {phase} {text[:60]!r} instead of line numbers.")
+        raise refusal(Reason.UNREADABLE, f"Component {number} has as {phase} {text[:60]!r} instead of line numbers.")
     lines: list[int] = []
     for match in _SPAN.finditer(text):
         first = int(match[1])
         last = int(match[2] or first)
         if last < first or last - first > 100_000:
-            raise refused(Reason.UNREADABLE, f"Component {number} has as {phase} the lines {first}-{last}.")
+            raise refusal(Reason.UNREADABLE, f"Component {number} has as {phase} the lines {first}-{last}.")
         lines += range(first, last + 1)
     return sorted(set(lines))
 
 
-def _absent(text: str) -> bool:
+def _says_absent(text: str) -> bool:
+    """Return whether the text says that there are no lines, as in "Lines not found"."""
     return len(text) <= _LONGEST_ABSENCE and _ABSENT.fullmatch(text) is not None
 
 
-def _as_text(value: object) -> str:
+def _to_text(value: object) -> str:
     if isinstance(value, dict):
         value = [value.get("start"), value.get("end")]
     if isinstance(value, list):
         spans = any(isinstance(item, list | dict) for item in value)
         joint = "-" if len(value) == 2 and not spans else ","  # the first and the last line, or all of them
-        return joint.join(_as_text(item) if spans else str(item) for item in value if item is not None)
+        return joint.join(_to_text(item) if spans else str(item) for item in value if item is not None)
     text = str(value if value is not None else "").strip(_AROUND)
     text = _BULLET.sub("", text)
     return _PARENTHESIS.sub("", text).strip(_AROUND + "()[]")
@@ -155,9 +166,9 @@ def _as_text(value: object) -> str:
 
 # The reply as text
 
-# Nine digits at most: a model that repeats itself can write thousands, which are no number of a line.
-_THOUGHT = re.compile(r"\A\s*(?:<think>)?(?:(?!</?think>).)*</think>", re.S)  # of a teacher that reasons
-_OBJECT = re.compile(r'\{\s*["}]')  # how one begins: a refusal of json's counts all lines before it
+# Numbers have at most nine digits: a model that repeats itself can write thousands.
+_THOUGHT = re.compile(r"\A\s*(?:<think>)?(?:(?!</?think>).)*</think>", re.S)  # of a reasoning teacher
+_OBJECT = re.compile(r'\{\s*["}]')  # where an object begins: json's errors count all lines before them, which is slow
 _FLAT = re.compile(r"\{[^{}]*\}")
 _NESTED = re.compile(r"\{(?:[^{}]|\{[^{}]*\})*\}")
 _COMPONENT_NUMBER = re.compile(r"\s*(?:component|step)?\s*#?\s*(\d{1,9})\s*", re.I)
@@ -194,22 +205,22 @@ def _from_text(reply: str) -> Iterator[tuple[int, dict[str, str]]]:
 
 def _fields(body: str) -> dict[str, str]:
     fields: dict[str, str] = {}
-    # A name that has stood before is text: a prompt may have a line that begins with "Plan:".
+    # Only the first occurrence of a name is a field: a prompt may have a line that begins with "Plan:".
     firsts = {mark["name"].lower(): mark for mark in reversed([*_FIELD.finditer(body)])}
     sections = list(_sections(sorted(firsts.values(), key=lambda mark: mark.start()), body))
     for position, (mark, text) in enumerate(sections, 1):
         text = text.strip()
-        if position == len(sections):  # what follows the last field is the model's own closing words
+        if position == len(sections):  # the model's closing words may follow the last field
             text = re.split(r"\n[ \t]*(?:\n|-{3,}|```)", text, maxsplit=1)[0].strip()
         fields[mark["name"].lower()] = text
     return fields
 
 
 def _sections(marks: Sequence[re.Match[str]], text: str) -> Iterator[tuple[re.Match[str], str]]:
-    """Every mark with the text up to the next one."""
+    """Yield every mark with the text up to the next mark."""
     ends = [following.start() for following in marks[1:]] + [len(text)]
-    for found, end in zip(marks, ends, strict=False):
-        yield found, text[found.end() : end]
+    for mark, end in zip(marks, ends, strict=False):
+        yield mark, text[mark.end() : end]
 
 
 # The reply as JSON
@@ -230,7 +241,7 @@ class ComponentReply(BaseModel, extra="forbid"):
 
 
 class ComponentsReply(BaseModel, extra="forbid"):
-    """What an endpoint with structured outputs is held to for the extraction."""
+    """The schema of an extraction for endpoints with structured outputs."""
 
     components: list[ComponentReply]
 
@@ -241,19 +252,19 @@ class ParentsOf(BaseModel, extra="forbid"):
 
 
 class ParentsReply(BaseModel, extra="forbid"):
-    """What an endpoint with structured outputs is held to for the dependencies."""
+    """The schema of dependencies for endpoints with structured outputs."""
 
     parents: list[ParentsOf]
 
 
 def json_objects(reply: str) -> Iterator[dict[str, Any]]:
-    """The JSON objects in a reply, outermost ones, whatever prose or fence stands around them."""
+    """Yield the outermost JSON objects in a reply, with any text or fences around them."""
     end = 0
     while begun := _OBJECT.search(reply, end):
         end = begun.start() + 1
         try:
             value, end = json.JSONDecoder().raw_decode(reply, begun.start())
-        except RecursionError:  # what is nested that deep is no reply
+        except RecursionError:  # nested too deep for a reply
             return
         except ValueError:
             pass
@@ -262,18 +273,18 @@ def json_objects(reply: str) -> Iterator[dict[str, Any]]:
 
 
 def _from_json(reply: str) -> list[tuple[int, dict[str, Any]]] | None:
-    """From {"components": [...]}, or from objects of components alone."""
-    found = [_lower(each) for each in json_objects(reply)]
-    items = next((each["components"] for each in found if "components" in each), None)
+    """Parse {"components": [...]}, or single objects of components; return None without them."""
+    objects = [_lower_keys(value) for value in json_objects(reply)]
+    items = next((value["components"] for value in objects if "components" in value), None)
     if items is None:
-        items = [each for each in found if "prompt" in each and each.keys() & PHASES]
+        items = [value for value in objects if "prompt" in value and value.keys() & PHASES]
     if not isinstance(items, list):
         return None
-    rows = [_lower(item) for item in items if isinstance(item, dict)]
+    rows = [_lower_keys(item) for item in items if isinstance(item, dict)]
     return [
         (row["number"] if isinstance(row.get("number"), int) else position, row) for position, row in enumerate(rows, 1)
     ]
 
 
-def _lower(fields: Mapping[str, Any]) -> dict[str, Any]:
+def _lower_keys(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name.lower(): value for name, value in fields.items()}

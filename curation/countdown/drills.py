@@ -1,6 +1,6 @@
-"""Arithmetic drills: rows of sums, differences, products and quotients, written as the Countdown traces write them.
+"""Arithmetic drills: rows of sums, differences, products and quotients in the notation of the Countdown traces.
 
-A model from random weights has no arithmetic to reason with; these rows teach it, to both models alike.
+A model from random weights knows no arithmetic. The SPRINT and the RFT model get the same drills.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ QUOTIENTS = [(a, b) for a, b in PAIRS if a % b == 0 and 1 < b < a]
 
 
 def drill(rng: random.Random, items: int = ITEMS) -> Row:
-    """One row: the tasks in a line as context, the same line worked out as response."""
-    return _row(_item(rng) for _ in range(items))
+    """Return one row: a line of tasks as context, the same line with results as response."""
+    return _row(_draw_task(rng) for _ in range(items))
 
 
-def divisions(rng: random.Random, items: int = 2 * ITEMS) -> Row:
-    """The same with quotients alone, every other one whole: what divides what is not worked out but known by heart."""
+def division_drill(rng: random.Random, items: int = 2 * ITEMS) -> Row:
+    """Return a drill of quotients, half of them whole: which numbers divide which has to be memorised."""
     drawn = [rng.choice(QUOTIENTS if n % 2 else PAIRS) for n in range(items)]
-    return _row(_quotient(a, b) for a, b in rng.sample(drawn, items))
+    return _row(_quotient_task(a, b) for a, b in rng.sample(drawn, items))
 
 
 def _row(items: Iterable[tuple[str, str]]) -> Row:
@@ -33,13 +33,14 @@ def _row(items: Iterable[tuple[str, str]]) -> Row:
     return make_row(f"{', '.join(tasks)}.\n", f"{', '.join(worked)}.\n")
 
 
-def _quotient(a: int, b: int) -> tuple[str, str]:
+def _quotient_task(a: int, b: int) -> tuple[str, str]:
+    """Return the task and the line that solves it."""
     text, op = products(a, b)[1]
     return (text, f"{text} no") if op is None else (_task(op), text)
 
 
-def _item(rng: random.Random) -> tuple[str, str]:
-    """A task such as 67+53 and its line, with numbers as large as Countdown's traces need."""
+def _draw_task(rng: random.Random) -> tuple[str, str]:
+    """Return a task such as 67+53 and the line that solves it, with numbers as large as in Countdown's traces."""
     kind = rng.choices("+-*/", (4, 4, 2, 1))[0]
     if kind in "+-":
         a, b = rng.randint(1, 200), rng.randint(1, 99)
@@ -52,7 +53,7 @@ def _item(rng: random.Random) -> tuple[str, str]:
         return f"{a}*{b}", products(a, b, 99 * 99)[0][0]
     if rng.random() < 0.5:
         a = b * rng.randint(1, max(1, 200 // b))
-    return _quotient(a, b)
+    return _quotient_task(a, b)
 
 
 def _task(op: Op) -> str:

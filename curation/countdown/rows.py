@@ -1,4 +1,4 @@
-"""Makes the training rows of Countdown-mini: problems -> traces -> packing -> filter -> SPRINT and RFT rows.
+"""The training rows of Countdown-mini: problems -> traces -> packing -> filter -> SPRINT and RFT rows.
 
 python -m curation.countdown.rows out=work/countdown problems.three=6000 problems.four=14000
 """
@@ -12,9 +12,9 @@ from itertools import islice
 
 from rich.progress import track
 
-from curation.countdown.drills import divisions, drill
-from curation.countdown.traces import write
-from curation.stages.base import write_jsonl
+from curation.countdown.drills import division_drill, drill
+from curation.countdown.traces import write_trace
+from curation.jsonl import write_jsonl
 from curation.stages.pack import pack
 from curation.stages.reformat import RowFormat, rft_row, sprint_row
 from sprint_sgl.config import entry_point
@@ -27,19 +27,21 @@ from sprint_sgl.tasks.countdown.problem import Problem, draw_problems
 
 @dataclass
 class Problems:
+    """Numbers of problems by their size."""
+
     three: int = 3000
     four: int = 6600
     seed: int = 1
 
 
 @dataclass
-class Config:
-    """Where the rows go and what they are.
+class CountdownRowsConfig:
+    """The problems, and the form and the folder of the rows.
 
-    row_format   tree or transcript (see curation/stages/reformat.py)
-    drills       rows of plain arithmetic among both models' rows, every fourth of quotients alone
+    row_format   tree or transcript (curation/stages/reformat.py)
+    drills       rows of arithmetic in the training rows of both kinds, every fourth with quotients alone
     min_ratio    the paper's filter on #steps / #stages
-    validation   trajectories kept for evaluation
+    validation   number of trajectories held out for evaluation
     """
 
     out: str = "work/countdown"
@@ -52,7 +54,7 @@ class Config:
 
 
 def training_problems(config: Problems) -> Iterator[Problem]:
-    """Problems of both sizes, shuffled, none of them held out."""
+    """Yield problems of both sizes, shuffled, without the problems held out for benchmarks."""
     found = [
         problem
         for size, count in ((3, config.three), (4, config.four))
@@ -62,19 +64,19 @@ def training_problems(config: Problems) -> Iterator[Problem]:
     return iter(found)
 
 
-def make(config: Config) -> dict[str, int]:
-    """Writes traces.jsonl and {sprint,rft}.{train,valid}.jsonl; returns the number of rows of each."""
+def make_rows(config: CountdownRowsConfig) -> dict[str, int]:
+    """Write traces.jsonl and {sprint,rft}.{train,valid}.jsonl; return the number of rows of each."""
     style, rng = prompt_style(config.prompt_style), random.Random(config.problems.seed)
     out = begin_run(config.out, COUNTDOWN_ROWS, asdict(config))
     total = config.problems.three + config.problems.four
-    traces = [t for p in track(training_problems(config.problems), "writing traces", total) if (t := write(p))]
+    traces = [t for p in track(training_problems(config.problems), "writing traces", total) if (t := write_trace(p))]
     packed = [(trace, pack(trace)) for trace in traces]
-    kept = [(trace, each.trajectory) for trace, each in packed if each.ratio >= config.min_ratio]
+    kept = [(trace, result.trajectory) for trace, result in packed if result.ratio >= config.min_ratio]
     if len(kept) <= config.validation:
-        raise BadInput(f"{len(kept)} traces can be trained on, and validation={config.validation} takes them all")
+        raise BadInput(f"validation must be below the number of kept traces, {len(kept)}, got {config.validation}")
     counts = {"traces.jsonl": write_jsonl(out / "traces.jsonl", (trace.to_dict() for trace in traces))}
     for split, part in (("valid", kept[: config.validation]), ("train", kept[config.validation :])):
-        arithmetic = [] if split == "valid" else list(islice(drills(rng), config.drills))
+        arithmetic = [] if split == "valid" else list(islice(make_drills(rng), config.drills))
         kinds: dict[str, list[Row]] = {
             "sprint": [sprint_row(trajectory, style, config.row_format) for _, trajectory in part],
             "rft": [rft_row(trace, style) for trace, _ in part],
@@ -85,15 +87,15 @@ def make(config: Config) -> dict[str, int]:
     return counts
 
 
-def drills(rng: random.Random) -> Iterator[Row]:
-    """Rows of plain arithmetic, without end: which numbers divide one another is known by heart and needs the most."""
+def make_drills(rng: random.Random) -> Iterator[Row]:
+    """Yield drills without end, every fourth of quotients alone."""
     while True:
-        yield from (drill(rng), drill(rng), drill(rng), divisions(rng))
+        yield from (drill(rng), drill(rng), drill(rng), division_drill(rng))
 
 
-@entry_point("countdown_rows", Config)
-def main(config: Config) -> None:
-    for name, count in make(config).items():
+@entry_point("countdown_rows", CountdownRowsConfig)
+def main(config: CountdownRowsConfig) -> None:
+    for name, count in make_rows(config).items():
         print(f"{config.out}/{name}: {count} rows")
 
 

@@ -1,15 +1,15 @@
-"""Writes Countdown traces the way a careful solver thinks aloud: tries, dead ends, a second round, a check.
+"""Countdown traces in the manner of a careful solver who thinks aloud: attempts, dead ends, a second round, a check.
 
-The search works backwards from the target. With two numbers put together first, the others are undone
-from the target by sums and differences; if no pair meets what is needed, a second round undoes products
-and quotients too, and takes the other two together. So what the second stage tries depends on what the first one
-found: a check of the pair that fits, or the wider search. Products above LIMIT are left out, and so is a part of the
-tree that would need them; `write` returns None for a problem that this search does not solve.
+The search works backwards from the target. Each attempt combines two numbers first, and undoes the other numbers from
+the target by sums and differences. If no pair makes a needed value, a second round also undoes products and quotients,
+and combines the other two numbers. The second stage therefore depends on the first: it is a check of the pair that
+fits, or the wider search. Products above LIMIT are not tried; `write_trace` returns None for a problem that this search
+does not solve.
 
-Whether a result is among the values that would do is not judged but measured, "27+8=35 to 20=15": the nearest of
-them, then the distance, which is 0 for a hit. A model of a few million parameters learns to look up and to subtract,
-and did not learn to say yes or no at once; nor, given a value, to find the operation before it, so that the way back to
-the target is written after each value and read from left to right, "35<79+24" (LOG.md).
+Whether a result is a needed value is measured and not judged: "27+8=35 to 20=15" names the nearest needed value, then
+the distance, which is 0 for a hit. A model of a few million parameters learns to look up and to subtract; it did not
+learn to say yes or no directly, nor to find the operation that precedes a value. The way back to the target is
+therefore written after each value and read from left to right: "35<79+24" (LOG.md).
 """
 
 from __future__ import annotations
@@ -26,50 +26,50 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class Op:
-    """One written operation; `str` gives "3+7=10".
+    """One operation; `str` gives "3+7=10".
 
-    apart   what made the number that is put to the value before, where it is not a given one
+    operand   the operation that made the number combined with the value before, None if that number is given
     """
 
     left: int
     sign: str
     right: int
     value: int
-    apart: Op | None = None
+    operand: Op | None = None
 
     def __str__(self) -> str:
         return f"{self.left}{self.sign}{self.right}={self.value}"
 
 
-TURNED = {"-": "<", "/": ">"}  # the value is the right side: "<79" is 79 minus it, ">48" is 48 over it
+REVERSED = {"-": "<", "/": ">"}  # for a value on the right side: "<79" is 79 minus the value, ">48" is 48 over it
 
 
-def after(value: int, op: Op) -> str:
-    """What is done to that value, which is one side of the operation: "+24", or "<79" for 79 minus it."""
-    return f"{op.sign}{op.right}" if op.left == value else f"{TURNED[op.sign]}{op.left}"
+def operation_on(value: int, op: Op) -> str:
+    """Return the operation as applied to a value on one of its sides: "+24", or "<79" for 79 minus the value."""
+    return f"{op.sign}{op.right}" if op.left == value else f"{REVERSED[op.sign]}{op.left}"
 
 
-def written(chain: tuple[Op, ...]) -> list[str]:
-    """The chain in words, each operation on the value before it: "76-41=35", "35<79=44", "44+24=68"."""
-    return [words for words, _ in steps_of(chain)]
+def chain_words(chain: tuple[Op, ...]) -> list[str]:
+    """Return the operations in words, each on the value before it: "76-41=35", "35<79=44", "44+24=68"."""
+    return [words for words, _ in chain_steps(chain)]
 
 
-def steps_of(chain: tuple[Op, ...]) -> list[tuple[str, str]]:
-    """Each operation in words, with the expression over the given numbers that it makes: "44+24=68", "(79-35)+24"."""
+def chain_steps(chain: tuple[Op, ...]) -> list[tuple[str, str]]:
+    """Return each operation in words, with its expression over the given numbers: "44+24=68", "(79-35)+24"."""
     first, *others = chain
     text, value = f"{first.left}{first.sign}{first.right}", first.value
-    found = [(str(first), text)]
+    steps = [(str(first), text)]
     for op in others:
-        turned = op.left != value
-        other = str(op.left if turned else op.right)
-        if op.apart:
-            made = f"{op.apart.left}{op.apart.sign}{op.apart.right}"
-            found.append((str(op.apart), made))
-            other = f"({made})"
-        text = f"{other}{op.sign}({text})" if turned else f"({text}){op.sign}{other}"
-        found.append((f"{value}{after(value, op)}={op.value}", text))
+        is_reversed = op.left != value
+        other = str(op.left if is_reversed else op.right)
+        if op.operand:
+            inner = f"{op.operand.left}{op.operand.sign}{op.operand.right}"
+            steps.append((str(op.operand), inner))
+            other = f"({inner})"
+        text = f"{other}{op.sign}({text})" if is_reversed else f"({text}){op.sign}{other}"
+        steps.append((f"{value}{operation_on(value, op)}={op.value}", text))
         value = op.value
-    return found
+    return steps
 
 
 def plus(a: int, b: int) -> Op:
@@ -77,7 +77,7 @@ def plus(a: int, b: int) -> Op:
 
 
 def minus(a: int, b: int) -> Op:
-    """The larger less the smaller."""
+    """Return the larger minus the smaller."""
     return Op(max(a, b), "-", min(a, b), abs(a - b))
 
 
@@ -90,76 +90,80 @@ def over(a: int, b: int) -> Op:
 
 
 def quotient_words(a: int, b: int) -> str:
-    """The quotient of a number and a smaller one: "48/6=8", or "48/7 no"."""
+    """Return the quotient in words: "48/6=8", or "48/7 no"."""
     return f"{a}/{b} no" if a % b else str(over(a, b))
 
 
 @dataclass(frozen=True)
-class Need:
-    """A value that a pair must make, the operations that lead from it to the target, and the one that found it."""
+class NeededValue:
+    """A value that a pair must make.
+
+    rest       the operations from the value to the target
+    found_by   the operation that computed the value
+    """
 
     value: int
     rest: tuple[Op, ...]
     found_by: Op
 
-    def then(self, more: list[Need]) -> list[Need]:
-        """What is needed for this value, as needs for the target."""
-        return [Need(need.value, need.rest + self.rest, need.found_by) for need in more]
+    def extend(self, more: list[NeededValue]) -> list[NeededValue]:
+        """Return the values that are needed for this value as values needed for the target."""
+        return [NeededValue(need.value, need.rest + self.rest, need.found_by) for need in more]
 
     def __str__(self) -> str:
-        """The value and the way back to the target: "35<79+24" is 79-35=44, 44+24=68."""
+        """Return the value and the way back to the target: "35<79+24" is 79-35=44, 44+24=68."""
         values = [self.value, *(op.value for op in self.rest)]
-        return f"{self.value}" + "".join(after(value, op) for value, op in zip(values, self.rest, strict=False))
+        return f"{self.value}" + "".join(operation_on(value, op) for value, op in zip(values, self.rest, strict=False))
 
 
-def undo_sum(target: int, number: int) -> list[Need]:
-    """target+number and the difference, each with the step that leads back to the target."""
+def undo_sum(target: int, number: int) -> list[NeededValue]:
+    """Return target+number and the difference, each with the operation that leads back to the target."""
     up, down = plus(target, number), minus(target, number)
     back = plus(down.value, number) if target >= number else Op(number, "-", down.value, target)
-    return [Need(up.value, (Op(up.value, "-", number, target),), up), Need(down.value, (back,), down)]
+    return [NeededValue(up.value, (Op(up.value, "-", number, target),), up), NeededValue(down.value, (back,), down)]
 
 
-def _found(needs: list[Need]) -> list[str]:
+def _computations(needs: list[NeededValue]) -> list[str]:
     return [str(need.found_by) for need in needs]
 
 
-def undo_quotient(target: int, number: int, limit: int = LIMIT) -> tuple[list[str], list[Need]]:
-    """What multiplying or dividing by `number` last would need, and the words for it."""
+def undo_quotient(target: int, number: int, limit: int = LIMIT) -> tuple[list[str], list[NeededValue]]:
+    """Return the words and the values that multiplying or dividing by `number` last would need."""
     needs, words = [], []
     if target >= number:
         words.append(quotient_words(target, number))
     if target % number == 0:
         q = over(target, number)
-        needs.append(Need(q.value, (times(q.value, number),), q))
+        needs.append(NeededValue(q.value, (times(q.value, number),), q))
     if target * number <= limit:
         p = times(target, number)
-        needs.append(Need(p.value, (over(p.value, number),), p))
+        needs.append(NeededValue(p.value, (over(p.value, number),), p))
         words.append(long_product(target, number))
     return words, needs
 
 
-def undo_divisor(target: int, number: int) -> tuple[list[str], list[Need]]:
-    """What `number` divided by a value would need to be, and the words for it; nothing where it is too small."""
+def undo_divisor(target: int, number: int) -> tuple[list[str], list[NeededValue]]:
+    """Return the words and the value by which `number` must be divided; both empty if `number` is too small."""
     if not 0 < target < number:
         return [], []
     q, words = over(number, target), [quotient_words(number, target)]
-    return words, [] if number % target else [Need(q.value, (Op(number, "/", q.value, target),), q)]
+    return words, [] if number % target else [NeededValue(q.value, (Op(number, "/", q.value, target),), q)]
 
 
 def long_product(a: int, b: int) -> str:
-    """A product in words, by tens and units where the second number has both: "25*72=1750+50=1800"."""
+    """Return a product in words, by tens and units if the second number has both: "25*72=1750+50=1800"."""
     tens, units = b - b % 10, b % 10
     parts = f"{a * tens}+{a * units}=" if tens and units else ""
     return f"{a}*{b}={parts}{a * b}"
 
 
 def sums(a: int, b: int) -> list[tuple[str, Op | None]]:
-    """The sum and the difference of a pair, in words and as operations."""
+    """Return the sum and the difference of a pair, in words and as operations."""
     return [(str(plus(a, b)), plus(a, b)), (str(minus(a, b)), minus(a, b))]
 
 
 def products(a: int, b: int, limit: int = LIMIT) -> list[tuple[str, Op | None]]:
-    """The product and the quotient; None for one that is too large or not whole."""
+    """Return the product and the quotient likewise; the operation is None if it is too large or not whole."""
     high, low = max(a, b), min(a, b)
     product = (long_product(a, b), times(a, b)) if a * b <= limit else (f"{a}*{b} big", None)
     quotient = (f"{high}/{low}", None) if high % low else (str(over(high, low)), over(high, low))
@@ -167,19 +171,21 @@ def products(a: int, b: int, limit: int = LIMIT) -> list[tuple[str, Op | None]]:
 
 
 @dataclass(frozen=True)
-class Try:
-    """One attempt: its prompt, what it wrote, and the chain of operations to the target if it met one."""
+class Attempt:
+    """One attempt: its prompt, its text, and the chain of operations to the target if it found one."""
 
     prompt: str
     text: str
     chain: tuple[Op, ...] | None
 
 
-def attempt(prompt: str, lines: list[str], needs: list[Need], made: list[tuple[str, Op | None]]) -> Try:
-    """Measures what a pair makes against what is needed: how far is the nearest value that would do."""
+def write_attempt(
+    prompt: str, lines: list[str], needs: list[NeededValue], results: list[tuple[str, Op | None]]
+) -> Attempt:
+    """Write the distance of each result of a pair to the nearest needed value, up to the first hit."""
     wanted = {need.value: need for need in reversed(needs)}
     words, chain, verdict = [], None, "No way."
-    for text, op in made:
+    for text, op in results:
         if op is None:
             words.append(text if text.endswith("big") else f"{text} no")
             continue
@@ -187,115 +193,117 @@ def attempt(prompt: str, lines: list[str], needs: list[Need], made: list[tuple[s
         words.append(f"{text} to {nearest}={abs(nearest - op.value)}")
         if op.value == nearest:
             chain = (op, *wanted[nearest].rest)
-            verdict = f"So {', '.join(written(chain))}."
+            verdict = f"So {', '.join(chain_words(chain))}."
             break
-    return Try(prompt, "\n".join([*lines, ", ".join(words) + ".", verdict]), chain)
+    return Attempt(prompt, "\n".join([*lines, ", ".join(words) + ".", verdict]), chain)
 
 
-def try_three(problem: Problem, verb: str, pair: Pair, last: int) -> Try:
-    """Three numbers: the pair is added or multiplied first, and any operation with the last one follows."""
+def try_three(problem: Problem, verb: str, pair: Pair, last: int) -> Attempt:
+    """Attempt three numbers: add or multiply the pair, then apply any operation with the last number."""
     limit = max(NUMBERS) ** 2
     undone = undo_sum(problem.target, last)
     words, needs = undo_quotient(problem.target, last, limit)
     divided, divisors = undo_divisor(problem.target, last)
-    lines = [f"{last} left.", f"{', '.join([*_found(undone), *words, *divided])}."]
+    lines = [f"{last} left.", f"{', '.join([*_computations(undone), *words, *divided])}."]
     needs = undone + needs + divisors
-    lines.append(_usable(needs))
-    made = sums(*pair) if verb == "Add" else products(*pair, limit)
-    return attempt(f"{verb} {pair[0]} and {pair[1]} with {last} left", lines, needs, made)
+    lines.append(_usable_line(needs))
+    results = sums(*pair) if verb == "Add" else products(*pair, limit)
+    return write_attempt(f"{verb} {pair[0]} and {pair[1]} with {last} left", lines, needs, results)
 
 
-def try_sums(problem: Problem, pair: Pair, rest: tuple[int, ...]) -> Try:
-    """Four numbers: the other two are added or subtracted."""
+def try_sums(problem: Problem, pair: Pair, rest: tuple[int, ...]) -> Attempt:
+    """Attempt four numbers: add or subtract the other two."""
     c, d = rest
     first = undo_sum(problem.target, c)
-    second = [found for need in first for found in need.then(undo_sum(need.value, d))]
-    lines = [f"{c} and {d} left.", f"{', '.join(_found(first))}.", f"{', '.join(_found(second))}."]
-    lines.append(_usable(second))
-    return attempt(_try(pair, rest, "left"), lines, second, sums(*pair) + products(*pair))
+    second = [found for need in first for found in need.extend(undo_sum(need.value, d))]
+    lines = [f"{c} and {d} left.", f"{', '.join(_computations(first))}.", f"{', '.join(_computations(second))}."]
+    lines.append(_usable_line(second))
+    return write_attempt(_prompt(pair, rest, "left"), lines, second, sums(*pair) + products(*pair))
 
 
-def try_products(problem: Problem, pair: Pair, rest: tuple[int, ...]) -> Try:
-    """Four numbers: at least one of the other two multiplies or divides."""
+def try_products(problem: Problem, pair: Pair, rest: tuple[int, ...]) -> Attempt:
+    """Attempt four numbers: multiply or divide by at least one of the other two."""
     lines = [f"{rest[0]} and {rest[1]} left."]
-    needs: list[Need] = []
+    needs: list[NeededValue] = []
     for c, d in (rest, rest[::-1]):
         undone = undo_sum(problem.target, c)
-        words = _found(undone)
+        words = _computations(undone)
         for need in undone:
             if need.value:
                 more, found = undo_quotient(need.value, d)
                 words += more
-                needs += need.then(found)
+                needs += need.extend(found)
         more, found = _inner_quotient(problem.target, c, d)
         needs += found
         lines.append(f"{', '.join(words + more)}.")
-    return _measured(_try(pair, rest, "multiplied"), lines, needs, pair)
+    return _attempt_if_needed(_prompt(pair, rest, "multiplied"), lines, needs, pair)
 
 
-def try_together(problem: Problem, pair: Pair, rest: tuple[int, ...]) -> Try:
-    """Four numbers: the other two together multiply or divide, or one of them is divided."""
-    target, prompt = problem.target, _try(pair, rest, "together")
+def try_together(problem: Problem, pair: Pair, rest: tuple[int, ...]) -> Attempt:
+    """Attempt four numbers: combine the other two first, or divide one of them."""
+    target, prompt = problem.target, _prompt(pair, rest, "together")
     joined = [op for op in (plus(*rest), minus(*rest)) if op.value]
     words, needs = [], []
     for op in joined:
         for more, found in (undo_quotient(target, op.value), undo_divisor(target, op.value)):
             words += more
-            needs += [_apart(need, op) for need in found]
+            needs += [_with_operand(need, op) for need in found]
     lines = [f"{rest[0]} and {rest[1]} together.", f"{', '.join(map(str, joined))}.", f"{', '.join(words)}."]
     for c, d in (rest, rest[::-1]):
         undone = undo_sum(target, d)
-        words = _found(undone)
+        words = _computations(undone)
         for need in undone:
             more, found = undo_divisor(need.value, c)
             words += more
-            needs += need.then(found)
+            needs += need.extend(found)
         more, found = undo_divisor(target, c)
         words += more
-        needs += [need for quotient in found for need in quotient.then(undo_sum(quotient.value, d))]
+        needs += [need for quotient in found for need in quotient.extend(undo_sum(quotient.value, d))]
         lines.append(f"{', '.join(words)}.")
-    return _measured(prompt, lines, needs, pair)
+    return _attempt_if_needed(prompt, lines, needs, pair)
 
 
-def _measured(prompt: str, lines: list[str], needs: list[Need], pair: Pair) -> Try:
+def _attempt_if_needed(prompt: str, lines: list[str], needs: list[NeededValue], pair: Pair) -> Attempt:
     if not needs:
-        return Try(prompt, "\n".join([*lines, "No way."]), None)
-    return attempt(prompt, [*lines, _usable(needs)], needs, sums(*pair) + products(*pair))
+        return Attempt(prompt, "\n".join([*lines, "No way."]), None)
+    return write_attempt(prompt, [*lines, _usable_line(needs)], needs, sums(*pair) + products(*pair))
 
 
-def _apart(need: Need, op: Op) -> Need:
-    """The same need, whose one operation takes what `op` makes in the place of a given number."""
+def _with_operand(need: NeededValue, op: Op) -> NeededValue:
+    """Return the need with the result of `op` in place of a given number in its one operation."""
     (last,) = need.rest
-    return replace(need, rest=(replace(last, apart=op),))
+    return replace(need, rest=(replace(last, operand=op),))
 
 
-def _usable(needs: list[Need]) -> str:
+def _usable_line(needs: list[NeededValue]) -> str:
     return f"I can use {', '.join(map(str, needs))}."
 
 
-def _try(pair: Pair, rest: tuple[int, ...], how: str) -> str:
-    """The prompt says what is left too: the planner, who takes the pairs by their place, knows it best."""
+def _prompt(pair: Pair, rest: tuple[int, ...], how: str) -> str:
+    """Return the prompt, which also names the numbers left: the planner knows them from the order of the pairs."""
     return f"Try {pair[0]} and {pair[1]} with {rest[0]} and {rest[1]} {how}"
 
 
-def _inner_quotient(target: int, c: int, d: int) -> tuple[list[str], list[Need]]:
-    """(x + d) * c = target and its kin, in words and as needs."""
+def _inner_quotient(target: int, c: int, d: int) -> tuple[list[str], list[NeededValue]]:
+    """Return the words and the values needed for (x + d) * c = target and (x - d) * c = target."""
     if target % c:
         return ([f"{target}/{c} no"] if target > c else []), []
     q = over(target, c)
-    second = Need(q.value, (times(q.value, c),), q).then(undo_sum(q.value, d))
-    return [str(q), *_found(second)], second
+    second = NeededValue(q.value, (times(q.value, c),), q).extend(undo_sum(q.value, d))
+    return [str(q), *_computations(second)], second
 
 
 def _check(chain: tuple[Op, ...], parent: int) -> Step:
-    """The chain again, step by step, each with the whole expression so far."""
-    (first, _), *others = steps_of(chain)
+    """Return the step that repeats the chain, with the whole expression after each operation."""
+    (first, _), *others = chain_steps(chain)
     lines = [first, *(f"{words}, {expression}" for words, expression in others), f"That makes {chain[-1].value}."]
-    return Step("That fits, check it.", f"Work out {', '.join(written(chain))}", "\n".join(lines), parents=(parent,))
+    return Step(
+        "That fits, check it.", f"Work out {', '.join(chain_words(chain))}", "\n".join(lines), parents=(parent,)
+    )
 
 
 def _splits(numbers: tuple[int, ...]) -> list[tuple[Pair, tuple[int, ...]]]:
-    """Each different pair with the numbers that it leaves."""
+    """Return each different pair with the numbers that it leaves."""
     seen: dict[tuple[int, ...], tuple[Pair, tuple[int, ...]]] = {}
     for i, j in combinations(range(len(numbers)), 2):
         rest = tuple(n for k, n in enumerate(numbers) if k not in (i, j))
@@ -303,46 +311,46 @@ def _splits(numbers: tuple[int, ...]) -> list[tuple[Pair, tuple[int, ...]]]:
     return list(seen.values())
 
 
-def write(problem: Problem) -> Trace | None:
-    """A trace that solves a problem of three or four numbers, or None where this search does not.
+def write_trace(problem: Problem) -> Trace | None:
+    """Return a trace that solves a problem of three or four numbers, None if this search does not solve it.
 
     Raises ValueError for another count of numbers.
     """
     if len(problem.numbers) not in (3, 4):
         raise ValueError(f"traces are written for 3 or 4 numbers, got {problem.numbers}")
-    rounds = _three if len(problem.numbers) == 3 else _four
-    tried = rounds(problem)
-    hits = [(number, chain) for number, (_, chain) in enumerate(tried, 1) if chain]
+    rounds = _attempt_three if len(problem.numbers) == 3 else _attempt_four
+    attempts = rounds(problem)
+    hits = [(number, chain) for number, (_, chain) in enumerate(attempts, 1) if chain]
     if not hits:
         return None
-    number, chain = hits[-1]  # sums come after products, and a small model is surer of their figures
-    steps = (*(step for step, _ in tried), _check(chain, number))
+    number, chain = hits[-1]  # sums come after products, and a small model makes fewer mistakes in them
+    steps = (*(step for step, _ in attempts), _check(chain, number))
     name = "-".join(map(str, (*problem.numbers, problem.target)))
-    return Trace(f"countdown-{name}", problem.question, steps, f"\\boxed{{{steps_of(chain)[-1][1]}}}")
+    return Trace(f"countdown-{name}", problem.question, steps, f"\\boxed{{{chain_steps(chain)[-1][1]}}}")
 
 
-Tried = list[tuple[Step, tuple[Op, ...] | None]]
+StepsWithChains = list[tuple[Step, tuple[Op, ...] | None]]
 
 
-def _three(problem: Problem) -> Tried:
+def _attempt_three(problem: Problem) -> StepsWithChains:
     splits = _splits(problem.numbers)
     tries = [try_three(problem, verb, pair, rest[0]) for verb in ("Multiply", "Add") for pair, rest in splits]
     return _side_by_side(tries, "Pick two numbers first.")
 
 
-def _four(problem: Problem) -> Tried:
+def _attempt_four(problem: Problem) -> StepsWithChains:
     splits = _splits(problem.numbers)
     plan = "Pick two numbers first, add or subtract the others."
-    tried = _side_by_side([try_sums(problem, pair, rest) for pair, rest in splits], plan)
-    if any(chain for _, chain in tried):
-        return tried
-    everything = tuple(range(1, len(tried) + 1))
+    attempts = _side_by_side([try_sums(problem, pair, rest) for pair, rest in splits], plan)
+    if any(chain for _, chain in attempts):
+        return attempts
+    everything = tuple(range(1, len(attempts) + 1))
     wider = Step("No pair fits, so multiply and divide by the others too, and take them together.", parents=everything)
     more = [kind(problem, pair, rest) for kind in (try_products, try_together) for pair, rest in splits]
-    return [*tried, (wider, None), *_side_by_side(more, "", parents=(len(tried) + 1,))]
+    return [*attempts, (wider, None), *_side_by_side(more, "", parents=(len(attempts) + 1,))]
 
 
-def _side_by_side(tries: list[Try], plan: str, parents: tuple[int, ...] = ()) -> Tried:
-    """Steps that need nothing of one another; the plan's sentence opens the first."""
+def _side_by_side(tries: list[Attempt], plan: str, parents: tuple[int, ...] = ()) -> StepsWithChains:
+    """Return the attempts as independent steps, the first of which has the plan."""
     plans = [plan, *[""] * (len(tries) - 1)]
     return [(Step(p, t.prompt, t.text, parents=parents), t.chain) for p, t in zip(plans, tries, strict=True)]

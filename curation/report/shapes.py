@@ -1,4 +1,4 @@
-"""How packed traces are shaped: histograms that stay small however many traces there are, and a few to look at."""
+"""Statistics over packed traces in constant memory, and a few traces as examples."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from itertools import accumulate
 
 from curation.annotate.discourse import STOCK
 from curation.annotate.instructions import is_narration, is_short
-from curation.stages.base import Record
+from curation.records import PackedTrace
 from curation.trace import Step, Trace
 from sprint_sgl.trajectory import Stage, Trajectory
 
-EXAMPLE_SHARES = (0.125, 0.375, 0.625, 0.875)  # the middles of the quarters, by ratio
+EXAMPLE_QUANTILES = (0.125, 0.375, 0.625, 0.875)  # of the ratio: the middle of each quarter
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One histogram, value -> count. `bin` is the narrowest bar; values of a bin of 1 or more are whole numbers."""
+    """A histogram, value -> count. `bin` is the narrowest bar; from 1 on the values are whole numbers."""
 
     name: str
     counts: Counter[float]
@@ -26,7 +26,7 @@ class Measure:
     unit: str = ""
 
     def quantile(self, share: float) -> float | None:
-        """The smallest value that at least this share of the counted do not exceed; None where nothing is counted."""
+        """Return the smallest value that at least this share of the counts does not exceed, None without counts."""
         seen, enough = 0, share * self.counts.total()
         for value in sorted(self.counts):
             seen += self.counts[value]
@@ -34,22 +34,21 @@ class Measure:
                 return value
         return None
 
-    def said(self, share: float) -> str:
+    def format_quantile(self, share: float) -> str:
         value = self.quantile(share)
         return "-" if value is None else f"{value:g}{self.unit}"
 
 
 @dataclass(frozen=True)
-class Shape:
-    """Histograms over traces; `width` is over stages.
+class ShapeStatistics:
+    """Histograms over traces, and counts of faults.
 
-    width     prompts of a stage
-    saving    per cent by which the critical path is shorter than the trace in sequence, by characters
-
-    Beside them counts over all traces, of what a reader would not sign: `late`, steps that use a result which is first
-    said in the same or a later stage (results.py); `short`, prompts of three words or fewer; `narration`,
-    prompts that think aloud (instructions.py); `stock`, prompts of the rules for a plan that says nothing of
-    what to do.
+    width     prompts per stage, over all stages
+    saving    per cent of characters by which the critical path is shorter than the trace in sequence
+    faults    late: steps that use a result which is first said in the same or a later stage (annotate/results.py)
+              short: prompts of three words or fewer
+              narration: prompts that think aloud (annotate/instructions.py)
+              stock: prompts by rules for a plan that names no task
     """
 
     ratio: Counter[float] = field(default_factory=Counter)
@@ -66,19 +65,19 @@ class Shape:
 
     @property
     def plan_only(self) -> float:
-        """The share of all steps that have no execution."""
+        """Return the share of all steps that have no execution."""
         steps = _sum(self.steps)
         return 1 - _sum(self.executions) / steps if steps else 0.0
 
     @property
-    def shares(self) -> dict[str, tuple[int, int]]:
-        """Of the faults: how many there are, of how many steps or prompts."""
+    def fault_shares(self) -> dict[str, tuple[int, int]]:
+        """Return the count of each fault and the number of steps or prompts, by the fault's description."""
         steps, prompts = int(_sum(self.steps)), int(_sum(self.executions))
         return {
             "steps that use a later result": (self.faults["late"], steps),
             "prompts of three words or fewer": (self.faults["short"], prompts),
             "prompts that narrate": (self.faults["narration"], prompts),
-            "prompts of the rules that name no task": (self.faults["stock"], prompts),
+            "prompts by rules that name no task": (self.faults["stock"], prompts),
         }
 
     @property
@@ -99,7 +98,7 @@ def _sum(counts: Counter[float]) -> float:
 
 @dataclass(frozen=True)
 class Example:
-    """A packed trace; `sigma` is the stage of each step."""
+    """A packed trace for the report; `sigma` is the stage of each step."""
 
     trace: Trace
     trajectory: Trajectory
@@ -107,38 +106,38 @@ class Example:
     ratio: float
 
     @staticmethod
-    def of(record: Record) -> Example:
-        trajectory = Trajectory.from_dict(record["trajectory"])
-        return Example(Trace.from_dict(record["trace"]), trajectory, tuple(record["sigma"]), rounded_ratio(record))
+    def of(packed: PackedTrace) -> Example:
+        return Example(packed.trace, packed.trajectory, packed.sigma, round_ratio(packed))
 
     @property
     def executes(self) -> tuple[bool, ...]:
-        """Whether each step still has an execution of its own: packing joins short ones to their plan."""
+        """Return for each step whether it still has an execution: packing joins short ones to their plan."""
         written = [
             {(prompt.text, execution.text) for prompt, execution in zip(stage.prompts, stage.executions, strict=True)}
             for stage in self.trajectory.stages
         ]
         return tuple(
-            _said(step) in written[number - 1] for step, number in zip(self.trace.steps, self.sigma, strict=True)
+            _prompt_and_execution(step) in written[number - 1]
+            for step, number in zip(self.trace.steps, self.sigma, strict=True)
         )
 
     @property
     def saving(self) -> int:
-        """Per cent, by characters; below 0 where prompts and leads cost more than running side by side gains."""
+        """Return per cent of characters; below 0 if prompts and leads cost more than parallelism saves."""
         sequential = len(self.trace.text) + len(self.trace.answer)
         return round(100 * (1 - critical_chars(self.trajectory) / sequential)) if sequential else 0
 
 
-def _said(step: Step) -> tuple[str, str]:
+def _prompt_and_execution(step: Step) -> tuple[str, str]:
     return step.prompt.strip(), step.execution.strip()
 
 
-def rounded_ratio(record: Record) -> float:
-    return round(float(record["ratio"]), 2)
+def round_ratio(packed: PackedTrace) -> float:
+    return round(packed.ratio, 2)
 
 
 def critical_chars(trajectory: Trajectory) -> int:
-    """The characters on the longest path, as section 4.1 counts tokens under eager launch; tags left out."""
+    """Return the characters on the longest path, as section 4.1 counts tokens under eager launch, without tags."""
     return sum(map(_stage_chars, trajectory.stages)) + len(trajectory.final_answer)
 
 
@@ -148,11 +147,11 @@ def _stage_chars(stage: Stage) -> int:
     return max(ends[-1] + len(stage.tail), *branches, 0)
 
 
-def shape_of(records: Iterable[Record]) -> Shape:
-    """One pass over records of pack.jsonl or filter.jsonl."""
-    shape = Shape()
-    for record in records:
-        example = Example.of(record)
+def shape_statistics(traces: Iterable[PackedTrace]) -> ShapeStatistics:
+    """Return the statistics of the traces, in one pass."""
+    shape = ShapeStatistics()
+    for packed in traces:
+        example = Example.of(packed)
         stages = example.trajectory.stages
         shape.ratio[example.ratio] += 1
         shape.stages[len(stages)] += 1
@@ -161,26 +160,26 @@ def shape_of(records: Iterable[Record]) -> Shape:
         shape.executions[sum(len(stage.executions) for stage in stages)] += 1
         shape.saving[example.saving] += 1
         prompts = [prompt.text for stage in stages for prompt in stage.prompts]
-        shape.faults["late"] += len(late_steps(record))
+        shape.faults["late"] += len(late_steps(packed))
         shape.faults["short"] += sum(map(is_short, prompts))
         shape.faults["narration"] += sum(map(is_narration, prompts))
         shape.faults["stock"] += sum(prompt in STOCK for prompt in prompts)
     return shape
 
 
-def late_steps(record: Record) -> set[int]:
-    """The packed steps that use a result which is first said in the same or a later stage."""
-    sigma = record["sigma"]
-    return {user for user, source, _ in record["later_results"] if sigma[source - 1] >= sigma[user - 1]}
+def late_steps(packed: PackedTrace) -> set[int]:
+    """Return the steps that use a result which is first said in the same or a later stage."""
+    sigma = packed.sigma
+    return {user for user, source, _ in packed.later_results if sigma[source - 1] >= sigma[user - 1]}
 
 
-def examples_of(records: Iterable[Record], shape: Shape) -> tuple[Example, ...]:
-    """Up to four of the records that the shape was made from, spread over its ratios: the first ones of each."""
+def choose_examples(traces: Iterable[PackedTrace], shape: ShapeStatistics) -> tuple[Example, ...]:
+    """Return up to four traces spread over the ratios of the shape: the first traces with each ratio."""
     ratio = Measure("ratio", shape.ratio)
-    wanted = Counter(ratio.quantile(share) for share in EXAMPLE_SHARES)
-    found = []
-    for record in records:
-        if wanted[rounded_ratio(record)] > 0:
-            wanted[rounded_ratio(record)] -= 1
-            found.append(Example.of(record))
-    return tuple(sorted(found, key=lambda example: example.ratio))
+    wanted = Counter(ratio.quantile(share) for share in EXAMPLE_QUANTILES)
+    examples = []
+    for packed in traces:
+        if wanted[round_ratio(packed)] > 0:
+            wanted[round_ratio(packed)] -= 1
+            examples.append(Example.of(packed))
+    return tuple(sorted(examples, key=lambda example: example.ratio))

@@ -1,4 +1,4 @@
-"""What a run has made: a summary on the terminal, a page to look at, and the card that goes with the rows.
+"""The reports of a run: a summary on the terminal, report.html, and the data card of the rows.
 
 The same files give the same bytes: no dates, nothing random. Text of traces is data and is escaped.
 """
@@ -9,7 +9,7 @@ import json
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -22,11 +22,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from curation.report.shapes import Example, Shape, examples_of, shape_of
-from curation.stages.base import Funnel, read_jsonl
+from curation.records import PackedTrace, read_records
+from curation.report.shapes import Example, ShapeStatistics, choose_examples, shape_statistics
+from curation.stages.base import StageCounts
 from curation.stages.extract import RULES
 from curation.stages.rows import KINDS, SPLITS
-from curation.teacher.calls import Line
+from curation.teacher.calls import ModelCost, Usage
 from sprint_sgl.view.pages import write_page
 
 HERE = Path(__file__).parent
@@ -34,15 +35,6 @@ HUB_SPLITS = {"train": "train", "valid": "validation"}
 MOST_REASONS = 3
 RATIO_BIN, BAR_WIDTH = 0.5, 30
 _BARE = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z_][\w./-]*", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What one stage asked of one model."""
-
-    stage: str
-    model: str
-    line: Line
 
 
 @dataclass(frozen=True)
@@ -58,63 +50,69 @@ class RowFile:
 
 @dataclass(frozen=True)
 class Summary:
-    """A run's folder: `packed` and `kept` are the traces before and after the filter, `annotators` of those kept."""
+    """What the files of a run's folder say.
 
-    funnel: tuple[Funnel, ...]
-    costs: tuple[Cost, ...]
-    packed: Shape
-    kept: Shape
+    packed, kept   traces before and after the filter
+    annotators     number of kept traces by annotator
+    """
+
+    funnel: tuple[StageCounts, ...]
+    costs: tuple[ModelCost, ...]
+    packed: ShapeStatistics
+    kept: ShapeStatistics
     annotators: dict[str, int]
     files: tuple[RowFile, ...]
     examples: tuple[Example, ...]
 
     @property
     def read(self) -> int:
-        """Traces that entered the first stage."""
+        """Return the number of traces that entered the first stage."""
         return self.funnel[0].read if self.funnel else 0
 
     @property
-    def total(self) -> Line:
-        return reduce(add, (cost.line for cost in self.costs), Line())
+    def total(self) -> Usage:
+        return reduce(add, (cost.usage for cost in self.costs), Usage())
 
     @property
     def by_rules(self) -> int:
-        """Kept traces that no LLM annotated."""
+        """Return the number of kept traces that no LLM annotated."""
         return self.annotators.get(RULES, 0)
 
 
 def summarise(out: Path) -> Summary:
-    """Streams the files and keeps counts and four traces. Raises FileNotFoundError where the run has not ended."""
-    kept = shape_of(read_jsonl(out / "filter.jsonl"))
-    annotators = Counter(str(record["annotator"]) for record in read_jsonl(out / "filter.jsonl"))
+    """Summarise a run's folder, streaming its files. Raises FileNotFoundError if the run has not ended."""
+    kept_traces = out / "filter.jsonl"
+    kept = shape_statistics(read_records(kept_traces, PackedTrace))
+    annotators = Counter(packed.annotator for packed in read_records(kept_traces, PackedTrace))
     return Summary(
-        funnel=tuple(Funnel(**row) for row in json.loads((out / "funnel.json").read_text())),
-        costs=_costs(json.loads((out / "account.json").read_text())["lines"]),
-        packed=shape_of(read_jsonl(out / "pack.jsonl")),
+        funnel=tuple(map(StageCounts.from_dict, json.loads((out / "funnel.json").read_text()))),
+        costs=_add_costs(map(ModelCost.from_dict, json.loads((out / "account.json").read_text())["lines"])),
+        packed=shape_statistics(read_records(out / "pack.jsonl", PackedTrace)),
         kept=kept,
         annotators=dict(annotators.most_common()),
-        files=tuple(RowFile(kind, split, _lines(out / f"{kind}.{split}.jsonl")) for kind in KINDS for split in SPLITS),
-        examples=examples_of(read_jsonl(out / "filter.jsonl"), kept),
+        files=tuple(
+            RowFile(kind, split, _count_lines(out / f"{kind}.{split}.jsonl")) for kind in KINDS for split in SPLITS
+        ),
+        examples=choose_examples(read_records(kept_traces, PackedTrace), kept),
     )
 
 
-def _costs(rows: Sequence[Mapping[str, Any]]) -> tuple[Cost, ...]:
-    """One for each stage and model: the shards of a merged run each have their own row."""
-    lines: dict[tuple[str, str], Line] = {}
-    for row in rows:
-        key = (row["stage"], row["model"])
-        line = Line(**{name: value for name, value in row.items() if name not in ("stage", "model")})
-        lines[key] = lines.get(key, Line()) + line
-    return tuple(Cost(stage, model, line) for (stage, model), line in lines.items())
+def _add_costs(costs: Iterable[ModelCost]) -> tuple[ModelCost, ...]:
+    """Return one cost for each stage and model: a merged run has one for each shard."""
+    usage: dict[tuple[str, str], Usage] = {}
+    for cost in costs:
+        key = (cost.stage, cost.model)
+        usage[key] = usage.get(key, Usage()) + cost.usage
+    return tuple(ModelCost(stage, model, total) for (stage, model), total in usage.items())
 
 
-def _lines(path: Path) -> int:
+def _count_lines(path: Path) -> int:
     with path.open("rb") as file:
         return sum(1 for _ in file)
 
 
-def reasons(stage: Funnel, most: int | None = None) -> str:
-    """Why the stage rejected, the commonest first."""
+def format_reasons(stage: StageCounts, most: int | None = None) -> str:
+    """Return the reasons of a stage's rejections with their counts, the commonest first."""
     ordered = sorted(stage.rejected.items(), key=lambda item: (-item[1], item[0]))
     shown = [f"{reason} {count:,}" for reason, count in ordered[:most]]
     more = len(ordered) - len(shown)
@@ -132,20 +130,20 @@ def print_summary(summary: Summary, console: Console) -> None:
         console.print(f"{file.rows:>9,} rows in {file.name}", highlight=False)
 
 
-def _funnel_table(funnel: Sequence[Funnel]) -> Table:
+def _funnel_table(funnel: Sequence[StageCounts]) -> Table:
     table = _table("From traces to rows", "stage", read=True, kept=True, rejected=True)
     table.add_column("main reasons")
     for stage in funnel:
         counts = (stage.read, stage.kept, stage.read - stage.kept)
-        table.add_row(stage.stage, *(f"{count:,}" for count in counts), Text(reasons(stage, MOST_REASONS)))
+        table.add_row(stage.stage, *(f"{count:,}" for count in counts), Text(format_reasons(stage, MOST_REASONS)))
     return table
 
 
 def _ratio_table(summary: Summary) -> Table:
-    """The histogram of steps a stage, before the filter and after it."""
-    table = _table("Steps a stage", "ratio", packed=True, kept=True)
+    """Return the histogram of steps per stage, before and after the filter."""
+    table = _table("Steps per stage", "ratio", packed=True, kept=True)
     table.add_column("")
-    packed, kept = (_binned(shape.ratio) for shape in (summary.packed, summary.kept))
+    packed, kept = (_count_bins(shape.ratio) for shape in (summary.packed, summary.kept))
     for number in range(min(packed, default=0), max(packed, default=-1) + 1):
         whole, left = (round(BAR_WIDTH * counts[number] / max(packed.values())) for counts in (packed, kept))
         bar = "\u2588" * left + "\u2591" * (whole - left)
@@ -154,17 +152,17 @@ def _ratio_table(summary: Summary) -> Table:
     return table
 
 
-def _binned(ratios: Counter[float]) -> Counter[int]:
-    found = Counter[int]()
+def _count_bins(ratios: Counter[float]) -> Counter[int]:
+    bins = Counter[int]()
     for ratio, count in ratios.items():
-        found[int(ratio / RATIO_BIN)] += count
-    return found
+        bins[int(ratio / RATIO_BIN)] += count
+    return bins
 
 
 def _shape_table(summary: Summary) -> Table:
     table = _table(f"{summary.kept.traces:,} traces kept", "", median=True, p90=True)
     for measure in summary.kept.measures:
-        table.add_row(measure.name, measure.said(0.5), measure.said(0.9))
+        table.add_row(measure.name, measure.format_quantile(0.5), measure.format_quantile(0.9))
     table.add_row("plan-only share of all steps", f"{summary.kept.plan_only:.0%}", "")
     return table
 
@@ -172,23 +170,27 @@ def _shape_table(summary: Summary) -> Table:
 def _cost_table(summary: Summary) -> Table:
     numbers = ("calls", "cached", "asked again", "prompt tokens", "reply tokens", "dollars", "paid now")
     table = _table("Calls and cost", "stage", "model", **dict.fromkeys(numbers, True))
-    for cost in (*summary.costs, Cost("total", "", summary.total)):
-        line = cost.line
-        counts = (line.calls, line.cached, line.asked_again, line.prompt_tokens, line.completion_tokens)
-        dollars = (f"{line.total_dollars:,.2f}", f"{line.paid_dollars:,.2f}")
+    for cost in (*summary.costs, ModelCost("total", "", summary.total)):
+        usage = cost.usage
+        counts = (usage.calls, usage.cached, usage.asked_again, usage.prompt_tokens, usage.completion_tokens)
+        dollars = (f"{usage.total_dollars:,.2f}", f"{usage.paid_dollars:,.2f}")
         table.add_row(cost.stage, Text(cost.model), *(f"{count:,}" for count in counts), *dollars)
     return table
 
 
 def _fault_table(summary: Summary) -> Table:
-    table = _table("What a reader would not sign", "", packed=True, kept=True)
-    for (name, packed), kept in zip(summary.packed.shares.items(), summary.kept.shares.values(), strict=True):
-        table.add_row(name, share_of(*packed), share_of(*kept))
+    table = _table("Faults", "", packed=True, kept=True)
+    shares = zip(summary.packed.fault_shares.items(), summary.kept.fault_shares.values(), strict=True)
+    for (name, packed), kept in shares:
+        table.add_row(name, format_share(*packed), format_share(*kept))
     return table
 
 
-def share_of(count: int, whole: int) -> str:
+def format_share(count: int, whole: int) -> str:
     return f"{count:,} of {whole:,}" + (f" ({count / whole:.1%})" if whole else "")
+
+
+FORMATS = {"format_reasons": format_reasons, "format_share": format_share}  # functions for the templates
 
 
 def _table(title: str, *words: str, **numbers: bool) -> Table:
@@ -199,28 +201,26 @@ def _table(title: str, *words: str, **numbers: bool) -> Table:
 
 
 def write_html(summary: Summary, path: Path) -> None:
-    """One page that loads nothing from anywhere."""
-    from curation.report.charts import funnel_svg, histograms_svg, picture
+    """Write report.html, which loads no other file."""
+    from curation.report.charts import funnel_svg, histograms_svg, step_graph
 
     charts = {
         "funnel_svg": funnel_svg(summary.funnel),
         "histograms_svg": histograms_svg(summary.packed.measures, summary.kept.measures),
-        "pictures": [picture(example) for example in summary.examples],
+        "graphs": [step_graph(example) for example in summary.examples],
     }
-    write_page(HERE / "page.html.j2", path, summary=summary, reasons=reasons, share_of=share_of, **charts)
+    write_page(HERE / "page.html.j2", path, summary=summary, **FORMATS, **charts)
 
 
 def write_card(summary: Summary, settings: dict[str, Any], path: Path) -> None:
-    """The data card as Hugging Face reads it; `settings` are the run's, and a license where one is given."""
-    given = {name: value for name, value in settings.items() if name != "license"}
-    values = {"front_matter": front_matter(summary, settings), "command": command(given)}
-    write_page(
-        HERE / "card.md.j2", path, summary=summary, settings=settings, reasons=reasons, share_of=share_of, **values
-    )
+    """Write the data card for Hugging Face; `settings` are the run's, with a license if there is one."""
+    run_settings = {name: value for name, value in settings.items() if name != "license"}
+    values = {"front_matter": front_matter(summary, settings), "command": command_line(run_settings)}
+    write_page(HERE / "card.md.j2", path, summary=summary, settings=settings, **FORMATS, **values)
 
 
 def front_matter(summary: Summary, settings: Mapping[str, Any]) -> str:
-    """The card's YAML: one configuration for each kind of rows, without the splits that have none."""
+    """Return the card's YAML: one configuration for each kind of rows, without empty splits."""
     data = {kind: [file for file in summary.files if file.kind == kind and file.rows] for kind in KINDS}
     configs = [
         {"config_name": kind, "data_files": [{"split": HUB_SPLITS[file.split], "path": file.name} for file in files]}
@@ -232,14 +232,14 @@ def front_matter(summary: Summary, settings: Mapping[str, Any]) -> str:
     return yaml.safe_dump(fields | {"configs": configs}, sort_keys=False, allow_unicode=True)
 
 
-def command(settings: Mapping[str, Any]) -> str:
-    """The command line that states all of these settings."""
+def command_line(settings: Mapping[str, Any]) -> str:
+    """Return the command line with all of these settings."""
     pieces = [shlex.quote(piece) for piece in overrides(settings)]
     return " \\\n  ".join(["sprint-sgl curate", *pieces])
 
 
 def overrides(settings: Mapping[str, Any]) -> Iterator[str]:
-    """As Hydra reads them: `++` before a dictionary, which may have keys of its own."""
+    """Yield Hydra overrides, with `++` before a dictionary, which may have keys that the schema lacks."""
     for name, value in settings.items():
         if isinstance(value, Mapping):
             for key, item in value.items():
@@ -249,7 +249,7 @@ def overrides(settings: Mapping[str, Any]) -> Iterator[str]:
 
 
 def literal(value: object) -> str:
-    """A value in Hydra's grammar for overrides, which has no quotes for keys."""
+    """Return the value in Hydra's grammar for overrides, which has no quotes for keys."""
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{key}:{literal(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):

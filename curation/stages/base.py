@@ -1,7 +1,7 @@
-"""What every stage shares: JSON lines in, JSON lines out, and an account of what was dropped.
+"""What every stage shares: it reads records, writes records, and counts what it rejected.
 
-A stage's files appear whole, by a rename, and its account last: after a kill at any moment a stage has been done
-or it has not. One that was done on the same input with the same settings is not done again.
+A stage's files are written whole and renamed into place, the result last: after a kill at any moment the stage has
+been done or it has not. A stage that was done on the same input with the same settings is not done again.
 """
 
 from __future__ import annotations
@@ -10,119 +10,104 @@ import asyncio
 import json
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+from curation.records import Rejection, TraceRecord, read_records, record_line
+from curation.teacher.calls import ModelCost
 from sprint_sgl.errors import BadInput
 from sprint_sgl.storage.files import file_digest, whole_file
 
-Record = dict[str, Any]
-SHOWN_EVERY = 0.1  # seconds between two looks at a stage under way: drawing a bar takes longer than packing a trace
+REPORT_INTERVAL = 0.1  # seconds between two updates of a progress bar: drawing one takes longer than packing a trace
+
+Outcome = TraceRecord | Rejection
+Report = Callable[["StageCounts"], None]
+In = TypeVar("In", bound=TraceRecord)
 
 
 @dataclass(frozen=True)
-class Rejection:
-    """A trace that leaves the pipeline: where, why in words that are counted, and the particulars.
+class StageCounts:
+    """One stage's account: `read` is `kept` plus the sum of `rejected`, which counts reasons.
 
-    `passing`: another attempt may succeed, since it was the endpoint that failed; its stage is not done yet.
+    calls    what the stage asked of models, and the cost
+    reused   whether an earlier start had done the stage
     """
-
-    id: str
-    index: int
-    stage: str
-    reason: str
-    detail: str = ""
-    passing: bool = False
-
-
-@dataclass(frozen=True)
-class Funnel:
-    """One stage's account: read = kept + the sum of rejected; `calls` is what it asked for and what that cost."""
 
     stage: str
     read: int
     kept: int
-    rejected: dict[str, int] = field(default_factory=dict)
+    rejected: Mapping[str, int]
     seconds: float = 0.0
-    calls: list[Record] = field(default_factory=list)
+    calls: tuple[ModelCost, ...] = ()
     reused: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"calls": [cost.to_dict() for cost in self.calls]}
+
+    @staticmethod
+    def from_dict(row: Mapping[str, Any]) -> StageCounts:
+        """Raises KeyError or TypeError where a field is missing or unknown."""
+        return StageCounts(**{**row, "calls": tuple(map(ModelCost.from_dict, row.get("calls", ())))})
 
 
 @dataclass(frozen=True)
-class Done:
-    """How a stage has ended: `source` is the digest of what it read, `passing` says that another attempt may keep
-    more."""
+class StageResult:
+    """How a stage ended, as its file funnel/NAME.json says.
 
-    funnel: Funnel
+    source      digest of the file that the stage read
+    settings    what the result depends on beside that file, as plain JSON values
+    temporary   whether some rejections may succeed in another attempt (`passing` on disk)
+    """
+
+    counts: StageCounts
     source: str
-    settings: Record
-    passing: bool = False
+    settings: Mapping[str, Any]
+    temporary: bool = False
 
     @staticmethod
-    def read(path: Path) -> Done:
-        """Raises BadInput for a file that is no account of a stage."""
+    def read(path: Path) -> StageResult:
+        """Raises BadInput if the file does not hold the result of a stage."""
         try:
-            found = json.loads(path.read_text())
-            return Done(**found | {"funnel": Funnel(**found["funnel"])})
+            row = json.loads(path.read_text())
+            counts = StageCounts.from_dict(row["funnel"])
+            return StageResult(counts, row["source"], row["settings"], row.get("passing", False))
         except (ValueError, TypeError, KeyError) as error:
             raise BadInput(
                 f"{path} does not say how the stage ended: remove it, and the stage is done again"
             ) from error
 
     def write(self, path: Path) -> None:
+        row = {"funnel": self.counts.to_dict(), "source": self.source, "settings": self.settings}
         with whole_file(path) as file:
-            json.dump(asdict(self), file, indent=2)
+            json.dump(row | {"passing": self.temporary}, file, indent=2)
 
 
-def plain(settings: Mapping[str, Any]) -> Record:
-    """As JSON gives them back."""
-    found: Record = json.loads(json.dumps(settings))
-    return found
-
-
-Outcome = Record | Rejection
-Work = Callable[[Record], Outcome | Awaitable[Outcome]]
-Watch = Callable[[Funnel], None]
-
-
-def read_jsonl(path: Path) -> Iterator[Record]:
-    with path.open() as file:
-        for line in file:
-            yield json.loads(line)
-
-
-def to_line(record: Mapping[str, Any]) -> str:
-    return json.dumps(record, ensure_ascii=False) + "\n"
-
-
-def write_jsonl(path: Path, records: Iterable[Mapping[str, Any]]) -> int:
-    """How many were written; the file appears whole."""
-    count = 0
-    with whole_file(path) as file:
-        for record in records:
-            file.write(to_line(record))
-            count += 1
-    return count
+def to_json_values(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings as they are after a round trip through JSON."""
+    values: dict[str, Any] = json.loads(json.dumps(settings))
+    return values
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One stage of a run in `folder`: it reads `source`'s records and writes NAME.jsonl and rejected/NAME.jsonl.
+class PipelineStage(Generic[In]):
+    """One stage of a run in `folder`: it writes NAME.jsonl and rejected/NAME.jsonl.
 
+    reads      the type of the records that it reads
     settings   what its result depends on beside the records
-    window     records in the works at a time, for work that waits for an endpoint
-    calls      the account of its calls so far
+    window     records in progress at a time, for work that waits for an endpoint
+    costs      returns the cost of its calls so far
     """
 
     name: str
     folder: Path
-    work: Work
+    work: Callable[[In], Outcome | Awaitable[Outcome]]
+    reads: type[In]
     settings: Mapping[str, Any]
     window: int = 1
-    calls: Callable[[], list[Record]] = list
+    costs: Callable[[], Sequence[ModelCost]] = tuple
 
     @property
     def path(self) -> Path:
@@ -133,53 +118,60 @@ class Stage:
         return self.folder / "rejected" / f"{self.name}.jsonl"
 
     @property
-    def account(self) -> Path:
+    def result(self) -> Path:
         return self.folder / "funnel" / f"{self.name}.json"
 
-    def done(self, source: str) -> Funnel | None:
-        """Its account, if it was done on the input of that digest with these settings, and nothing may come out better
-        in another attempt."""
-        if not (self.account.is_file() and self.path.is_file() and self.rejected.is_file()):
-            return None
-        done = Done.read(self.account)
-        if done.passing or (done.source, done.settings) != (source, plain(self.settings)):
-            return None
-        return replace(done.funnel, reused=True)
+    async def run_file(self, source: Path, report: Report) -> StageCounts:
+        """Do the stage's work on the records of a file, as `run` does."""
+        return await self.run(read_records(source, self.reads), file_digest(source), report)
 
-    async def run(self, source: Path, watch: Watch) -> Funnel:
-        """Does what is not done yet. Raises what the work raises; then nothing of the stage has changed."""
-        digest = file_digest(source)
-        return self.done(digest) or await self.write(self.outcomes(read_jsonl(source)), digest, watch)
+    async def run(self, records: Iterable[In | Rejection], source: str, report: Report) -> StageCounts:
+        """Do the stage's work unless it was done, and return its counts; `source` is the digest of the input.
 
-    async def write(self, outcomes: AsyncIterator[Outcome], source: str, watch: Watch) -> Funnel:
-        """Writes its files; `source` is the digest of what the outcomes are made from."""
-        start, kept, reasons, passing = time.monotonic(), 0, Counter[str](), False
-        shown = start - SHOWN_EVERY
-        with whole_file(self.path) as out, whole_file(self.rejected) as dropped:
+        Raises what the work raises. The stage's files then stay as they were.
+        """
+        return self.reusable_counts(source) or await self._write(self._outcomes(records), source, report)
+
+    def reusable_counts(self, source: str) -> StageCounts | None:
+        """Return the counts of an earlier start on the same input with the same settings, None without one.
+
+        A result whose rejections may succeed in another attempt is not reused.
+        """
+        if not (self.result.is_file() and self.path.is_file() and self.rejected.is_file()):
+            return None
+        result = StageResult.read(self.result)
+        if result.temporary or (result.source, result.settings) != (source, to_json_values(self.settings)):
+            return None
+        return replace(result.counts, reused=True)
+
+    async def _write(self, outcomes: AsyncIterator[Outcome], source: str, report: Report) -> StageCounts:
+        start, kept, reasons, temporary = time.monotonic(), 0, Counter[str](), False
+        reported = start - REPORT_INTERVAL
+        with whole_file(self.path) as out, whole_file(self.rejected) as rejected:
             async for outcome in outcomes:
                 if isinstance(outcome, Rejection):
-                    dropped.write(to_line(asdict(outcome)))
+                    rejected.write(record_line(outcome))
                     reasons[outcome.reason] += 1
-                    passing = passing or outcome.passing
+                    temporary = temporary or outcome.temporary
                 else:
-                    out.write(to_line(outcome))
+                    out.write(record_line(outcome))
                     kept += 1
-                if (now := time.monotonic()) >= shown + SHOWN_EVERY:
-                    watch(Funnel(self.name, kept + reasons.total(), kept, reasons, now - start))
-                    shown = now
-            self.account.unlink(missing_ok=True)  # it tells of the files that now go
-        seconds = round(time.monotonic() - start, 2)
-        account = Funnel(self.name, kept + reasons.total(), kept, dict(reasons.most_common()), seconds, self.calls())
-        Done(account, source, plain(self.settings), passing).write(self.account)
-        return account
+                if (now := time.monotonic()) >= reported + REPORT_INTERVAL:
+                    report(StageCounts(self.name, kept + reasons.total(), kept, reasons, now - start))
+                    reported = now
+            self.result.unlink(missing_ok=True)  # it describes the files that are replaced now
+        seconds, rejections = round(time.monotonic() - start, 2), dict(reasons.most_common())
+        counts = StageCounts(self.name, kept + reasons.total(), kept, rejections, seconds, tuple(self.costs()))
+        StageResult(counts, source, to_json_values(self.settings), temporary).write(self.result)
+        return counts
 
-    async def outcomes(self, records: Iterable[Record]) -> AsyncIterator[Outcome]:
-        """The work's outcomes, in the order of the records."""
+    async def _outcomes(self, records: Iterable[In | Rejection]) -> AsyncIterator[Outcome]:
+        """Yield the outcomes of the work in the order of the records. Rejections pass through."""
         tasks: deque[asyncio.Future[Outcome]] = deque()
         try:
             for record in records:
-                outcome = self.work(record)
-                if isinstance(outcome, dict | Rejection):
+                outcome = record if isinstance(record, Rejection) else self.work(record)
+                if isinstance(outcome, TraceRecord | Rejection):
                     yield outcome
                     continue
                 tasks.append(asyncio.ensure_future(outcome))
@@ -189,30 +181,27 @@ class Stage:
             while tasks:
                 yield await tasks.popleft()
         finally:
-            await asyncio.gather(*tasks, return_exceptions=True)  # what is under way is paid for: let it be kept
+            await asyncio.gather(*tasks, return_exceptions=True)  # requests under way are paid for: keep their replies
 
 
-async def each(outcomes: Iterable[Outcome]) -> AsyncIterator[Outcome]:
-    for outcome in outcomes:
-        yield outcome
+def read_results(folder: Path, names: Sequence[str]) -> dict[str, StageResult]:
+    """Return the results of those stages that have ended in the folder, in the order of the names."""
+    paths = {name: folder / "funnel" / f"{name}.json" for name in names}
+    return {name: StageResult.read(path) for name, path in paths.items() if path.is_file()}
 
 
-def ended(folder: Path, order: Sequence[str]) -> dict[str, Done]:
-    """How the stages that have ended in that folder did, in that order."""
-    paths = {name: folder / "funnel" / f"{name}.json" for name in order}
-    return {name: Done.read(path) for name, path in paths.items() if path.is_file()}
+def read_all_results(folder: Path, names: Sequence[str]) -> dict[str, StageResult]:
+    """Return the results of all stages.
 
-
-def chain(folder: Path, order: Sequence[str]) -> dict[str, Done]:
-    """How all stages have ended. Raises BadInput for one that has not, or has read another file than the one before it
-    has written."""
-    found = ended(folder, order)
-    if missing := [name for name in order if name not in found]:
+    Raises BadInput if a stage has not ended, or has read another file than the stage before it wrote.
+    """
+    results = read_results(folder, names)
+    if missing := [name for name in names if name not in results]:
         raise BadInput(f"{folder}: {missing[0]} has not ended: run the stages before rows first")
-    for before, name in pairwise(order):
-        if found[name].source != file_digest(folder / f"{before}.jsonl"):
+    for before, name in pairwise(names):
+        if results[name].source != file_digest(folder / f"{before}.jsonl"):
             raise BadInput(
                 f"{folder}: {name}.jsonl was made from another {before}.jsonl than the one that is there: "
                 f"run {name} and the stages after it again"
             )
-    return found
+    return results

@@ -1,4 +1,4 @@
-"""Stage 4: which component needs the results of which, named by an LLM or by rules (section 3.2.2, appendix A.2)."""
+"""Stage 4: the dependencies of the components, by an LLM or by rules (section 3.2.2, appendix A.2)."""
 
 from __future__ import annotations
 
@@ -6,64 +6,65 @@ from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
-from pydantic import TypeAdapter
-
-from curation.annotate.components import Component, Refused
+from curation.annotate.components import Refused
 from curation.annotate.numbering import split_lines
 from curation.annotate.reply_parser import ParentsReply, read_parents
-from curation.stages.base import Outcome, Record
-from curation.stages.extract import RULES, rejection
+from curation.records import LinkedTrace, Rejection, SegmentedTrace
+from curation.stages.extract import RULES
 from curation.teacher.client import CallFailed, Teacher
 from curation.trace import Step, Trace
+from sprint_sgl.errors import BadInput
 
 PROMPT = Template((Path(__file__).parent / "prompts" / "dag.txt").read_text())
-_COMPONENTS = TypeAdapter(tuple[Component, ...])
 
 
-def components_of(record: Record) -> tuple[Component, ...]:
-    return _COMPONENTS.validate_python(record["components"])
+def steps_of(segmented: SegmentedTrace, parents: Sequence[Sequence[int]]) -> tuple[Step, ...]:
+    """Return the components with their text and these parents."""
+    lines = split_lines(segmented.text)
+    return tuple(c.step(lines, numbers) for c, numbers in zip(segmented.components, parents, strict=True))
 
 
-def steps_of(record: Record, parents: Sequence[Sequence[int]]) -> tuple[Step, ...]:
-    lines = split_lines(record["text"])
-    return tuple(c.step(lines, named) for c, named in zip(components_of(record), parents, strict=True))
-
-
-def prompt_for(record: Record) -> str:
-    """The components with their text, as appendix A.2 has it."""
-    components = components_of(record)
-    steps = steps_of(record, [()] * len(components))
+def prompt_for(segmented: SegmentedTrace) -> str:
+    """Return the prompt with the text of the components, as in appendix A.2."""
+    components = segmented.components
+    steps = steps_of(segmented, [()] * len(components))
     listed = "\n\n".join(
-        _listing(number, component.description, step)
+        _describe(number, component.description, step)
         for number, (component, step) in enumerate(zip(components, steps, strict=True), 1)
     )
-    return PROMPT.substitute(question=record["question"], components=listed, count=len(components))
+    return PROMPT.substitute(question=segmented.question, components=listed, count=len(components))
 
 
-def _listing(number: int, description: str, step: Step) -> str:
+def _describe(number: int, description: str, step: Step) -> str:
     parts = {"Description": description, "Plan": step.plan, "Prompt": step.prompt}
     parts |= {"Execution": step.execution, "Comment": step.comment}
     return "\n".join([f"### Component {number}", *(f"{name}: {text}" for name, text in parts.items() if text)])
 
 
-async def ask(record: Record, teacher: Teacher, model: str) -> Outcome:
-    """The record as a trace: steps and their parents by the model, or why its reply could not be used."""
-    count = len(record["components"])
+async def ask(segmented: SegmentedTrace, teacher: Teacher, model: str) -> LinkedTrace | Rejection:
+    """Return the trace with the dependencies that the model names, or a rejection if its reply cannot be used."""
+    count = len(segmented.components)
     try:
         parents = await teacher.ask(
-            "dag", model, prompt_for(record), lambda reply: read_parents(reply, count), ParentsReply
+            "dag", model, prompt_for(segmented), lambda reply: read_parents(reply, count), ParentsReply
         )
     except (Refused, CallFailed) as error:
-        return rejection(record, "dag", error)
-    return trace_record(record, parents, f"{record['annotator']}, {model}")
+        return segmented.reject("dag", error.reason, str(error), temporary=isinstance(error, CallFailed))
+    return _link(segmented, parents, f"{segmented.annotator}, {model}")
 
 
-def by_rules(record: Record) -> Outcome:
-    """The record as a trace with the parents that the rules of stage 3 named."""
-    return trace_record(record, record["parents"], RULES)
+def by_rules(segmented: SegmentedTrace) -> LinkedTrace:
+    """Return the trace with the parents that the rules of stage 3 named. Raises BadInput if a model did stage 3."""
+    if segmented.parents is None:
+        raise BadInput(
+            f"extract.jsonl holds components by {segmented.annotator}, whose dependencies rules cannot name: "
+            "run extract again, or name a model as models.dag"
+        )
+    return _link(segmented, segmented.parents, RULES)
 
 
-def trace_record(record: Record, parents: Sequence[Sequence[int]], annotator: str) -> Record:
-    answer = f"\\boxed{{{record['answer']}}}"
-    trace = Trace(record["id"], record["question"], steps_of(record, parents), answer, record["text"], annotator)
-    return {"id": record["id"], "index": record["index"], "annotator": annotator, "trace": trace.to_dict()}
+def _link(segmented: SegmentedTrace, parents: Sequence[Sequence[int]], annotator: str) -> LinkedTrace:
+    answer = f"\\boxed{{{segmented.answer}}}"
+    steps = steps_of(segmented, parents)
+    trace = Trace(segmented.id, segmented.question, steps, answer, segmented.text, annotator)
+    return LinkedTrace(segmented.id, segmented.index, annotator, trace)

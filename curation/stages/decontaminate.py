@@ -1,4 +1,4 @@
-"""Questions that share a run of words with a benchmark are not trained on."""
+"""Decontamination: questions that share a run of words with a benchmark are not trained on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from curation.stages.load import Source
+from curation.stages.load import TraceSource
 from sprint_sgl.errors import BadInput
 from sprint_sgl.tasks.datasets import select_rows, values_at
 
@@ -17,23 +17,24 @@ _SIZED = re.compile(r"\\[dt](?=frac|binom)")  # \dfrac and \tfrac are \frac
 
 
 @dataclass(frozen=True)
-class Grams:
-    """The n-grams of benchmark questions; a question with fewer than n words counts as a whole."""
+class NGrams:
+    """The n-grams of benchmark questions. A question with fewer than n words is one gram."""
 
-    known: frozenset[tuple[str, ...]] = frozenset()
+    grams: frozenset[tuple[str, ...]] = frozenset()
     n: int = WORDS
 
     @property
     def digest(self) -> str:
-        """Of all that it knows, in hexadecimal digits."""
-        return hashlib.sha256("\n".join(sorted(map(" ".join, self.known))).encode()).hexdigest()
+        """Return the SHA-256 of the grams in hexadecimal digits."""
+        return hashlib.sha256("\n".join(sorted(map(" ".join, self.grams))).encode()).hexdigest()
 
-    def found_in(self, question: str) -> str | None:
-        """The first run of words that the question shares with a benchmark."""
-        return next((" ".join(gram) for gram in grams(question, self.n) if gram in self.known), None)
+    def find_in(self, question: str) -> str | None:
+        """Return the first run of words that the question shares with a benchmark, None without one."""
+        return next((" ".join(gram) for gram in split_grams(question, self.n) if gram in self.grams), None)
 
 
-def grams(text: str, n: int) -> Iterator[tuple[str, ...]]:
+def split_grams(text: str, n: int) -> Iterator[tuple[str, ...]]:
+    """Yield the runs of n words and signs of the text, in lower case."""
     words = [word.lower() for word in _WORD.findall(_SIZED.sub(r"\\", text))]
     if words and len(words) < n:
         yield tuple(words)
@@ -41,12 +42,12 @@ def grams(text: str, n: int) -> Iterator[tuple[str, ...]]:
         yield tuple(words[start : start + n])
 
 
-def grams_of(questions: Iterable[str], n: int = WORDS) -> Grams:
-    return Grams(frozenset(gram for question in questions for gram in grams(question, n)), n)
+def collect_grams(questions: Iterable[str], n: int = WORDS) -> NGrams:
+    return NGrams(frozenset(gram for question in questions for gram in split_grams(question, n)), n)
 
 
-def benchmark_questions(benchmarks: Sequence[Source]) -> Iterator[str]:
-    """All questions of the benchmarks. Raises BadInput where one does not open or has none in that column."""
+def benchmark_questions(benchmarks: Sequence[TraceSource]) -> Iterator[str]:
+    """Yield the questions of the benchmarks. Raises BadInput if one cannot be opened or its column is empty."""
     for source in benchmarks:
         column, found = source.columns.question, 0
         for row in select_rows(source):

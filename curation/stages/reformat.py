@@ -1,10 +1,10 @@
-"""Packed traces become ms-swift rows: SPRINT in two formats, RFT in one (paper, sections 3.2.4 and A.3).
+"""Traces as ms-swift rows: SPRINT in two formats, RFT in one (paper, sections 3.2.4 and A.3).
 
-A row is one user and one assistant message: user text is context, assistant text is trained, and both together are what
-a call sees at inference. Of a trajectory both formats hold the same text, everything after the opened thought:
+A row has a user message, which is context, and an assistant message, which is trained; together they are what a call
+sees at inference. Both SPRINT formats have the same text, everything after the opened thought:
 
-tree         trained as the tree of its calls, each executor without its siblings, as at inference.
-transcript   trained as it stands (the paper's way): each executor sees the siblings before it.
+tree         trained as the tree of its calls: an executor does not see its siblings, as at inference.
+transcript   trained as one sequence (as in the paper): an executor sees the siblings before it.
 """
 
 from __future__ import annotations
@@ -24,19 +24,21 @@ class RowFormat(Enum):
 
 
 def rft_row(trace: Trace, style: PromptStyle) -> Row:
-    """The trace in its sequential order, for the reasoning fine-tuned baseline; what reads as a tag of ours is text."""
+    """Return the row of a trace in sequential order, for the RFT baseline. Tags in the text are neutralised."""
     thought = f"{protocol.escape_tags(trace.text)}\n{protocol.THOUGHT_CLOSE}\n\n{protocol.escape_tags(trace.answer)}"
     return make_row(protocol.sequential_opening(trace.question, style), thought)
 
 
 def sprint_row(trajectory: Trajectory, style: PromptStyle, row_format: RowFormat) -> Row:
-    """The row of a trajectory: its stages and its answer are the response.
+    """Return the row of a trajectory, whose stages and answer are the response.
 
-    Raises ValueError for one that is no example: without stages, or with an execution that was cut off or failed.
+    Raises ValueError for a trajectory without stages, or with an execution that was cut off or failed.
     """
-    bad = [each.status for stage in trajectory.stages for each in stage.executions if each.status != "ok"]
+    bad = [
+        execution.status for stage in trajectory.stages for execution in stage.executions if execution.status != "ok"
+    ]
     if bad or not trajectory.stages:
-        raise ValueError(f"no example to train on: {f'an execution that is {bad[0]}' if bad else 'no stages'}")
+        raise ValueError(f"not a training example: {f'an execution is {bad[0]}' if bad else 'no stages'}")
     response = protocol.render_stages(trajectory) + protocol.render_final_answer(trajectory.final_answer)
     channel = TREE if row_format is RowFormat.tree else None
     return make_row(protocol.planner_opening(trajectory.question, style), response, channel)

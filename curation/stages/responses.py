@@ -1,7 +1,7 @@
-"""Texts as data sets keep them: out of messages, special tokens and others' markup, a thought and what follows it.
+"""Cells of data sets as texts: taken out of chat messages, special tokens and thought tags, and split at the thought.
 
-What cannot be told for certain is Unreadable, with a reason that is counted. Tags of ours in a text stay; rows are
-written with them neutralised (sprint_sgl/protocol/lexer.py).
+An ambiguous cell raises UnreadableText, whose reason is counted. SPRINT's own tags stay in the text, and are
+neutralised when rows are written (sprint_sgl/protocol/lexer.py).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ USER = frozenset({"user", "human"})
 CALLS = ("tool_calls", "function_call", "refusal")
 REASONING = ("reasoning_content", "reasoning", "thinking")
 
-_MARK = re.compile(
+_THOUGHT_TAG = re.compile(
     r"<\s*(?P<end>/?)\s*(?:\w+:)?(?:think|thinking|thoughts?|reasoning|analysis|reflection|scratchpad)(?:\s[^<>\n]*)?>|\[(?P<end2>/?)THINK\]|\u25c1(?P<end3>/?)think\u25b7"
     r"|<\|(?:begin|(?P<end4>end))_of_thought\|>",
     re.I,
@@ -30,12 +30,12 @@ _SEPARATOR = re.compile(r"^[ \t]*-----[ \t]*$", re.M)
 _QUOTES = "`'\"\u201c\u201d\u2018\u2019\u00ab\u00bb"
 
 
-class Unreadable(Exception):
-    """A text that cannot be used; the message is the reason, in words that many rows share."""
+class UnreadableText(Exception):
+    """A cell that cannot be used. The message is a reason without particulars, by which rows are counted."""
 
 
 def text_of(value: object, what: str, roles: frozenset[str] = frozenset()) -> str:
-    """The text of a cell: itself, or that of the one message of these roles. Raises Unreadable."""
+    """Return the text of a cell, or of its one message with one of these roles. Raises UnreadableText."""
     if value is None:
         return ""
     if isinstance(value, str):
@@ -44,34 +44,34 @@ def text_of(value: object, what: str, roles: frozenset[str] = frozenset()) -> st
         return str(value)
     if isinstance(value, Mapping):
         if roles and _role(value) and _role(value) not in roles:
-            raise Unreadable(f"messages with no {what}s")
-        return _message(value, what)
+            raise UnreadableText(f"messages with no {what}s")
+        return _text_of_message(value, what)
     if isinstance(value, Sequence) and value and roles:
-        return _of_list(value, what, roles)
-    raise Unreadable(f"a {what} that is no text")
+        return _text_of_list(value, what, roles)
+    raise UnreadableText(f"a {what} that is not text")
 
 
-def _of_list(items: Sequence[object], what: str, roles: frozenset[str]) -> str:
+def _text_of_list(items: Sequence[object], what: str, roles: frozenset[str]) -> str:
     if all(isinstance(item, Mapping) and _role(item) for item in items):
         found = [item for item in items if isinstance(item, Mapping) and _role(item) in roles]
         if len(found) != 1:
-            raise Unreadable(f"messages with {'several' if found else 'no'} {what}s")
-        return _message(found[0], what)
+            raise UnreadableText(f"messages with {'several' if found else 'no'} {what}s")
+        return _text_of_message(found[0], what)
     if all(isinstance(item, Mapping) and "type" in item for item in items):
-        return _message({"content": items}, what)
+        return _text_of_message({"content": items}, what)
     if len(items) == 1:
         return text_of(items[0], what, roles)
-    raise Unreadable(f"a list of {what}s: a star in the column's path takes each")
+    raise UnreadableText(f"a list of {what}s: a star in the column's path takes each item")
 
 
 def _role(message: Mapping[str, Any]) -> str:
     return str(message.get("role") or message.get("from") or "").lower()
 
 
-def _message(message: Mapping[str, Any], what: str) -> str:
-    """The content, after the reasoning where a field or a part of its own holds one."""
+def _text_of_message(message: Mapping[str, Any], what: str) -> str:
+    """Return the content, with reasoning from its own field or part before it in <think> tags."""
     if any(message.get(key) for key in CALLS):
-        raise Unreadable(f"a {what} that calls tools")
+        raise UnreadableText(f"a {what} that calls tools")
     content = next((message[key] for key in ("content", "value", "text") if message.get(key) is not None), None)
     thought = next((message[key] for key in REASONING if message.get(key)), None)
     if isinstance(content, Sequence) and not isinstance(content, str):
@@ -79,50 +79,52 @@ def _message(message: Mapping[str, Any], what: str) -> str:
         texts = [part for part in parts if part.get("type") in ("text", "output_text")]
         thoughts = [part for part in parts if part.get("type") in ("thinking", "reasoning")]
         if len(texts) + len(thoughts) != len(content) or (thought and thoughts):
-            raise Unreadable(f"a {what} with parts that are no text")
-        content = "".join(_part(part, ("text",), what) for part in texts)
-        thought = thought or "\n\n".join(_part(part, ("thinking", "reasoning", "text"), what) for part in thoughts)
+            raise UnreadableText(f"a {what} with parts that are not text")
+        content = "".join(_text_of_part(part, ("text",), what) for part in texts)
+        thought = thought or "\n\n".join(
+            _text_of_part(part, ("thinking", "reasoning", "text"), what) for part in thoughts
+        )
     if not isinstance(content, str) or not isinstance(thought, str | None):
-        raise Unreadable(f"a {what} that is no text")
+        raise UnreadableText(f"a {what} that is not text")
     if not thought:
         return content
-    if _MARK.search(content):
-        raise Unreadable("several thoughts")
+    if _THOUGHT_TAG.search(content):
+        raise UnreadableText("several thoughts")
     return f"<think>\n{thought}\n</think>\n\n{content}"
 
 
-def _part(part: Mapping[str, Any], keys: Sequence[str], what: str) -> str:
+def _text_of_part(part: Mapping[str, Any], keys: Sequence[str], what: str) -> str:
     found = next((part[key] for key in keys if isinstance(part.get(key), str)), None)
     if found is None:
-        raise Unreadable(f"a {what} with parts that are no text")
+        raise UnreadableText(f"a {what} with parts that are not text")
     return str(found)
 
 
 def split_response(response: str) -> tuple[str, str]:
-    """A response as the thought and what follows it; without marks all of it is the thought.
+    """Return the thought of a response and what follows it; a response without thought tags is all thought.
 
-    Marks are `<think>` and its kin in any case. One in quotes is text, and so is one in the middle of a line where
-    another has a line's beginning or end. Special tokens around the whole are taken off. Raises Unreadable.
+    Thought tags are `<think>` and its variants in any case. A tag in quotes is text, and so is a tag in the middle of a
+    line if another tag begins or ends a line. Special tokens around the response are removed. Raises UnreadableText.
     """
-    text = _SOLUTION.sub("", without_special(response))
+    text = _SOLUTION.sub("", strip_special_tokens(response))
     if "\0" in text:
-        raise Unreadable("a byte of 0")
-    ends = _marks(text, closing=True)
-    begins = _marks(text, closing=False)
+        raise UnreadableText("a byte of 0")
+    ends = _thought_tags(text, closing=True)
+    begins = _thought_tags(text, closing=False)
     if len(ends) > 1 or len(begins) > 1:
-        raise Unreadable("several thoughts")
+        raise UnreadableText("several thoughts")
     if not ends:
         if begins:
-            raise Unreadable("a thought that does not end")
-        return _plain(text), ""
+            raise UnreadableText("a thought that does not end")
+        return _clean_text(text), ""
     if begins and begins[0].start() > ends[0].start():
-        raise Unreadable("a thought that does not end")
+        raise UnreadableText("a thought that does not end")
     thought = text[begins[0].end() if begins else 0 : ends[0].start()]
-    return _plain(thought), _plain(text[ends[0].end() :])
+    return _clean_text(thought), _clean_text(text[ends[0].end() :])
 
 
-def without_special(text: str) -> str:
-    """The text without special tokens of a chat template at its ends, and the role behind the first ones."""
+def strip_special_tokens(text: str) -> str:
+    """Remove a chat template's special tokens at both ends, and the role after the first ones."""
     text = text.strip()
     start = 0
     while found := _SPECIAL.match(text, start):
@@ -134,30 +136,30 @@ def without_special(text: str) -> str:
     return text.strip()
 
 
-def special_token(text: str) -> str | None:
-    """A special token inside a text, which a tokenizer would not read as text."""
+def find_special_token(text: str) -> str | None:
+    """Return the first special token in a text, which a tokenizer would not read as text; None without one."""
     found = _SPECIAL.search(text)
     return found[0] if found else None
 
 
-def _marks(text: str, closing: bool) -> list[re.Match[str]]:
-    found = [mark for mark in _MARK.finditer(text) if bool(mark.lastgroup and mark[mark.lastgroup]) is closing]
-    bare = [mark for mark in found if not _quoted(mark, text)]
-    alone = [mark for mark in bare if _at_an_edge(mark, text)]
-    return alone if len(bare) > 1 and alone else bare
+def _thought_tags(text: str, closing: bool) -> list[re.Match[str]]:
+    found = [tag for tag in _THOUGHT_TAG.finditer(text) if bool(tag.lastgroup and tag[tag.lastgroup]) is closing]
+    unquoted = [tag for tag in found if not _is_quoted(tag, text)]
+    at_edges = [tag for tag in unquoted if _is_at_line_edge(tag, text)]
+    return at_edges if len(unquoted) > 1 and at_edges else unquoted
 
 
-def _quoted(mark: re.Match[str], text: str) -> bool:
-    before, after = text[mark.start() - 1 : mark.start()], text[mark.end() : mark.end() + 1]
+def _is_quoted(tag: re.Match[str], text: str) -> bool:
+    before, after = text[tag.start() - 1 : tag.start()], text[tag.end() : tag.end() + 1]
     return bool(before and after) and before in _QUOTES and after in _QUOTES
 
 
-def _at_an_edge(mark: re.Match[str], text: str) -> bool:
-    """Whether nothing else stands before it, or after it, on its line."""
-    before = text[: mark.start()].rpartition("\n")[2]
-    return not before.strip() or not text[mark.end() :].partition("\n")[0].strip()
+def _is_at_line_edge(tag: re.Match[str], text: str) -> bool:
+    """Return whether the tag begins or ends its line."""
+    before = text[: tag.start()].rpartition("\n")[2]
+    return not before.strip() or not text[tag.end() :].partition("\n")[0].strip()
 
 
-def _plain(text: str) -> str:
-    """Without white space around it; a line of five dashes, which parts trains of thought in plans, has three."""
+def _clean_text(text: str) -> str:
+    """Strip the text, and shorten lines of five dashes, which separate trains of thought in plans, to three."""
     return _SEPARATOR.sub("---", text.strip())

@@ -1,12 +1,14 @@
-"""Stage 2: thoughts whose final answer is right go on (paper, section 4: filtered for correctness), unless their
-question stands in a benchmark. Both cost nothing, so they come before anything is paid for."""
+"""Stage 2: keep thoughts with the right final answer (paper, section 4), unless their question is in a benchmark.
+
+Both checks are free, so they come before anything is paid for.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from curation.stages.base import Outcome, Record, Rejection
-from curation.stages.decontaminate import Grams
+from curation.records import RawTrace, Rejection
+from curation.stages.decontaminate import NGrams
 from sprint_sgl.grading.extract import extract_answer
 from sprint_sgl.grading.match import Match
 from sprint_sgl.grading.worker import compare
@@ -14,25 +16,24 @@ from sprint_sgl.grading.worker import compare
 
 @dataclass(frozen=True)
 class Verify:
-    """The record with the answer that its thought reaches, compared within `time_limit` seconds."""
+    """Returns the trace with the extracted reference answer, or its rejection.
+
+    time_limit   seconds for the comparison of an answer
+    """
 
     time_limit: float = 5.0
-    benchmarks: Grams = field(default_factory=Grams)
+    benchmarks: NGrams = field(default_factory=NGrams)
 
-    def __call__(self, record: Record) -> Outcome:
-        if shared := self.benchmarks.found_in(record["question"]):
-            return _rejected(record, "in a benchmark", f"shares {shared!r}")
-        gold = extract_answer(record["answer"]) or record["answer"]
-        given = extract_answer(record["response"]) or extract_answer(record["text"])
+    def __call__(self, trace: RawTrace) -> RawTrace | Rejection:
+        if shared := self.benchmarks.find_in(trace.question):
+            return trace.reject("verify", "in a benchmark", f"shares {shared!r}")
+        gold = extract_answer(trace.answer) or trace.answer
+        given = extract_answer(trace.response) or extract_answer(trace.text)
         if given is None:
-            return _rejected(record, "no answer", f"neither \\boxed{{}} nor an answer tag; expected {gold}")
+            return trace.reject("verify", "no answer", f"neither \\boxed{{}} nor an answer tag; expected {gold}")
         found = compare(given, gold, self.time_limit)
         if found.match is Match.UNDECIDED:
-            return _rejected(record, "not compared", f"{given} with {gold}: {found.reason}")
+            return trace.reject("verify", "not compared", f"{given} with {gold}: {found.reason}")
         if found.match is not Match.SAME:
-            return _rejected(record, "wrong answer", f"{given} instead of {gold}")
-        return record | {"answer": gold}
-
-
-def _rejected(record: Record, reason: str, detail: str) -> Rejection:
-    return Rejection(record["id"], record["index"], "verify", reason, detail)
+            return trace.reject("verify", "wrong answer", f"{given} instead of {gold}")
+        return replace(trace, answer=gold)

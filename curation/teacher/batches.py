@@ -1,9 +1,9 @@
-"""Calls by OpenAI's Batch API: half the price, within a day.
+"""Calls through OpenAI's Batch API: half the price, within a day.
 
-A run with `teacher.batch=true` gathers the calls that the cache cannot answer; `submit` sends them, `collect` puts the
-replies into the cache, and the next run finds them there. A state file beside the cached replies says which calls wait
-in which batch. A batch is written there before it is created, and carries the same mark in the endpoint's metadata:
-after a kill at any moment the two are compared, so that nothing is paid for twice. Processes take turns at the file.
+A run with `teacher.batch=true` defers the calls that the cache cannot answer; `submit` sends them, `collect` puts the
+replies into the cache, where the next run finds them. A state file in the cache's folder lists the calls of each open
+batch. A batch is written there before it is created, with a mark that the endpoint keeps as metadata: after a kill at
+any moment the two are compared, so that nothing is paid for twice. A lock serialises processes that share the file.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from filelock import FileLock
 from openai import AsyncOpenAI, NotFoundError
 from openai.types import Batch as Job
 
-from curation.teacher.calls import BAD_REQUEST, FAULTS, Reply, ReplyCache, Request
-from curation.teacher.client import EndpointFailed, boundary, fault_of
+from curation.teacher.calls import BAD_REQUEST, FAULTS, Reply, ReplyCache, TeacherRequest
+from curation.teacher.client import EndpointFailed, request_fault, translate_errors
 from sprint_sgl.storage.files import whole_file
 
 MOST_REQUESTS = 50_000  # the Batch API's limit for one batch
@@ -33,11 +33,11 @@ ENDED = ("completed", "failed", "expired", "cancelled")
 
 @dataclass(frozen=True)
 class Batch:
-    """Calls that wait together.
+    """Calls that are submitted together.
 
-    mark      names it in the endpoint's metadata
+    mark      identifies the batch in the endpoint's metadata
     prompts   estimated prompt tokens by the request's key
-    id        the endpoint's name for it, None while it is not known to exist
+    id        the endpoint's id, None until the endpoint has confirmed the batch
     """
 
     mark: str
@@ -48,7 +48,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Collected:
-    """Calls that are in the cache, that failed and can be submitted again, and that still wait."""
+    """The outcome of `collect` in calls.
+
+    done      replies that are now in the cache
+    failed    calls that can be submitted again, whose `reasons` are counted
+    pending   calls that still wait
+    """
 
     done: int = 0
     failed: int = 0
@@ -56,12 +61,15 @@ class Collected:
     reasons: Counter[str] = field(default_factory=Counter)
 
 
-async def submit(requests: Iterable[Request], state: Path, client: AsyncOpenAI) -> int:
-    """Sends the requests that do not wait already; returns how many these are. Raises EndpointFailed or CallFailed."""
-    with _turn(state):
-        batches = await _confirmed(state, client)
+async def submit(requests: Iterable[TeacherRequest], state: Path, client: AsyncOpenAI) -> int:
+    """Submit the requests that are not in an open batch, and return their number.
+
+    Raises EndpointFailed or CallFailed.
+    """
+    with _lock(state):
+        batches = await _confirm(state, client)
         waiting, count = {key for batch in batches for key in batch.prompts}, 0
-        for chunk in chunks(request for request in requests if request.key not in waiting):
+        for chunk in split_into_batches(request for request in requests if request.key not in waiting):
             batch = Batch(token_hex(16), chunk[0].model, {call.key: call.prompt_tokens for call in chunk})
             _store(state, [*batches, batch])
             batches.append(replace(batch, id=await _create(batch, [call.line for call in chunk], state, client)))
@@ -73,15 +81,16 @@ async def submit(requests: Iterable[Request], state: Path, client: AsyncOpenAI) 
 async def collect(
     state: Path, client: AsyncOpenAI, cache: ReplyCache, discount: float, every: float | None = None
 ) -> Collected:
-    """Puts what has come back into the cache, at the price less `discount`; failed and expired calls are forgotten.
+    """Put the replies of ended batches into the cache. Failed and expired calls can then be submitted again.
 
-    every   seconds between two looks until nothing waits, None: one look
+    discount   share of the price that a batch saves
+    every      seconds between two polls until no call waits; None polls once
     Raises EndpointFailed or CallFailed.
     """
     done, reasons = 0, Counter[str]()
     while True:
-        with _turn(state):
-            batches = await _confirmed(state, client)
+        with _lock(state):
+            batches = await _confirm(state, client)
             for batch in batches:
                 job = await _job(batch, state, client)
                 if job.status in ENDED:
@@ -96,14 +105,14 @@ async def collect(
         await asyncio.sleep(every)
 
 
-def awaited(state: Path) -> set[str]:
-    """The keys of the requests that wait in batches."""
+def pending_keys(state: Path) -> set[str]:
+    """Return the keys of the requests that wait in batches."""
     return {key for batch in _read(state) for key in batch.prompts}
 
 
 @dataclass(frozen=True)
-class Call:
-    """A request as a line of a batch's file."""
+class BatchLine:
+    """A request as a line of a batch's input file."""
 
     model: str
     key: str
@@ -111,14 +120,14 @@ class Call:
     line: str
 
 
-def chunks(
-    requests: Iterable[Request], most_requests: int = MOST_REQUESTS, most_bytes: int = MOST_BYTES
-) -> Iterator[list[Call]]:
-    """As many as one batch may hold, all for one model."""
-    opened: dict[str, list[Call]] = {}
+def split_into_batches(
+    requests: Iterable[TeacherRequest], most_requests: int = MOST_REQUESTS, most_bytes: int = MOST_BYTES
+) -> Iterator[list[BatchLine]]:
+    """Yield the lines of each batch: one model, within the limits of size."""
+    opened: dict[str, list[BatchLine]] = {}
     sizes = Counter[str]()
     for request in requests:
-        call = Call(request.model, request.key, request.prompt_tokens, _line(request))
+        call = BatchLine(request.model, request.key, request.prompt_tokens, _input_line(request))
         full = len(opened.get(call.model, ())) == most_requests or sizes[call.model] + len(call.line) > most_bytes
         if full and call.model in opened:
             yield opened.pop(call.model)
@@ -128,8 +137,8 @@ def chunks(
     yield from opened.values()
 
 
-def _line(request: Request) -> str:
-    """In ASCII, so that its length is its bytes."""
+def _input_line(request: TeacherRequest) -> str:
+    """Return the line in ASCII, so that its length is its number of bytes."""
     call = {"custom_id": request.key, "method": "POST", "url": "/v1/chat/completions", "body": request.body}
     return json.dumps(call) + "\n"
 
@@ -137,8 +146,8 @@ def _line(request: Request) -> str:
 # The state
 
 
-def _turn(state: Path) -> FileLock:
-    """Holds the state for the time of a `with`; others, such as shards with the same cache, wait."""
+def _lock(state: Path) -> FileLock:
+    """Return the lock of the state file, for which other processes, such as shards with the same cache, wait."""
     state.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(state.with_suffix(".lock"))
 
@@ -152,12 +161,12 @@ def _store(state: Path, batches: Iterable[Batch]) -> None:
         json.dump([asdict(batch) for batch in batches], file)
 
 
-async def _confirmed(state: Path, client: AsyncOpenAI) -> list[Batch]:
-    """The state's batches that exist: those whose creation was cut short are looked for at the endpoint."""
+async def _confirm(state: Path, client: AsyncOpenAI) -> list[Batch]:
+    """Return the batches that exist. A batch whose creation was interrupted is looked up at the endpoint."""
     batches = _read(state)
     if not any(batch.id is None for batch in batches):
         return batches
-    ids = await _ids({batch.mark for batch in batches if batch.id is None}, client, batches[0].model)
+    ids = await _ids_by_mark({batch.mark for batch in batches if batch.id is None}, client, batches[0].model)
     batches = [replace(batch, id=batch.id or ids.get(batch.mark)) for batch in batches]
     batches = [batch for batch in batches if batch.id]
     _store(state, batches)
@@ -167,10 +176,10 @@ async def _confirmed(state: Path, client: AsyncOpenAI) -> list[Batch]:
 # The endpoint
 
 
-async def _ids(marks: set[str], client: AsyncOpenAI, model: str) -> dict[str, str]:
-    """The endpoint's ids of those marks that it knows."""
+async def _ids_by_mark(marks: set[str], client: AsyncOpenAI, model: str) -> dict[str, str]:
+    """Return the endpoint's ids of the batches with these marks; a mark that the endpoint does not know is left out."""
     ids: dict[str, str] = {}
-    with boundary(client, model):
+    with translate_errors(client, model):
         async for job in client.batches.list(limit=100):
             if (mark := (job.metadata or {}).get(MARK)) in marks:
                 ids[str(mark)] = job.id
@@ -184,9 +193,9 @@ async def _create(batch: Batch, lines: Iterable[str], state: Path, client: Async
     try:
         with whole_file(path) as file:
             file.writelines(lines)
-        with boundary(client, batch.model):
+        with translate_errors(client, batch.model):
             upload = await client.files.create(file=path, purpose="batch")
-            # Repeated by the client after a lost answer, this would create and bill a second batch.
+            # A retry by the client after a lost answer would create and bill a second batch.
             job = await client.with_options(max_retries=0).batches.create(
                 input_file_id=upload.id,
                 endpoint="/v1/chat/completions",
@@ -199,22 +208,25 @@ async def _create(batch: Batch, lines: Iterable[str], state: Path, client: Async
 
 
 async def _job(batch: Batch, state: Path, client: AsyncOpenAI) -> Job:
-    with boundary(client, batch.model):
+    with translate_errors(client, batch.model):
         try:
             return await client.batches.retrieve(str(batch.id))
         except NotFoundError as error:
             raise EndpointFailed(
-                f"{client.base_url} knows no batch {batch.id}: it belongs to another key, or is lost. Take it out of "
+                f"{client.base_url} knows no batch {batch.id}: it belongs to another key, or is lost. Remove it from "
                 f"{state} to submit its {len(batch.prompts)} calls again"
             ) from error
 
 
 async def _results(batch: Batch, job: Job, client: AsyncOpenAI, share: float) -> tuple[dict[str, Reply], Counter[str]]:
-    """Replies by key, and why the batch's other calls have none. A bad request is its own fault only where others of
-    the batch were answered; else it may be the settings'."""
+    """Return the replies by key, and the reasons why the batch's other calls have none, counted.
+
+    A bad request counts as a reply, so that it is not submitted again, only if other requests of the batch were
+    answered: otherwise the settings may be at fault.
+    """
     replies: dict[str, Reply] = {}
-    reasons = dict.fromkeys(batch.prompts, _reason(job))
-    async for result in _lines(batch, job, client):
+    reasons = dict.fromkeys(batch.prompts, _missing_reason(job))
+    async for result in _result_rows(batch, job, client):
         key = str(result.get("custom_id"))
         if key in batch.prompts:
             outcome = _outcome(result, batch.prompts[key], share)
@@ -228,43 +240,46 @@ async def _results(batch: Batch, job: Job, client: AsyncOpenAI, share: float) ->
     return replies, Counter(reason for key, reason in reasons.items() if key not in replies)
 
 
-def _reason(job: Job) -> str:
-    """Why a call of an ended batch may lack a result."""
+def _missing_reason(job: Job) -> str:
+    """Return why a call of an ended batch has no result."""
     errors = (job.errors.data if job.errors else None) or []
     missing = "no result" if job.status == "completed" else f"batch {job.status}"
     return next((error.code for error in errors if error.code), missing)
 
 
-async def _lines(batch: Batch, job: Job, client: AsyncOpenAI) -> AsyncIterator[dict[str, Any]]:
+async def _result_rows(batch: Batch, job: Job, client: AsyncOpenAI) -> AsyncIterator[dict[str, Any]]:
     for file in filter(None, (job.output_file_id, job.error_file_id)):
-        with boundary(client, batch.model):
+        with translate_errors(client, batch.model):
             content = await client.files.content(file)
         for line in content.text.split("\n"):
-            yield _object(line)
+            yield _parse_object(line)
 
 
-def _object(line: str) -> dict[str, Any]:
-    """A line's JSON object; an empty one for a line that holds none."""
+def _parse_object(line: str) -> dict[str, Any]:
+    """Parse a JSON object; return {} if the line is not one."""
     try:
         value = json.loads(line or "{}")
     except json.JSONDecodeError:
         return {}
-    return _dict(value)
+    return _dict_or_empty(value)
 
 
 def _outcome(result: dict[str, Any], prompt_tokens: int, share: float) -> Reply | str:
-    """The reply in one line of a batch's results, or why there is none; a request that is at fault stays so."""
-    response = _dict(result.get("response"))
+    """Return the reply in one row of a batch's results, or why it has none.
+
+    The error of a request that is itself at fault is a reply, so that the request is not submitted again.
+    """
+    response = _dict_or_empty(result.get("response"))
     status, body = response.get("status_code"), response.get("body")
     if status == 200:
         reply = Reply.of(body, prompt_tokens, share)
         return reply if reply and not reply.empty else "empty reply"
-    error = _dict(body).get("error") or result.get("error") or body
-    code, message = (_dict(error).get(name) for name in ("code", "message"))
-    if fault := fault_of(code, message) or (BAD_REQUEST if status in (400, 413, 422) else None):
+    error = _dict_or_empty(body).get("error") or result.get("error") or body
+    code, message = (_dict_or_empty(error).get(name) for name in ("code", "message"))
+    if fault := request_fault(code, message) or (BAD_REQUEST if status in (400, 413, 422) else None):
         return Reply(str(message or error), fault, 0, 0)
     return str(code or f"HTTP {status}")
 
 
-def _dict(value: object) -> dict[str, Any]:
+def _dict_or_empty(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}

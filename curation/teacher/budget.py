@@ -14,35 +14,39 @@ class BudgetReached(SprintError):
     pass
 
 
-class Purse:
-    """Keeps what is paid, and what may have to be paid for requests under way, within a budget in dollars."""
+class Budget:
+    """Keeps the dollars that are paid and reserved within a limit; None is no limit."""
 
-    def __init__(self, budget: float | None, account: Account) -> None:
-        self._budget, self._account = budget, account
-        self._held: list[float] = []
+    def __init__(self, limit: float | None, account: Account) -> None:
+        self._limit, self._account = limit, account
+        self._reserved: list[float] = []
         self._change = asyncio.Condition()
 
     @asynccontextmanager
-    async def holding(self, dollars: float) -> AsyncIterator[None]:
-        """For a request that may cost so much: waits while only others under way forbid it. Raises BudgetReached."""
+    async def reserve(self, dollars: float) -> AsyncIterator[None]:
+        """Reserve the highest cost of a request for the length of a `with`.
+
+        Waits while the reservations of other requests leave too little. Raises BudgetReached if too little is left
+        without them.
+        """
         async with self._change:
-            await self._change.wait_for(lambda: self._allows(dollars) or not self._held)
+            await self._change.wait_for(lambda: self._allows(dollars) or not self._reserved)
             self.check(dollars)
-            self._held.append(dollars)
+            self._reserved.append(dollars)
         try:
             yield
         finally:
-            self._held.remove(dollars)
+            self._reserved.remove(dollars)
             async with self._change:
                 self._change.notify_all()
 
     def check(self, dollars: float) -> None:
-        """Raises BudgetReached where the budget does not allow so much beside what is paid and held."""
+        """Raise BudgetReached if paid, reserved and these dollars together exceed the limit."""
         if not self._allows(dollars):
             raise BudgetReached(
-                f"{self._account.dollars:.4f} of {self._budget:.4f} dollars are spent since this start, and what comes "
-                f"next may cost up to {dollars:.4f}: another start has a budget of its own and repeats nothing"
+                f"{self._account.dollars:.4f} of {self._limit:.4f} dollars are spent since this start, and the next "
+                f"request may cost up to {dollars:.4f}: another start has a budget of its own and repeats nothing"
             )
 
     def _allows(self, dollars: float) -> bool:
-        return self._budget is None or self._account.dollars + sum(self._held) + dollars <= self._budget
+        return self._limit is None or self._account.dollars + sum(self._reserved) + dollars <= self._limit

@@ -1,11 +1,11 @@
-"""Calls of an LLM as values: what is asked, what came back, what it cost, and the folder in which replies are kept."""
+"""Calls of an LLM as values: the request, the reply, the cost, and the cache of replies."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, astuple, dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any
@@ -19,7 +19,7 @@ from sprint_sgl.errors import BadInput
 TOO_LONG = "too long for the model"
 BAD_REQUEST = "bad request"
 DECLINED = "declined"
-FAULTS = (TOO_LONG, BAD_REQUEST, DECLINED)  # a request's own, which another attempt would not mend
+FAULTS = (TOO_LONG, BAD_REQUEST, DECLINED)  # of the request itself: another attempt would fail alike
 
 
 @dataclass
@@ -34,33 +34,33 @@ class Price:
 
 
 def estimate_tokens(text: str) -> int:
-    """About how many tokens a text has: a quarter of its characters, rounded up. Formulas have more."""
+    """Return a quarter of the number of characters, rounded up. Formulas have more tokens than that."""
     return -(-len(text) // 4)
 
 
 @dataclass(frozen=True)
-class Request:
+class TeacherRequest:
     """The body of one chat completion by the endpoint at `url`."""
 
     url: str
     body: dict[str, Any]
 
     @staticmethod
-    def of(url: str, model: str, prompt: str, max_tokens: int, schema: type[BaseModel] | None = None) -> Request:
-        """A prompt at temperature 0; with a schema the endpoint holds the reply to it."""
+    def of(url: str, model: str, prompt: str, max_tokens: int, schema: type[BaseModel] | None = None) -> TeacherRequest:
+        """Return the request for a prompt at temperature 0; the endpoint constrains the reply to the schema."""
         body = {"model": model, "messages": [_message("user", prompt)], "temperature": 0, "max_tokens": max_tokens}
         if schema:
             form = {"name": schema.__name__, "strict": True, "schema": schema.model_json_schema()}
             body["response_format"] = {"type": "json_schema", "json_schema": form}
-        return Request(url, body)
+        return TeacherRequest(url, body)
 
-    def again(self, reply: str, complaint: str) -> Request:
-        """The same request after a reply and a complaint about it."""
-        said = [_message("assistant", reply), _message("user", complaint)]
-        return replace(self, body=self.body | {"messages": [*self.body["messages"], *said]})
+    def with_complaint(self, reply: str, complaint: str) -> TeacherRequest:
+        """Return the request with a reply and a complaint about that reply appended."""
+        added = [_message("assistant", reply), _message("user", complaint)]
+        return replace(self, body=self.body | {"messages": [*self.body["messages"], *added]})
 
-    def plain(self, prompt: str) -> Request:
-        """Another prompt under the same settings."""
+    def with_prompt(self, prompt: str) -> TeacherRequest:
+        """Return a request for another prompt under the same settings."""
         return replace(self, body=self.body | {"messages": [_message("user", prompt)]})
 
     @property
@@ -69,17 +69,17 @@ class Request:
 
     @cached_property
     def key(self) -> str:
-        """A digest of everything that the reply depends on: 64 hexadecimal digits."""
+        """Return the SHA-256 of everything that the reply depends on, in hexadecimal digits."""
         canonical = json.dumps({"base_url": self.url} | self.body, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     @property
     def prompt_tokens(self) -> int:
-        """By estimate_tokens."""
+        """Return the estimate by `estimate_tokens`."""
         return sum(estimate_tokens(message["content"]) for message in self.body["messages"])
 
-    def most_dollars(self, price: Price | None) -> float:
-        """The cost if the reply is as long as it may be and two bytes sent are a token; 0 without a price."""
+    def max_dollars(self, price: Price | None) -> float:
+        """Return the cost of the longest reply, with two bytes of the body as a token; 0 without a price."""
         return price.dollars(len(json.dumps(self.body)) / 2, self.body["max_tokens"]) if price else 0.0
 
 
@@ -88,7 +88,7 @@ def _message(role: str, text: str) -> dict[str, str]:
 
 
 def clean(text: str) -> str:
-    """The text as UTF-8 can hold it: JSON can spell half a surrogate pair, which could be neither sent nor written."""
+    """Replace lone surrogates, which JSON can spell and UTF-8 cannot encode."""
     return text.encode("utf-8", "replace").decode()
 
 
@@ -98,8 +98,8 @@ class _Message(BaseModel):
 
     @field_validator("content", mode="before")
     @classmethod
-    def _joined(cls, content: object) -> object:
-        """The text of a content in parts, as some gateways send it."""
+    def _join_parts(cls, content: object) -> object:
+        """Return the text of a content that some gateways send as a list of parts."""
         if not isinstance(content, list):
             return content
         return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
@@ -110,16 +110,16 @@ class _Choice(BaseModel):
     finish_reason: str | None = None
 
 
-class _Usage(BaseModel):
+class _TokenCounts(BaseModel):
     prompt_tokens: Annotated[int, Field(ge=0)]
     completion_tokens: Annotated[int, Field(ge=0)]
 
 
 class Completion(BaseModel):
-    """As much of a chat completion as is used here: choices that are none, or a usage without counts, are None."""
+    """The fields of a chat completion that are used here. Invalid choices and an invalid usage are read as None."""
 
     choices: Annotated[list[_Choice] | None, Field(min_length=1)] = None
-    usage: _Usage | None = None
+    usage: _TokenCounts | None = None
 
     @field_validator("choices", "usage", mode="wrap")
     @classmethod
@@ -134,9 +134,9 @@ class Completion(BaseModel):
 class Reply:
     """What the endpoint answered.
 
-    end           its finish reason, or one of FAULTS, with what the endpoint said as text
-    estimated     it gave no token counts, these are estimates
-    price_share   of the list price that was paid; less in a batch
+    end           the finish reason, or one of FAULTS; `text` is then the endpoint's error message
+    estimated     whether the token counts are estimates, since the endpoint sent none
+    price_share   the paid share of the list price; below 1 in a batch
     """
 
     text: str
@@ -150,11 +150,14 @@ class Reply:
         object.__setattr__(self, "text", clean(self.text))
 
     @staticmethod
-    def of(sent: object, prompt_tokens: int, price_share: float = 1.0) -> Reply | None:
-        """The reply in what an endpoint sent, None if there is none; the prompt's estimate stands in for a missing
-        usage. A usage without a reply has been paid for all the same: it makes an empty one."""
+    def of(body: object, prompt_tokens: int, price_share: float = 1.0) -> Reply | None:
+        """Return the reply in the body of an endpoint's answer, None if it has none.
+
+        `prompt_tokens` is the estimate for an answer without usage. An answer with a usage and no choices has been paid
+        for: it gives an empty reply.
+        """
         try:
-            completion = Completion.model_validate(sent)
+            completion = Completion.model_validate(body)
         except ValidationError:
             return None
         usage = completion.usage
@@ -170,11 +173,11 @@ class Reply:
 
     @property
     def empty(self) -> bool:
-        """Nothing was said and no reason given: the same request may well get a reply another time."""
+        """Return whether the reply has neither text nor a reason for that: another attempt may get one."""
         return not self.text.strip() and self.end not in ("length", "content_filter")
 
-    def usable(self) -> str:
-        """Its text. Raises Refused where it is cut off or declined."""
+    def usable_text(self) -> str:
+        """Return the text. Raises Refused if the reply is cut off or declined."""
         if self.end == "length":
             raise Refused("cut off", f"The reply was cut off after {self.completion_tokens} tokens.")
         if self.end == "content_filter":
@@ -184,19 +187,20 @@ class Reply:
         return self.text
 
     def cost(self, price: Price | None) -> float:
-        """Dollars; 0 without a price."""
+        """Return dollars, 0 without a price."""
         return self.price_share * price.dollars(self.prompt_tokens, self.completion_tokens) if price else 0.0
 
 
 @dataclass(frozen=True)
-class Line:
+class Usage:
     """Sums over one stage's calls of one model.
 
-    calls, cached        replies, empty ones too, and those among them that needed no request of their own
-    asked_again          second askings after a refused reply
+    calls                replies, empty ones included
+    cached               replies that needed no request of their own
+    asked_again          repeated questions after a refused reply
     resent               requests that the client repeated by itself
-    prompt_tokens, completion_tokens, total_dollars   of all replies used, cached ones too, each counted once
-    paid_dollars         for this run's requests
+    prompt_tokens, completion_tokens, total_dollars   of all replies used, each counted once, cached ones included
+    paid_dollars         for the requests of this start
     estimated            replies whose token counts are estimates
     unpriced             replies of a model without a price, which count as 0 dollars
     """
@@ -213,9 +217,9 @@ class Line:
     total_dollars: float = 0.0
 
     @staticmethod
-    def of(reply: Reply, price: Price | None) -> Line:
-        """A reply's tokens and its cost, whoever paid it."""
-        return Line(
+    def of(reply: Reply, price: Price | None) -> Usage:
+        """Return a reply's tokens and cost, whichever start paid for it."""
+        return Usage(
             prompt_tokens=reply.prompt_tokens,
             completion_tokens=reply.completion_tokens,
             estimated=int(reply.estimated),
@@ -223,48 +227,66 @@ class Line:
             total_dollars=reply.cost(price),
         )
 
-    def __add__(self, other: Line) -> Line:
-        return Line(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+
+@dataclass(frozen=True)
+class ModelCost:
+    """What one stage asked of one model."""
+
+    stage: str
+    model: str
+    usage: Usage
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"stage": self.stage, "model": self.model} | asdict(self.usage)
+
+    @staticmethod
+    def from_dict(row: Mapping[str, Any]) -> ModelCost:
+        """Raises KeyError or TypeError where a field is missing or unknown."""
+        sums = {name: value for name, value in row.items() if name not in ("stage", "model")}
+        return ModelCost(row["stage"], row["model"], Usage(**sums))
 
 
 class Account:
-    """What was asked and what it cost, a Line for each stage and model."""
+    """The usage of each stage and model."""
 
     def __init__(self) -> None:
-        self.lines: dict[tuple[str, str], Line] = {}
+        self.usage: dict[tuple[str, str], Usage] = {}
 
-    def add(self, stage: str, model: str, line: Line) -> None:
-        self.lines[stage, model] = self.lines.get((stage, model), Line()) + line
+    def add(self, stage: str, model: str, usage: Usage) -> None:
+        self.usage[stage, model] = self.usage.get((stage, model), Usage()) + usage
 
     @property
-    def total(self) -> Line:
-        return sum(self.lines.values(), Line())
+    def total(self) -> Usage:
+        return sum(self.usage.values(), Usage())
 
     @property
     def dollars(self) -> float:
-        """What this run has paid."""
+        """Return what this start has paid."""
         return self.total.paid_dollars
 
-    def lines_of(self, stage: str) -> list[dict[str, Any]]:
-        """A Line's fields for each model that the stage asked, with both names before them."""
-        return [{"stage": s, "model": model} | asdict(line) for (s, model), line in self.lines.items() if s == stage]
+    def costs_of(self, stage: str) -> list[ModelCost]:
+        """Return the cost of each model that the stage asked."""
+        return [ModelCost(owner, model, usage) for (owner, model), usage in self.usage.items() if owner == stage]
 
 
 class ReplyCache:
-    """Replies by a request's key, in a folder that processes may share; none is ever dropped."""
+    """Replies by the key of their request, in a folder that processes may share. Nothing is evicted."""
 
     def __init__(self, folder: str) -> None:
         try:
             self._disk = diskcache.Cache(folder, eviction_policy="none")
         except (OSError, sqlite3.Error) as error:
-            raise BadInput(f"teacher.cache={folder} cannot be used as a folder of replies: {error}") from error
+            raise BadInput(f"teacher.cache={folder} cannot be used as a cache of replies: {error}") from error
 
     def get(self, key: str) -> Reply | None:
         text = self._disk.get(key, retry=True)
         return None if text is None else Reply(**json.loads(text))
 
     def put(self, key: str, reply: Reply) -> None:
-        """On disk when it returns."""
+        """Store a reply; it is on disk when this returns."""
         self._disk.set(key, json.dumps(asdict(reply)), retry=True)
 
     def close(self) -> None:

@@ -1,12 +1,11 @@
-"""The LLM that annotates traces, behind any endpoint that speaks OpenAI's chat completions.
+"""The LLM that annotates traces, behind any endpoint with OpenAI's chat completions.
 
-A reply is on disk before anything reads it, under a digest of all that the endpoint was sent: what has been paid for
-is not asked again, by any process. What can go wrong:
+A reply is cached on disk before it is read, under a digest of the whole request: no process pays for it again. Errors:
 
 EndpointFailed   every further call would fail alike: the run stops
-└── BadRequest   unless a plain request is answered: then this one's own content is at fault
+└── BadRequest   the endpoint refuses the request, and may answer one with another prompt
 BudgetReached    the next call might cost more than is left: the run stops
-CallFailed       this trace only, and another run may succeed
+CallFailed       the call of one trace failed, and another start may succeed
 └── Deferred     the call waits for a batch (curation/teacher/batches.py)
 Refused          the reply, or the request itself, cannot be used (curation/annotate/components.py)
 """
@@ -30,26 +29,26 @@ from openai.types.chat import ChatCompletion
 from pydantic import BaseModel
 
 from curation.annotate.components import Refused
-from curation.teacher.budget import BudgetReached, Purse
+from curation.teacher.budget import Budget, BudgetReached
 from curation.teacher.calls import (
     BAD_REQUEST,
     DECLINED,
     FAULTS,
     TOO_LONG,
     Account,
-    Line,
     Price,
     Reply,
     ReplyCache,
-    Request,
+    TeacherRequest,
+    Usage,
 )
-from curation.teacher.deferred import Spool
+from curation.teacher.deferred import DeferredRequests
 from sprint_sgl.errors import BadInput, RequestFailed
 
 OPENAI_URL = "https://api.openai.com/v1"
 NO_KEY = "none"
 STATE = "batches.json"  # in the cache's folder
-PLAIN = "Answer with one word: yes."
+SIMPLE_PROMPT = "Answer with one word: yes."  # one that every model answers
 COMPLAINT = "Your reply cannot be used. {} Answer again, in full and in the required form."
 
 T = TypeVar("T")
@@ -64,7 +63,7 @@ class BadRequest(EndpointFailed):
 
 
 class CallFailed(RequestFailed):
-    """`reason` is a short phrase that is counted."""
+    """`reason` is a short phrase, by which failures are counted."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -77,19 +76,20 @@ class Deferred(CallFailed):
 
 @dataclass
 class TeacherConfig:
-    """Where the annotating LLM answers, and on what terms.
+    """The endpoint of the annotating LLM, and the limits of its use.
 
-    base_url         None: OpenAI's
-    api_key_env      the variable that holds the key; an endpoint other than OpenAI's may need none
-    concurrency      requests under way at a time
+    base_url         of the endpoint, None for OpenAI's
+    api_key_env      environment variable with the key; an endpoint other than OpenAI's may need none
+    concurrency      requests at a time
     timeout          seconds for one request
-    max_retries      how often the client repeats a failed request
-    max_tokens       of one reply; it has to fit the model's context beside the prompt
-    cache            folder of the replies; processes may share it
-    budget           dollars that one start may pay, None: no limit
-    structured       replies are held to a JSON schema
-    batch            calls are gathered in `Teacher.pending` and not sent
-    batch_discount   the share that a batch takes off the price
+    max_retries      repetitions of a failed request by the client
+    max_tokens       of one reply; must fit the model's context together with the prompt
+    cache            folder of cached replies, which processes may share
+    budget           dollars that one start may pay, None for no limit
+    structured       whether replies are constrained to a JSON schema
+    prices           dollars per million tokens, by model
+    batch            whether calls are collected in `Teacher.deferred` instead of sent
+    batch_discount   share of the price that a batch saves
     """
 
     base_url: str | None = None
@@ -107,50 +107,51 @@ class TeacherConfig:
 
     def __post_init__(self) -> None:
         if min(self.concurrency, self.max_tokens) < 1 or not self.timeout > 0 or self.max_retries < 0:
-            raise BadInput("teacher: concurrency, max_tokens and timeout must be above 0, max_retries not below")
+            raise BadInput("teacher: concurrency, max_tokens and timeout must be above 0, max_retries 0 or more")
         if self.budget is not None and not self.budget >= 0:
-            raise BadInput(f"teacher.budget={self.budget} is no sum of dollars")
+            raise BadInput(f"teacher.budget must be 0 dollars or more, got {self.budget}")
         if not 0 <= self.batch_discount <= 1:
-            raise BadInput(f"teacher.batch_discount={self.batch_discount} is no share: from 0 to 1")
+            raise BadInput(f"teacher.batch_discount must be in [0, 1], got {self.batch_discount}")
         if wrong := next((name for name, price in self.prices.items() if min(price.input, price.output) < 0), None):
-            raise BadInput(f"teacher.prices.{wrong} is below 0")
+            raise BadInput(f"teacher.prices.{wrong} must be 0 or more, got {self.prices[wrong]}")
 
     @property
     def url(self) -> str:
         return (self.base_url or OPENAI_URL).rstrip("/")
 
     def client(self) -> AsyncOpenAI:
-        """A client with the key from the environment. Raises EndpointFailed where OpenAI's is missing."""
+        """Return a client with the key from the environment. Raises EndpointFailed if OpenAI's key is missing."""
         key = os.environ.get(self.api_key_env, "").strip()
         if not key.isascii() or not key.isprintable():
-            raise EndpointFailed(f"the key in {self.api_key_env} has characters that no key has: copy it again")
+            raise EndpointFailed(f"the key in {self.api_key_env} has characters that a key cannot have: copy it again")
         if not key and self.url == OPENAI_URL:
             raise EndpointFailed(f"{self.url} needs a key: set the environment variable {self.api_key_env}")
         return AsyncOpenAI(base_url=self.url, api_key=key or NO_KEY, timeout=self.timeout, max_retries=self.max_retries)
 
 
 class Teacher:
-    """Asks the LLM, for the length of an `async with`; leaving it waits for requests under way, and keeps the replies.
+    """Asks the LLM, for the length of an `async with`.
 
-    Making one costs nothing and needs no key: client and cache begin with the first call.
+    Leaving the `with` waits for the requests in flight and caches their replies. Client and cache are opened
+    by the first call, so that a teacher without calls needs no key.
     """
 
-    def __init__(self, config: TeacherConfig, awaited: Collection[str] = ()) -> None:
-        """`awaited`: keys of requests that wait in batches (curation/teacher/batches.py)."""
-        self.config, self._awaited = config, awaited
+    def __init__(self, config: TeacherConfig, submitted: Collection[str] = ()) -> None:
+        """`submitted`: keys of requests that wait in batches (curation/teacher/batches.py)."""
+        self.config, self._submitted = config, submitted
         self.account = Account()
-        self._purse = Purse(config.budget, self.account)
+        self.deferred = DeferredRequests(config.cache)
+        self._budget = Budget(config.budget, self.account)
         self._slots = asyncio.Semaphore(config.concurrency)
-        self._under_way: dict[str, asyncio.Task[Reply]] = {}
-        self.pending = Spool(config.cache)  # the calls that are left to a batch
+        self._in_flight: dict[str, asyncio.Task[Reply]] = {}
         self._deferred_dollars = 0.0
-        self._counted: set[str] = set()
-        self._answering: set[str] = set()
+        self._counted: set[str] = set()  # keys of requests whose tokens are in the account
+        self._answering: set[str] = set()  # models that have answered a request
         self._stopped: EndpointFailed | BudgetReached | None = None
 
     @cached_property
     def client(self) -> AsyncOpenAI:
-        """Raises EndpointFailed where OpenAI's key is missing."""
+        """Raises EndpointFailed if OpenAI's key is missing."""
         return self.config.client()
 
     @cached_property
@@ -163,7 +164,7 @@ class Teacher:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        tasks = list(self._under_way.values())
+        tasks = list(self._in_flight.values())
         if tasks and (error is None or isinstance(error, Exception)):
             await asyncio.wait(tasks, timeout=self.config.timeout)
         for task in tasks:
@@ -182,119 +183,131 @@ class Teacher:
         read: Callable[[str], T],
         schema: type[BaseModel] | None = None,
     ) -> T:
-        """What `read` makes of the model's reply at temperature 0; a reply that it refuses is complained about once.
+        """Return what `read` makes of the model's reply at temperature 0.
 
-        stage    the account's heading for this call
-        schema   the form of the reply where the endpoint is `structured`
+        A reply that `read` refuses is answered once with a complaint.
+
+        stage    to which the account adds this call
+        schema   of the reply, if the endpoint is `structured`
         Raises Refused, CallFailed, Deferred, EndpointFailed or BudgetReached.
         """
         form = schema if self.config.structured else None
-        request = Request.of(self.config.url, model, prompt, self.config.max_tokens, form)
-        text = (await self._reply(stage, request)).usable()
+        request = TeacherRequest.of(self.config.url, model, prompt, self.config.max_tokens, form)
+        text = (await self._reply(stage, request)).usable_text()
         try:
             return read(text)
         except Refused as refusal:
             first = refusal
-        again = request.again(text, COMPLAINT.format(first))
+        again = request.with_complaint(text, COMPLAINT.format(first))
         try:
             reply = await self._reply(stage, again)
-            self.account.add(stage, model, Line(asked_again=1))
-            return read(reply.usable())
+            self.account.add(stage, model, Usage(asked_again=1))
+            return read(reply.usable_text())
         except Refused as second:
             raise Refused(second.reason, f"{first} Asked again: {second}") from None
 
-    async def _reply(self, stage: str, request: Request) -> Reply:
-        if reply := self._kept(stage, request):
+    async def _reply(self, stage: str, request: TeacherRequest) -> Reply:
+        if reply := self._cached_reply(stage, request):
             return reply
         if self.config.batch:
             raise self._defer(request)
-        if request.key in self._awaited:
+        if request.key in self._submitted:
             raise BadInput(
                 f"calls of this run wait in batches: collect them with teacher.batch=true, or remove "
                 f"{self.config.cache}/{STATE} to pay for them again"
             )
         async with self._slots:
-            if reply := self._kept(stage, request):
+            if reply := self._cached_reply(stage, request):
                 return reply
             if self._stopped:
                 raise self._stopped.with_traceback(None)
-            if task := self._under_way.get(request.key):
-                return self._counted_in(stage, request, await asyncio.shield(task), Line(calls=1, cached=1))
+            if task := self._in_flight.get(request.key):
+                return self._count(stage, request, await asyncio.shield(task), Usage(calls=1, cached=1))
             task = asyncio.create_task(self._send(stage, request))
-            self._under_way[request.key] = task
+            self._in_flight[request.key] = task
             return await asyncio.shield(task)
 
-    def _kept(self, stage: str, request: Request) -> Reply | None:
+    def _cached_reply(self, stage: str, request: TeacherRequest) -> Reply | None:
         reply = self.cache.get(request.key)
         if reply is None or reply.empty:
             return None
-        return self._counted_in(stage, request, reply, Line(calls=1, cached=1))
+        return self._count(stage, request, reply, Usage(calls=1, cached=1))
 
-    def _counted_in(self, stage: str, request: Request, reply: Reply, line: Line) -> Reply:
+    def _count(self, stage: str, request: TeacherRequest, reply: Reply, usage: Usage) -> Reply:
+        """Add the usage to the account, with the reply's tokens if they are not counted yet; return the reply."""
         if request.key not in self._counted:
             self._counted.add(request.key)
-            line += Line.of(reply, self._price(request))
-        self.account.add(stage, request.model, line)
+            usage += Usage.of(reply, self._price(request))
+        self.account.add(stage, request.model, usage)
         if reply.end not in FAULTS:
             self._answering.add(request.model)
         return reply
 
-    def _price(self, request: Request) -> Price | None:
+    def _price(self, request: TeacherRequest) -> Price | None:
         return self.config.prices.get(request.model)
 
-    def _defer(self, request: Request) -> Deferred:
-        """Adds to `pending`. Raises BudgetReached if all of it together might cost more than the budget."""
-        if request not in self.pending and request.key not in self._awaited:
-            most = request.most_dollars(self._price(request)) * (1 - self.config.batch_discount)
-            self._purse.check(self._deferred_dollars + most)
-            self.pending.add(request)
+    def _defer(self, request: TeacherRequest) -> Deferred:
+        """Leave the request to a batch, and return the error that says so.
+
+        Raises BudgetReached if all deferred requests together might cost more than the budget.
+        """
+        if request not in self.deferred and request.key not in self._submitted:
+            most = request.max_dollars(self._price(request)) * (1 - self.config.batch_discount)
+            self._budget.check(self._deferred_dollars + most)
+            self.deferred.add(request)
             self._deferred_dollars += most
         return Deferred("waiting for a batch", "The call is left to the next batch.")
 
-    async def _send(self, stage: str, request: Request) -> Reply:
+    async def _send(self, stage: str, request: TeacherRequest) -> Reply:
         price = self._price(request)
         try:
-            async with self._purse.holding(request.most_dollars(price)):
+            async with self._budget.reserve(request.max_dollars(price)):
                 if self._stopped:
                     raise self._stopped.with_traceback(None)
                 try:
                     reply, resent = await self._completion(request)
                 except BadRequest as error:
-                    await self._plain(stage, request)
+                    await self._check_settings(stage, request)
                     raise Refused(BAD_REQUEST, str(error)) from None
-                return self._paid(stage, request, reply, resent)
+                return self._store(stage, request, reply, resent)
         except (EndpointFailed, BudgetReached) as error:
             self._stopped = error
             raise
         finally:
-            del self._under_way[request.key]
+            del self._in_flight[request.key]
 
-    def _paid(self, stage: str, request: Request, reply: Reply, resent: int) -> Reply:
-        """The reply, on disk and in the account. Raises CallFailed for an empty one, which is paid for and not kept."""
+    def _store(self, stage: str, request: TeacherRequest, reply: Reply, resent: int) -> Reply:
+        """Cache and count a reply that was paid for, and return it.
+
+        Raises CallFailed for an empty reply, which is counted and not cached.
+        """
         price = self._price(request)
-        line = Line(calls=1, resent=resent, paid_dollars=reply.cost(price))
+        usage = Usage(calls=1, resent=resent, paid_dollars=reply.cost(price))
         if reply.empty:
-            self.account.add(stage, request.model, line + Line.of(reply, price))
+            self.account.add(stage, request.model, usage + Usage.of(reply, price))
             raise CallFailed("empty reply", f"{self.config.url} sent a completion of {request.model} without a reply")
         self.cache.put(request.key, reply)
-        return self._counted_in(stage, request, reply, line)
+        return self._count(stage, request, reply, usage)
 
-    async def _plain(self, stage: str, request: Request) -> None:
-        """Asks something that every model answers, under the same settings. Raises what the endpoint says of it."""
-        plain = request.plain(PLAIN)
-        if self.cache.get(plain.key) is None:
-            self._paid(stage, plain, *await self._completion(plain))
+    async def _check_settings(self, stage: str, request: TeacherRequest) -> None:
+        """Ask a question that every model answers, under the settings of a refused request.
+
+        Raises BadRequest if the endpoint refuses that too: then the settings are at fault.
+        """
+        simple = request.with_prompt(SIMPLE_PROMPT)
+        if self.cache.get(simple.key) is None:
+            self._store(stage, simple, *await self._completion(simple))
         self._answering.add(request.model)
 
-    async def _completion(self, request: Request) -> tuple[Reply, int]:
-        """The reply, and how often the client had to repeat the request for it."""
-        with boundary(self.client, request.model, self._answering):
+    async def _completion(self, request: TeacherRequest) -> tuple[Reply, int]:
+        """Return the reply, and how often the client repeated the request."""
+        with translate_errors(self.client, request.model, self._answering):
             raw = await self.client.chat.completions.with_raw_response.create(**request.body)
             if not isinstance(raw.parse(), ChatCompletion):
-                said = _without_key(raw.text, self.client)
-                raise EndpointFailed(f"{self.config.url} does not answer as an OpenAI endpoint does: {said}")
-            sent = json.loads(raw.text)
-        reply = Reply.of(sent, request.prompt_tokens)
+                body = _hide_key(raw.text, self.client)
+                raise EndpointFailed(f"{self.config.url} does not answer as an OpenAI endpoint does: {body}")
+            parsed = json.loads(raw.text)
+        reply = Reply.of(parsed, request.prompt_tokens)
         if reply is None:
             raise CallFailed("empty reply", f"{self.config.url} sent a completion of {request.model} without a reply")
         return reply, raw.retries_taken
@@ -304,18 +317,22 @@ class Teacher:
 
 
 @contextmanager
-def boundary(client: AsyncOpenAI, model: str, answering: Container[str] = ()) -> Iterator[None]:
-    """Turns the client's errors into ours, without the key. `answering`: models that have answered other requests."""
+def translate_errors(client: AsyncOpenAI, model: str, answering: Container[str] = ()) -> Iterator[None]:
+    """Translate the client's errors into this module's, without the key.
+
+    `answering`: models that have answered other requests.
+    """
     try:
         yield
     except openai.OpenAIError as error:
-        said = _without_key(f"{error} {error.__cause__ or ''}", client)
-        raise _meaning(error, f"{client.base_url} with model {model}: {said}", model in answering) from None
+        message = _hide_key(f"{error} {error.__cause__ or ''}", client)
+        raise _translate(error, f"{client.base_url} with model {model}: {message}", model in answering) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CallFailed("unreadable answer", f"{client.base_url} sent broken JSON: {error}") from None
 
 
-def _without_key(text: str, client: AsyncOpenAI) -> str:
+def _hide_key(text: str, client: AsyncOpenAI) -> str:
+    """Return the first 400 characters in one line, without the key."""
     line = " ".join(text.split())
     return (line if client.api_key == NO_KEY else line.replace(client.api_key, "(key)"))[:400]
 
@@ -324,19 +341,14 @@ _TOO_LONG = re.compile(r"context.?(length|window)|maximum (model|sequence) lengt
 _DECLINED = ("content_filter", "content_policy_violation", "invalid_prompt")
 
 
-def too_long(code: object, message: object) -> bool:
-    """Whether an endpoint's error says that prompt and reply do not fit the model."""
-    return _TOO_LONG.search(f"{code} {message}") is not None
-
-
-def fault_of(code: object, message: object) -> str | None:
-    """Why a request itself is refused, whatever the settings: it is too long, or its content is declined."""
-    if too_long(code, message):
+def request_fault(code: object, message: object) -> str | None:
+    """Return why an endpoint's error blames the request itself: too long, or declined for its content; else None."""
+    if _TOO_LONG.search(f"{code} {message}"):
         return TOO_LONG
     return DECLINED if code in _DECLINED else None
 
 
-def _meaning(error: openai.OpenAIError, message: str, answering: bool) -> Exception:
+def _translate(error: openai.OpenAIError, message: str, answering: bool) -> Exception:
     match error:
         case openai.APITimeoutError():
             return CallFailed("timed out", message)
@@ -344,7 +356,7 @@ def _meaning(error: openai.OpenAIError, message: str, answering: bool) -> Except
             return CallFailed("rate limited", message)
         case openai.APIStatusError(status_code=408 | 409) | openai.InternalServerError():
             return CallFailed("server error", message)
-        case openai.APIStatusError(status_code=400 | 413 | 422) if fault := fault_of(error.code, error.message):
+        case openai.APIStatusError(status_code=400 | 413 | 422) if fault := request_fault(error.code, error.message):
             return Refused(fault, message)
         case openai.APIStatusError(status_code=400 | 422):
             return Refused(BAD_REQUEST, message) if answering else BadRequest(message)

@@ -1,4 +1,4 @@
-"""Requests that wait to be sent, on disk: a batch may hold as many as a data set has traces."""
+"""Requests that are left to a batch, on disk: there may be as many as a data set has traces."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
-from curation.teacher.calls import Request
+from curation.teacher.calls import TeacherRequest
 
 
-class Spool:
-    """Each request once, in the order in which they came; gone with the process."""
+class DeferredRequests:
+    """A queue in a temporary file of the folder: each request once, in order of arrival."""
 
     def __init__(self, folder: str) -> None:
         self._folder = Path(folder)
         self._keys: set[str] = set()
 
-    def add(self, request: Request) -> None:
+    def add(self, request: TeacherRequest) -> None:
         if not self._keys:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._file = tempfile.TemporaryFile("w+", dir=self._folder)  # noqa: SIM115 - lives as long as this object
@@ -27,14 +27,14 @@ class Spool:
         self._keys.add(request.key)
         self._file.write(json.dumps({"url": request.url, "body": request.body}) + "\n")
 
-    def __contains__(self, request: Request) -> bool:
+    def __contains__(self, request: TeacherRequest) -> bool:
         return request.key in self._keys
 
     def __len__(self) -> int:
         return len(self._keys)
 
-    def __iter__(self) -> Iterator[Request]:
+    def __iter__(self) -> Iterator[TeacherRequest]:
         if self._keys:
             self._file.seek(0)
             for line in self._file:
-                yield Request(**json.loads(line))
+                yield TeacherRequest(**json.loads(line))

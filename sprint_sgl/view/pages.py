@@ -25,7 +25,7 @@ def render_page(template: Path, **values: Any) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     pages = Environment(
-        loader=FileSystemLoader(template.parent),
+        loader=FileSystemLoader([template.parent, Path(__file__).parent]),  # pages share the macros of this folder
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from curation.stages.base import read_jsonl
+from curation.jsonl import read_jsonl
 from tests.fakes.fake_endpoint import FakeEndpoint
 
 ROOT = Path(__file__).parents[2]

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from curation.stages.base import read_jsonl
-from curation.stages.load import Columns, Source, thoughts
+from curation.jsonl import read_jsonl
+from curation.stages.load import TraceColumns, TraceSource, load_traces
 from tests.fakes.curation import ROOT, ROWS, command, curate, fates, ids, trace
 from tests.fakes.fake_endpoint import Answer, FakeEndpoint, by_hook
 from tests.fakes.waiting import wait_for
@@ -219,9 +219,9 @@ def test_every_response_is_a_trace_or_a_rejection_whatever_its_id(tmp_path: Path
     path.write_text(
         "".join(json.dumps(row | {"tries": [row["response"]] * bool(row["response"])}) + "\n" for row in rows)
     )
-    outcomes = list(thoughts(Source(path=str(path), columns=Columns(response="tries.*", id="id"))))
+    outcomes = list(load_traces(TraceSource(path=str(path), columns=TraceColumns(response="tries.*", id="id"))))
     assert [getattr(outcome, "reason", "kept") for outcome in outcomes] == ["kept"] * 3 + ["no thought", "seen before"]
-    assert len({outcome["id"] for outcome in outcomes[:3]}) == 3
+    assert len({outcome.id for outcome in outcomes[:3]}) == 3
 
 
 @pytest.mark.parametrize(
@@ -230,16 +230,16 @@ def test_every_response_is_a_trace_or_a_rejection_whatever_its_id(tmp_path: Path
         (["source.columns.response=response.0.valeu"], "no row of"),
         (["+source.where={qestion: 4}"], "has no row where"),
         (["rows.prompt_style=bogus"], "unknown prompt style 'bogus'"),
-        (["rows.validation=2"], "rows.validation=2"),
+        (["rows.validation=2"], "rows.validation must be in [0, 1), got 2"),
         (["time_limit=0"], "time_limit above 0"),
-        (["teacher.budget=-1"], "teacher.budget=-1"),
+        (["teacher.budget=-1"], "teacher.budget must be 0 dollars or more, got -1"),
         (["source.path=traces.txt"], "'traces.txt' is neither"),
         (["source.path=nowhere.jsonl"], "nowhere.jsonl is not there"),
         (["source.columns.question=query"], "no column 'query'"),
         (["stages=[extract]"], "run the stages before extract first"),
         (["stages=[rows]"], "run the stages before rows first"),
         (["stages=[pack,fold]"], "'fold' is not a stage"),
-        (["shard=3"], "shard=3"),
+        (["shard=3"], "shard must be in [0, 1), since shards=1, got 3"),
         (["models.extract=gpt-4o"], "models.dag=rules"),
         (["benchmarks=[{path: nothing.jsonl}]"], "nothing.jsonl is not there"),
     ],

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from curation.countdown.rows import Config as RowsConfig
-from curation.countdown.rows import Problems, make
+from curation.countdown.rows import CountdownRowsConfig, Problems, make_rows
 from sprint_sgl.runtime.cpu_server import clean_mappings
 from sprint_sgl.runtime.trimmed_imports import leaving_out, placeholder, undecorated
 from tests.fakes.runs import record, write_run
@@ -55,7 +54,7 @@ def test_reading_results_loads_no_heavy_package(run_folder: Path, tmp_path: Path
 
 
 def test_an_estimate_of_a_training_loads_no_heavy_package_once_a_step_was_simulated(tmp_path: Path) -> None:
-    make(RowsConfig(out=str(tmp_path / "rows"), problems=Problems(three=4, four=0), validation=1))
+    make_rows(CountdownRowsConfig(out=str(tmp_path / "rows"), problems=Problems(three=4, four=0), validation=1))
     words = (
         "train",
         "cost",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from curation.stages.base import read_jsonl
+from curation.jsonl import read_jsonl
 from curation.stages.extract import PROMPT
 from curation.teacher.calls import ReplyCache
 from sprint_sgl.runtime.launcher import running

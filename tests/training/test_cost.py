@@ -12,8 +12,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from benchmarks.bench_cost import MINI, Case, compare
-from curation.countdown.rows import Config as RowsConfig
-from curation.countdown.rows import Problems, make
+from curation.countdown.rows import CountdownRowsConfig, Problems, make_rows
 from sprint_sgl.config import typed_settings
 from sprint_sgl.errors import BadInput
 from sprint_sgl.runtime.tokenizer import FileSpelling
@@ -188,7 +187,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
 
 
 def test_time_grows_with_epochs_and_shrinks_with_devices(tmp_path: Path) -> None:
-    make(RowsConfig(out=str(tmp_path), problems=Problems(three=10, four=4), validation=2))
+    make_rows(CountdownRowsConfig(out=str(tmp_path), problems=Problems(three=10, four=4), validation=2))
     words = (f"model={MINI}", f"dataset={tmp_path}/rft")
     once = estimate(*words)
     work = once.work()
@@ -203,7 +202,7 @@ def test_time_grows_with_epochs_and_shrinks_with_devices(tmp_path: Path) -> None
 
 
 def test_the_same_trajectories_are_counted_as_trees_transcripts_and_calls(tmp_path: Path) -> None:
-    make(RowsConfig(out=str(tmp_path), problems=Problems(three=8, four=4), validation=2))
+    make_rows(CountdownRowsConfig(out=str(tmp_path), problems=Problems(three=8, four=4), validation=2))
     trees = estimate(f"model={MINI}", f"dataset={tmp_path}/sprint", "device=cpu")
     spelling = FileSpelling(str(MINI / "tokenizer.json"))
     laid_out = [row_tree(row, spelling, 0) for row in read_rows(tmp_path / "sprint.train.jsonl")]
@@ -234,7 +233,7 @@ def test_what_cannot_be_estimated_is_one_clear_error(tmp_path: Path) -> None:
         estimate(f"model={MINI}", "+recipe.args.deepspeed=zero9").memory(64)
     with pytest.raises(BadInput, match="does not divide"):
         estimate(f"model={MINI}", "+recipe.args.sequence_parallel_size=2", "machines.processes=3")
-    make(RowsConfig(out=str(tmp_path / "rows"), problems=Problems(three=4, four=0), validation=1))
+    make_rows(CountdownRowsConfig(out=str(tmp_path / "rows"), problems=Problems(three=4, four=0), validation=1))
     with pytest.raises(BadInput, match="all rows are longer than 16 tokens"):
         estimate(f"model={MINI}", f"dataset={tmp_path}/rows/rft", "recipe.args.max_length=16").work()
     with pytest.raises(BadInput, match="model is missing"):

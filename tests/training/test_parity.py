@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-from curation.countdown.traces import write
+from curation.countdown.traces import write_trace
 from curation.stages.pack import pack
 from curation.stages.reformat import RowFormat, rft_row, sprint_row
 from programs import sequential_program, sprint_program
@@ -25,7 +25,7 @@ from training.mini import QWEN_SPLIT
 from training.tree.rows import row_tree
 
 ROOT = Path(__file__).parents[2]
-TRACES = [trace for problem in islice(generate_problems(4, 3), 12) if (trace := write(problem))][:3]
+TRACES = [trace for problem in islice(generate_problems(4, 3), 12) if (trace := write_trace(problem))][:3]
 
 
 def qwen_style(folder: Path, begin: str | None) -> None:

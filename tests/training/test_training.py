@@ -18,8 +18,7 @@ import pytest
 from hydra import compose as compose_config
 from hydra import initialize_config_dir
 
-from curation.countdown.rows import Config as RowsConfig
-from curation.countdown.rows import Problems, make
+from curation.countdown.rows import CountdownRowsConfig, Problems, make_rows
 from programs import sprint_program
 from sprint_sgl import protocol
 from sprint_sgl.config import typed_settings
@@ -52,7 +51,7 @@ TINY = Shape(hidden_size=32, layers=2, heads=2, kv_heads=1, intermediate_size=64
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("rows")
-    make(RowsConfig(out=str(out), problems=Problems(three=24, four=30), validation=4))
+    make_rows(CountdownRowsConfig(out=str(out), problems=Problems(three=24, four=30), validation=4))
     return out
 
 

@@ -16,7 +16,7 @@ from torch.nn.attention.flex_attention import flex_attention
 
 from benchmarks.odd_speller import make_odd_speller
 from curation.countdown.rows import Problems, training_problems
-from curation.countdown.traces import write
+from curation.countdown.traces import write_trace
 from curation.stages.pack import pack
 from curation.stages.reformat import RowFormat, sprint_row
 from sprint_sgl.errors import BadInput
@@ -50,7 +50,7 @@ def random_trajectory(rng: random.Random, stages: int, width: int) -> Trajectory
 
 
 def countdown_trajectories(count: int) -> list[Trajectory]:
-    traces = (write(problem) for problem in training_problems(Problems(three=12, four=12, seed=31)))
+    traces = (write_trace(problem) for problem in training_problems(Problems(three=12, four=12, seed=31)))
     packed = [pack(trace) for trace in traces if trace]
     return [each.trajectory for each in packed if each.ratio >= 1.5][:count]
 

@@ -6,8 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.agreement import ANNOTATORS, Agreement, Confusion, agreement, by_paragraphs, by_rules, matched, measured
-from benchmarks.recorded import Annotation, read_recordings, without_empty
+from benchmarks.agreement import (
+    ANNOTATORS,
+    Agreement,
+    Confusion,
+    agreement,
+    by_paragraphs,
+    by_rules,
+    match_places,
+    measure,
+)
+from benchmarks.recorded import Annotation, drop_empty_components, read_recordings
 from curation.annotate.components import Component, check_components, cover
 from sprint_sgl.errors import BadInput
 
@@ -75,7 +84,7 @@ def test_lines_of_one_component_need_each_other() -> None:
     ],
 )
 def test_each_start_is_matched_once(other: list[int], within: int, expected: Confusion) -> None:
-    assert matched([3, 9], other, within) == expected
+    assert match_places([3, 9], other, within) == expected
 
 
 def test_kappa_is_zero_where_agreement_is_what_chance_gives() -> None:
@@ -100,7 +109,7 @@ def test_the_baseline_makes_a_chain_of_paragraphs() -> None:
 def test_what_needs_a_component_without_lines_needs_its_parents() -> None:
     some, none = Component(plan=((1, 1),)), Component()
     other = Component(plan=((2, 2),))
-    assert without_empty([some, none, other], [(), (1,), (2,)]) == Annotation((some, other), ((), (1,)))
+    assert drop_empty_components([some, none, other], [(), (1,), (2,)]) == Annotation((some, other), ((), (1,)))
 
 
 INLINE = """### Component 1
@@ -169,7 +178,7 @@ def test_a_recording_gives_back_the_trace_and_its_annotation(tmp_path: Path) -> 
 
 def test_a_recording_packs_by_the_lines_that_its_reply_names(tmp_path: Path) -> None:
     (found,) = read_recordings(record(tmp_path, '{"1": [], "2": [1]}'))
-    row = measured([found], by_rules)["7"]
+    row = measure([found], by_rules)["7"]
     assert (row.right_steps, row.right_stages) == (found.steps, found.stages)
     (tmp_path / "component_separation_7.txt").write_text(SEPARATION.partition("### Component 2")[0])
     with pytest.raises(BadInput, match=r"has 2 components, component_separation_7\.txt 1"):
@@ -200,7 +209,7 @@ def test_the_ratio_of_a_recording_is_the_papers(shared_data: Path) -> None:
 
 def test_the_rules_find_steps_and_phases_of_recordings_better_than_paragraphs_do(shared_data: Path) -> None:
     recordings = read_recordings(shared_data / "curation_recorded")
-    rules, paragraphs = (sum(measured(recordings, a).values(), Agreement()) for a in ANNOTATORS.values())
+    rules, paragraphs = (sum(measure(recordings, a).values(), Agreement()) for a in ANNOTATORS.values())
     assert rules.starts.f1 > paragraphs.starts.f1
     assert rules.near.f1 > paragraphs.near.f1
     assert rules.phases.accuracy > paragraphs.phases.accuracy

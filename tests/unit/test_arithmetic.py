@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from curation.countdown.drills import ITEMS, divisions, drill
+from curation.countdown.drills import ITEMS, division_drill, drill
 from curation.stages.reformat import Row
 
 
-@pytest.mark.parametrize(("make", "items"), [(drill, ITEMS), (divisions, 2 * ITEMS)])
+@pytest.mark.parametrize(("make", "items"), [(drill, ITEMS), (division_drill, 2 * ITEMS)])
 def test_every_item_is_worked_out_and_true(make: Callable[[random.Random], Row], items: int) -> None:
     rng = random.Random(3)
     for _ in range(50):

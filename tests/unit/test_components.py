@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from benchmarks.recorded import recorded_stages
 from curation.annotate.components import Component, Reason, Refused, cover
-from curation.annotate.numbering import numbered, split_lines
+from curation.annotate.numbering import number_lines, split_lines
 from curation.annotate.reply_parser import read_components, read_parents
-from curation.stages.base import Rejection
+from curation.records import LinkedTrace, Rejection
 from curation.stages.filter import Filter, Thresholds
-from curation.stages.pack import merge_short, packed_record
+from curation.stages.pack import merge_short, pack_record
 from curation.trace import Step, Trace
 from tests.fakes.scaling import takes_linear_time
 
@@ -36,7 +36,7 @@ def test_a_long_line_is_split_at_its_sentences_and_a_short_one_is_not() -> None:
 
 
 def test_each_line_stands_between_its_number_and_its_number() -> None:
-    assert numbered(["first\n", "second"]) == "1: first :1\n2: second :2"
+    assert number_lines(["first\n", "second"]) == "1: first :1\n2: second :2"
 
 
 @st.composite
@@ -277,16 +277,16 @@ def test_the_recorded_replies_give_the_stages_of_the_papers_formula(shared_data:
     folder = shared_data / "curation_recorded"
     keep, dropped = Filter(Thresholds(max_chars=10**9, max_similarity=1.0)), {}
     for number in RECORDED:
-        packed = packed_record({"id": str(number), "index": 0, "trace": recorded_trace(folder, number).to_dict()})
+        packed = pack_record(LinkedTrace(str(number), 0, "recorded", recorded_trace(folder, number)))
         if number in STAGES_BY_HAND:
-            assert packed["sigma"] == STAGES_BY_HAND[number]
-        assert len(packed["trajectory"]["stages"]) == max(packed["sigma"])
+            assert packed.sigma == tuple(STAGES_BY_HAND[number])
+        assert len(packed.trajectory.stages) == max(packed.sigma)
         if isinstance(outcome := keep(packed), Rejection):
             dropped[number] = outcome.reason, outcome.detail
     assert dropped == {
-        3: ("ratio", "1.07 steps a stage, below 1.5"),
-        4: ("ratio", "1.40 steps a stage, below 1.5"),
-        6: ("ratio", "1.44 steps a stage, below 1.5"),
+        3: ("ratio", "1.07 steps per stage, below 1.5"),
+        4: ("ratio", "1.40 steps per stage, below 1.5"),
+        6: ("ratio", "1.44 steps per stage, below 1.5"),
     }
 
 

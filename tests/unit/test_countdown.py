@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from curation.countdown.rows import Config, Problems, make, training_problems
-from curation.countdown.traces import write
+from curation.countdown.rows import CountdownRowsConfig, Problems, make_rows, training_problems
+from curation.countdown.traces import write_trace
 from curation.stages.pack import pack
 from sprint_sgl.tasks.countdown.checker import check_countdown, countdown_problem
 from sprint_sgl.tasks.countdown.problem import NUMBERS, TARGETS, Problem, generate_problems, reachable_values
@@ -44,13 +44,13 @@ def test_about_one_problem_in_ten_is_held_out() -> None:
 
 @pytest.mark.parametrize(("size", "share"), [(3, 0.99), (4, 0.85)])
 def test_the_search_solves_most_problems(size: int, share: float) -> None:
-    assert sum(write(problem) is not None for problem in SAMPLE[size]) / len(SAMPLE[size]) > share
+    assert sum(write_trace(problem) is not None for problem in SAMPLE[size]) / len(SAMPLE[size]) > share
 
 
 @pytest.mark.parametrize("size", [3, 4])
 def test_every_written_answer_is_right(size: int) -> None:
     for problem in SAMPLE[size]:
-        if trace := write(problem):
+        if trace := write_trace(problem):
             answer = re.fullmatch(r"\\boxed\{(.*)\}", trace.answer)
             assert answer
             assert check_countdown(answer[1], problem.numbers, problem.target).correct
@@ -61,7 +61,9 @@ def test_every_written_equation_is_true(size: int) -> None:
     equation = re.compile(r"(\d+)([-+*/])(\d+)=(?:(\d+)\+(\d+)=)?(\d+)")
     value = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__, "/": Fraction}
     for problem in SAMPLE[size][:60]:
-        for left, sign, right, tens, units, result in equation.findall(trace.text if (trace := write(problem)) else ""):
+        for left, sign, right, tens, units, result in equation.findall(
+            trace.text if (trace := write_trace(problem)) else ""
+        ):
             assert value[sign](int(left), int(right)) == int(result)
             assert not tens or int(tens) + int(units) == int(result)
 
@@ -70,20 +72,20 @@ def test_every_written_equation_is_true(size: int) -> None:
 def test_a_try_has_an_answer_where_its_distance_to_what_is_needed_is_zero(size: int) -> None:
     measured = re.compile(r"=(\d+) to (\d+)=(\d+)")
     for problem in SAMPLE[size][:60]:
-        for step in trace.steps if (trace := write(problem)) else ():
+        for step in trace.steps if (trace := write_trace(problem)) else ():
             distances = [(int(v), int(n), int(d)) for v, n, d in measured.findall(step.execution)]
             assert all(abs(value - nearest) == distance for value, nearest, distance in distances)
             assert any(distance == 0 for *_, distance in distances) == ("\nSo " in step.execution)
 
 
 def test_what_the_second_stage_tries_depends_on_what_the_first_one_found() -> None:
-    stages = {len(pack(trace).trajectory.stages) for problem in SAMPLE[4] if (trace := write(problem))}
+    stages = {len(pack(trace).trajectory.stages) for problem in SAMPLE[4] if (trace := write_trace(problem))}
     assert stages == {2, 3}
 
 
 def test_traces_are_parallel_enough_for_the_papers_filter() -> None:
     for size in SAMPLE:
-        assert all(pack(trace).ratio >= 1.5 for problem in SAMPLE[size] if (trace := write(problem)))
+        assert all(pack(trace).ratio >= 1.5 for problem in SAMPLE[size] if (trace := write_trace(problem)))
 
 
 def test_a_question_reads_back_as_its_problem() -> None:
@@ -92,11 +94,11 @@ def test_a_question_reads_back_as_its_problem() -> None:
 
 
 def test_the_rows_config_has_the_papers_filter_as_its_default() -> None:
-    assert Config().min_ratio == 1.5
+    assert CountdownRowsConfig().min_ratio == 1.5
 
 
 def test_drills_are_the_same_for_both_models_and_every_fourth_is_of_quotients(tmp_path: Path) -> None:
-    make(Config(out=str(tmp_path), problems=Problems(three=20, four=10), drills=8, validation=4))
+    make_rows(CountdownRowsConfig(out=str(tmp_path), problems=Problems(three=20, four=10), drills=8, validation=4))
     kinds = {}
     for kind in ("sprint", "rft"):
         rows = [json.loads(line)["messages"] for line in (tmp_path / f"{kind}.train.jsonl").open()]
@@ -117,14 +119,14 @@ def test_drills_are_the_same_for_both_models_and_every_fourth_is_of_quotients(tm
 def test_two_numbers_that_multiply_or_divide_together_are_found(
     numbers: tuple[int, ...], target: int, chain: str
 ) -> None:
-    trace = write(Problem(numbers, target))
+    trace = write_trace(Problem(numbers, target))
     assert trace
     hits = [step.execution for step in trace.steps if "together" in step.prompt and "\nSo " in step.execution]
     assert any(chain in hit for hit in hits), hits
 
 
 def test_equal_numbers_are_tried_as_one_pair() -> None:
-    trace = write(Problem((78, 94, 78), 62))
+    trace = write_trace(Problem((78, 94, 78), 62))
     assert trace
     prompts = [step.prompt for step in trace.steps]
     assert "Add 78 and 94 with 78 left" in prompts

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
-from curation.pipeline import Config
-from curation.stages.base import Record, Rejection
-from curation.stages.load import Columns, Source, thoughts
+from curation.pipeline import CurationConfig
+from curation.records import Rejection
+from curation.stages.load import TraceColumns, TraceSource, load_traces
 from sprint_sgl.config import typed_settings
 from sprint_sgl.errors import BadInput
 from sprint_sgl.storage.shipped import CONF
@@ -44,16 +44,16 @@ def test_the_shipped_columns_fit_the_hubs_data_sets(
     name: str, kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        source = typed_settings(compose("curate", [f"source={name}"]), Config).source
+        source = typed_settings(compose("curate", [f"source={name}"]), CurationConfig).source
     monkeypatch.chdir(tmp_path)  # `datasets` takes a folder of that name for the data set itself
     from datasets import Dataset
 
     Dataset.from_list(ON_THE_HUB[name]).to_parquet(str(Path(source.path) / "data" / "train-00000-of-00001.parquet"))
-    found = list(thoughts(source))
-    records: list[Record] = [each for each in found if not isinstance(each, Rejection)]
+    found = list(load_traces(source))
+    records = [each for each in found if not isinstance(each, Rejection)]
     assert len(records) == kept
-    assert {(record["response"], record["answer"][-1:] != "") for record in records} == {("It is \\boxed{4}.", True)}
-    assert all(record["text"].endswith("two.") or record["text"].startswith("2") for record in records)
+    assert {(record.response, record.answer[-1:] != "") for record in records} == {("It is \\boxed{4}.", True)}
+    assert all(record.text.endswith("two.") or record.text.startswith("2") for record in records)
     assert [each.reason for each in found if isinstance(each, Rejection)] == ["seen before"] * (name != "openr1_math")
 
 
@@ -105,6 +105,6 @@ def test_a_cell_of_a_table_is_its_text(tmp_path: Path) -> None:
 def test_a_text_that_no_file_can_hold_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "odd.jsonl"
     path.write_text('{"question": "half \\ud83d", "response": "4", "answer": "4", "id": "\\ud83d"}\n')
-    (rejected,) = thoughts(Source(str(path), columns=Columns(id="id")))
+    (rejected,) = load_traces(TraceSource(str(path), columns=TraceColumns(id="id")))
     assert isinstance(rejected, Rejection)
     assert (rejected.reason, rejected.id) == ("half a pair of surrogates in the question", "?")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.stages.decontaminate import grams_of
+from curation.records import RawTrace, Rejection
+from curation.stages.decontaminate import collect_grams
 from curation.stages.verify import Verify
 
 TRAINS = "Two trains leave a station at the same time, one of them at 60 miles an hour and one at 45."
-RECORD = {"id": "t", "index": 0, "answer": "4", "response": "\\boxed{4}", "text": "2 + 2 = 4"}
+TRACE = RawTrace("t", 0, "What is 2 + 2?", "2 + 2 = 4", "\\boxed{4}", "4", "traces")
 WORDS = st.lists(st.sampled_from("abcdefghijklmnop"), min_size=10, max_size=30)
 
 
@@ -24,7 +27,7 @@ WORDS = st.lists(st.sampled_from("abcdefghijklmnop"), min_size=10, max_size=30)
     ],
 )
 def test_a_question_that_shares_ten_words_in_a_row_is_found(question: str) -> None:
-    assert grams_of([TRAINS]).found_in(question)
+    assert collect_grams([TRAINS]).find_in(question)
 
 
 @pytest.mark.parametrize(
@@ -37,21 +40,23 @@ def test_a_question_that_shares_ten_words_in_a_row_is_found(question: str) -> No
     ],
 )
 def test_a_question_of_its_own_is_not(benchmark: str, question: str) -> None:
-    assert grams_of([benchmark]).found_in(question) is None
+    assert collect_grams([benchmark]).find_in(question) is None
 
 
 def test_a_short_question_is_found_when_it_is_the_same_in_other_type() -> None:
-    assert grams_of([r"Simplify $\dfrac{1}{2}$."]).found_in(r"simplify \( \frac{1}{2} \)")
+    assert collect_grams([r"Simplify $\dfrac{1}{2}$."]).find_in(r"simplify \( \frac{1}{2} \)")
 
 
 @given(WORDS, WORDS, WORDS)
 def test_whatever_stands_around_it_a_benchmarks_question_is_found(
     before: list[str], of: list[str], after: list[str]
 ) -> None:
-    assert grams_of([" ".join(of)]).found_in(" ".join([*before, *of, *after]))
+    assert collect_grams([" ".join(of)]).find_in(" ".join([*before, *of, *after]))
 
 
 def test_it_is_dropped_at_the_stage_that_costs_nothing() -> None:
-    outcome = Verify(benchmarks=grams_of([TRAINS]))(RECORD | {"question": TRAINS})
-    assert (outcome.stage, outcome.reason) == ("verify", "in a benchmark")  # type: ignore[union-attr]
-    assert Verify(benchmarks=grams_of([TRAINS]))(RECORD | {"question": "What is 2 + 2?"})["answer"] == "4"  # type: ignore[index]
+    verify = Verify(benchmarks=collect_grams([TRAINS]))
+    outcome = verify(replace(TRACE, question=TRAINS))
+    assert isinstance(outcome, Rejection)
+    assert (outcome.stage, outcome.reason) == ("verify", "in a benchmark")
+    assert verify(TRACE) == TRACE

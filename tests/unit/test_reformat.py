@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from benchmarks.released_rows import main as released_rows
-from curation.countdown.traces import write
+from curation.countdown.traces import write_trace
 from curation.stages.pack import pack
 from curation.stages.reformat import RowFormat, rft_row, sprint_row
 from curation.trace import Trace
@@ -19,7 +19,7 @@ from sprint_sgl.tasks.countdown.problem import generate_problems
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
 
 STYLE = prompt_style("mini")
-TRACES = [trace for problem in islice(generate_problems(4, 3), 12) if (trace := write(problem))]
+TRACES = [trace for problem in islice(generate_problems(4, 3), 12) if (trace := write_trace(problem))]
 
 
 @pytest.mark.parametrize("trace", TRACES[:4], ids=lambda trace: trace.id)
@@ -40,7 +40,7 @@ def test_the_rft_row_is_the_trace_in_its_own_order(trace: Trace) -> None:
 
 def test_a_trajectory_that_is_no_example_makes_no_row() -> None:
     stage = Stage((Prompt("add"),), (Execution("", status="failed"),))
-    with pytest.raises(ValueError, match="an execution that is failed"):
+    with pytest.raises(ValueError, match="an execution is failed"):
         sprint_row(Trajectory("Q", (stage,), "7"), STYLE, RowFormat.tree)
     with pytest.raises(ValueError, match="no stages"):
         sprint_row(Trajectory("Q", (), "7"), STYLE, RowFormat.tree)

@@ -9,7 +9,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +21,23 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from curation.pipeline import Config, make_stages, stated
-from curation.report.charts import RADIUS, picture
-from curation.report.shapes import Example, Measure, Shape, shape_of
-from curation.report.summary import command, print_summary, summarise, write_card, write_html
-from curation.stages.base import Funnel, Record, Stage, plain, read_jsonl, to_line
+from curation.pipeline import CurationConfig, card_settings, make_stages
+from curation.records import LinkedTrace, PackedTrace, read_records, record_line
+from curation.report.charts import step_graph
+from curation.report.shapes import Example, Measure, ShapeStatistics, shape_statistics
+from curation.report.summary import command_line, print_summary, summarise, write_card, write_html
+from curation.stages.base import PipelineStage, StageCounts, to_json_values
 from curation.stages.filter import Filter, Thresholds
-from curation.stages.pack import packed_record
+from curation.stages.pack import pack_record
 from curation.stages.rows import RowSettings, write_rows
-from curation.teacher.calls import Line
+from curation.teacher.calls import ModelCost, Usage
 from curation.teacher.client import Teacher
 from curation.trace import Step, Trace
 from sprint_sgl.storage.shipped import CONF
 
 LONG = "one {0}\ntwo {0}\nthree {0}"
 ATTACK = "<script>alert(1)</script> ![x](https://example.org/x.png)"
-PAID = {"stage": "extract", "model": "gpt-4o"} | asdict(Line(calls=5, prompt_tokens=4000, total_dollars=0.25))
+PAID = ModelCost("extract", "gpt-4o", Usage(calls=5, prompt_tokens=4000, total_dollars=0.25))
 SETTINGS: dict[str, Any] = {
     "source": {"path": "some/traces", "name": None, "split": "train"},
     "models": {"extract": "gpt-4o", "dag": "gpt-4o-mini"},
@@ -71,26 +72,26 @@ MIXED = make_trace("mixed", (), (), (2,), (1, 3), (2, 4), question="What is 2 + 
 TRACES = [WIDE, CHAIN, MIXED, *(make_trace(f"other {n}", (), (1,), (1,), question=f"Which {n}?") for n in range(5))]
 
 
-def record_of(trace: Trace, index: int = 0) -> Record:
-    return {"id": trace.id, "index": index, "annotator": trace.annotator, "trace": trace.to_dict()}
+def link(trace: Trace, index: int = 0) -> LinkedTrace:
+    return LinkedTrace(trace.id, index, trace.annotator, trace)
 
 
 def write_run(
-    folder: Path, min_ratio: float = 1.5, lines: Sequence[Record] = (PAID,), traces: Sequence[Trace] = TRACES
+    folder: Path, min_ratio: float = 1.5, costs: Sequence[ModelCost] = (PAID,), traces: Sequence[Trace] = TRACES
 ) -> Path:
     """A run's folder from its dag stage on, as the stages write it."""
     folder.mkdir(exist_ok=True)
-    (folder / "dag.jsonl").write_text("".join(to_line(record_of(trace, n)) for n, trace in enumerate(traces)))
-    stages = [
-        Stage("pack", folder, packed_record, {}),
-        Stage("filter", folder, Filter(Thresholds(min_ratio=min_ratio)), {}),
+    (folder / "dag.jsonl").write_text("".join(record_line(link(trace, n)) for n, trace in enumerate(traces)))
+    stages: list[PipelineStage[Any]] = [
+        PipelineStage("pack", folder, pack_record, LinkedTrace, {}),
+        PipelineStage("filter", folder, Filter(Thresholds(min_ratio=min_ratio)), PackedTrace, {}),
     ]
-    funnel = [Funnel("dag", len(traces) + 2, len(traces), {"no components": 2})]
+    funnel = [StageCounts("dag", len(traces) + 2, len(traces), {"no components": 2})]
     for stage, before in zip(stages, ("dag", "pack"), strict=True):
-        funnel.append(asyncio.run(stage.run(folder / f"{before}.jsonl", lambda _: None)))
-    (folder / "funnel.json").write_text(json.dumps([asdict(stage) for stage in funnel]))
-    (folder / "account.json").write_text(json.dumps({"lines": lines}))
-    write_rows(read_jsonl(folder / "filter.jsonl"), RowSettings(validation=0.5), folder)
+        funnel.append(asyncio.run(stage.run_file(folder / f"{before}.jsonl", lambda _: None)))
+    (folder / "funnel.json").write_text(json.dumps([counts.to_dict() for counts in funnel]))
+    (folder / "account.json").write_text(json.dumps({"lines": [cost.to_dict() for cost in costs]}))
+    write_rows(read_records(folder / "filter.jsonl", PackedTrace), RowSettings(validation=0.5), folder)
     return folder
 
 
@@ -143,10 +144,10 @@ def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_a_page_draws_every_step_of_its_examples_once(tmp_path: Path) -> None:
     folder = write_run(tmp_path)
-    drawn = re.findall(r'<g class="(executes|plans)" id="trace-(\d+)-step-(\d+)"', page_of(folder))
+    drawn = re.findall(r'<g class="s\d( executed)?"><title>(\d+): ', page_of(folder))
     expected = [
-        ("executes" if executes else "plans", str(place), str(number))
-        for place, example in enumerate(summarise(folder).examples, 1)
+        (" executed" if executes else "", str(number))
+        for example in summarise(folder).examples
         for number, executes in enumerate(example.executes, 1)
     ]
     assert drawn == expected
@@ -164,28 +165,26 @@ def examples(draw: st.DrawFn) -> Example:
         else Step(f"plan {n}", parents=tuple(sorted(needed)))
         for n, needed in enumerate(parents, 1)
     )
-    return Example.of(packed_record(record_of(Trace("t", "q", steps, "4"))))
+    return Example.of(pack_record(link(Trace("t", "q", steps, "4"))))
 
 
 @given(examples())
-def test_a_picture_has_every_step_once_in_the_band_of_its_stage(example: Example) -> None:
-    drawn = picture(example)
-    assert [node.number for node in drawn.nodes] == list(range(1, len(example.trace.steps) + 1))
-    for node, stage in zip(drawn.nodes, example.sigma, strict=True):
-        band = drawn.bands[stage - 1]
-        assert band.x + RADIUS < node.x < band.x + band.width - RADIUS
-        assert RADIUS < node.y < drawn.height - RADIUS
+def test_a_graph_has_every_step_once_in_the_column_of_its_stage(example: Example) -> None:
+    graph = step_graph(example)
+    assert [node.number for node in graph.nodes] == list(range(1, len(example.trace.steps) + 1))
+    assert [node.executed for node in graph.nodes] == list(example.executes)
+    for node, stage in zip(graph.nodes, example.sigma, strict=True):
+        assert node.x == graph.column(stage)
+        assert 0 < node.x < graph.width
+        assert 0 < node.y < graph.height
 
 
 @given(examples())
-def test_steps_stand_apart_and_curves_run_from_parents_to_children(example: Example) -> None:
-    drawn = picture(example)
-    centres = [(node.x, node.y) for node in drawn.nodes]
-    for n, (x, y) in enumerate(centres):
-        assert all(abs(x - a) > 2 * RADIUS or abs(y - b) > 2 * RADIUS for a, b in centres[:n])
-    assert all(curve.x1 < curve.x2 for curve in drawn.curves)
-    edges = sum(len(step.parents) for step in example.trace.steps)
-    assert sum(curve.arrives for curve in drawn.curves) == edges
+def test_steps_stand_apart_and_each_dependency_is_drawn_once(example: Example) -> None:
+    graph = step_graph(example)
+    centres = [(node.x, node.y) for node in graph.nodes]
+    assert len(set(centres)) == len(centres)
+    assert len(graph.edges) == sum(len(step.parents) for step in example.trace.steps)
 
 
 @given(examples())
@@ -196,7 +195,7 @@ def test_a_step_executes_if_the_trajectory_holds_its_execution(example: Example)
 def test_a_run_that_kept_nothing_still_reports(tmp_path: Path) -> None:
     folder = write_run(tmp_path, min_ratio=100.0)
     summary = summarise(folder)
-    assert summary.kept == Shape()
+    assert summary.kept == ShapeStatistics()
     assert summary.examples == ()
     assert "No trace was kept." in page_of(folder)
     assert "| filter | 8 | 0 | 8 | ratio 8 |" in card_of(folder)
@@ -204,7 +203,7 @@ def test_a_run_that_kept_nothing_still_reports(tmp_path: Path) -> None:
 
 
 def test_a_run_that_packed_nothing_still_reports(tmp_path: Path) -> None:
-    folder = write_run(tmp_path, lines=(), traces=())
+    folder = write_run(tmp_path, costs=(), traces=())
     assert "No model was asked." in page_of(folder)
     assert "| pack | 0 | 0 | 0 |  |" in card_of(folder)
     assert "no components 2" in printed(folder)
@@ -229,9 +228,9 @@ def test_the_cards_front_matter_names_the_files_that_have_rows(tmp_path: Path) -
 
 def settings_by(*overrides: str) -> dict[str, Any]:
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        config: Config = OmegaConf.to_object(hydra.compose("curate", overrides=list(overrides)))  # type: ignore[assignment]
+        config: CurationConfig = OmegaConf.to_object(hydra.compose("curate", overrides=list(overrides)))  # type: ignore[assignment]
     stages = make_stages(replace(config, stages=[]), Teacher(config.teacher))  # reads no benchmark
-    return stated({name: plain(stage.settings) for name, stage in stages.items()}, config.rows)
+    return card_settings({name: to_json_values(stage.settings) for name, stage in stages.items()}, config.rows)
 
 
 def test_the_cards_command_gives_the_same_settings_again() -> None:
@@ -244,14 +243,14 @@ def test_the_cards_command_gives_the_same_settings_again() -> None:
         "benchmarks=[{path: HuggingFaceH4/MATH-500}]",
         "rows.format=transcript",
     )
-    words = shlex.split(command(settings).replace("\\\n", ""))
+    words = shlex.split(command_line(settings).replace("\\\n", ""))
     assert words[:2] == ["sprint-sgl", "curate"]
     assert settings_by(*words[2:]) == settings
 
 
 def test_costs_of_shards_are_added_by_stage_and_model(tmp_path: Path) -> None:
-    folder = write_run(tmp_path, lines=(PAID, PAID, PAID | {"model": "other"}))
-    assert [(cost.model, cost.line.calls) for cost in summarise(folder).costs] == [("gpt-4o", 10), ("other", 5)]
+    folder = write_run(tmp_path, costs=(PAID, PAID, replace(PAID, model="other")))
+    assert [(cost.model, cost.usage.calls) for cost in summarise(folder).costs] == [("gpt-4o", 10), ("other", 5)]
     assert "0.75" in printed(folder)
 
 
@@ -274,7 +273,7 @@ def test_a_quantile_is_the_smallest_value_that_enough_do_not_exceed(share: float
 
 
 def test_the_shape_counts_stages_prompts_and_executions() -> None:
-    shape = shape_of([packed_record(record_of(WIDE)), packed_record(record_of(MIXED))])
+    shape = shape_statistics([pack_record(link(WIDE)), pack_record(link(MIXED))])
     assert shape.ratio == {round(5 / 3, 2): 2}
     assert shape.width == {1: 4, 2: 1, 3: 1}
     assert shape.executions == {5: 1, 4: 1}
@@ -284,6 +283,13 @@ def test_the_shape_counts_stages_prompts_and_executions() -> None:
 def test_the_saving_is_the_part_of_the_trace_that_is_off_the_critical_path() -> None:
     branch = "\n".join(["x" * 33] * 3)
     steps = tuple(Step("", "p", branch.replace("x", letter)) for letter in "abcd")
-    example = Example.of(packed_record(record_of(Trace("t", "q", steps, "4"))))
+    example = Example.of(pack_record(link(Trace("t", "q", steps, "4"))))
     longest = 4 + len(branch) + len("4")
     assert example.saving == round(100 * (1 - longest / (4 * len(branch) + 3 * 2 + 1)))
+
+
+def test_a_packed_trace_is_read_as_it_was_written(tmp_path: Path) -> None:
+    packed = [pack_record(link(trace, index)) for index, trace in enumerate(TRACES)]
+    path = tmp_path / "pack.jsonl"
+    path.write_text("".join(map(record_line, packed)))
+    assert list(read_records(path, PackedTrace)) == packed

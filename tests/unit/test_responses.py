@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from curation.stages.base import Record, Rejection
-from curation.stages.load import Source, thoughts
+from curation.records import RawTrace, Rejection
+from curation.stages.load import TraceSource, load_traces
 from curation.stages.pack import pack
 from curation.stages.reformat import RowFormat, rft_row, sprint_row
-from curation.stages.responses import split_response, without_special
+from curation.stages.responses import split_response, strip_special_tokens
 from curation.trace import Step, Trace
 from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.rows import row_text
@@ -20,10 +20,10 @@ from sprint_sgl.rows import row_text
 ANSWER = "It is \\boxed{4}."
 
 
-def loaded(tmp_path: Path, **row: Any) -> Record | Rejection:
+def loaded(tmp_path: Path, **row: Any) -> RawTrace | Rejection:
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps({"question": "What is 2 + 2?", "answer": "4"} | row))
-    (found,) = thoughts(Source(str(path)))
+    (found,) = load_traces(TraceSource(str(path)))
     return found
 
 
@@ -46,8 +46,8 @@ MARKED = [
 @pytest.mark.parametrize("response", MARKED)
 def test_a_thought_is_found_in_others_markup(response: str, tmp_path: Path) -> None:
     found = loaded(tmp_path, response=response.replace("ANSWER", ANSWER))
-    assert isinstance(found, dict), found
-    assert (found["text"], found["response"]) == ("Two.", ANSWER)
+    assert isinstance(found, RawTrace), found
+    assert (found.text, found.response) == ("Two.", ANSWER)
 
 
 UNPACKED = [
@@ -66,22 +66,22 @@ UNPACKED = [
 def test_a_response_of_messages_is_unpacked(response: object, tmp_path: Path) -> None:
     wrapped = json.loads(json.dumps(response).replace("ANSWER", json.dumps(ANSWER)[1:-1]))
     found = loaded(tmp_path, response=wrapped)
-    assert isinstance(found, dict), found
-    assert (found["text"], found["response"]) == ("Two.", ANSWER)
+    assert isinstance(found, RawTrace), found
+    assert (found.text, found.response) == ("Two.", ANSWER)
 
 
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ({"response": ["one", "two"]}, "a list of responses: a star in the column's path takes each"),
+        ({"response": ["one", "two"]}, "a list of responses: a star in the column's path takes each item"),
         ({"response": [{"role": "user", "content": "?"}]}, "messages with no responses"),
         ({"response": [{"role": "assistant", "content": "a"}] * 2}, "messages with several responses"),
-        ({"response": [{"type": "image_url", "image_url": "x"}]}, "a response with parts that are no text"),
-        ({"response": 4}, "a response that is no text"),
-        ({"response": {"a": 1}}, "a response that is no text"),
-        ({"response": []}, "a response that is no text"),
+        ({"response": [{"type": "image_url", "image_url": "x"}]}, "a response with parts that are not text"),
+        ({"response": 4}, "a response that is not text"),
+        ({"response": {"a": 1}}, "a response that is not text"),
+        ({"response": []}, "a response that is not text"),
         ({"response": None}, "no thought"),
-        ({"response": {"content": None}}, "a response that is no text"),
+        ({"response": {"content": None}}, "a response that is not text"),
         ({"response": "<think>a</think>b\n<think>\nc</think>d"}, "several thoughts"),
         ({"response": {"content": "<think>a</think>", "reasoning": "b"}}, "several thoughts"),
         ({"response": "Well. <think> It is 4"}, "a thought that does not end"),
@@ -96,8 +96,8 @@ def test_a_response_of_messages_is_unpacked(response: object, tmp_path: Path) ->
         ({"response": "<think>a</think>b<|im_end|>c"}, "a special token in the response"),
         ({"response": "a<\uff5cend\u2581of\u2581sentence\uff5c>b"}, "a special token in the thought"),
         ({"response": "a", "question": "<|im_start|>x<|im_end|> y"}, "a special token in the question"),
-        ({"response": "a", "question": ["x", "y"]}, "a list of questions: a star in the column's path takes each"),
-        ({"response": "a", "answer": ["4"]}, "a reference answer that is no text"),
+        ({"response": "a", "question": ["x", "y"]}, "a list of questions: a star in the column's path takes each item"),
+        ({"response": "a", "answer": ["4"]}, "a reference answer that is not text"),
     ],
 )
 def test_what_cannot_be_told_is_rejected_with_a_reason(row: dict[str, Any], reason: str, tmp_path: Path) -> None:
@@ -136,13 +136,13 @@ def test_tags_of_ours_in_a_thought_are_text_in_both_kinds_of_rows() -> None:
 
 def test_numbers_are_answers_and_special_tokens_are_told_from_mathematics(tmp_path: Path) -> None:
     found = loaded(tmp_path, response="Where a <|x|> b and <s, t> holds, [I] is 4.", answer=4)
-    assert isinstance(found, dict)
-    assert (found["answer"], found["text"]) == ("4", "Where a <|x|> b and <s, t> holds, [I] is 4.")
-    assert without_special("<|endoftext|>" * 3) == ""
+    assert isinstance(found, RawTrace)
+    assert (found.answer, found.text) == ("4", "Where a <|x|> b and <s, t> holds, [I] is 4.")
+    assert strip_special_tokens("<|endoftext|>" * 3) == ""
 
 
 def test_a_line_of_five_dashes_does_not_part_trains_of_thought(tmp_path: Path) -> None:
     found = loaded(tmp_path, response="one\n-----\ntwo")
-    assert isinstance(found, dict)
-    trajectory = pack(Trace("t", "q", (Step(found["text"]),), "4")).trajectory
+    assert isinstance(found, RawTrace)
+    trajectory = pack(Trace("t", "q", (Step(found.text),), "4")).trajectory
     assert trajectory.parallelization_ratio == 1.0

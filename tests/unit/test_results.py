@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.annotate.results import Use, attached, unattached
-from curation.report.shapes import shape_of
-from curation.stages.base import Record, Rejection
+from curation.annotate.results import LaterResult, add_result_parents, find_later_results
+from curation.records import LinkedTrace, PackedTrace, Rejection
+from curation.report.shapes import shape_statistics
 from curation.stages.filter import Filter, Thresholds
-from curation.stages.pack import packed_record
+from curation.stages.pack import pack_record
 from curation.trace import Step, Trace
 
 QUESTION = "A rectangle is 17 cm wide and 23 cm long. What is its area?"
@@ -38,7 +38,7 @@ def step(plan: str = "Go on.", execution: str = "a\nb\nc", *parents: int) -> Ste
     ],
 )
 def test_a_step_uses_what_its_plan_says_and_what_it_takes_as_given(user: Step, values: list[str]) -> None:
-    assert [use.value for use in unattached([FOUND, user], QUESTION)] == values
+    assert [use.value for use in find_later_results([FOUND, user], QUESTION)] == values
 
 
 @pytest.mark.parametrize(
@@ -55,13 +55,13 @@ def test_a_step_uses_what_its_plan_says_and_what_it_takes_as_given(user: Step, v
 )
 def test_common_numbers_are_results_only_where_they_are_stated(found: str, plan: str, used: bool) -> None:
     steps = [step(execution=f"a\nb\n{found}"), step(plan)]
-    assert bool(unattached(steps, QUESTION)) is used
+    assert bool(find_later_results(steps, QUESTION)) is used
 
 
 def test_what_an_ancestor_says_may_be_used() -> None:
     between = step("Go on from there.", "a\nb\nc", 1)
-    assert unattached([FOUND, between, step("Halve 391.", "a\nb\nc", 2)], QUESTION) == []
-    assert unattached([FOUND, between, step("Halve 391.")], QUESTION) == [Use(3, 1, "391")]
+    assert find_later_results([FOUND, between, step("Halve 391.", "a\nb\nc", 2)], QUESTION) == []
+    assert find_later_results([FOUND, between, step("Halve 391.")], QUESTION) == [LaterResult(3, 1, "391")]
 
 
 VALUES = st.sampled_from(["391", "46.5", "so it is 77", "= 77", "x = 3y+5", "nothing"])
@@ -70,16 +70,16 @@ VALUES = st.sampled_from(["391", "46.5", "so it is 77", "= 77", "x = 3y+5", "not
 @given(st.lists(st.tuples(VALUES, VALUES), max_size=7))
 def test_an_attached_trace_has_no_use_left(texts: list[tuple[str, str]]) -> None:
     steps = [step(plan, execution) for plan, execution in texts]
-    parents = attached(steps, QUESTION)
+    parents = add_result_parents(steps, QUESTION)
     assert all(parent < number for number, named in enumerate(parents, 1) for parent in named)
     linked = [step(*pair, *named) for pair, named in zip(texts, parents, strict=True)]
-    assert unattached(linked, QUESTION) == []
+    assert find_later_results(linked, QUESTION) == []
 
 
-def record(*parents: int) -> Record:
+def record(*parents: int) -> PackedTrace:
     steps = (step("Set up."), step("Multiply.", "a\nb\n17 * 23 = 391.", 1), step("So it is 391?", "d\ne\nf", *parents))
     trace = Trace("t", QUESTION, steps, "391")
-    return packed_record({"id": "t", "index": 0, "annotator": "model", "trace": trace.to_dict()})
+    return pack_record(LinkedTrace("t", 0, "model", trace))
 
 
 def test_a_later_result_in_a_models_annotation_is_counted_or_rejected() -> None:
@@ -92,4 +92,4 @@ def test_a_later_result_in_a_models_annotation_is_counted_or_rejected() -> None:
         "step 3 uses 391 of step 2, on which it does not depend",
     )
     assert reject(record(2)) == record(2)
-    assert shape_of([record(1), record(2)]).shares["steps that use a later result"] == (1, 6)
+    assert shape_statistics([record(1), record(2)]).fault_shares["steps that use a later result"] == (1, 6)

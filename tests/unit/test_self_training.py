@@ -11,8 +11,16 @@ from typing import Any
 
 import pytest
 
-from curation.countdown.traces import write
-from curation.self_training import KEPT, Config, make, select, sequential_tokens, verdict
+from curation.countdown.traces import write_trace
+from curation.self_training import (
+    KEPT,
+    BenchSample,
+    SelfTrainingConfig,
+    make_rows,
+    select_shortest,
+    sequential_tokens,
+    verdict,
+)
 from curation.stages.pack import pack
 from curation.trace import Trace
 from sprint_sgl.errors import BadInput
@@ -27,7 +35,7 @@ def words(text: str) -> int:
 
 
 def traces() -> Iterator[Trace]:
-    return (trace for problem in generate_problems(3, seed=5) if (trace := write(problem)))
+    return (trace for problem in generate_problems(3, seed=5) if (trace := write_trace(problem)))
 
 
 def record(trajectory: Trajectory, correct: bool = True) -> dict[str, Any]:
@@ -78,8 +86,8 @@ def test_sequential_tokens_are_the_longest_of_plan_and_branches_in_each_stage() 
 def test_of_several_samples_the_shortest_is_taken(seed: Trajectory) -> None:
     shorter = without_first_prompt(seed)
     shortest = without_first_prompt(shorter)
-    records = [record(each) for each in (seed, shortest, shorter)]
-    kept, verdicts = select(iter(records), {seed.question: seed}, words, 1.5)
+    samples = [BenchSample(each, correct=True) for each in (seed, shortest, shorter)]
+    kept, verdicts = select_shortest(samples, {seed.question: seed}, words, 1.5)
     assert kept == {seed.question: shortest}
     assert verdicts == {KEPT: 2, "not shorter than the seed": 1}
 
@@ -90,25 +98,39 @@ def test_questions_without_a_kept_trajectory_keep_their_seed(tmp_path: Path) -> 
     (tmp_path / "traces.jsonl").write_text("".join(json.dumps(trace.to_dict()) + "\n" for trace in chosen))
     sampled = [record(without_first_prompt(seeds[0])), record(seeds[1]), record(seeds[2], correct=False)]
     (tmp_path / "records.jsonl").write_text("".join(json.dumps(each) + "\n" for each in sampled))
-    config = Config(
+    config = SelfTrainingConfig(
         str(tmp_path / "records.jsonl"), str(tmp_path / "traces.jsonl"), str(MINI), str(tmp_path / "rows"), validation=1
     )
-    account = make(config)
+    account = make_rows(config)
     assert account[KEPT] == account["wrong"] == account["not shorter than the seed"] == 1
     assert (account["questions"], account["questions with one"]) == (6, 1)
     assert account["valid rows"] == 1
     text = "".join((tmp_path / "rows" / f"sprint.{split}.jsonl").read_text() for split in ("train", "valid"))
     assert text.count("</Final_answer>") >= 6
     assert all(seed.question in text for seed in seeds)
-    assert make(replace(config, fill=False, validation=0))["questions"] == 1
+    assert make_rows(replace(config, fill=False, validation=0))["questions"] == 1
 
 
 def test_nothing_to_keep_is_one_clear_error(tmp_path: Path) -> None:
     trace = next(traces())
     (tmp_path / "traces.jsonl").write_text(json.dumps(trace.to_dict()) + "\n")
     (tmp_path / "records.jsonl").write_text(json.dumps(record(pack(trace).trajectory)) + "\n")
-    config = Config(str(tmp_path / "records.jsonl"), str(tmp_path / "traces.jsonl"), str(MINI), str(tmp_path / "rows"))
+    config = SelfTrainingConfig(
+        str(tmp_path / "records.jsonl"), str(tmp_path / "traces.jsonl"), str(MINI), str(tmp_path / "rows")
+    )
     with pytest.raises(BadInput, match="0 of them kept"):
-        make(config)
+        make_rows(config)
     with pytest.raises(BadInput, match="is not there"):
-        make(replace(config, seeds="nowhere.jsonl"))
+        make_rows(replace(config, seeds="nowhere.jsonl"))
+
+
+def test_a_broken_record_is_named_by_its_line(tmp_path: Path) -> None:
+    trace = next(traces())
+    good = json.dumps(record(pack(trace).trajectory))
+    (tmp_path / "traces.jsonl").write_text(json.dumps(trace.to_dict()) + "\n")
+    (tmp_path / "records.jsonl").write_text(f"{good}\n{good[:99]}\n")
+    config = SelfTrainingConfig(
+        str(tmp_path / "records.jsonl"), str(tmp_path / "traces.jsonl"), str(MINI), str(tmp_path / "rows")
+    )
+    with pytest.raises(BadInput, match=r"records\.jsonl:2"):
+        make_rows(config)

@@ -16,14 +16,14 @@ from openai.resources.batches import AsyncBatches
 from pydantic import BaseModel
 
 from curation.annotate.components import Refused, cover
-from curation.annotate.numbering import numbered
+from curation.annotate.numbering import number_lines
 from curation.annotate.reply_parser import ComponentsReply, read_components, read_parents
 from curation.teacher import batches as batch
-from curation.teacher.batches import Batch, Collected, awaited, chunks, collect, submit
+from curation.teacher.batches import Batch, Collected, collect, pending_keys, split_into_batches, submit
 from curation.teacher.budget import BudgetReached
-from curation.teacher.calls import Price, ReplyCache, Request, estimate_tokens
+from curation.teacher.calls import Price, ReplyCache, TeacherRequest, estimate_tokens
 from curation.teacher.client import STATE, CallFailed, Deferred, EndpointFailed, Teacher, TeacherConfig
-from curation.teacher.deferred import Spool
+from curation.teacher.deferred import DeferredRequests
 from sprint_sgl.errors import BadInput
 from tests.fakes.fake_endpoint import Answer, FakeEndpoint, answer
 
@@ -90,7 +90,7 @@ def four(reply: str) -> int:
 
 
 def line(teacher: Teacher) -> Any:
-    return teacher.account.lines["extract", "m"]
+    return teacher.account.usage["extract", "m"]
 
 
 # What is paid for once
@@ -412,7 +412,7 @@ def test_the_key_is_nowhere_on_disk_nor_in_a_repr(
     written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
     assert any(b"prompt_tokens" in data for data in written)
     assert not any(KEY.encode() in data for data in written)
-    assert KEY not in f"{config!r} {teacher!r} {teacher.account.lines}"
+    assert KEY not in f"{config!r} {teacher!r} {teacher.account.usage}"
 
 
 # What it costs
@@ -453,7 +453,7 @@ def test_the_account_adds_up_over_stages_and_models(config: TeacherConfig, endpo
         await teacher.ask("dag", "free", "c", str)
 
     _, teacher = run(config, ask)
-    lines = teacher.account.lines_of("extract") + teacher.account.lines_of("dag")
+    lines = [cost.to_dict() for stage in ("extract", "dag") for cost in teacher.account.costs_of(stage)]
     assert [(line["stage"], line["model"], line["calls"]) for line in lines] == [
         ("extract", "m", 2),
         ("dag", "m", 1),
@@ -492,7 +492,7 @@ def gathered(config: TeacherConfig, *prompts: str) -> tuple[list[Any], Teacher]:
 
 def submitted(config: TeacherConfig, state: Path, *prompts: str) -> int:
     _, teacher = gathered(config, *prompts)
-    return with_client(config, lambda client: submit(teacher.pending, state, client))
+    return with_client(config, lambda client: submit(teacher.deferred, state, client))
 
 
 def collected(config: TeacherConfig, state: Path, every: float | None = None) -> Collected:
@@ -513,7 +513,7 @@ def test_a_run_after_a_batch_is_free_and_knows_that_it_cost_half(
 ) -> None:
     results, teacher = gathered(config, "a", "b", "a")
     assert [type(result) for result in results] == [Deferred] * 3
-    assert len(teacher.pending) == 2
+    assert len(teacher.deferred) == 2
     state = tmp_path / "batches.json"
     assert collected_in_batch(config, state, "a", "b") == Collected(done=2)
     results, teacher = run(config, asking_all("a", "b"))
@@ -590,7 +590,7 @@ def test_a_lost_batch_is_found_on_a_later_page(config: TeacherConfig, endpoint: 
     for n in range(250):
         endpoint.create_batch({"metadata": {batch.MARK: str(n)}})
     endpoint.create_batch({"metadata": None})
-    assert with_client(config, lambda client: batch._ids({"3", "unknown"}, client, "m")) == {"3": "batch_3"}
+    assert with_client(config, lambda client: batch._ids_by_mark({"3", "unknown"}, client, "m")) == {"3": "batch_3"}
 
 
 def test_a_failed_call_can_be_submitted_again(config: TeacherConfig, endpoint: FakeEndpoint, tmp_path: Path) -> None:
@@ -622,7 +622,7 @@ def test_a_prompt_too_long_for_the_model_is_not_submitted_for_ever(
     (result,), teacher = gathered(config, "a")
     assert isinstance(result, Refused)
     assert result.reason == "too long for the model"
-    assert len(teacher.pending) == 0
+    assert len(teacher.deferred) == 0
 
 
 def test_a_refused_reply_from_a_batch_is_complained_about_in_the_next(
@@ -633,7 +633,7 @@ def test_a_refused_reply_from_a_batch_is_complained_about_in_the_next(
     for _ in range(2):
         config.batch = True
         _, teacher = run(config, lambda teacher: asyncio.gather(asking(read=four)(teacher), return_exceptions=True))
-        with_client(config, lambda client, calls=teacher.pending: submit(calls, state, client))
+        with_client(config, lambda client, calls=teacher.deferred: submit(calls, state, client))
         assert collected(config, state).done == 1
     assert run(config, asking(read=four))[0] == 4
 
@@ -643,7 +643,7 @@ def test_calls_that_wait_in_a_batch_are_not_paid_for_beside_it(config: TeacherCo
     submitted(config, state, "a")
 
     async def ask() -> None:
-        async with Teacher(config, awaited(state)) as teacher:
+        async with Teacher(config, pending_keys(state)) as teacher:
             await teacher.ask("extract", "m", "b", str)
             await teacher.ask("extract", "m", "a", str)
 
@@ -662,7 +662,7 @@ def test_a_request_that_is_at_fault_is_submitted_once(
     (result,), teacher = gathered(config, "a")
     assert isinstance(result, Refused)
     assert (result.reason, str(result)) == ("bad request", "odd characters")
-    assert len(teacher.pending) == 0
+    assert len(teacher.deferred) == 0
 
 
 @pytest.mark.parametrize("error", ["oops", ["oops"], {"message": {"a": 1}}, None])
@@ -673,12 +673,12 @@ def test_a_batch_with_an_error_of_another_form_can_be_collected(
     assert collected_in_batch(config, tmp_path / "batches.json", "a").reasons == {"HTTP 500": 1}
 
 
-def test_a_spool_takes_more_while_it_is_read(tmp_path: Path) -> None:
-    spool = Spool(str(tmp_path))
+def test_a_queue_of_deferred_requests_takes_more_while_it_is_read(tmp_path: Path) -> None:
+    deferred = DeferredRequests(str(tmp_path))
     for name in "abc":
-        spool.add(Request.of("u", "m", name, 10))
-        next(iter(spool))
-    assert [request.body["messages"][0]["content"] for request in spool] == ["a", "b", "c"]
+        deferred.add(TeacherRequest.of("u", "m", name, 10))
+        next(iter(deferred))
+    assert [request.body["messages"][0]["content"] for request in deferred] == ["a", "b", "c"]
 
 
 def test_a_batch_that_the_endpoint_does_not_know_says_the_way_out(
@@ -695,16 +695,16 @@ def test_gathering_stops_at_the_budget(config: TeacherConfig) -> None:
     config.budget = COST
     results, teacher = gathered(config, *map(str, range(6)))
     assert [type(result) for result in results].count(BudgetReached) == 3
-    assert len(teacher.pending) == 3
+    assert len(teacher.deferred) == 3
 
 
 def test_a_batch_holds_one_model_and_keeps_to_the_limits() -> None:
-    requests = [Request.of("u", model, "x" * 100, 10) for model in ("m", "n", "m", "m")]
-    size = len(next(chunks(requests))[0].line)
-    assert [[call.model for call in chunk] for chunk in chunks(requests)] == [["m", "m", "m"], ["n"]]
-    assert [len(chunk) for chunk in chunks(requests, most_requests=2)] == [2, 1, 1]
-    assert [len(chunk) for chunk in chunks(requests, most_bytes=2 * size)] == [2, 1, 1]
-    assert [len(chunk) for chunk in chunks(requests, most_bytes=1)] == [1, 1, 1, 1]
+    requests = [TeacherRequest.of("u", model, "x" * 100, 10) for model in ("m", "n", "m", "m")]
+    size = len(next(split_into_batches(requests))[0].line)
+    assert [[call.model for call in chunk] for chunk in split_into_batches(requests)] == [["m", "m", "m"], ["n"]]
+    assert [len(chunk) for chunk in split_into_batches(requests, most_requests=2)] == [2, 1, 1]
+    assert [len(chunk) for chunk in split_into_batches(requests, most_bytes=2 * size)] == [2, 1, 1]
+    assert [len(chunk) for chunk in split_into_batches(requests, most_bytes=1)] == [1, 1, 1, 1]
 
 
 # The configuration and the endpoint of these tests
@@ -720,7 +720,7 @@ def test_the_shipped_settings_fit_the_config(name: str) -> None:
 
 def test_the_hook_answers_both_prompts_validly() -> None:
     lines = [f"line {n}\n" for n in range(1, 45)]
-    reply = answer([{"role": "user", "content": f"Solution:\n{numbered(lines)}"}])
+    reply = answer([{"role": "user", "content": f"Solution:\n{number_lines(lines)}"}])
     steps = cover(read_components(reply), lines)
     listed = "\n\n".join(f"### Component {n}\nPlan: x" for n in range(1, len(steps) + 1))
     parents = read_parents(answer([{"role": "user", "content": listed}]), len(steps))
