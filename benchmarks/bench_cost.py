@@ -22,11 +22,10 @@ from rich.table import Table
 
 from sprint_sgl.console import notes, screen
 from sprint_sgl.runtime.server import free_port
-from training.estimate.cost import Config, Device, Estimate
+from training.estimate.cost import CostConfig, Device, TrainingEstimate
 from training.machines import Machines
-from training.mini import Shape, init_weights
-from training.train import Config as TrainConfig
-from training.train import Recipe, compose
+from training.mini import MiniShape, init_weights
+from training.train import Recipe, TrainConfig, compose_command
 
 ROOT = Path(__file__).parents[1]
 MINI = ROOT / "models" / "countdown-mini-sprint"
@@ -65,22 +64,22 @@ def write_rows(path: Path, count: int, length: int) -> None:
         path.with_name(f"{path.name}.{split}.jsonl").write_text((json.dumps(row) + "\n") * count)
 
 
-def run(case: Case, folder: Path) -> tuple[Estimate, dict[str, float]]:
+def run(case: Case, folder: Path) -> tuple[TrainingEstimate, dict[str, float]]:
     """What was estimated for the case, and what its training took in bytes."""
     recipe = yaml.safe_load((ROOT / "conf/recipe/countdown_mini.yaml").read_text())
     args = recipe["args"] | case.args | {"per_device_train_batch_size": case.rows, "max_length": 4096, "max_steps": 2}
     args |= {"eval_strategy": "no", "save_strategy": "no", "group_by_length": False}
     data, found = folder / "rows", folder / "found.json"
     write_rows(data, 2 * case.rows, case.length)
-    config = Config(
+    config = CostConfig(
         str(case.model), str(data), recipe=Recipe(args), device=Device(16, 1, overhead=0, communication=0, fragments=0)
     )
     machines = Machines(port=free_port())
-    command = compose(TrainConfig(config.model, str(data), str(folder / "out"), config.recipe, machines))
+    command = compose_command(TrainConfig(config.model, str(data), str(folder / "out"), config.recipe, machines))
     entry = max(at for at, word in enumerate(command) if word == "-m")
     command[entry : entry + 2] = [str(SCRIPT), str(found)]
     subprocess.run(command, env=os.environ | recipe["env"] | ENV, check=True, capture_output=True)
-    return Estimate(config), json.loads(found.read_text())
+    return TrainingEstimate(config), json.loads(found.read_text())
 
 
 def compare(case: Case, folder: Path) -> Iterator[Found]:
@@ -97,7 +96,7 @@ def cases(folder: Path) -> Iterator[Case]:
     for rows, length, checkpointing in ((8, 1024, False), (8, 2048, False), (2, 4000, False), (8, 2048, True)):
         name = f"{rows} rows of {length}" + ", checkpointing" * checkpointing
         yield Case(name, MINI, rows, length, {"gradient_checkpointing": checkpointing})
-    shape = Shape(hidden_size=768, layers=8, heads=12, kv_heads=12, intermediate_size=2048)
+    shape = MiniShape(hidden_size=768, layers=8, heads=12, kv_heads=12, intermediate_size=2048)
     for file in MINI.glob("token*"):
         (folder / file.name).write_bytes(file.read_bytes())
     init_weights(folder, 455, shape, seed=1)

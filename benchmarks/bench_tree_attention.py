@@ -18,8 +18,8 @@ import typer
 from transformers import AutoModelForCausalLM, Qwen2Config
 
 from sprint_sgl.console import say
-from training.tree.attention import BLOCK, Spans, stacked
-from training.tree.layout import IGNORED, Node, Tree
+from training.tree.attention import BLOCK, Spans, stack_spans
+from training.tree.layout import IGNORED, Tree, TreeNode
 
 
 def bench_tree(tokens: int, branches: int, vocabulary: int) -> Tree:
@@ -28,9 +28,9 @@ def bench_tree(tokens: int, branches: int, vocabulary: int) -> Tree:
     stretch, twig = tokens // 2 // (branches + 1), tokens // 2 // branches
     generator = torch.Generator().manual_seed(1)
 
-    def node(parent: int | None, length: int, trained: bool) -> Node:
+    def node(parent: int | None, length: int, trained: bool) -> TreeNode:
         ids = tuple(torch.randint(vocabulary, (length,), generator=generator).tolist())
-        return Node(parent, ids, ids if trained else (IGNORED, *ids[1:]))
+        return TreeNode(parent, ids, ids if trained else (IGNORED, *ids[1:]))
 
     trunk = [node(k - 1 if k else None, stretch, True) for k in range(branches + 1)]
     return Tree((*trunk, *(node(k, twig, False) for k in reversed(range(branches)))))
@@ -39,7 +39,7 @@ def bench_tree(tokens: int, branches: int, vocabulary: int) -> Tree:
 def tree_batch(tree: Tree, device: torch.device) -> dict[str, torch.Tensor]:
     """One row, padded to whole blocks."""
     size = -(-len(tree.input_ids) // BLOCK) * BLOCK
-    found = {"attention_mask": stacked([Spans(tree.entry_of_tokens, tree.exit_of_tokens)], size).to(device)}
+    found = {"attention_mask": stack_spans([Spans(tree.token_entries, tree.token_exits)], size).to(device)}
     for name, values, padding in (
         ("input_ids", tree.input_ids, 0),
         ("labels", tree.labels, IGNORED),
