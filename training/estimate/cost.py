@@ -36,7 +36,7 @@ from training.tree.tree_rows import TREE_TEMPLATE, row_tree
 
 GIB = 2**30
 MASTER_AND_MOMENTS = 12  # bytes a trained weight: DeepSpeed's full-precision copy and Adam's two moments
-MASK_BYTES = 3  # bytes a pair of tokens: a boolean mask, and the bf16 mask that attention adds
+MASK_BYTES = 3  # bytes a pair of tokens: a boolean mask, and the 16-bit mask that attention adds
 FOUR_BITS = 0.52  # bytes a weight, including its share of the quantised scales
 
 
