@@ -1,4 +1,4 @@
-"""The load: recorded trajectories, or shapes drawn with the paper's proportions where none are at hand."""
+"""The load: recorded trajectories, or random shapes with the paper's proportions."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ METHODS: Mapping[str, Program] = {
 }
 
 
-def drawn_shapes(count: int, scale: float = 1.0, seed: int = 0) -> list[Shape]:
-    """Shapes of two to five stages of one to four executions, about 3,000 tokens, as R1's traces of MATH have."""
+def random_shapes(count: int, scale: float = 1.0, seed: int = 0) -> list[Shape]:
+    """Return shapes of 2 to 5 stages of 1 to 4 executions, about 3,000 tokens, as R1's traces of MATH have."""
     rng = random.Random(seed)
 
     def tokens(least: int, most: int) -> int:
@@ -36,7 +36,7 @@ def drawn_shapes(count: int, scale: float = 1.0, seed: int = 0) -> list[Shape]:
 
 
 def recorded_shapes(path: Path, count: int, scale: float) -> list[Shape]:
-    """Of recorded trajectories those below 6,000 tokens, spread evenly over their lengths; a few serve twice."""
+    """Return shapes of recorded trajectories below 6,000 tokens, spread evenly over their lengths; some may repeat."""
     task = Replay(DataSource(path=str(path)), column="response", scale=scale, characters_a_token=4.0)
     shapes = sorted((question.shape for question in task.questions()), key=lambda shape: shape.total)
     shapes = [shape for shape in shapes if shape.total < 6000 * scale]

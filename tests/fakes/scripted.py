@@ -24,7 +24,7 @@ Script = Callable[[str], str]
 
 
 @dataclass(frozen=True)
-class Request:
+class ScriptedRequest:
     """One request as the backend saw it, with the time of its arrival and its seed."""
 
     context: str
@@ -48,7 +48,7 @@ class ScriptedBackend(BaseBackend):  # type: ignore[misc]
     logprob: Callable[[str], float] = lambda text: 0.0
     prompt_style: str = DEFAULT_PROMPT_STYLE
     room: int = 10**9
-    requests: list[Request] = field(default_factory=list)
+    requests: list[ScriptedRequest] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         BaseBackend.__init__(self)
@@ -72,7 +72,7 @@ class ScriptedBackend(BaseBackend):  # type: ignore[misc]
             seen = [request.context + request.text for request in self.requests]
             seed = getattr(s, "sampling_seed", None)
             end = time.perf_counter()
-            self.requests.append(Request(s.text_, text, start, end, seed, request_id))
+            self.requests.append(ScriptedRequest(s.text_, text, start, end, seed, request_id))
         return text, {
             "prompt_tokens": count_tokens(s.text_),
             "cached_tokens": max((count_tokens(shared_prefix(s.text_, other)) for other in seen), default=0),

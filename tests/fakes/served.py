@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from sprint_sgl.errors import RuntimeUnavailable
-from sprint_sgl.lang.methods import named_method
+from sprint_sgl.lang.methods import Method, named_method
 from sprint_sgl.serving.admission import Gate
 from sprint_sgl.serving.app import Api
 from sprint_sgl.serving.metrics import Metrics
@@ -55,7 +56,7 @@ class Interruptible(ScriptedBackend):
 
 
 @dataclass
-class Scripted:
+class FakeRuntime:
     """A backend of the server that plays the trajectory, each call in `pause` seconds."""
 
     pause: float = 0.0
@@ -77,10 +78,18 @@ class Scripted:
 
 
 @contextmanager
-def serving(backend: Scripted, places: int = 4, queue: int = 4, **settings: object) -> Iterator[str]:
-    gate = Gate(places, queue)
+def serving(backend: FakeRuntime, places: int = 4, queue: int = 4, **settings: object) -> Iterator[str]:
+    """Yield the address of a server that offers three programs on the backend."""
     names = ("sprint", "sequential", "self_consistency")
-    service = Service({f"mini:{name}": (named_method(name), backend) for name in names}, gate)
+    offered = {f"mini:{name}": (named_method(name), backend) for name in names}
+    with serving_programs(offered, Gate(places, queue), **settings) as url:
+        yield url
+
+
+@contextmanager
+def serving_programs(offered: Mapping[str, tuple[Method, Any]], gate: Gate, **settings: Any) -> Iterator[str]:
+    """Yield the address of a server that offers these programs, each on its backend; it runs in a thread."""
+    service = Service(offered, gate)
     app = Api(service, Metrics(gate), **{"time_limit": 600.0, **settings}).app()
     server = Server(app, service, "127.0.0.1", 0, shutdown_limit=1.0)
     thread = threading.Thread(target=server.run)

@@ -19,7 +19,7 @@ from sprint_sgl.rows import row_text
 from sprint_sgl.runtime.context_tokens import Tokenized, replied, tokenized
 from sprint_sgl.runtime.tokenizer import Spelling, TransformersSpelling
 from sprint_sgl.tasks.countdown.problem import problems
-from tests.fakes.scripted import Request, Script, ScriptedBackend, replay
+from tests.fakes.scripted import Script, ScriptedBackend, ScriptedRequest, replay
 from training.check import EncodedRow, Encoder, lost_tags
 from training.mini import QWEN_SPLIT
 from training.tree.tree_rows import row_tree
@@ -96,7 +96,7 @@ def test_of_a_plain_row_the_context_is_masked_and_the_response_and_its_end_are_t
             assert lost_tags(row, encoded, encoder.decode) == []
 
 
-def sent(requests: Iterable[Request], script: Script, spelling: Spelling) -> Iterator[tuple[int, ...]]:
+def sent(requests: Iterable[ScriptedRequest], script: Script, spelling: Spelling) -> Iterator[tuple[int, ...]]:
     """The ids of each context as an endpoint sends it: what a model wrote in its own tokens, the rest put behind.
 
     A model writes on to the end of the line in which its stop string is, whose tokens need not end with the reply.

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch.nn.attention.flex_attention import flex_attention
 
-from benchmarks.odd_speller import make_odd_speller
+from benchmarks.bpe_model import make_bpe_model
 from curation.countdown.rows import Problems, training_problems
 from curation.countdown.traces import write
 from curation.stages.pack import pack
@@ -70,7 +70,7 @@ def row_of(trajectory: Trajectory) -> Row:
 @pytest.fixture(scope="module")
 def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model with a BPE like Qwen's, whose texts are not spelt again as they were written."""
-    return make_odd_speller(tmp_path_factory.mktemp("odd"))
+    return make_bpe_model(tmp_path_factory.mktemp("odd"))
 
 
 @cache
