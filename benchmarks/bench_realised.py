@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import typer
@@ -111,10 +112,10 @@ def add_comparison(
     return sprint.trajectories
 
 
-def load_shapes(path: Path, scale: float, most: int) -> list[Shape]:
-    """Return the shapes of the first `most` recorded trajectories."""
+def load_shapes(path: Path, scale: float, most: int | None = None) -> list[Shape]:
+    """Return the shapes of the first `most` recorded trajectories, by default of all."""
     task = Replay(DataSource(path=str(path)), column="response", scale=scale, characters_a_token=4.0)
-    return [question.shape for question, _ in zip(task.questions(), range(most), strict=False)]
+    return [question.shape for question in islice(task.questions(), most)]
 
 
 def main(

@@ -26,7 +26,7 @@ from typing import Any
 import aiohttp
 import typer
 
-from benchmarks.footprint import Footprint, measure_footprint
+from benchmarks.footprint import measure_footprint
 from benchmarks.measuring import Runtime, empty_cache, runtime_url, spread
 from programs import sprint_program
 from sprint_sgl.bench.report.statistics import Estimate
@@ -138,24 +138,22 @@ def run_program(
 ) -> ThroughputRound:
     """Run the program over the questions; the endpoint records its requests."""
     endpoint.sent.clear()
-    with timer() as (clock, footprint):
+    with timer() as took:
         states = sprint_program.run_batch(
             questions, backend=endpoint, num_threads=concurrency, temperature=0, **options
         )
         assert all(state.trajectory.total_tokens for state in states)
     tokens, cached = sum(each.tokens for each in endpoint.sent), sum(each.cached for each in endpoint.sent)
-    return ThroughputRound(
-        "program", concurrency, len(questions), len(endpoint.sent), tokens, cached, *clock, footprint.threads
-    )
+    return ThroughputRound("program", concurrency, len(questions), len(endpoint.sent), tokens, cached, **asdict(took))
 
 
 def run_client(url: str, questions: list[list[PlannedRequest]], concurrency: int) -> ThroughputRound:
     """Send the planned requests with the plain client."""
-    with timer() as (clock, footprint):
+    with timer() as took:
         answers = asyncio.run(send_all(url, questions, concurrency))
     tokens, cached = (sum(each[key] for each in answers) for key in ("completion_tokens", "cached_tokens"))
     requests = sum(map(len, questions))
-    return ThroughputRound("client", concurrency, len(questions), requests, tokens, cached, *clock, footprint.threads)
+    return ThroughputRound("client", concurrency, len(questions), requests, tokens, cached, **asdict(took))
 
 
 async def send_all(url: str, questions: list[list[PlannedRequest]], concurrency: int) -> list[Body]:
@@ -182,14 +180,24 @@ async def send_all(url: str, questions: list[list[PlannedRequest]], concurrency:
         return [meta for answers in await asyncio.gather(*map(ask, questions)) for meta in answers]
 
 
+@dataclass
+class TimedBlock:
+    """Wall clock and CPU seconds of this process, and its peak number of threads."""
+
+    seconds: float = 0.0
+    processor: float = 0.0
+    threads: int = 0
+
+
 @contextmanager
-def timer() -> Iterator[tuple[list[float], Footprint]]:
-    """Yield a list, filled at the end of the block with wall clock and CPU seconds, and the block's footprint."""
-    clock: list[float] = []
+def timer() -> Iterator[TimedBlock]:
+    """Yield what is filled in at the end of the block."""
+    took = TimedBlock()
     with measure_footprint() as footprint:
         begun, used = time.perf_counter(), time.process_time()
-        yield clock, footprint
-        clock += [round(time.perf_counter() - begun, 3), round(time.process_time() - used, 3)]
+        yield took
+        took.seconds, took.processor = round(time.perf_counter() - begun, 3), round(time.process_time() - used, 3)
+    took.threads = footprint.threads
 
 
 def run_rounds(

@@ -6,10 +6,10 @@ import random
 from collections.abc import Mapping
 from pathlib import Path
 
+from benchmarks.bench_realised import load_shapes
 from programs import sequential_program, sprint_program
-from sprint_sgl.bench.replay import Replay, Shape, StageShape
+from sprint_sgl.bench.replay import Shape, StageShape
 from sprint_sgl.lang.program import Program
-from sprint_sgl.tasks.datasets import DataSource
 
 METHODS: Mapping[str, Program] = {
     "sequential": sequential_program,
@@ -37,7 +37,6 @@ def random_shapes(count: int, scale: float = 1.0, seed: int = 0) -> list[Shape]:
 
 def recorded_shapes(path: Path, count: int, scale: float) -> list[Shape]:
     """Return shapes of recorded trajectories below 6,000 tokens, spread evenly over their lengths; some may repeat."""
-    task = Replay(DataSource(path=str(path)), column="response", scale=scale, characters_a_token=4.0)
-    shapes = sorted((question.shape for question in task.questions()), key=lambda shape: shape.total)
+    shapes = sorted(load_shapes(path, scale), key=lambda shape: shape.total)
     shapes = [shape for shape in shapes if shape.total < 6000 * scale]
     return [shapes[(2 * number + 1) * len(shapes) // (2 * count)] for number in range(count)]

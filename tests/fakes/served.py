@@ -1,4 +1,4 @@
-"""The HTTP server before a scripted runtime."""
+"""The HTTP server on a scripted runtime."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Interruptible(ScriptedBackend):
 
 @dataclass
 class FakeRuntime:
-    """A backend of the server that plays the trajectory, each call in `pause` seconds."""
+    """A backend of the server whose model writes PLAYED; each call takes `pause` seconds."""
 
     pause: float = 0.0
     down: bool = False

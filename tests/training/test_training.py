@@ -75,7 +75,7 @@ def base(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def recipe(**changes: object) -> Recipe:
-    """The shipped recipe, read as the entry point reads it, cut down to a few steps."""
+    """Return the shipped recipe as the entry point reads it, with changes that cut it down to a few steps."""
     import yaml
 
     values = yaml.safe_load((Path(__file__).parents[2] / "conf/recipe/countdown_mini.yaml").read_text())
@@ -83,7 +83,7 @@ def recipe(**changes: object) -> Recipe:
 
 
 def composed(*overrides: str) -> TrainConfig:
-    """What the entry point makes of these overrides."""
+    """Return the config that the entry point makes of these overrides."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return settings(compose_config("train", list(overrides)), TrainConfig)
 
@@ -304,7 +304,7 @@ def test_a_trees_tokens_and_its_paths_have_limits_of_their_own(base: Path, rows:
 
 
 def with_config(model: Path, folder: Path, **values: object) -> Path:
-    """A copy of the model with these values in its config.json."""
+    """Return a copy of the model with these values in its config.json."""
     shutil.copytree(model, folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | values))
@@ -609,7 +609,7 @@ def test_two_processes_with_zero_3_learn_as_one_does(rows: Path, base: Path, tmp
 
 
 def reaches(checkpoint: Path, process: subprocess.Popen[bytes]) -> bool:
-    """Whether the run's last checkpoint is this one, or its process has ended."""
+    """Return whether the run's last checkpoint is this one, or its process has ended."""
     return process.poll() is not None or last_checkpoint(checkpoint.parent) == checkpoint
 
 
@@ -694,7 +694,7 @@ def test_nothing_trains_on_when_the_command_has_been_killed(rows: Path, base: Pa
 
 
 def running_with(word: str) -> bool:
-    """Whether a process has the word in its command line."""
+    """Return whether a process has the word in its command line."""
     return any(word in word_of for each in psutil.process_iter(["cmdline"]) for word_of in each.info["cmdline"] or ())
 
 
