@@ -103,7 +103,7 @@ class Load:
     # Questions: retried until they are answered
 
     async def whole(self, outcome: RequestOutcome) -> None:
-        body = self._asked(outcome)
+        body = self._body(outcome)
 
         async def once() -> Any:
             reply = await self.openai.chat.completions.create(**body, extra_body={"sprint": {"trajectory": True}})
@@ -124,7 +124,7 @@ class Load:
         await self._raw(outcome, {"input": self._question(outcome)})
 
     async def stream(self, outcome: RequestOutcome) -> None:
-        body = self._asked(outcome)
+        body = self._body(outcome)
 
         async def once() -> Any:
             last: dict[str, Any] = {}
@@ -159,7 +159,7 @@ class Load:
         outcome.question = next(self._problems).question
         return outcome.question
 
-    def _asked(self, outcome: RequestOutcome) -> dict[str, Any]:
+    def _body(self, outcome: RequestOutcome) -> dict[str, Any]:
         messages = [{"role": "user", "content": self._question(outcome)}]
         return {"model": "mini:sprint", "messages": messages, "temperature": 0}
 
@@ -198,7 +198,7 @@ class Load:
         sprint: dict[str, Any] = {"time_limit": 60}
         if self.rng.random() < 0.25:
             sprint["stop_on_disconnect"] = False
-        body = self._asked(outcome) | {"stream": self.rng.random() < 0.7, "sprint": sprint}
+        body = self._body(outcome) | {"stream": self.rng.random() < 0.7, "sprint": sprint}
         left = self.rng.randrange(1, 12)
         try:
             async with asyncio.timeout(self.rng.uniform(0.05, 4.0)):
@@ -215,7 +215,7 @@ class Load:
         outcome.statuses = outcome.statuses or [LEFT]
 
     async def late(self, outcome: RequestOutcome) -> None:
-        body = self._asked(outcome) | {"sprint": {"time_limit": self.rng.choice((0.01, 0.05, 0.3))}}
+        body = self._body(outcome) | {"sprint": {"time_limit": self.rng.choice((0.01, 0.05, 0.3))}}
         await self._once(outcome, json=body)
 
     async def malformed(self, outcome: RequestOutcome) -> None:
@@ -236,13 +236,13 @@ class Load:
         """Ask a question above the limit for questions, or only above the model's context."""
         words = self.rng.choice((8_000, 60_000))
         question = f"{self._question(outcome)} {'12 ' * words}"
-        await self._once(outcome, json=self._asked(outcome) | {"messages": [{"role": "user", "content": question}]})
+        await self._once(outcome, json=self._body(outcome) | {"messages": [{"role": "user", "content": question}]})
 
     async def unknown_model(self, outcome: RequestOutcome) -> None:
-        await self._once(outcome, json=self._asked(outcome) | {"model": f"gpt-{self.rng.randrange(9)}"})
+        await self._once(outcome, json=self._body(outcome) | {"model": f"gpt-{self.rng.randrange(9)}"})
 
     async def wrong_key(self, outcome: RequestOutcome) -> None:
-        await self._once(outcome, json=self._asked(outcome), headers={"Authorization": "Bearer guessed"})
+        await self._once(outcome, json=self._body(outcome), headers={"Authorization": "Bearer guessed"})
 
     async def unknown_path(self, outcome: RequestOutcome) -> None:
         await self._once(outcome, json={})
