@@ -48,7 +48,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class MemoryComparison:
     """MiB estimated and measured."""
 
     case: Case
@@ -84,15 +84,15 @@ def train_case(case: Case, folder: Path) -> tuple[TrainingEstimate, dict[str, fl
     return TrainingEstimate(config), json.loads(found.read_text())
 
 
-def compare(case: Case, folder: Path) -> Iterator[Comparison]:
+def compare(case: Case, folder: Path) -> Iterator[MemoryComparison]:
     """Yield what the case compares: states under DeepSpeed, otherwise activations and gradients."""
     estimate, measured = train_case(case, folder)
     memory = estimate.memory(case.length)
     if "deepspeed" in case.args:
-        yield Comparison(case, "weights, gradients, optimiser", memory.states / MIB, measured["states"] / MIB)
+        yield MemoryComparison(case, "weights, gradients, optimiser", memory.states / MIB, measured["states"] / MIB)
     else:
         step = memory.activations + memory.gradients
-        yield Comparison(case, "activations and gradients", step / MIB, measured["peak"] / MIB)
+        yield MemoryComparison(case, "activations and gradients", step / MIB, measured["peak"] / MIB)
 
 
 def cases(folder: Path) -> Iterator[Case]:
