@@ -1,28 +1,27 @@
-# Every target runs from .venv, which the first one builds: about a minute and 10 GB of disk.
+# Every target runs in .venv and builds it first if necessary: about a minute and 10 GB of disk.
 
 BIN := .venv/bin
-# In three processes, each of which takes one file of tests after another, so that a file starts its runtime once: on two
-# cores one of them waits for something most of the time. They and what they start share the cores and do not know it:
-# with more threads they would wait for one another.
+# Three processes, since on two cores one of them is usually waiting. Each process takes whole files of tests, so that a
+# file starts its runtime once. One OpenMP thread each: with more, the processes would compete for the cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 STAMP := .venv/.installed-$(firstword $(shell cksum < pyproject.toml))
 IS_311 := -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'
-# uv reads no pip settings, so the index that pip is set to, if any, is handed over.
+# uv does not read pip's settings, so pip's index, if one is set, is passed on.
 PIP_INDEX = $(BIN)/python -m pip config list | sed -n "s/^[^=]*\.index-url='\(.*\)'$$/\1/p" | head -n 1
 
-# Some images switch compiled Python files off; each start of a runtime would then compile thousands of them again.
+# Some images set this variable; each start of a runtime would then compile thousands of Python files again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo test test-all fast check bench
 
 help:
-	@echo "make demo      a question solved by a trained planner and its executors, on this machine's CPU"
-	@echo "make test      the checks and every test"
-	@echo "make test-all  also the tests that repeat at length what others show, before a release"
-	@echo "make fast      the tests that start no runtime and train nothing"
-	@echo "make check     formatting, lint and types"
-	@echo "make bench     what speed-ups and overheads are here, as ratios, on a quiet machine"
-	@echo "make setup     only the set-up, which the others do by themselves"
+	@echo "make demo      solve a question with a trained planner and its executors, on this machine's CPU"
+	@echo "make test      run the checks and all tests but the longest"
+	@echo "make test-all  run the checks and all tests, before a release"
+	@echo "make fast      run the tests that start no runtime and train nothing"
+	@echo "make check     check formatting, lint and types"
+	@echo "make bench     measure speed-ups and overheads, as ratios, on a quiet machine"
+	@echo "make setup     only build .venv; the other targets do so if necessary"
 
 setup: $(STAMP)
 
@@ -42,7 +41,7 @@ test-all: $(STAMP)
 fast: $(STAMP)
 	@$(PYTEST) -m "not runtime and not training and not release"
 
-# Ratios, medians and what they lie between, in about an hour; measure on a machine that does nothing else.
+# Prints ratios as medians with their range, in about an hour. Run it on an otherwise idle machine.
 bench: $(STAMP)
 	$(BIN)/python benchmarks/bench_realised.py --questions 6
 	$(BIN)/python benchmarks/bench_fork.py
@@ -72,9 +71,10 @@ $(BIN)/uv:
 	$$python -m venv .venv
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check uv
 
-# The stamp is named after the content of pyproject.toml and written last: a change or an interrupted install leaves none.
+# The stamp is named after the content of pyproject.toml and written last, so after a change or an interrupted install
+# there is no stamp.
 $(STAMP): | $(BIN)/uv
-	@echo "Installing sprint-sgl and what it needs into .venv: about a minute, 10 GB of disk"
+	@echo "Installing sprint-sgl and its dependencies into .venv: about a minute, 10 GB of disk"
 	@rm -f .venv/.installed-*
 	@export UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$$($(PIP_INDEX))}}"; \
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable ".[serve,train,dev]"

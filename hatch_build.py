@@ -1,4 +1,4 @@
-"""Puts conf/ and models/ into wheels, inside sprint_sgl, where sprint_sgl/storage/shipped.py looks for them."""
+"""Build hook of hatch: put conf/ and models/ into wheels, where sprint_sgl/storage/shipped.py finds them."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
-    """An editable install has the checkout's own folders and gets no copies."""
+    """Add conf/ and models/ to a wheel under sprint_sgl/. An editable install uses the checkout's own folders."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if version != "editable":

@@ -24,8 +24,8 @@ from rich import box
 from rich.table import Table
 from scipy.stats import spearmanr
 
-from benchmarks.measuring import Url
-from benchmarks.steady import emptied, runtime
+from benchmarks.measuring import Url, empty_cache
+from benchmarks.steady_backend import connect_runtime
 from programs import hedged_program, sequential_program, sprint_program
 from sprint_sgl import protocol
 from sprint_sgl.bench.replay import StageShape, TrajectoryShape, filler_text
@@ -168,7 +168,7 @@ def timed(pair: Pair, endpoint: Any, limit: int, number: int) -> Timed:
     programs = {"sprint": sprint_program, "thought": sequential_program, "hedged": hedged_program}
     names = list(programs)
     for name in names[number % 3 :] + names[: number % 3]:
-        emptied(endpoint)
+        empty_cache(endpoint)
         options = {"thought_tokens": limit} if name == "hedged" else {}
         backend = ReplayBackend(endpoint, pair.shape, pair.thought)
         runs[name] = programs[name].run(question, backend=backend, **options).trajectory
@@ -187,7 +187,7 @@ def clock(
 ) -> None:
     """Seconds and tokens of SPRINT and of the hedge over those of the sequential thought, by length."""
     pairs = [pair.scaled(scale) for pair in pairs_of(sprint, rft)]
-    with runtime(step, url, name) as endpoint:
+    with connect_runtime(step, url, name) as endpoint:
         timed(pairs[0], endpoint, 1, 0)
         found = [timed(pair, endpoint, round(limit * scale), k) for k, pair in enumerate(pairs)]
     shown_by = table(

@@ -1,10 +1,10 @@
-"""What a gateway's policy is worth: two CPU runtimes, the same questions through each policy, and through one runtime.
+"""Compare a gateway's policies: two CPU runtimes, the same questions through each policy and through one runtime alone.
 
     .venv/bin/python benchmarks/bench_gateway.py --questions 24 --concurrency 6 --rounds 3 --out work/gateway
 
-All sides in turns on the same two runtimes, whose caches are emptied before each. Prints medians with their range, and
-what `sprint-sgl fleet` needs of a worker (`--no-figures` leaves that out). --out keeps the first policy's
-records, which `sprint-sgl fleet path=OUT/records.jsonl worker=cpu_mini workers=2 questions=24 concurrency=3` simulates.
+All sides run in turns on the same two runtimes, with emptied caches. Prints medians with their range, and a worker's
+figures for `sprint-sgl fleet` (not with `--no-figures`). --out keeps the records of the first policy, which `sprint-sgl
+fleet path=OUT/records.jsonl worker=cpu_mini workers=2 questions=24 concurrency=3` simulates.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ import psutil
 import typer
 from rich.table import Table
 
-from benchmarks.measuring import AtLeastOne, spread
-from benchmarks.steady import emptied
+from benchmarks.measuring import AtLeastOne, empty_cache, spread
 from programs import sprint_program
 from sprint_sgl.bench.records import Record
 from sprint_sgl.console import one_line_errors, screen
@@ -38,31 +37,34 @@ from sprint_sgl.trajectory import Trajectory
 
 GATEWAY = kind_with_run_file("benchmarks/bench_gateway.py", "--out ")
 ONE = "one runtime, no gateway"
-CLIENT = httpx.Client(timeout=600.0)  # one for all: a client of its own costs a request more than the runtime does
+CLIENT = httpx.Client(timeout=600.0)  # shared: creating a client takes longer than the runtime takes for a request
 
 
 @dataclass(frozen=True)
-class Round:
-    """One pass over the questions: seconds, and tokens of all calls and of the executors' alone."""
+class GatewayRound:
+    """One pass over the questions. `cached` and `cached_forks` are shares of prompt tokens, of all calls and of
+    executors.
+    """
 
     seconds: float
     cached: float
     cached_forks: float
-    uncached: float  # tokens a question
-    client: float  # processor seconds of our own, a call
-    gateway: float  # and of the gateway's
+    uncached: float  # prompt tokens computed a question
+    client: float  # CPU seconds of this process a call
+    gateway: float  # CPU seconds of the gateway a call
 
 
-def spent_by(server: Server) -> float:
-    """Processor seconds of everything under its supervisor."""
+def cpu_seconds(server: Server) -> float:
+    """Return the CPU time of all processes below the server's supervisor."""
     times = [each.cpu_times() for each in psutil.Process(server.supervisor.pid).children(recursive=True)]
     return sum(each.user + each.system for each in times)
 
 
-def pass_over(
+def run_round(
     questions: Sequence[str], concurrency: int, endpoint: Endpoint, server: Server
-) -> tuple[Round, list[Trajectory]]:
-    begun, spent, before = time.monotonic(), time.process_time(), spent_by(server)
+) -> tuple[GatewayRound, list[Trajectory]]:
+    """Run all questions once."""
+    begun, spent, before = time.monotonic(), time.process_time(), cpu_seconds(server)
     rows = [(question,) for question in questions]
     states = sprint_program.run_batch(rows, temperature=0, num_threads=concurrency, backend=endpoint)
     runs = [state.trajectory for state in states]
@@ -71,11 +73,12 @@ def pass_over(
     forks = [e.call for run in runs for stage in run.stages for e in stage.executions if e.call]
     uncached = sum(call.uncached_prefill_tokens for call in calls) / len(runs)
     shares = [sum(c.cached_tokens for c in some) / sum(c.prompt_tokens for c in some) for some in (calls, forks)]
-    gateway = (spent_by(server) - before) / len(calls)
-    return Round(seconds, shares[0], shares[1], uncached, spent / len(calls), gateway), runs
+    gateway = (cpu_seconds(server) - before) / len(calls)
+    return GatewayRound(seconds, shares[0], shares[1], uncached, spent / len(calls), gateway), runs
 
 
-def table(rounds: dict[str, list[Round]]) -> Table:
+def rounds_table(rounds: dict[str, list[GatewayRound]]) -> Table:
+    """Return medians with their range over the rounds of each side."""
     found = Table(title="median (range) of the rounds")
     for heading in ("", "cached", "cached, forks", "uncached a question", "seconds", "seconds against one runtime"):
         found.add_column(heading, justify="left" if not heading else "right")
@@ -93,6 +96,7 @@ def table(rounds: dict[str, list[Round]]) -> Table:
 
 
 def generate(url: str, prompt: list[int], tokens: int) -> float:
+    """Return the seconds of one request for `tokens` tokens."""
     params = {"max_new_tokens": tokens, "ignore_eos": True, "temperature": 0}
     begun = time.monotonic()
     body = {"input_ids": prompt, "sampling_params": params}
@@ -100,7 +104,8 @@ def generate(url: str, prompt: list[int], tokens: int) -> float:
     return time.monotonic() - begun
 
 
-def side_by_side(calls: Sequence[Callable[[], float]]) -> float:
+def run_concurrently(calls: Sequence[Callable[[], float]]) -> float:
+    """Return the seconds until all calls, each in its own thread, are done."""
     begun = time.monotonic()
     with ThreadPoolExecutor(len(calls)) as pool:
         for done in [pool.submit(call) for call in calls]:
@@ -108,29 +113,31 @@ def side_by_side(calls: Sequence[Callable[[], float]]) -> float:
     return time.monotonic() - begun
 
 
-def figures(
+def worker_figures(
     urls: Sequence[str], tokens: int = 200, batch: int = 8, context: int = 1500, prompt: int = 2000
 ) -> dict[str, float]:
-    """Of each runtime while the others do the same, by conf/worker's names.
+    """Measure the constants of conf/worker, of each runtime while the others do the same.
 
-    tokens are written by each request, by `batch` of them at a time, behind a short and a long `context`; `prompt` is
-    what a prefill is longer by.
+    tokens    written by each request
+    batch     requests at a time
+    context   tokens of the long context; the short one has 8
+    prompt    tokens by which the longer of two prefills is longer
     """
 
     def decode(batch: int, start: int, context: int = 8) -> float:
         prompts = [[5 + (start + k) % 60, *(5 + j % 60 for j in range(context))] for k in range(batch)]
-        for _ in range(2):  # the first time fills the cache
-            took = side_by_side([lambda u=u, p=p: generate(u, p, tokens) for u in urls for p in prompts])
+        for _ in range(2):  # the first pass fills the cache
+            took = run_concurrently([lambda u=u, p=p: generate(u, p, tokens) for u in urls for p in prompts])
         return took / tokens
 
     def prefill(length: int, start: int) -> float:
         ids = [5 + (start * 7 + k * k) % 60 for k in range(length)]
-        return side_by_side([lambda u=u: generate(u, ids, 1) for u in urls])
+        return run_concurrently([lambda u=u: generate(u, ids, 1) for u in urls])
 
     one, many, long = decode(1, 0), decode(batch, 10), decode(batch, 30, context)
     fills = [(prefill(200, k), prefill(200 + prompt, k)) for k in range(1, 6)]
     alone = statistics.median(generate(urls[0], [5, 6, 7], 1) for _ in range(20))
-    crowd = side_by_side([lambda u=u: generate(u, [5, 6, 7], 1) for u in urls for _ in range(60)]) / 60
+    crowd = run_concurrently([lambda u=u: generate(u, [5, 6, 7], 1) for u in urls for _ in range(60)]) / 60
     a_request = (many - one) / (batch - 1)
     return {
         "step": one - a_request,
@@ -147,7 +154,7 @@ def main(
     concurrency: AtLeastOne = 6,
     rounds: AtLeastOne = 3,
     numbers: int = 3,
-    policies: Annotated[str, typer.Option(help="of the gateway, with commas")] = "cache_aware,round_robin",
+    policies: Annotated[str, typer.Option(help="the gateway's policies, comma-separated")] = "cache_aware,round_robin",
     measure: Annotated[bool, typer.Option("--figures/--no-figures")] = True,
     out: str | None = None,
 ) -> None:
@@ -170,29 +177,33 @@ def main(
         endpoints = {name: Endpoint(server.url) for name, server in sides.items()}
         apart = [Endpoint(worker.url) for worker in workers]
         for worker, endpoint in zip(workers, apart, strict=True):
-            pass_over(asked[:2], 2, endpoint, worker)
+            run_round(asked[:2], 2, endpoint, worker)
         if measure:
             screen().print(
-                {name: float(f"{value:.3g}") for name, value in figures([worker.url for worker in workers]).items()}
+                {
+                    name: float(f"{value:.3g}")
+                    for name, value in worker_figures([worker.url for worker in workers]).items()
+                }
             )
-        found: dict[str, list[Round]] = {name: [] for name in sides}
+        found: dict[str, list[GatewayRound]] = {name: [] for name in sides}
         for number in range(rounds):
             for name, endpoint in endpoints.items():
                 for each in apart:
-                    emptied(each)
-                measured, runs = pass_over(asked, concurrency, endpoint, sides[name])
+                    empty_cache(each)
+                measured, runs = run_round(asked, concurrency, endpoint, sides[name])
                 found[name].append(measured)
                 screen().print(f"{name}: {measured.seconds:.1f} s, forks {measured.cached_forks:.1%}", style="dim")
                 if folder and number == 0 and name == policies.partition(",")[0]:
-                    keep(folder, runs)
-        screen().print(table(found))
+                    write_records(folder, runs)
+        screen().print(rounds_table(found))
         clients = [r.client for each in found.values() for r in each]
         gateways = [r.gateway for name, each in found.items() if name != ONE for r in each]
-        screen().print(f"our own processor time a call: {spread([c * 1000 for c in clients], '{:.1f}'.format)} ms")
-        screen().print(f"the gateway's:                 {spread([c * 1000 for c in gateways], '{:.2f}'.format)} ms")
+        screen().print(f"CPU time of a call, this process: {spread([c * 1000 for c in clients], '{:.1f}'.format)} ms")
+        screen().print(f"CPU time of a call, gateway:      {spread([c * 1000 for c in gateways], '{:.2f}'.format)} ms")
 
 
-def keep(out: Path, runs: Sequence[Trajectory]) -> None:
+def write_records(out: Path, runs: Sequence[Trajectory]) -> None:
+    """Write the runs as benchmark records."""
     with whole_file(out / "records.jsonl") as file:
         for number, run in enumerate(runs):
             record = Record("sprint", str(number), 0, "", run.question, "", run.final_answer, True, "", True, run)

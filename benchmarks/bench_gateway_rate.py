@@ -1,8 +1,8 @@
-"""What a request costs the gateway: its processor time before two scripted workers that answer at once.
+"""Measure the gateway's CPU time for a request, in front of two scripted workers that answer at once.
 
     .venv/bin/python benchmarks/bench_gateway_rate.py --questions 60 --tokens 1500
 
-Each question's ten prompts share a beginning of so many random tokens. A gateway's rate is a core over this time.
+The ten prompts of a question share a random prefix of `tokens` tokens. One core's rate is the inverse of the time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ INFO = {"model_path": "some/model", "tokenizer_path": "some/model"}
 FORKS = 10
 
 
-def serve(address: SimpleQueue[str], stop: SimpleQueue[str]) -> None:
+def serve_script(address: SimpleQueue[str], stop: SimpleQueue[str]) -> None:
+    """Serve a scripted worker until a message arrives."""
     with server(final_answer, INFO) as url:
         address.put(url)
         stop.get()
@@ -34,10 +35,10 @@ def serve(address: SimpleQueue[str], stop: SimpleQueue[str]) -> None:
 
 @contextmanager
 def scripted_worker() -> Iterator[str]:
-    """Its address; in a process of its own."""
+    """Yield the address of a scripted worker in its own process."""
     address: SimpleQueue[str] = SimpleQueue()
     stop: SimpleQueue[str] = SimpleQueue()
-    process = Process(target=serve, args=(address, stop))
+    process = Process(target=serve_script, args=(address, stop))
     process.start()
     try:
         yield address.get()
@@ -46,14 +47,15 @@ def scripted_worker() -> Iterator[str]:
         process.join()
 
 
-def prompts(questions: int, tokens: int) -> list[list[int]]:
+def random_prompts(questions: int, tokens: int) -> list[list[int]]:
+    """Return ten prompts for each question, with a common prefix."""
     rng = random.Random(1)
     beginnings = [[rng.randint(5, 150_000) for _ in range(tokens)] for _ in range(questions)]
     return [beginning + [fork] * 12 for beginning in beginnings for fork in range(FORKS)]
 
 
-def cost(workers: list[str], bodies: list[dict[str, object]]) -> float:
-    """Processor seconds of a new gateway for each of the requests, eight at a time."""
+def gateway_seconds(workers: list[str], bodies: list[dict[str, object]]) -> float:
+    """Return the CPU seconds of a new gateway for each request, eight requests at a time."""
     gateway = started_gateway(workers, RuntimeConfig(workers=2), "127.0.0.1", free_port())
     try:
         wait_until_ready(gateway, 60.0, "/readiness")
@@ -68,14 +70,14 @@ def cost(workers: list[str], bodies: list[dict[str, object]]) -> float:
 
 
 def main(questions: int = 60, tokens: int = 1500) -> None:
-    asked = prompts(questions, tokens)
+    asked = random_prompts(questions, tokens)
     texts: list[dict[str, object]] = [{"text": " ".join(map(str, prompt))} for prompt in asked]
     ids: list[dict[str, object]] = [{"input_ids": prompt} for prompt in asked]
     with scripted_worker() as one, scripted_worker() as other:
         for name, bodies in (("text", texts), ("input_ids", ids)):
-            each = cost([one, other], bodies)
+            each = gateway_seconds([one, other], bodies)
             screen().print(
-                f"{name}: {each * 1000:.2f} ms of the gateway's a request, {1 / each:,.0f} requests/s a core"
+                f"{name}: {each * 1000:.2f} ms of the gateway's CPU time a request, {1 / each:,.0f} requests/s a core"
             )
 
 

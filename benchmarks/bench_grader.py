@@ -1,10 +1,10 @@
-"""How right the grader is: against other graders' own tests, against near misses, and on reference solutions.
+"""Measure the grader's accuracy: on pairs from other graders' tests, on near misses, and on reference solutions.
 
 python benchmarks/bench_grader.py pairs ../shared/data/grader_pairs_dev.jsonl       # rows of gold, pred, equal
 python benchmarks/bench_grader.py near-misses ../shared/data/math500.jsonl          # rows with an answer
 python benchmarks/bench_grader.py solutions ../shared/data/math500.jsonl            # rows with solution and answer
 
-Each exits with 1 where a wrong answer is called right, or a reference solution wrong.
+`solutions` exits with 1 if a reference solution is graded wrong.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from near_misses import near_misses
 from rich.table import Table
 from rich.text import Text
 
+from benchmarks.near_misses import near_misses
 from sprint_sgl.console import screen
 from sprint_sgl.grading.extract import extract_answer
 from sprint_sgl.grading.match import Match
@@ -28,16 +28,16 @@ from sprint_sgl.grading.worker import compare
 app = typer.Typer(add_completion=False, help=__doc__)
 
 
-def rows(path: Path) -> Iterator[dict[str, Any]]:
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     return (json.loads(line) for line in path.read_text().splitlines())
 
 
 @app.command()
 def pairs(path: Path) -> None:
-    """Pairs that other graders' tests judge; each disagreement with the reason that ours gives."""
+    """List the pairs on which the grader disagrees with the expected verdict, with the grader's reason."""
     table = Table("gold", "answer", "expected", "ours", "why", "from")
     count = 0
-    for count, pair in enumerate(rows(path), 1):  # noqa: B007
+    for count, pair in enumerate(read_rows(path), 1):  # noqa: B007
         found = compare(pair["pred"], pair["gold"])
         if (found.match is Match.SAME) != pair["equal"]:
             expected = "same" if pair["equal"] else "different"
@@ -49,10 +49,11 @@ def pairs(path: Path) -> None:
 
 @app.command(name="near-misses")
 def near(path: Path, column: str = "answer") -> None:
-    """Golds with a digit, sign, base, exponent, variable, unit or bracket changed; those called right are shown."""
+    """Change a digit, sign, base, exponent, variable, unit or bracket of each gold answer; list what is graded
+    correct."""
     found: Counter[tuple[str, str]] = Counter()
-    right = Table("change", "gold", "called the same", title="Called right: read each, some keep the value")
-    for gold in sorted({row[column] for row in rows(path)}):
+    right = Table("change", "gold", "near miss", title="Graded correct (check each: some keep the value)")
+    for gold in sorted({row[column] for row in read_rows(path)}):
         for change, other in near_misses(gold):
             match = compare(other, gold).match
             found[change, match.value] += 1
@@ -61,20 +62,20 @@ def near(path: Path, column: str = "answer") -> None:
     table = Table("change", *(match.value for match in Match))
     for change in dict.fromkeys(change for change, _ in found):
         table.add_row(change, *(str(found[change, match.value]) for match in Match))
-    screen().print(right, table, f"{found.total():,} near misses, {right.row_count} called right", highlight=False)
+    screen().print(right, table, f"{found.total():,} near misses, {right.row_count} graded correct", highlight=False)
 
 
 @app.command()
 def solutions(path: Path) -> None:
-    """Reference solutions: each has its own answer in its box."""
+    """Grade each reference solution against its own answer."""
     wrong = Table("answer", "read from the solution", "why")
     count = 0
-    for count, row in enumerate(rows(path), 1):  # noqa: B007
+    for count, row in enumerate(read_rows(path), 1):  # noqa: B007
         answer = extract_answer(row["solution"])
         found = compare(answer or "", row["answer"])
         if found.match is not Match.SAME:
             wrong.add_row(Text(row["answer"]), Text(str(answer)), found.reason)
-    screen().print(wrong, f"{count - wrong.row_count} of {count} right", highlight=False)
+    screen().print(wrong, f"{count - wrong.row_count} of {count} graded correct", highlight=False)
     raise typer.Exit(1 if wrong.row_count else 0)
 
 

@@ -20,10 +20,9 @@ from typing import Any
 import typer
 from rich.table import Table
 
-from benchmarks.ideal_cache import Request, ideal_uncached
-from benchmarks.measuring import AtLeastOne, Runtime, spread
-from benchmarks.odd_speller import make_odd_speller
-from benchmarks.steady import emptied
+from benchmarks.bpe_model import make_bpe_model
+from benchmarks.ideal_cache import CacheRequest, ideal_uncached
+from benchmarks.measuring import AtLeastOne, Runtime, empty_cache, spread
 from programs import sprint_program
 from sprint_sgl.bench.replay import TrajectoryShape, filler_text
 from sprint_sgl.bench.replay_backend import ReplayBackend
@@ -45,7 +44,7 @@ class Recorder(Transport):
 
     def __init__(self, url: str, tokenizer: str) -> None:
         super().__init__(url, None, time_limit=600.0, reconnects=0, connect_limit=5.0)
-        self.requests: list[Request] = []
+        self.requests: list[CacheRequest] = []
         spelt = spelling(tokenizer)
         assert spelt, f"{tokenizer} is not here"
         self._encode = spelt.encode_first
@@ -57,17 +56,17 @@ class Recorder(Transport):
             prompt = body["input_ids"] if "input_ids" in body else self._encode(body["text"])
             answer = response.json()
             cached = answer["meta_info"]["cached_tokens"]
-            self.requests.append(Request(prompt, answer["output_ids"], start, time.perf_counter(), cached))
+            self.requests.append(CacheRequest(prompt, answer["output_ids"], start, time.perf_counter(), cached))
         return response
 
 
 def measured(
     url: str, token_prompts: bool, asks: list[Ask], concurrency: int
-) -> tuple[list[Request], list[Trajectory]]:
+) -> tuple[list[CacheRequest], list[Trajectory]]:
     endpoint = Endpoint(url, token_prompts=token_prompts)
     recorder = endpoint._transport = Recorder(url, endpoint.model_info["tokenizer_path"])
     with closing(endpoint), ThreadPoolExecutor(concurrency) as pool:
-        emptied(endpoint)
+        empty_cache(endpoint)
         return recorder.requests, list(pool.map(lambda ask: ask(endpoint), asks))
 
 
@@ -116,7 +115,7 @@ def main(
     shapes = [TrajectoryShape.of(trajectory) for trajectory in written]
     replays = [replaying(shape, number) for number, shape in enumerate(shapes)]
     with TemporaryDirectory() as folder:
-        model = make_odd_speller(Path(folder))
+        model = make_bpe_model(Path(folder))
         with running(str(model), runtime=runtime) as server:
             add(table, "the same shapes, BPE", server.url, replays, concurrency, rounds)
         with running(str(model), runtime=runtime, max_total_tokens=pressed_pool) as server:

@@ -1,14 +1,14 @@
-"""How much of the speed-up that the token counts promise is there on the clock.
+"""Measure how much of the speed-up promised by token counts is realised on the clock.
 
     .venv/bin/python benchmarks/bench_realised.py --questions 12 --rounds 3
     .venv/bin/python benchmarks/bench_realised.py --trajectories FILE --scale 0.2
     .venv/bin/python benchmarks/bench_realised.py --model work/mini/85m --trajectories FILE --scale 0.1 --concurrency 1
 
 Realised: seconds of the sequential program divided by those of SPRINT. Promised: tokens of the sequential program
-divided by SPRINT's sequential tokens. Both programs in turns on one runtime: Countdown with a model for each, then the
-shapes of recorded trajectories (those of the Countdown runs, or of a file), for which both write the same number of
-tokens. `--model` is what replays run on: a larger one, of random weights, shows what there is of the promise where
-weights do not lie in the processor's cache.
+divided by SPRINT's sequential tokens. Both programs run in turns on one runtime: first Countdown, with a model for each
+program; then replays of recorded shapes (of the Countdown runs, or of a file), in which both write the same number of
+tokens. `--model` is the model for replays: a larger one with random weights shows the speed-up when weights do not fit
+into the processor's cache.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import typer
 from rich.table import Table
 
-from benchmarks.measuring import AtLeastOne, Runtime, Url, measured, spread
-from benchmarks.steady import emptied
+from benchmarks.measuring import AtLeastOne, Runtime, Url, empty_cache, runtime_url, spread
 from programs import sequential_program, sprint_program
 from sprint_sgl.bench.replay import Replay, TrajectoryShape, filler_text
 from sprint_sgl.bench.replay_backend import ReplayBackend, tag_token_bias
@@ -41,14 +41,14 @@ Ask = Callable[[Program], Trajectory]
 
 @dataclass(frozen=True)
 class Pass:
-    """All questions once: seconds of the whole, and what was written."""
+    """All questions once: total seconds, and the trajectories."""
 
     seconds: float
     trajectories: tuple[Trajectory, ...]
 
     @property
     def sequential_tokens(self) -> int:
-        """Tokens on the paths that were waited for, in all."""
+        """Sequential tokens of all trajectories."""
         return sum(each.sequential_tokens for each in self.trajectories)
 
     @property
@@ -56,21 +56,24 @@ class Pass:
         return sum(each.total_tokens for each in self.trajectories) / self.seconds
 
 
-def one_pass(endpoint: Endpoint, program: Program, asks: Sequence[Ask], concurrency: int) -> Pass:
-    emptied(endpoint)
+def run_pass(endpoint: Endpoint, program: Program, asks: Sequence[Ask], concurrency: int) -> Pass:
+    """Run all questions once on an empty cache."""
+    empty_cache(endpoint)
     begun = time.perf_counter()
     with ThreadPoolExecutor(concurrency) as pool:
         trajectories = tuple(pool.map(lambda ask: ask(program), asks))
     return Pass(time.perf_counter() - begun, trajectories)
 
 
-def solving(question: str) -> Ask:
+def solve_question(question: str) -> Ask:
+    """Return a function that solves the question with a program."""
     return lambda program: program.run(question, temperature=0.0).trajectory
 
 
-def replaying(endpoint: Endpoint, shape: TrajectoryShape, number: int) -> Ask:
+def replay_shape(endpoint: Endpoint, shape: TrajectoryShape, number: int) -> Ask:
+    """Return a function that replays the shape with a program."""
     text = filler_text(shape.question, seed=number)
-    tag_token_bias(str(endpoint.model_info["tokenizer_path"]))  # read once, before any clock runs
+    tag_token_bias(str(endpoint.model_info["tokenizer_path"]))  # fills its cache before the clock starts
     limits = {"max_stages": len(shape.stages) + 2}
     return lambda program: (
         program.run(
@@ -82,7 +85,7 @@ def replaying(endpoint: Endpoint, shape: TrajectoryShape, number: int) -> Ask:
     )
 
 
-def compare(
+def add_comparison(
     table: Table,
     name: str,
     endpoint: Endpoint,
@@ -91,7 +94,7 @@ def compare(
     concurrency: int,
     models: Sequence[str],
 ) -> tuple[Trajectory, ...]:
-    """A row of the table; SPRINT's trajectories of the last round."""
+    """Add a row to the table and return SPRINT's trajectories of the last round."""
     realised, promised = [], []
     for _ in range(rounds):
         found = []
@@ -99,19 +102,20 @@ def compare(
             if resolve_model(model) != endpoint.get_model_name():
                 endpoint.load_weights(resolve_model(model))
             endpoint.warm_up()
-            found.append(one_pass(endpoint, program, asks, concurrency))
+            found.append(run_pass(endpoint, program, asks, concurrency))
         alone, sprint = found
         realised.append(alone.seconds / sprint.seconds)
         promised.append(alone.sequential_tokens / sprint.sequential_tokens)
-        say(f"{name}, {concurrency} at a time: {realised[-1]:.3f} of {promised[-1]:.3f}")
+        say(f"{name}, {concurrency} at a time: realised {realised[-1]:.3f}, promised {promised[-1]:.3f}")
     shares = [a / b for a, b in zip(realised, promised, strict=True)]
     table.add_row(name, str(concurrency), str(len(asks)), *map(spread, (realised, promised, shares)))
     return sprint.trajectories
 
 
-def shapes_of(path: Path, scale: float, most: int) -> list[TrajectoryShape]:
+def load_shapes(path: Path, scale: float, most: int | None = None) -> list[TrajectoryShape]:
+    """Return the shapes of the first `most` recorded trajectories, by default of all."""
     task = Replay(DataSource(path=str(path)), column="response", scale=scale, characters_a_token=4.0)
-    return [question.shape for question, _ in zip(task.questions(), range(most), strict=False)]
+    return [question.shape for question in islice(task.questions(), most)]
 
 
 def main(
@@ -124,29 +128,29 @@ def main(
     url: Url = None,
     runtime: Runtime = None,
 ) -> None:
-    """`questions` at least, and one for each of those at a time."""
+    """Run at least `questions` questions, and at least as many as run at a time."""
     if model and not trajectories:
-        raise typer.BadParameter("--model can only replay: give it --trajectories FILE")
+        raise typer.BadParameter("--model is for replays only: add --trajectories FILE")
     levels = [int(level) for level in concurrency.split(",")]
     table = Table(title=f"Median of {rounds} rounds (least-most)", title_justify="left")
     for column in ("load", "at a time", "questions", "realised", "promised", "realised / promised"):
         table.add_column(column)
-    with measured(url, runtime, model or DEFAULT_MODEL) as address, connect(address) as endpoint:
+    with runtime_url(url, runtime, model or DEFAULT_MODEL) as address, connect(address) as endpoint:
         most = max(questions, *levels)
-        asks = [solving(p.question) for p in draw_problems(3, 5, most, held_out=True)]
+        asks = [solve_question(p.question) for p in draw_problems(3, 5, most, held_out=True)]
         written: tuple[Trajectory, ...] = ()
         for level in levels if not model else ():
             both = (DEFAULT_BASELINE, DEFAULT_MODEL)
-            written = compare(
+            written = add_comparison(
                 table, "Countdown, 3 numbers", endpoint, asks[: max(questions, level)], rounds, level, both
             )
         shapes = (
-            shapes_of(trajectories, scale, most) if trajectories else [TrajectoryShape.of(each) for each in written]
+            load_shapes(trajectories, scale, most) if trajectories else [TrajectoryShape.of(each) for each in written]
         )
-        replays = [replaying(endpoint, shape, number) for number, shape in enumerate(shapes)]
+        replays = [replay_shape(endpoint, shape, number) for number, shape in enumerate(shapes)]
         for level in levels if replays else ():
             some = replays[: max(questions, level)]
-            compare(table, "replay", endpoint, some, rounds, level, [model or DEFAULT_MODEL] * 2)
+            add_comparison(table, "replay", endpoint, some, rounds, level, [model or DEFAULT_MODEL] * 2)
     screen().print(table)
 
 

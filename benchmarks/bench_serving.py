@@ -1,35 +1,32 @@
-"""What the server costs: questions per second through it and without it, and how much later the first token comes.
+"""Measure what the HTTP server costs: questions per second with and without it, and the delay of the first text.
 
     .venv/bin/python benchmarks/bench_serving.py --questions 48 --concurrency 16 --rounds 3
 
-Both sides in turns on one runtime, the same questions, the same number at a time. Without the server means the program
-on the runtime's own endpoint, as `run_batch` does it.
+Both sides run in turns on one runtime, with the same questions and concurrency. Without the server the program uses the
+runtime's own endpoint, as `run_batch` does.
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 
 import openai
 import typer
 
-from benchmarks.measuring import Runtime, Url, measured, spread
+from benchmarks.measuring import Runtime, Url, runtime_url, spread
 from programs import sprint_program
 from sprint_sgl.console import screen
 from sprint_sgl.lang.methods import named_method
 from sprint_sgl.runtime.launcher import connect
 from sprint_sgl.serving.admission import Admission
-from sprint_sgl.serving.app import Api
 from sprint_sgl.serving.backends import RemoteBackend
-from sprint_sgl.serving.metrics import Metrics
-from sprint_sgl.serving.server import GracefulServer
-from sprint_sgl.serving.service import Service
 from sprint_sgl.tasks.countdown.problem import draw_problems
+from tests.fakes.served import serving_programs
 
 
-def first_without(question: str) -> float:
+def first_text_direct(question: str) -> float:
+    """Return the seconds to the first text without the server."""
     arrivals: list[float] = []
     begun = time.monotonic()
     run = sprint_program.run(
@@ -39,9 +36,10 @@ def first_without(question: str) -> float:
     return arrivals[0] - begun
 
 
-def first_through(client: openai.OpenAI, question: str) -> float:
+def first_text_served(client: openai.OpenAI, question: str) -> float:
+    """Return the seconds to the first text through the server."""
     begun = time.monotonic()
-    stream = client.chat.completions.create(model="mini", messages=told(question), stream=True, temperature=0)
+    stream = client.chat.completions.create(model="mini", messages=user_message(question), stream=True, temperature=0)
     for chunk in stream:
         if getattr(chunk, "sprint", None):
             seconds = time.monotonic() - begun
@@ -51,25 +49,29 @@ def first_through(client: openai.OpenAI, question: str) -> float:
     return seconds
 
 
-def told(question: str) -> list[dict[str, str]]:
+def user_message(question: str) -> list[dict[str, str]]:
+    """Return the messages of a chat with this question."""
     return [{"role": "user", "content": question}]
 
 
-def rate_without(questions: list[str], concurrency: int) -> float:
+def direct_rate(questions: list[str], concurrency: int) -> float:
+    """Return questions per second without the server."""
     begun = time.monotonic()
     for state in sprint_program.run_batch([(q,) for q in questions], temperature=0, num_threads=concurrency):
         _ = state.trajectory
     return len(questions) / (time.monotonic() - begun)
 
 
-def rate_through(url: str, questions: list[str], concurrency: int) -> float:
+def served_rate(url: str, questions: list[str], concurrency: int) -> float:
+    """Return questions per second through the server."""
+
     async def ask_all() -> None:
         client = openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none")
         places = asyncio.Semaphore(concurrency)
 
         async def ask(question: str) -> None:
             async with places:
-                await client.chat.completions.create(model="mini", messages=told(question), temperature=0)
+                await client.chat.completions.create(model="mini", messages=user_message(question), temperature=0)
 
         await asyncio.gather(*map(ask, questions))
 
@@ -88,37 +90,28 @@ def main(
     runtime: Runtime = None,
 ) -> None:
     asked = [p.question for p in draw_problems(3, 5, questions, held_out=True)]
-    with measured(url, runtime, model) as address, connect(address) as endpoint:
+    with runtime_url(url, runtime, model) as address, connect(address) as endpoint:
         endpoint.warm_up()
         backend = RemoteBackend(address, None)
         backend.wait_until_up()
-        admission = Admission(concurrency, questions)
-        service = Service({"mini": (named_method("sprint"), backend)}, admission)
-        app = Api(service, Metrics(admission), time_limit=600.0).app()
-        serving = GracefulServer(app, service, "127.0.0.1", 0, shutdown_limit=1.0)
-        thread = threading.Thread(target=serving.run)
-        thread.start()
-        while not serving.started:
-            time.sleep(0.01)
-        server = f"http://127.0.0.1:{serving.servers[0].sockets[0].getsockname()[1]}"
-        measure(asked, alone, concurrency, rounds, server)
-        serving.should_exit = True
-        thread.join()
+        offered = {"mini": (named_method("sprint"), backend)}
+        with serving_programs(offered, Admission(concurrency, questions)) as server:
+            print_measurements(asked, alone, concurrency, rounds, server)
         backend.stop()
 
 
-def measure(questions: list[str], alone: int, concurrency: int, rounds: int, url: str) -> None:
-    """`alone` questions one at a time for the first token's delay, all of them in each round for the rates."""
+def print_measurements(questions: list[str], alone: int, concurrency: int, rounds: int, url: str) -> None:
+    """Measure the first text on `alone` questions one at a time, and in each round the rates on all questions."""
     client = openai.OpenAI(base_url=f"{url}/v1", api_key="none")
-    first_without(questions[0]), first_through(client, questions[0])
-    early = [(first_without(q), first_through(client, q)) for q in questions[:alone]]
-    rates = [(rate_without(questions, concurrency), rate_through(url, questions, concurrency)) for _ in range(rounds)]
-    screen().print(f"first token without the server: {spread([a for a, _ in early])} s")
-    screen().print(f"first token through it:         {spread([b for _, b in early])} s")
-    screen().print(f"added:                          {spread([b - a for a, b in early])} s")
-    screen().print(f"questions/s without:            {spread([a for a, _ in rates])}")
-    screen().print(f"questions/s through:            {spread([b for _, b in rates])}")
-    screen().print(f"through / without:              {spread([b / a for a, b in rates])}")
+    first_text_direct(questions[0]), first_text_served(client, questions[0])
+    early = [(first_text_direct(q), first_text_served(client, q)) for q in questions[:alone]]
+    rates = [(direct_rate(questions, concurrency), served_rate(url, questions, concurrency)) for _ in range(rounds)]
+    screen().print(f"first text, direct:      {spread([a for a, _ in early])} s")
+    screen().print(f"first text, server:      {spread([b for _, b in early])} s")
+    screen().print(f"first text, added:       {spread([b - a for a, b in early])} s")
+    screen().print(f"questions/s, direct:     {spread([a for a, _ in rates])}")
+    screen().print(f"questions/s, server:     {spread([b for _, b in rates])}")
+    screen().print(f"server / direct:         {spread([b / a for a, b in rates])}")
 
 
 if __name__ == "__main__":

@@ -27,8 +27,8 @@ import typer
 from rich import box
 from rich.table import Table
 
-from benchmarks.measuring import AtLeastOne, Url, spread
-from benchmarks.steady import emptied, runtime
+from benchmarks.measuring import AtLeastOne, Url, empty_cache, spread
+from benchmarks.steady_backend import connect_runtime
 from programs import sprint_program
 from sprint_sgl.bench.records import Record
 from sprint_sgl.bench.replay import Replay, TrajectoryShape
@@ -136,7 +136,7 @@ def clock(
     methods = [Method(name, sprint_program.bind(straggler=policy), 0.0, {}) for name, policy in tried.items()]
     asks = [QuestionSample(question) for question in islice(task.questions(), questions)]
     work = Workload(task, methods, lambda name: DEFAULT_MODEL, asks)
-    with runtime(step, url, name) as endpoint, ThreadPoolExecutor(AT_ONCE if step else 1) as pool:
+    with connect_runtime(step, url, name) as endpoint, ThreadPoolExecutor(AT_ONCE if step else 1) as pool:
         answer_question(work, methods[0], asks[0], endpoint)
         found = list(pool.map(partial(in_turns, work, endpoint), enumerate(asks)))
     shown = table("policy", "seconds, median question", "in all", "sequential tokens", "executions cut", "right")
@@ -151,7 +151,7 @@ def in_turns(work: Workload, endpoint: Any, numbered: tuple[int, QuestionSample]
     first = number % len(work.methods)
     records = {}
     for method in [*work.methods[first:], *work.methods[:first]]:
-        emptied(endpoint)
+        empty_cache(endpoint)
         records[method.name] = answer_question(work, method, ask, endpoint)
     return records
 

@@ -1,12 +1,13 @@
-"""Tokens per second of a batch against a plain asynchronous client that sends the same requests, and cost a question.
+"""Compare tokens per second of a batch with a plain asynchronous client that sends the same requests; cost of a
+question.
 
     .venv/bin/python benchmarks/bench_throughput.py --concurrency 1,4,16,64,256 --rounds 3 --out work/throughput
 
-Both sides in turns on one runtime whose cache is emptied before each. The program goes first and all that it sends is
-recorded: the prompts, how many tokens each request came to, and which requests each one waited for. The client, aiohttp
-and nothing else, sends those prompts again in that order, as many questions at a time; its requests are bound to the
-same numbers of tokens. Their stop strings are as long and as many, but cannot occur, so that the server looks for as
-much. Started again, it adds to the rounds in `out`; runtime.csv, cost.csv and cost.png there are written anew.
+Both sides run in turns on one runtime, with an emptied cache. The program runs first, and its requests are recorded:
+prompts, numbers of tokens, and which requests each one waited for. The client (aiohttp alone) sends the same prompts in
+the same order and concurrency, and each request is bound to the same number of tokens. Its stop strings are as many and
+as long but cannot occur, so the server searches for as much. Started again, the benchmark adds rounds to those in
+`out`, and writes runtime.csv, cost.csv and cost.png there anew.
 """
 
 from __future__ import annotations
@@ -25,9 +26,8 @@ from typing import Any
 import aiohttp
 import typer
 
-from benchmarks.footprint import Footprint, watched
-from benchmarks.measuring import Runtime, measured
-from benchmarks.steady import emptied
+from benchmarks.footprint import measure_footprint
+from benchmarks.measuring import Runtime, empty_cache, runtime_url, spread
 from programs import sprint_program
 from sprint_sgl.bench.report.statistics import IntervalEstimate
 from sprint_sgl.console import one_line_errors, screen
@@ -43,8 +43,9 @@ THROUGHPUT = FolderKind("benchmarks/bench_throughput.py", (RunMark("runtime.csv"
 
 
 @dataclass(frozen=True)
-class Sent:
-    """A request of a program as it was sent and as it ended; `prompt` is None for the planner's."""
+class SentRequest:
+    """A request of a program, with its times and token counts. `prompt` is the executor's number, None for the
+    planner."""
 
     question: str
     stage: int
@@ -56,12 +57,12 @@ class Sent:
     cached: int
 
 
-class Recorder(Endpoint):
-    """A runtime's endpoint that keeps what goes through it."""
+class RecordingEndpoint(Endpoint):
+    """A runtime's endpoint that keeps its requests in `sent`."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
-        self.sent: list[Sent] = []
+        self.sent: list[SentRequest] = []
 
     def generate(self, s: StreamExecutor, sampling_params: SglSamplingParams) -> tuple[str, dict[str, Any]]:
         body, stage, prompt = (
@@ -73,37 +74,40 @@ class Recorder(Endpoint):
             prompt = name.rpartition("-")[2]
         text, meta = super().generate(s, sampling_params)
         counts = meta["completion_tokens"], meta["cached_tokens"]
-        self.sent.append(Sent(s.arguments["question"], stage, prompt, body, meta["start"], meta["end"], *counts))
+        self.sent.append(SentRequest(s.arguments["question"], stage, prompt, body, meta["start"], meta["end"], *counts))
         return text, meta
 
 
 @dataclass(frozen=True)
-class Planned:
-    """A request of the plain client, and which of its question's requests have to be there before it."""
+class PlannedRequest:
+    """A request of the plain client; `after` lists the question's requests that have to end first."""
 
     body: Body
     after: tuple[int, ...]
 
 
-def planned(sent: Sequence[Sent]) -> list[list[Planned]]:
-    """The requests of each question, those first that were sent first."""
-    questions: dict[str, list[Sent]] = defaultdict(list)
+def plan_requests(sent: Sequence[SentRequest]) -> list[list[PlannedRequest]]:
+    """Return the requests of each question, in the order in which they were sent."""
+    questions: dict[str, list[SentRequest]] = defaultdict(list)
     for each in sorted(sent, key=lambda each: each.start):
         questions[each.question].append(each)
-    return [[Planned(forced(each), waited_for(k, requests)) for k, each in enumerate(requests)]
+    return [[PlannedRequest(fixed_length_body(each), dependencies(k, requests)) for k, each in enumerate(requests)]
             for requests in questions.values()]  # fmt: skip
 
 
-def waited_for(k: int, requests: Sequence[Sent]) -> tuple[int, ...]:
-    """An executor's waits for the plan up to its prompt, a planner's for its last and for the stages before."""
+def dependencies(k: int, requests: Sequence[SentRequest]) -> tuple[int, ...]:
+    """Return the requests that request `k` waits for.
+
+    An executor waits for the plan up to its prompt; a planner waits for its last plan and for all earlier stages.
+    """
     this = requests[k]
     plans = [n for n, other in enumerate(requests) if other.prompt is None and other.end <= this.start]
     joined = [n for n, other in enumerate(requests) if other.prompt and other.stage < this.stage]
     return tuple(plans[-1:] + ([] if this.prompt else joined))
 
 
-def forced(sent: Sent) -> Body:
-    """The request, made to generate just as many tokens."""
+def fixed_length_body(sent: SentRequest) -> Body:
+    """Return the request's body, changed so that it generates exactly as many tokens again."""
     given = sent.body["sampling_params"]
     stops = [f"\x01{stop[1:]}" for stop in given["stop"]]
     length = {"max_new_tokens": sent.tokens, "ignore_eos": True}
@@ -111,8 +115,8 @@ def forced(sent: Sent) -> Body:
 
 
 @dataclass(frozen=True)
-class Round:
-    """One side's turn: wall clock and processor seconds of our process, tokens that the runtime counted."""
+class ThroughputRound:
+    """One side's turn: wall clock and CPU seconds of this process, and the tokens counted by the runtime."""
 
     side: str
     concurrency: int
@@ -129,31 +133,36 @@ class Round:
         return self.tokens / self.seconds
 
 
-def by_program(endpoint: Recorder, questions: list[str], concurrency: int, options: dict[str, Any]) -> Round:
+def run_program(
+    endpoint: RecordingEndpoint, questions: list[str], concurrency: int, options: dict[str, Any]
+) -> ThroughputRound:
+    """Run the program over the questions; the endpoint records its requests."""
     endpoint.sent.clear()
-    with timed() as (clock, footprint):
+    with timer() as took:
         states = sprint_program.run_batch(
             questions, backend=endpoint, num_threads=concurrency, temperature=0, **options
         )
         assert all(state.trajectory.total_tokens for state in states)
     tokens, cached = sum(each.tokens for each in endpoint.sent), sum(each.cached for each in endpoint.sent)
-    return Round("program", concurrency, len(questions), len(endpoint.sent), tokens, cached, *clock, footprint.threads)
+    return ThroughputRound("program", concurrency, len(questions), len(endpoint.sent), tokens, cached, **asdict(took))
 
 
-def by_client(url: str, questions: list[list[Planned]], concurrency: int) -> Round:
-    with timed() as (clock, footprint):
+def run_client(url: str, questions: list[list[PlannedRequest]], concurrency: int) -> ThroughputRound:
+    """Send the planned requests with the plain client."""
+    with timer() as took:
         answers = asyncio.run(send_all(url, questions, concurrency))
     tokens, cached = (sum(each[key] for each in answers) for key in ("completion_tokens", "cached_tokens"))
     requests = sum(map(len, questions))
-    return Round("client", concurrency, len(questions), requests, tokens, cached, *clock, footprint.threads)
+    return ThroughputRound("client", concurrency, len(questions), requests, tokens, cached, **asdict(took))
 
 
-async def send_all(url: str, questions: list[list[Planned]], concurrency: int) -> list[Body]:
+async def send_all(url: str, questions: list[list[PlannedRequest]], concurrency: int) -> list[Body]:
+    """Send all requests, `concurrency` questions at a time; return their meta information."""
     places = asyncio.Semaphore(concurrency)
     unlimited = aiohttp.TCPConnector(limit=0, keepalive_timeout=4.0), aiohttp.ClientTimeout(total=3600)
     async with aiohttp.ClientSession(connector=unlimited[0], timeout=unlimited[1]) as session:
 
-        async def ask(question: list[Planned]) -> list[Body]:
+        async def ask(question: list[PlannedRequest]) -> list[Body]:
             tasks: list[asyncio.Task[Body]] = []
             async with places:
                 for request in question:
@@ -171,54 +180,63 @@ async def send_all(url: str, questions: list[list[Planned]], concurrency: int) -
         return [meta for answers in await asyncio.gather(*map(ask, questions)) for meta in answers]
 
 
+@dataclass
+class TimedBlock:
+    """Wall clock and CPU seconds of this process, and its peak number of threads."""
+
+    seconds: float = 0.0
+    processor: float = 0.0
+    threads: int = 0
+
+
 @contextmanager
-def timed() -> Iterator[tuple[list[float], Footprint]]:
-    """Fills the list with wall clock and processor seconds when it ends."""
-    clock: list[float] = []
-    with watched() as footprint:
+def timer() -> Iterator[TimedBlock]:
+    """Yield what is filled in at the end of the block."""
+    took = TimedBlock()
+    with measure_footprint() as footprint:
         begun, used = time.perf_counter(), time.process_time()
-        yield clock, footprint
-        clock += [round(time.perf_counter() - begun, 3), round(time.process_time() - used, 3)]
+        yield took
+        took.seconds, took.processor = round(time.perf_counter() - begun, 3), round(time.process_time() - used, 3)
+    took.threads = footprint.threads
 
 
-def in_turns(url: str, questions: list[str], concurrency: int, rounds: int, options: dict[str, Any]) -> Iterator[Round]:
-    """Each side first in every other round; the client sends what the program sent last."""
-    endpoint = Recorder(url)
+def run_rounds(
+    url: str, questions: list[str], concurrency: int, rounds: int, options: dict[str, Any]
+) -> Iterator[ThroughputRound]:
+    """Yield the rounds of both sides; which side is first alternates. The client sends the program's last requests."""
+    endpoint = RecordingEndpoint(url)
     for number in range(rounds):
         for side in ("program", "client") if number % 2 == 0 else ("client", "program"):
-            emptied(endpoint)
+            empty_cache(endpoint)
             if side == "program":
-                yield by_program(endpoint, questions, concurrency, options)
+                yield run_program(endpoint, questions, concurrency, options)
             else:
-                yield by_client(url, planned(endpoint.sent), concurrency)
+                yield run_client(url, plan_requests(endpoint.sent), concurrency)
     endpoint.close()
 
 
 def estimate(values: Sequence[float]) -> IntervalEstimate:
-    """The median, with the least and the most."""
+    """Return the median with the range."""
     return IntervalEstimate(statistics.median(values), min(values), max(values))
 
 
-def pairs(rounds: Sequence[Round], concurrency: int) -> list[tuple[Round, Round]]:
+def paired_rounds(rounds: Sequence[ThroughputRound], concurrency: int) -> list[tuple[ThroughputRound, ThroughputRound]]:
+    """Return the rounds of both sides at one concurrency as pairs (program, client)."""
     program, client = ([each for each in rounds if each.side == side and each.concurrency == concurrency]
                        for side in ("program", "client"))  # fmt: skip
     return list(zip(program, client, strict=False))
 
 
-def shown(values: Sequence[float], form: str) -> str:
-    found = estimate(values)
-    return f"{found.value:{form}} ({found.low:{form}}-{found.high:{form}})"
-
-
-def report(rounds: Sequence[Round], price: float, out: Path) -> None:
+def write_report(rounds: Sequence[ThroughputRound], price: float, out: Path) -> None:
+    """Print the comparison; write cost.csv and cost.png."""
     costs: dict[str, list[tuple[float, IntervalEstimate]]] = {"program": [], "client": []}
     for concurrency in sorted({each.concurrency for each in rounds}):
-        both = pairs(rounds, concurrency)
+        both = paired_rounds(rounds, concurrency)
         if not both:
             continue
-        ratio = shown([program.rate / client.rate for program, client in both], ".3f")
-        rates = shown([program.rate for program, _ in both], ".0f")
-        cpu = [shown([1000 * side.processor / side.requests for side in sides], ".2f")
+        ratio = spread([program.rate / client.rate for program, client in both], "{:.3f}".format)
+        rates = spread([program.rate for program, _ in both], "{:.0f}".format)
+        cpu = [spread([1000 * side.processor / side.requests for side in sides], "{:.2f}".format)
                for sides in zip(*both, strict=True)]  # fmt: skip
         screen().print(
             f"{concurrency:4d} at a time: {ratio} of the plain client's tokens/s; {rates} tokens/s; our processor's "
@@ -238,12 +256,13 @@ def report(rounds: Sequence[Round], price: float, out: Path) -> None:
             rows.writerows([name, c, e.value, e.low, e.high, e.value * price / 3600] for c, e in points)
 
 
-def earlier(file: Path) -> list[Round]:
+def read_rounds(file: Path) -> list[ThroughputRound]:
+    """Return the rounds of an earlier start."""
     if not file.exists():
         return []
     kinds = {"side": str, "seconds": float, "processor": float}
     with file.open(newline="") as lines:
-        return [Round(**{key: kinds.get(key, int)(value) for key, value in row.items()})
+        return [ThroughputRound(**{key: kinds.get(key, int)(value) for key, value in row.items()})
                 for row in csv.DictReader(lines)]  # fmt: skip
 
 
@@ -259,33 +278,34 @@ def main(
     runtime: Runtime = None,
     out: str = "work/throughput",
 ) -> None:
-    """`questions` at least, and one for each of those at a time; `price` in dollars for an hour of the machine.
+    """Run at least `questions` questions, and at least as many as run at a time. `price`: dollars for an hour of the
+    machine.
 
-    `max_stages` and `max_new_tokens`, of a call, make questions shorter, for less time.
+    `max_stages` and `max_new_tokens` (of a call) make questions shorter, to save time.
     """
     with one_line_errors():
         folder = output_folder(out, THROUGHPUT)
     file = folder / "runtime.csv"
-    found, options = earlier(file), {"max_stages": max_stages, "max_new_tokens": max_new_tokens}
+    found, options = read_rounds(file), {"max_stages": max_stages, "max_new_tokens": max_new_tokens}
 
     def measure(url: str) -> None:
-        Recorder(url).warm_up()
+        RecordingEndpoint(url).warm_up()
         for at_a_time in map(int, concurrency.split(",")):
             asked = [p.question for p in draw_problems(numbers, 5, max(questions, at_a_time), held_out=True)]
-            for each in in_turns(url, asked, at_a_time, rounds, options):
+            for each in run_rounds(url, asked, at_a_time, rounds, options):
                 screen().print(f"{each}, {each.rate:.0f} tokens/s")
                 found.append(each)
                 with whole_file(file) as lines:
-                    rows = csv.DictWriter(lines, [field.name for field in fields(Round)])
+                    rows = csv.DictWriter(lines, [field.name for field in fields(ThroughputRound)])
                     rows.writeheader()
                     rows.writerows(map(asdict, found))
 
     if url:
         measure(url)
     elif rounds:
-        with measured(None, runtime) as address:
+        with runtime_url(None, runtime) as address:
             measure(address)
-    report(found, price, folder)
+    write_report(found, price, folder)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""Tokens a second and memory of a training step on trees, by attention: python -m benchmarks.bench_tree_attention
+"""Measure tokens per second and memory of a training step on trees, by attention implementation.
 
+    python -m benchmarks.bench_tree_attention
     ... --layers 28 --hidden 1536 --heads 12 --kv-heads 2 --tokens 10000     # the shape of a Qwen2 of 1.5B, on a GPU
 
-Weights are random; a tree is a trunk of half of the tokens and branches from it. Losses of all must agree.
+Weights are random. In a tree half of the tokens are the trunk, the others branches. All implementations must print the
+same loss.
 """
 
 from __future__ import annotations
@@ -18,28 +20,29 @@ import typer
 from transformers import AutoModelForCausalLM, Qwen2Config
 
 from sprint_sgl.console import say
-from training.tree.attention import BLOCK, Spans, stacked
-from training.tree.layout import IGNORED, Node, Tree
+from training.tree.attention import BLOCK, Spans, stack_spans
+from training.tree.layout import IGNORED, Tree, TreeNode
 
 
-def bench_tree(tokens: int, branches: int, vocabulary: int) -> Tree:
-    """A trunk of half of the tokens, and that many branches from places along it; every token is trained but the first
-    of each branch."""
+def random_tree(tokens: int, branches: int, vocabulary: int) -> Tree:
+    """Return a tree whose trunk has half of the tokens, with branches along it. The first token of a branch is not
+    trained.
+    """
     stretch, twig = tokens // 2 // (branches + 1), tokens // 2 // branches
     generator = torch.Generator().manual_seed(1)
 
-    def node(parent: int | None, length: int, trained: bool) -> Node:
+    def node(parent: int | None, length: int, trained: bool) -> TreeNode:
         ids = tuple(torch.randint(vocabulary, (length,), generator=generator).tolist())
-        return Node(parent, ids, ids if trained else (IGNORED, *ids[1:]))
+        return TreeNode(parent, ids, ids if trained else (IGNORED, *ids[1:]))
 
     trunk = [node(k - 1 if k else None, stretch, True) for k in range(branches + 1)]
     return Tree((*trunk, *(node(k, twig, False) for k in reversed(range(branches)))))
 
 
 def tree_batch(tree: Tree, device: torch.device) -> dict[str, torch.Tensor]:
-    """One row, padded to whole blocks."""
+    """Return a batch of one row, padded to whole blocks."""
     size = -(-len(tree.input_ids) // BLOCK) * BLOCK
-    found = {"attention_mask": stacked([Spans(tree.entry_of_tokens, tree.exit_of_tokens)], size).to(device)}
+    found = {"attention_mask": stack_spans([Spans(tree.token_entries, tree.token_exits)], size).to(device)}
     for name, values, padding in (
         ("input_ids", tree.input_ids, 0),
         ("labels", tree.labels, IGNORED),
@@ -50,8 +53,8 @@ def tree_batch(tree: Tree, device: torch.device) -> dict[str, torch.Tensor]:
 
 
 @dataclass(frozen=True)
-class Found:
-    """Of the steps but the first, which compiles: seconds, tokens a second; the first loss and the peak in GiB."""
+class StepTiming:
+    """Loss and seconds of the first step; median seconds and tokens/s of the others; peak memory in GiB."""
 
     loss: float
     seconds: float
@@ -60,8 +63,8 @@ class Found:
     peak: float
 
 
-def measured(impl: str, config: Qwen2Config, tree: Tree, rounds: int) -> Found:
-    """Steps of a model with random weights and checkpointed activations, forward and backward."""
+def time_steps(impl: str, config: Qwen2Config, tree: Tree, rounds: int) -> StepTiming:
+    """Time forward and backward passes of a model with random weights and checkpointed activations."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(1)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
@@ -77,11 +80,11 @@ def measured(impl: str, config: Qwen2Config, tree: Tree, rounds: int) -> Found:
         model.zero_grad()
         losses.append(loss.item())
         seconds.append(time.perf_counter() - begun)
-    # On a CPU that of the process so far, so that a later one shows only where it is higher.
+    # On a CPU the peak of the whole process so far: a later implementation shows only if it needs more.
     cpu_peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else cpu_peak
     median = statistics.median(seconds[1:])
-    return Found(losses[0], median, seconds[0], len(tree.input_ids) / median, peak / 2**30)
+    return StepTiming(losses[0], median, seconds[0], len(tree.input_ids) / median, peak / 2**30)
 
 
 def main(
@@ -94,18 +97,19 @@ def main(
     kv_heads: int = 2,
     rounds: Annotated[int, typer.Option(min=2)] = 5,
 ) -> None:
-    """Print the median of all steps but the first, which compiles."""
-    config = shape_config(layers, hidden, heads, kv_heads)
-    tree = bench_tree(tokens, branches, config.vocab_size)
+    """Print the median of all steps but the first, which includes compilation."""
+    config = model_config(layers, hidden, heads, kv_heads)
+    tree = random_tree(tokens, branches, config.vocab_size)
     for impl in impls.split(","):
-        found = measured(impl, config, tree, rounds)
+        found = time_steps(impl, config, tree, rounds)
         say(
             f"{impl}: loss {found.loss:.5f}, {found.seconds:.3f} s a step ({found.first:.1f} s the first), "
             f"{found.tokens_per_second:,.0f} tokens/s, {found.peak:.2f} GiB"
         )
 
 
-def shape_config(layers: int, hidden: int, heads: int, kv_heads: int) -> Qwen2Config:
+def model_config(layers: int, hidden: int, heads: int, kv_heads: int) -> Qwen2Config:
+    """Return the config of a Qwen2 of this shape."""
     return Qwen2Config(
         vocab_size=1000,
         hidden_size=hidden,

@@ -1,4 +1,4 @@
-"""What this process takes while something runs: threads, memory and file handles, at their most."""
+"""The footprint of this process while a block runs: peak threads, memory and file handles."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EVERY = 0.1  # seconds
 
 @dataclass
 class Footprint:
-    """Most threads and file handles, and most bytes of memory above what there was at the start."""
+    """Peak threads and file handles, and peak bytes of memory above the start."""
 
     threads: int = 0
     files: int = 0
@@ -22,8 +22,8 @@ class Footprint:
 
 
 @contextmanager
-def watched(every: float = EVERY) -> Iterator[Footprint]:
-    """Looks every so many seconds, from a thread that is not counted."""
+def measure_footprint(every: float = EVERY) -> Iterator[Footprint]:
+    """Yield a footprint that a thread, itself not counted, updates `every` seconds."""
     process, found, ended = psutil.Process(), Footprint(), threading.Event()
     start = process.memory_info().rss
 

@@ -1,4 +1,4 @@
-"""What a prefix cache without a limit would do with the same requests: what the real one is compared with."""
+"""An ideal prefix cache without a size limit, as a reference for the real one on the same requests."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Request:
-    """`cached` tokens of the prompt were not computed by the runtime; times are seconds on one clock."""
+class CacheRequest:
+    """A request. `cached` is the number of prompt tokens found in the real cache; times are seconds on one clock."""
 
     prompt: Sequence[int]
     reply: Sequence[int]
@@ -23,13 +23,13 @@ class Request:
 
 
 class PrefixTree:
-    """Token sequences by their prefixes, a dictionary a token."""
+    """Prefix tree of token sequences, with one dictionary for each token."""
 
     def __init__(self) -> None:
         self._root: dict[int, Any] = {}
 
     def match(self, ids: Iterable[int]) -> int:
-        """How many of the first tokens are known."""
+        """Return the length of the longest known prefix."""
         node, known = self._root, 0
         for id in ids:
             if (node := node.get(id)) is None:
@@ -43,11 +43,11 @@ class PrefixTree:
             node = node.setdefault(id, {})
 
 
-def ideal_uncached(requests: Sequence[Request]) -> int:
-    """Prompt tokens that have to be computed, if every token that was ever computed is kept.
+def ideal_uncached(requests: Sequence[CacheRequest]) -> int:
+    """Return the number of prompt tokens to compute if every computed token were kept.
 
-    A prompt is known from the moment it arrives, a reply when it ends, but for its last token, which nobody has fed to
-    the model; the last token of a prompt is always computed, since it gives the first of the reply.
+    A prompt is cached from its arrival on, a reply from its end on, except its last token, which was never fed to the
+    model. The last token of a prompt is always computed, since it gives the reply's first token.
     """
     tree, uncached = PrefixTree(), 0
     events = [(r.start, 1, r) for r in requests] + [(r.end, 0, r) for r in requests]

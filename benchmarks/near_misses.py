@@ -1,4 +1,4 @@
-"""Answers that miss a gold one by a little: a digit, sign, base, exponent, variable, unit or bracket is another."""
+"""Answers that differ from a gold answer in a digit, sign, base, exponent, variable, unit or bracket."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ CHANGES: dict[str, Callable[[str], Iterator[str]]] = {
 
 
 def near_misses(answer: str) -> Iterator[tuple[str, str]]:
-    """Each near miss with the name of its change; some keep the value, as -0 does."""
+    """Yield (change, answer) for each near miss. Some keep the value, such as -0."""
     seen = {answer}
     for change, made in CHANGES.items():
         for other in made(answer):

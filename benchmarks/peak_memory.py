@@ -1,7 +1,7 @@
-"""A real ms-swift training that says how much memory it took: python benchmarks/peak_memory.py FILE ARGUMENTS...
+"""Run an ms-swift training and write the memory it took: python benchmarks/peak_memory.py FILE ARGUMENTS...
 
-Writes bytes into FILE: `states`, what weights and optimiser hold once the first step is done, and `peak`, what the
-steps after it need above that. The process's own code is in neither: it is loaded before, or in the first step.
+Writes bytes into FILE: `states`, held by weights and optimiser after the first step, and `peak`, needed above them by
+later steps. The process's own code counts in neither: it is loaded before, or during the first step.
 """
 
 import json
@@ -16,11 +16,12 @@ from transformers import PreTrainedModel
 
 
 def used() -> int:
+    """Return this process's memory in bytes."""
     return int(psutil.Process().memory_info().rss)
 
 
 def highest() -> int:
-    """The most that this process ever held (VmHWM)."""
+    """Return the peak memory of this process in bytes (VmHWM)."""
     (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) * 1024
 

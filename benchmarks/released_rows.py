@@ -1,7 +1,7 @@
-"""Trajectories that others have released, as tree rows: .venv/bin/python -m benchmarks.released_rows FILE.jsonl OUT
+"""Convert released trajectories to tree rows: .venv/bin/python -m benchmarks.released_rows FILE.jsonl OUT
 
-FILE has `problem` and `response` on each line. OUT.train.jsonl is what `train cost dataset=OUT` reads. The text between
-the tags is theirs; the lines around the tags are ours.
+Each line of FILE has `problem` and `response`. `train cost dataset=OUT` reads the result, OUT.train.jsonl. The text
+between the tags is unchanged; the lines around the tags follow our format.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def main(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)], out
     """Write the rows of a file of released trajectories."""
     style, lines = prompt_style("sprint"), list(read_jsonl(file))
     if missing := [number for number, line in enumerate(lines, 1) if not {"problem", "response"} <= line.keys()]:
-        raise typer.BadParameter(f"{file}, line {missing[0]}: has no problem or no response")
+        raise typer.BadParameter(f"{file}, line {missing[0]}: `problem` or `response` is missing")
     found = [replace(protocol.parse(line["response"]), question=line["problem"]) for line in lines]
     rows = [sprint_row(trajectory, style, RowFormat.tree) for trajectory in found if trajectory.stages]
     if not rows:

@@ -35,7 +35,7 @@ class TraceRecord:
 
     def reject(self, stage: str, reason: str, detail: str = "", temporary: bool = False) -> Rejection:
         """Return the rejection of this trace by a stage."""
-        return Rejection(self.id, self.index, stage, error_detail, detail, temporary)
+        return Rejection(self.id, self.index, stage, reason, detail, temporary)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 if TYPE_CHECKING:
     from sprint_sgl.runtime.endpoint import Endpoint
 
-# Whoever starts the tests in the background may have had Ctrl-C ignored, which every process below would inherit.
+# A shell that starts the tests in the background may ignore Ctrl-C, and every child process would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -25,14 +25,14 @@ SLOW = ("training", "runtime")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with many slow tests first: the quick ones then fill up whichever process is done with its share."""
+    """Run files with many slow tests first, so that quick files fill the gaps at the end."""
     slow = Counter(item.path for item in items if any(map(item.get_closest_marker, SLOW)))
     items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What commands keep in the user's cache folder stays with the tests."""
+    """Keep what commands write into the user's cache folder inside the tests' temporary folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPRINT_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -40,7 +40,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of recorded traces and problem sets that lies beside the repository on some machines."""
+    """The folder of recorded traces and problem sets beside the repository; tests are skipped where it is absent."""
     folder = ROOT.parent / "shared" / "data"
     if not folder.is_dir():
         pytest.skip("no ../shared/data beside the repository")
@@ -68,7 +68,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 @pytest.fixture(scope="session")
 def sglang_imported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The process that CPU runtimes are forked from, kept for all tests of this process: each starts in seconds."""
+    """A process that has imported SGLang, from which CPU runtimes are forked in seconds; kept for the whole session."""
     from sprint_sgl.runtime.preloaded import held
     from sprint_sgl.runtime.server import environment, runtime_config
 
@@ -78,7 +78,7 @@ def sglang_imported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def url(sglang_imported: None) -> Iterator[str]:
-    """A runtime with the shipped SPRINT model."""
+    """The address of a runtime with the shipped SPRINT model."""
     from sprint_sgl.runtime.launcher import running
 
     with running() as server:

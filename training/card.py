@@ -1,4 +1,4 @@
-"""The model card of a run, README.md in its folder: from what, on what, how, and how it went."""
+"""The model card of a run: README.md in its folder, with figures, data, arguments and the commands that serve it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from sprint_sgl.storage.files import whole_file
-from training.record import history
+from training.record import read_log
 
-# Of the arguments those that a reader asks for first; all are in run.json and in the command.
+# The arguments that a reader asks for first; run.json and the command have all of them.
 ARGUMENTS = (
     "tuner_type",
     "learning_rate",
@@ -30,17 +30,18 @@ TAGS = ["sprint", "parallel-reasoning", "ms-swift"]
 
 
 def write_card(run: Path) -> Path | None:
-    """Writes README.md from run.json, command.sh and the log; None where nothing has been logged yet."""
-    lines = history(run)
+    """Write README.md from run.json, command.sh and the log. Return None if nothing has been logged yet."""
+    lines = read_log(run)
     if not lines:
         return None
     record = json.loads((run / "run.json").read_text())
     with whole_file(run / "README.md") as file:
-        file.write(card(run, record, lines, (run / "command.sh").read_text()))
+        file.write(render_card(run, record, lines, (run / "command.sh").read_text()))
     return run / "README.md"
 
 
-def card(run: Path, record: Mapping[str, Any], lines: list[dict[str, Any]], command: str) -> str:
+def render_card(run: Path, record: Mapping[str, Any], lines: list[dict[str, Any]], command: str) -> str:
+    """Return the card as Markdown."""
     from huggingface_hub import ModelCardData
 
     settings = record["settings"]
@@ -52,7 +53,7 @@ def card(run: Path, record: Mapping[str, Any], lines: list[dict[str, Any]], comm
         f"---\n{data.to_yaml()}\n---\n\n# {run.name}\n",
         f"{model}, fine-tuned by sprint-sgl through ms-swift for SPRINT (arXiv 2506.05745).\n",
         "## Figures\n",
-        *(f"- {name}: {value}" for name, value in figures(lines)),
+        *(f"- {name}: {value}" for name, value in training_figures(lines)),
         "\n## Data\n",
         *(f"- {path}: {file['rows']:,} rows, SHA-256 {file['sha256']}" for path, file in record["data"].items()),
         "\n## Training\n",
@@ -61,20 +62,20 @@ def card(run: Path, record: Mapping[str, Any], lines: list[dict[str, Any]], comm
         f"- versions: {', '.join(f'{name} {version}' for name, version in record['versions'].items())}",
         f"- commit: {record['commit']}",
         f"\n```bash\n{command.strip()}\n```\n",
-        f"## Use\n\n```bash\n{use(run, arguments)}\n```",
+        f"## Use\n\n```bash\n{serving_commands(run, arguments)}\n```",
     ]
     return "\n".join(parts) + "\n"
 
 
-def use(run: Path, arguments: Mapping[str, Any]) -> str:
-    """The commands that serve the run; adapters are first put into their model."""
+def serving_commands(run: Path, arguments: Mapping[str, Any]) -> str:
+    """Return the commands that serve the run; adapters are first merged into their model."""
     if arguments.get("tuner_type") == "full":
         return f"sprint-sgl launch --model {run}"
     return f"python -m training.export checkpoint={run} out={run}/merged\nsprint-sgl launch --model {run}/merged"
 
 
-def figures(lines: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
-    """How the run stands: progress, losses, speed."""
+def training_figures(lines: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Yield name and value of the run's progress, losses and speed."""
     trained = [line for line in lines if "loss" in line]
     evaluated = [line for line in lines if "eval_loss" in line]
     yield "step", str(lines[-1].get("global_step/max_steps", lines[-1]["step"]))

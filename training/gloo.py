@@ -1,4 +1,5 @@
-"""ms-swift's entry for several processes on CPU cores: the process group begins before DeepSpeed asks for its size.
+"""ms-swift's entry point for several processes on CPU cores: creates the process group before DeepSpeed asks for its
+size.
 
 python -m torch.distributed.run --nproc_per_node 2 -m training.gloo --use_cpu true --deepspeed zero3 ...
 """
@@ -11,13 +12,13 @@ from swift.pipelines import sft_main
 
 
 def main() -> None:
-    # DeepSpeed would compile a kernel of its own for processes on one machine, which takes minutes and a C++ compiler.
+    # DeepSpeed would compile its shared-memory kernel, which takes minutes and needs a C++ compiler.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed("gloo")
     try:
         sft_main()
     finally:
-        torch.distributed.destroy_process_group()  # else gloo's threads may abort the interpreter on its way out
+        torch.distributed.destroy_process_group()  # else gloo's threads may abort the interpreter at exit
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""A small Qwen2 to train: a byte-level BPE tokenizer trained on the rows, and random weights or another model's.
+"""Make a small Qwen2 to train: a byte-level BPE tokenizer trained on the rows, and weights that are random or taken
+from another model.
 
-python -m training.mini rows=[work/base/rft.train.jsonl] out=work/mini/random shape.layers=4
-python -m training.mini rows=[work/base/rft.train.jsonl] out=work/mini/start weights=countdown-mini-rft
+python -m training.mini rows=[work/base/rft.train.jsonl] out=work/mini/random shape.layers=4 python -m training.mini
+rows=[work/base/rft.train.jsonl] out=work/mini/start weights=countdown-mini-rft
 """
 
 from __future__ import annotations
@@ -18,15 +19,25 @@ from sprint_sgl.storage.checkpoints import weights_folder
 from sprint_sgl.storage.output_folders import MINI, begin_run
 
 END = "<|endoftext|>"
-STAGES, WIDTH = range(1, 5), range(1, 13)  # whose tags are a token each
+STAGES, WIDTH = range(1, 5), range(1, 13)  # stage and prompt numbers whose tags are single tokens
 # Qwen2's own split: words with their leading space, digits one by one, punctuation with its line ends.
 QWEN_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
 
+def tag_tokens() -> Iterator[str]:
+    """Yield the tags that become single tokens, then the prefixes of tags with larger numbers."""
+    for slash in ("", "/"):
+        yield f"<{slash}Final_answer>"
+        for stage in STAGES:
+            yield from (f"<{slash}{name}_{stage}>" for name in ("Plan", "Execution"))
+            yield from (f"<{slash}{name}_{stage}.{n}>" for name in ("prompt", "execution") for n in WIDTH)
+        yield from (f"<{slash}{name}_" for name in ("Plan", "prompt", "Execution", "execution"))
+
+
 def train_tokenizer(texts: Iterable[str], vocab_size: int, folder: Path) -> int:
-    """Trains on the texts, writes a Hugging Face tokenizer into the folder, returns its vocabulary size."""
+    """Train on the texts, write a Hugging Face tokenizer into the folder, and return its vocabulary size."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -52,7 +63,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, folder: Path) -> int:
 
 
 @dataclass
-class Shape:
+class MiniShape:
     hidden_size: int = 256
     layers: int = 4
     heads: int = 4
@@ -62,10 +73,10 @@ class Shape:
 
 
 @dataclass
-class Config:
-    """`texts` is how many rows of each file the tokenizer is trained on.
+class MiniConfig:
+    """`texts` is the number of rows of each file that the tokenizer is trained on.
 
-    `weights` names a model whose shape and weights are taken, embeddings for the tokens that both vocabularies have.
+    `weights` names a model to take shape and weights from; embeddings are kept for tokens in both vocabularies.
     """
 
     rows: list[str]
@@ -74,11 +85,11 @@ class Config:
     texts: int = 4000
     seed: int = 1
     weights: str | None = None
-    shape: Shape = field(default_factory=Shape)
+    shape: MiniShape = field(default_factory=MiniShape)
 
 
-def init_weights(folder: Path, vocab_size: int, shape: Shape, seed: int) -> int:
-    """Writes a randomly initialised Qwen2 into the folder and returns its number of parameters."""
+def init_weights(folder: Path, vocab_size: int, shape: MiniShape, seed: int) -> int:
+    """Write a randomly initialised Qwen2 into the folder and return its number of parameters."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
@@ -102,9 +113,9 @@ def init_weights(folder: Path, vocab_size: int, shape: Shape, seed: int) -> int:
 
 
 def transfer_weights(folder: Path, source: Path, context: int, seed: int) -> tuple[int, int]:
-    """Writes the source model into the folder, its embeddings rearranged for the folder's tokenizer.
+    """Write the source model into the folder, its embeddings rearranged for the folder's tokenizer.
 
-    Returns the number of parameters and of tokens that both vocabularies have; embeddings of the others are random.
+    Return the number of parameters and the number of tokens in both vocabularies; other tokens get random embeddings.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -127,18 +138,19 @@ def transfer_weights(folder: Path, source: Path, context: int, seed: int) -> tup
 
 
 def row_texts(path: Path, limit: int) -> Iterator[str]:
+    """Yield the texts of the first `limit` rows of a file."""
     with path.open() as file:
         for line, _ in zip(file, range(limit), strict=False):
             yield from (message["content"] for message in json.loads(line)["messages"])
 
 
-@entry_point("mini", Config)
-def main(config: Config) -> None:
+@entry_point("mini", MiniConfig)
+def main(config: MiniConfig) -> None:
     if missing := [path for path in config.rows if not Path(path).is_file()]:
-        raise BadInput(f"{missing[0]} is not there: rows=[FILE,...] names what the tokenizer is trained on")
+        raise BadInput(f"{missing[0]} does not exist: rows=[FILE,...] names the files to train the tokenizer on")
     source = weights_folder(config.weights) if config.weights else None
     if source and not (source / "config.json").is_file():
-        raise BadInput(f"weights={config.weights}: no model is there, nor is one of that name shipped")
+        raise BadInput(f"weights={config.weights}: neither a model's folder nor the name of a shipped model")
     out = begin_run(config.out, MINI, asdict(config))
     texts = [text for path in config.rows for text in row_texts(Path(path), config.texts)]
     vocabulary = train_tokenizer(texts, config.vocab_size, out)
@@ -147,7 +159,7 @@ def main(config: Config) -> None:
         print(f"{out}: {parameters / 1e6:.2f}M parameters, {vocabulary} tokens")
         return
     parameters, shared = transfer_weights(out, source, config.shape.context, config.seed)
-    print(f"{out}: {parameters / 1e6:.2f}M parameters, {vocabulary} tokens, {shared} of them as in {source}")
+    print(f"{out}: {parameters / 1e6:.2f}M parameters, {vocabulary} tokens, {shared} of them taken from {source}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a run leaves beside its checkpoints: run.json (settings, versions, commit, digests of data) and curves.png."""
+"""The record of a run beside its checkpoints: run.json (settings, versions, commit, data digests) and curves.png."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ CURVES = {
 }
 
 
-def record(settings: Mapping[str, Any], model: Path, data: Sequence[Path]) -> dict[str, Any]:
-    """What makes a run repeatable, as plain values. A model on the hub has no weights here."""
+def run_record(settings: Mapping[str, Any], model: Path, data: Sequence[Path]) -> dict[str, Any]:
+    """Return what makes a run repeatable, as plain values. A model on the hub has no entries in `weights`."""
     return {
         "settings": dict(settings),
         "versions": package_versions(PACKAGES),
         "commit": git_commit(),
         "weights": weight_digests(model),
-        "data": {str(path): {"sha256": file_digest(path), "rows": _rows(path)} for path in data},
+        "data": {str(path): {"sha256": file_digest(path), "rows": _count_lines(path)} for path in data},
     }
 
 
-def _rows(path: Path) -> int:
+def _count_lines(path: Path) -> int:
     with path.open("rb") as file:
         return sum(1 for _ in file)
 
 
-def history(run: Path) -> list[dict[str, Any]]:
-    """What ms-swift logged, in the order of steps; of a step that was trained again after a resume, the last."""
+def read_log(run: Path) -> list[dict[str, Any]]:
+    """Return ms-swift's log lines in the order of steps. A step trained again after a resume keeps its last line."""
     path = run / "logging.jsonl"
     found: dict[tuple[int, bool], dict[str, Any]] = {}
-    for line in map(_object, path.read_text().splitlines() if path.is_file() else []):
+    for line in map(_parse_object, path.read_text().splitlines() if path.is_file() else []):
         if step := str(line.get("global_step/max_steps", "")).partition("/")[0]:
             found.setdefault((int(step), "eval_loss" in line), {"step": int(step)}).update(line)
     return [found[key] for key in sorted(found)]
 
 
-def _object(line: str) -> dict[str, Any]:
-    """The line's JSON object; an empty one for a line that a kill has cut off."""
+def _parse_object(line: str) -> dict[str, Any]:
+    """Parse a JSON object; return {} for a line that is not one, such as the last line of a killed run."""
     try:
         found = json.loads(line)
     except ValueError:
@@ -55,11 +55,11 @@ def _object(line: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def draw(run: Path) -> Path | None:
-    """Writes curves.png; None where nothing has been logged yet."""
+def draw_curves(run: Path) -> Path | None:
+    """Write curves.png. Return None if nothing has been logged yet."""
     from matplotlib.figure import Figure
 
-    lines = history(run)
+    lines = read_log(run)
     names = [name for name in CURVES if any(name in line for line in lines)]
     if not names:
         return None

@@ -1,9 +1,10 @@
-"""Turns a Hydra config into one ms-swift run (paper, appendix A.3): we compose the command, ms-swift trains.
+"""Run one ms-swift training from a Hydra config (paper, appendix A.3): this module composes the command, ms-swift
+trains.
 
     python -m training.train model=work/mini/base dataset=work/countdown/sprint out=work/mini/sprint
 
-The command is printed and kept as `command.sh` in the run's folder. A run that was interrupted goes on
-from its last checkpoint when it is started again.
+The command is printed and kept as `command.sh` in the run's folder. An interrupted run continues from its last
+checkpoint when it is started again.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ from sprint_sgl.storage.files import whole_file
 from sprint_sgl.storage.output_folders import TRAINING, locked_folder, output_folder
 from training.card import write_card
 from training.machines import Machines, processor_has_bf16
-from training.preflight import check
-from training.record import draw, record
-from training.tree.rows import TREE_TEMPLATE
+from training.preflight import check_training
+from training.record import draw_curves, run_record
+from training.tree.tree_rows import TREE_TEMPLATE
 
-# Arguments that do not change what has been learned so far.
+# Arguments that a resumed run may change: they do not affect what has been learned so far.
 MAY_CHANGE = {"max_steps", "num_train_epochs", "save_steps", "save_total_limit", "logging_steps", "report_to"}
 MAY_CHANGE |= {"eval_strategy", "eval_steps", "per_device_eval_batch_size", "dataloader_num_workers"}
 PLUGINS = Path(__file__).with_name("plugins")
@@ -46,9 +47,9 @@ PLUGINS = Path(__file__).with_name("plugins")
 
 @dataclass
 class Recipe:
-    """`args` are ms-swift's own arguments, `env` the environment that they need, `base` is what it fine-tunes.
+    """`args` are ms-swift's own arguments, `env` the environment variables they need, `base` the model to fine-tune.
 
-    `notes` say how the model is to be used (sprint.json of the run); without them those of the model it begins from.
+    `notes` become the run's sprint.json; without notes the base model's sprint.json is copied.
     """
 
     args: dict[str, Any] = field(default_factory=dict)
@@ -56,59 +57,59 @@ class Recipe:
     base: str = ""
     notes: dict[str, Any] = field(default_factory=dict)
 
-    def ready(self) -> dict[str, Any]:
-        """The arguments with bf16=auto decided: on a CPU where the processor multiplies in it, on a GPU always."""
+    def resolved_args(self) -> dict[str, Any]:
+        """Return the arguments with bf16=auto resolved: true on a GPU, and on a CPU that multiplies in bfloat16."""
         if self.args.get("bf16") != "auto":
             return dict(self.args)
         return {**self.args, "bf16": not self.args.get("use_cpu") or processor_has_bf16()}
 
 
 @dataclass
-class Config:
+class TrainConfig:
     model: str
     dataset: str
     out: str
     recipe: Recipe = field(default_factory=Recipe)
     machines: Machines = field(default_factory=Machines)
-    dry_run: bool = False  # only prints the command
+    dry_run: bool = False  # only print the command
 
 
-def rows_of(config: Config) -> list[Path]:
-    """The files that are trained on and evaluated on."""
+def data_files(config: TrainConfig) -> list[Path]:
+    """Return the files of training and validation rows."""
     return [Path(f"{config.dataset}.{split}.jsonl") for split in ("train", "valid")]
 
 
-def compose(config: Config) -> list[str]:
-    """The ms-swift command of that run, resuming where a checkpoint exists."""
+def compose_command(config: TrainConfig) -> list[str]:
+    """Return the ms-swift command; it resumes from the last checkpoint in `out`, if any."""
     folder = weights_folder(config.model)
     args: dict[str, Any] = {
-        "model": absolute(folder),
+        "model": absolute_model(folder),
         "model_type": model_type(folder),
-        "dataset": str(rows_of(config)[0].absolute()),
-        "val_dataset": str(rows_of(config)[1].absolute()),
+        "dataset": str(data_files(config)[0].absolute()),
+        "val_dataset": str(data_files(config)[1].absolute()),
         "output_dir": str(Path(config.out).absolute()),
         "add_version": False,
-        "external_plugins": [str(PLUGINS / f"{name}.py") for name in plugins(config.recipe.args)],
+        "external_plugins": [str(PLUGINS / f"{name}.py") for name in plugin_names(config.recipe.args)],
         "callbacks": "throughput",
         "include_num_input_tokens_seen": True,
-        **config.recipe.ready(),
+        **config.recipe.resolved_args(),
     }
     if checkpoint := last_checkpoint(Path(config.out)):
         args["resume_from_checkpoint"] = str(checkpoint.absolute())
     flags = [word for key, value in args.items() if value is not None for word in (f"--{key}", *_words(value))]
-    if not (config.machines.several or args.get("deepspeed")):  # DeepSpeed expects a process group, even of one
+    if not (config.machines.distributed or args.get("deepspeed")):  # DeepSpeed needs a process group, even of one
         return [sys.executable, "-m", "swift.cli.sft", *flags]
     entry = "training.gloo" if args.get("use_cpu") else "swift.cli.sft"
-    return [sys.executable, *config.machines.torchrun(), "-m", entry, *flags]
+    return [sys.executable, *config.machines.torchrun_args(), "-m", entry, *flags]
 
 
-def plugins(args: Mapping[str, Any]) -> list[str]:
-    """The names of our plugins of ms-swift that a run with these arguments needs."""
+def plugin_names(args: Mapping[str, Any]) -> list[str]:
+    """Return the names of the ms-swift plugins that these arguments need."""
     return ["throughput", *([TREE_TEMPLATE] if args.get("template") == TREE_TEMPLATE else [])]
 
 
-def absolute(folder: Path) -> str:
-    """The model's place from any folder, or its name on the hub."""
+def absolute_model(folder: Path) -> str:
+    """Return the model's absolute path, or its name on the hub."""
     return str(folder.absolute() if folder.exists() else folder)
 
 
@@ -120,37 +121,39 @@ def _words(value: object) -> list[str]:
     return [str(value).lower() if isinstance(value, bool) else str(value)]
 
 
-def shell_line(config: Config) -> str:
-    """The command with its environment, to be pasted into a shell."""
+def shell_line(config: TrainConfig) -> str:
+    """Return the command with its environment variables, ready to paste into a shell."""
     environment = [f"{key}={shlex.quote(value)}" for key, value in config.recipe.env.items()]
-    return " ".join([*environment, shlex.join(compose(config))])
+    return " ".join([*environment, shlex.join(compose_command(config))])
 
 
-def claim(out: Path, made: Mapping[str, Any]) -> None:
-    """Raises BadInput if checkpoints there, from which the run would go on, are of another run than this one."""
+def check_same_run(out: Path, record: Mapping[str, Any]) -> None:
+    """Raise BadInput if `out` has checkpoints of another run: other weights, devices, rows or arguments."""
     path = out / "run.json"
     if not last_checkpoint(out):
         return
     before = json.loads(path.read_text())
-    models = [each["weights"] or each["settings"]["model"] for each in (before, made)]  # one on the hub has a name only
+    models = [each["weights"] or each["settings"]["model"] for each in (before, record)]  # a hub model has only a name
     if models[0] != models[1]:
-        raise BadInput(f"{out} holds a run from other weights: choose another out=FOLDER, or remove it")
-    devices = [Machines(**each["settings"]["machines"]).devices for each in (before, made)]
+        raise BadInput(f"{out} holds a run from other weights: choose another out=FOLDER, or remove the folder")
+    devices = [Machines(**each["settings"]["machines"]).devices for each in (before, record)]
     if devices[0] != devices[1]:
-        raise BadInput(f"{out} holds a run on {devices[0]} devices, whose batches {devices[1]} would not repeat")
-    if [file["sha256"] for file in before["data"].values()] != [file["sha256"] for file in made["data"].values()]:
-        raise BadInput(f"{out} holds a run on other rows: choose another out=FOLDER, or remove it")
-    old, new = (each["settings"]["recipe"]["args"] for each in (before, made))
+        raise BadInput(
+            f"{out} holds a run on {devices[0]} devices, whose batches cannot be continued on {devices[1]} devices"
+        )
+    if [file["sha256"] for file in before["data"].values()] != [file["sha256"] for file in record["data"].values()]:
+        raise BadInput(f"{out} holds a run on other rows: choose another out=FOLDER, or remove the folder")
+    old, new = (each["settings"]["recipe"]["args"] for each in (before, record))
     if others := sorted(set(changed_keys(old, new)) - MAY_CHANGE):
         key = others[0]
         raise BadInput(
-            f"{out} holds a run with {key}={old.get(key)}, which goes on as it began: "
+            f"{out} holds a run with {key}={old.get(key)}, which cannot change when it is resumed: "
             f"choose another out=FOLDER for {key}={new.get(key)}"
         )
 
 
-def finished(out: Path, args: Mapping[str, Any]) -> int | None:
-    """The last step of a run that has nothing left to do; ms-swift would train one more."""
+def finished_step(out: Path, args: Mapping[str, Any]) -> int | None:
+    """Return the last step of a run that is complete, else None. ms-swift would train one step more."""
     checkpoint = last_checkpoint(out)
     state = trainer_state(checkpoint) if checkpoint else None
     if state is None:
@@ -162,40 +165,40 @@ def finished(out: Path, args: Mapping[str, Any]) -> int | None:
     return int(state["global_step"]) if state["global_step"] >= most else None
 
 
-def train(config: Config) -> int:
-    """Runs the command in the foreground; returns its exit status. Raises BadInput before anything loads."""
+def train(config: TrainConfig) -> int:
+    """Run the command in the foreground and return its exit status. Raise BadInput before anything loads."""
     config.machines.check(config.recipe.args)
     out = output_folder(config.out, TRAINING)
-    for note in check(config.model, rows_of(config), out, config.recipe.args):
+    for note in check_training(config.model, data_files(config), out, config.recipe.args):
         say(note)
-    made = record(asdict(config), weights_folder(config.model), rows_of(config))
-    claim(out, made)
-    if step := finished(out, config.recipe.args):
-        say(f"{out} has been trained to its end, step {step}")
+    record = run_record(asdict(config), weights_folder(config.model), data_files(config))
+    check_same_run(out, record)
+    if step := finished_step(out, config.recipe.args):
+        say(f"{out} is complete: trained to step {step}")
         return 0
-    command, line = compose(config), shell_line(config)
-    leads = config.machines.place[0] == 0
+    command, line = compose_command(config), shell_line(config)
+    leads = config.machines.rank_and_address[0] == 0
     if leads:
-        keep(out, config, made, line)
+        write_run_files(out, config, record, line)
     print(line, flush=True)
     try:
         with supervised(command, env=os.environ | config.recipe.env) as supervisor:
             code = supervisor.wait()
         if code:
-            say(f"ms-swift ended with status {code}: what it said stands above", style="red")
+            say(f"ms-swift ended with status {code}: see its output above", style="red")
         return code
     finally:
         if leads:
-            draw(out)
+            draw_curves(out)
             write_card(out)
 
 
-def keep(out: Path, config: Config, made: Mapping[str, Any], line: str) -> None:
-    """What the run is: its first command stays as it was, later starts are added to its record."""
+def write_run_files(out: Path, config: TrainConfig, record: Mapping[str, Any], line: str) -> None:
+    """Write run.json, command.sh and sprint.json. The first command stays; later starts are appended to run.json."""
     path = out / "run.json"
     before = json.loads(path.read_text()).get("starts", []) if path.is_file() and last_checkpoint(out) else []
-    start = {"versions": made["versions"], "commit": made["commit"], "command": line}
-    files = {"run.json": json.dumps({**made, "starts": [*before, start]}, indent=2)}
+    start = {"versions": record["versions"], "commit": record["commit"], "command": line}
+    files = {"run.json": json.dumps({**record, "starts": [*before, start]}, indent=2)}
     if not before:
         files["command.sh"] = line
     if notes_of_model := config.recipe.notes or model_notes(str(weights_folder(config.model))):
@@ -203,19 +206,19 @@ def keep(out: Path, config: Config, made: Mapping[str, Any], line: str) -> None:
     for name, text in files.items():
         with whole_file(out / name) as file:
             file.write(text + "\n")
-    for link in ("best", "last"):  # ms-swift makes them anew at the end, and stumbles over old ones
+    for link in ("best", "last"):  # ms-swift creates them at the end, and fails if they exist
         (out / link).unlink(missing_ok=True)
 
 
-@entry_point("train", Config)
-def main(config: Config) -> None:
+@entry_point("train", TrainConfig)
+def main(config: TrainConfig) -> None:
     if config.dry_run:
         config.machines.check(config.recipe.args)
         if Path(config.out).exists():
             output_folder(config.out, TRAINING)
         print(shell_line(config))
         return
-    if config.machines.place[0]:  # the first node holds the folder for all of them
+    if config.machines.rank_and_address[0]:  # the first node locks the folder for all nodes
         code = train(config)
     else:
         with locked_folder(config.out, TRAINING):

@@ -1,4 +1,5 @@
-"""Cases by the million for whatever reads model output or user input; `benchmarks/fuzz.py` runs them.
+"""The fuzz's targets; benchmarks/fuzz.py runs them.
 
-`texts` and `bodies` make what is read, the modules named `read_...` and `shown`, `asked`, `files` say what must hold.
+`texts` and `request_bodies` make the input. `model_output`, `server_requests`, `files` and `display` hold the claims
+that are checked.
 """

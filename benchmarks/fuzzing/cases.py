@@ -1,4 +1,4 @@
-"""A target of the fuzz, and one case of it: made from a seed, checked, and known again by its number."""
+"""A target of the fuzz and its cases: drawn from a seed, checked, and identified by a number."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-LONGEST = 60.0  # seconds until a case is given up, on a busy machine too
+CASE_LIMIT = 60.0  # seconds for a case, generous for a busy machine
 
 
 @dataclass(frozen=True)
 class Target:
-    """`make` draws a case, `check` raises where a claim does not hold; `share` of all cases go to it.
+    """Something to fuzz: `make` draws a case, `check` raises if a claim does not hold.
 
-    `ready` is called before the first case, for what takes time once.
+    `share` is the target's share of all cases. `ready` is called once before the first case, for slow set-up.
     """
 
     name: str
@@ -29,24 +29,24 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Failure:
-    """What was raised, and the number of the case within its target."""
+class CaseFailure:
+    """An exception, and the number of the case that raised it."""
 
     target: str
     number: int
-    said: str
+    message: str
 
 
 @dataclass
-class Tally:
-    """Cases of one target: how many, their seconds of a core in all and at most, and which failed."""
+class TargetTally:
+    """Results of a target: number of cases, CPU seconds, the slowest case (seconds, number), and failures."""
 
     cases: int = 0
     seconds: float = 0.0
     slowest: tuple[float, int] = (0.0, 0)
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[CaseFailure] = field(default_factory=list)
 
-    def add(self, other: Tally) -> None:
+    def add(self, other: TargetTally) -> None:
         self.cases += other.cases
         self.seconds += other.seconds
         self.slowest = max(self.slowest, other.slowest)
@@ -54,34 +54,34 @@ class Tally:
 
 
 class TooSlow(Exception):
-    """The case took longer than LONGEST seconds."""
+    """A case took longer than CASE_LIMIT seconds."""
 
 
-def drawn(target: Target, seed: int, number: int) -> Any:
-    """Case `number` of the target: the same for the same seed."""
+def draw_case(target: Target, seed: int, number: int) -> Any:
+    """Return a case of the target; seed and number determine it."""
     return target.make(random.Random(f"{seed} {target.name} {number}"))
 
 
-def run(target: Target, seed: int, numbers: range) -> Tally:
-    """Checks those cases; any exception is a failure of its case."""
-    tally = Tally()
+def run_cases(target: Target, seed: int, numbers: range) -> TargetTally:
+    """Check the cases; any exception is a failure."""
+    tally = TargetTally()
     target.ready()
     for number in numbers:
-        case = drawn(target, seed, number)
+        case = draw_case(target, seed, number)
         begun = time.process_time()
         try:
-            with at_most(LONGEST):
+            with time_limit(CASE_LIMIT):
                 target.check(case)
         except Exception as error:
-            tally.failures.append(Failure(target.name, number, f"{type(error).__name__}: {error}"[:300]))
+            tally.failures.append(CaseFailure(target.name, number, f"{type(error).__name__}: {error}"[:300]))
         took = time.process_time() - begun
-        tally.add(Tally(1, took, (took, number)))
+        tally.add(TargetTally(1, took, (took, number)))
     return tally
 
 
 @contextmanager
-def at_most(seconds: float) -> Iterator[None]:
-    """Raises TooSlow in the main thread where the block takes longer."""
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise TooSlow in the main thread if the block takes longer."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise TooSlow(f"not done after {seconds:g} s")
@@ -95,7 +95,7 @@ def at_most(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def says(error: Exception, *words: str) -> None:
-    """Fails where a refusal has nothing to say, or does not say one of the words."""
+def check_message(error: Exception, *words: str) -> None:
+    """Fail if an error has no message, or if none of `words` occurs in it."""
     assert str(error)
-    assert not words or any(word in str(error) for word in words), f"{error} says none of {words}"
+    assert not words or any(word in str(error) for word in words), f"{error} check_message none of {words}"

@@ -1,4 +1,4 @@
-"""Texts as models and attackers write them: fragments in a row, trajectories, and both after some damage."""
+"""Random texts as models and attackers write them: sequences of fragments, trajectories, and damaged ones."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ WORDS = (
 FRAGMENTS = TAGS + ODD + MARKUP + MATH + WORDS
 POOLS = (FRAGMENTS, TAGS + WORDS, TAGS + ODD, MARKUP + MATH + WORDS, FRAGMENTS)
 ENDS = ("", "length", "abort", *protocol.STOPS)
-HUGE = 1 / 2000  # of all texts
+HUGE = 1 / 2000  # share of all texts
 
 
-def anywhere(rng: random.Random) -> str:
-    """A character from the whole of Unicode, half a pair of surrogates among them."""
+def any_character(rng: random.Random) -> str:
+    """Return any Unicode character, lone surrogates included."""
     return chr(rng.choice((rng.randrange(0x100), rng.randrange(0x3000), rng.randrange(0x110000))))
 
 
@@ -78,58 +78,65 @@ def without_surrogates(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def short(rng: random.Random, most: int = 6) -> str:
-    """Some fragments in a row; nothing, at times."""
+def short_text(rng: random.Random, most: int = 6) -> str:
+    """Return up to `most` fragments joined, sometimes ""."""
     pool = rng.choice(POOLS)
-    return "".join(rng.choice(pool) if rng.random() < 0.95 else anywhere(rng) for _ in range(rng.randrange(most)))
+    return "".join(rng.choice(pool) if rng.random() < 0.95 else any_character(rng) for _ in range(rng.randrange(most)))
 
 
-def filled(rng: random.Random, most: int = 6) -> str:
-    return short(rng, most).strip() or "x"
+def nonempty_text(rng: random.Random, most: int = 6) -> str:
+    return short_text(rng, most).strip() or "x"
 
 
-def trajectory(rng: random.Random, piece: Callable[[random.Random], str] = short) -> Trajectory:
-    """One that a run could have left; its texts are what `piece` draws."""
+def random_trajectory(rng: random.Random, piece: Callable[[random.Random], str] = short_text) -> Trajectory:
+    """Return a trajectory that a run could have left, with texts from `piece`."""
     stages = []
     for _ in range(rng.choice((0, 1, 1, 2, 3))):
         prompts = [Prompt(piece(rng).strip() or "p", piece(rng), rng.randrange(99)) for _ in range(rng.randrange(4))]
         statuses = ("ok", "ok", "ok", "truncated", "cancelled", "failed")
-        executions = [Execution(piece(rng), rng.choice(statuses), call(rng)) for _ in prompts]
-        stages.append(Stage(tuple(prompts), tuple(executions), piece(rng), (call(rng),)))
+        executions = [Execution(piece(rng), rng.choice(statuses), random_call(rng)) for _ in prompts]
+        stages.append(Stage(tuple(prompts), tuple(executions), piece(rng), (random_call(rng),)))
     thought = "" if stages else piece(rng)
     repairs = ((piece(rng), 1),) if rng.random() < 0.1 else ()
     launch = rng.choice(("eager", "barrier", "rounds"))
     return Trajectory(
-        piece(rng), tuple(stages), piece(rng), thought, (call(rng),), repairs, seconds=rng.random(), launch=launch
+        piece(rng),
+        tuple(stages),
+        piece(rng),
+        thought,
+        (random_call(rng),),
+        repairs,
+        seconds=rng.random(),
+        launch=launch,
     )
 
 
-def call(rng: random.Random) -> Call:
+def random_call(rng: random.Random) -> Call:
     start = rng.random()
     return Call(rng.randrange(999), rng.randrange(99), rng.randrange(99), start, start + rng.random(), rng.choice(ENDS))
 
 
-def plain(rng: random.Random) -> Trajectory:
-    """What a text can hold of a trajectory: no calls, no statuses."""
+def plain_trajectory(rng: random.Random) -> Trajectory:
+    """Return a trajectory without calls and statuses: what a text can hold."""
     stages = tuple(
         Stage(
-            tuple(Prompt(filled(rng), short(rng)) for _ in range(n)),
-            tuple(Execution(short(rng)) for _ in range(n)),
-            short(rng),
+            tuple(Prompt(nonempty_text(rng), short_text(rng)) for _ in range(n)),
+            tuple(Execution(short_text(rng)) for _ in range(n)),
+            short_text(rng),
         )
         for n in (rng.randrange(4) for _ in range(rng.randrange(4)))
     )
-    return Trajectory(short(rng), stages, short(rng))
+    return Trajectory(short_text(rng), stages, short_text(rng))
 
 
-def damaged(rng: random.Random, text: str) -> str:
-    """The text after one to six cuts, doublings, swaps and insertions."""
+def damage(rng: random.Random, text: str) -> str:
+    """Cut, double, swap or insert one to six times."""
     for _ in range(rng.randint(1, 6)):
-        text = damaged_once(rng, text)
+        text = damage_once(rng, text)
     return text
 
 
-def damaged_once(rng: random.Random, text: str) -> str:
+def damage_once(rng: random.Random, text: str) -> str:
     a, b, c = sorted(rng.randrange(len(text) + 1) for _ in range(3))
     match rng.randrange(7):
         case 0:
@@ -148,21 +155,21 @@ def damaged_once(rng: random.Random, text: str) -> str:
 
 
 def any_text(rng: random.Random) -> str:
-    """What a model may write: a trajectory, a damaged one, fragments in a row; long ones now and then."""
+    """Return what a model may write: a trajectory, a damaged one, or fragments; rarely a huge text."""
     if rng.random() < HUGE:
-        return huge(rng)
+        return huge_text(rng)
     match rng.randrange(8):
         case 0:
-            return protocol.render(plain(rng))
+            return protocol.render(plain_trajectory(rng))
         case 1 | 2 | 3 | 4:
-            return damaged(rng, protocol.render(plain(rng)))
+            return damage(rng, protocol.render(plain_trajectory(rng)))
         case 5:
-            return "".join(anywhere(rng) for _ in range(rng.randrange(40)))
-    return short(rng, 40)
+            return "".join(any_character(rng) for _ in range(rng.randrange(40)))
+    return short_text(rng, 40)
 
 
-def huge(rng: random.Random) -> str:
-    """Up to 100,000 characters of few different fragments: time that grows with the square of the length shows."""
+def huge_text(rng: random.Random) -> str:
+    """Return up to 100,000 characters of few different fragments, to show quadratic time."""
     few = [rng.choice(FRAGMENTS) for _ in range(rng.choice((1, 2, 5)))]
     size = rng.randrange(100_000) // max(1, max(map(len, few)))
     return "".join(rng.choice(few) for _ in range(size))

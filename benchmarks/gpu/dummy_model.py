@@ -1,4 +1,4 @@
-"""The folder of a model that has a real one's shape and no weights: SGLang makes its own (`load-format: dummy`)."""
+"""A model folder with a real model's shape and no weights: SGLang makes random ones (`load-format: dummy`)."""
 
 from __future__ import annotations
 
@@ -31,10 +31,9 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 
 def make_dummy_model(folder: Path, shape: str) -> Path:
-    """Write the config and a tokenizer with as many tokens as the shape has; return the folder.
+    """Write the config and a tokenizer with the shape's vocabulary size; return the folder.
 
-    The tokenizer is the shipped models', filled up with words of its own, so that programs can read what random weights
-    write.
+    The tokenizer is that of the shipped models, extended with unused words, so that programs can decode random tokens.
     """
     sizes, source = SHAPES[shape], MODELS / DEFAULT_MODEL
     folder.mkdir(parents=True, exist_ok=True)
@@ -43,7 +42,7 @@ def make_dummy_model(folder: Path, shape: str) -> Path:
     vocabulary = tokenizer["model"]["vocab"]
     vocabulary |= {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
     for number in range(max(vocabulary.values()) + 1, sizes["vocab_size"]):
-        vocabulary[f"\u0120q{_letters(number)}"] = number  # a blank and a word that no text has
+        vocabulary[f"\u0120q{_letters(number)}"] = number  # a space and a word that occurs in no text
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False))
     mini = json.loads((source / "config.json").read_text())
     kept = {name: mini.get(name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}

@@ -1,4 +1,4 @@
-"""The load: recorded trajectories, or shapes drawn with the paper's proportions where none are at hand."""
+"""The load: recorded trajectories, or random shapes with the paper's proportions."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import random
 from collections.abc import Mapping
 from pathlib import Path
 
+from benchmarks.bench_realised import load_shapes
 from programs import sequential_program, sprint_program
-from sprint_sgl.bench.replay import Replay, StageShape, TrajectoryShape
+from sprint_sgl.bench.replay import StageShape, TrajectoryShape
 from sprint_sgl.lang.program import Program
-from sprint_sgl.tasks.datasets import DataSource
 
 METHODS: Mapping[str, Program] = {
     "sequential": sequential_program,
@@ -18,8 +18,8 @@ METHODS: Mapping[str, Program] = {
 }
 
 
-def drawn_shapes(count: int, scale: float = 1.0, seed: int = 0) -> list[TrajectoryShape]:
-    """Shapes of two to five stages of one to four executions, about 3,000 tokens, as R1's traces of MATH have."""
+def random_shapes(count: int, scale: float = 1.0, seed: int = 0) -> list[TrajectoryShape]:
+    """Return shapes of 2 to 5 stages of 1 to 4 executions, about 3,000 tokens, as R1's traces of MATH have."""
     rng = random.Random(seed)
 
     def tokens(least: int, most: int) -> int:
@@ -37,8 +37,7 @@ def drawn_shapes(count: int, scale: float = 1.0, seed: int = 0) -> list[Trajecto
 
 
 def recorded_shapes(path: Path, count: int, scale: float) -> list[TrajectoryShape]:
-    """Of recorded trajectories those below 6,000 tokens, spread evenly over their lengths; a few serve twice."""
-    task = Replay(DataSource(path=str(path)), column="response", scale=scale, characters_a_token=4.0)
-    shapes = sorted((question.shape for question in task.questions()), key=lambda shape: shape.total)
+    """Return shapes of recorded trajectories below 6,000 tokens, spread evenly over their lengths; some may repeat."""
+    shapes = sorted(load_shapes(path, scale), key=lambda shape: shape.total)
     shapes = [shape for shape in shapes if shape.total < 6000 * scale]
     return [shapes[(2 * number + 1) * len(shapes) // (2 * count)] for number in range(count)]

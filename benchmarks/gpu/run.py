@@ -1,14 +1,14 @@
-"""What a GPU machine has to show, in a bounded time: .venv/bin/python -m benchmarks.gpu.run --runtime h100 --minutes 60
+"""Run all GPU measurements in a bounded time: .venv/bin/python -m benchmarks.gpu.run --runtime h100 --minutes 60
 
-    ... --trajectories TRAJECTORIES.jsonl            # replays of recorded runs in place of drawn shapes
+    ... --trajectories TRAJECTORIES.jsonl            # replays of recorded runs in place of random shapes
     ... --runtime cpu --shape tiny --scale 0.1 --levels 1,4 --rounds 1 --out work/gpu-try    # without a GPU
 
-Each part runs in a process of its own with a time limit and leaves OUT/PART.json, or OUT/PART.partial.json if it was
-stopped; started again with the same options, the parts that are there are not repeated, and others begin anew. A model
-of 7B shape with weights that SGLang makes up stands for a trained one: nothing is downloaded.
+Each part runs in its own process with a time limit and writes OUT/PART.json, or OUT/PART.partial.json if it was
+stopped. Started again with the same options, the command skips finished parts and starts the others anew. A model of 7B
+shape with random weights stands for a trained one, so nothing is downloaded.
 
-Parts that share a runtime: check, replay (realised over promised speed-up), prefix, constants (conf/worker), seeds.
-After it, on their own: deterministic, trees (attentions in training), shipped (the shipped model), options.
+Parts on a shared runtime: check, replay (realised and promised speed-up), prefix, constants (conf/worker), seeds. Then,
+each alone: deterministic, trees (attention in training), shipped (the shipped model), options.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from sprint_sgl.storage.output_folders import RUN_FILE, begin_run, kind_with_run
 from sprint_sgl.storage.shipped import conf_names
 
 GPU = kind_with_run_file("benchmarks.gpu.run", "--out ")
-LEAST = 20.0  # seconds that must be left for a part to begin
+MIN_SECONDS = 20.0  # a part starts only if more time is left
 
 
 @dataclass(frozen=True)
-class Limits:
-    """When everything is to have ended, on the monotonic clock, and the seconds that one part or a start may take."""
+class TimeLimits:
+    """The deadline of the whole run (monotonic clock), and the most seconds for one part or a start."""
 
     deadline: float
     part: float
@@ -58,27 +58,27 @@ def main(
     shape: Annotated[str, typer.Option(help=", ".join(SHAPES))] = "7b",
     out: str = "work/gpu",
     trajectories: Annotated[Path | None, typer.Option(exists=True, dir_okay=False)] = None,
-    levels: Annotated[str, typer.Option(help="questions at a time, with commas")] = "1,4,16,64",
+    levels: Annotated[str, typer.Option(help="questions at a time, comma-separated")] = "1,4,16,64",
     rounds: Annotated[int, typer.Option(min=1)] = 3,
-    scale: Annotated[float, typer.Option(help="of all lengths")] = 1.0,
+    scale: Annotated[float, typer.Option(help="factor on all lengths")] = 1.0,
     minutes: Annotated[float, typer.Option(min=2)] = 60.0,
-    part_minutes: Annotated[float, typer.Option(help="of one part, or of the start, at most")] = 20.0,
-    parts: Annotated[str, typer.Option(help="which, with commas")] = ",".join(PARTS),
+    part_minutes: Annotated[float, typer.Option(help="time limit of a part, or of a start")] = 20.0,
+    parts: Annotated[str, typer.Option(help="parts to run, comma-separated")] = ",".join(PARTS),
     only: Annotated[str | None, typer.Option(hidden=True)] = None,
     url: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Measure what is not measured yet, until the time is up."""
-    names = chosen(parts.split(","), PARTS, "part")
-    chosen([shape], SHAPES, "shape")
-    chosen([runtime], conf_names("runtime"), "runtime")
-    setting = Setting(runtime, shape, Path(out), trajectories, numbers(levels), rounds, scale)
+    """Run the measurements that are not done yet, until the time is up."""
+    names = check_names(parts.split(","), PARTS, "part")
+    check_names([shape], SHAPES, "shape")
+    check_names([runtime], conf_names("runtime"), "runtime")
+    setting = Setting(runtime, shape, Path(out), trajectories, parse_levels(levels), rounds, scale)
     if only:
         measure(only, replace(setting, url=url))
         return
     with one_line_errors():
-        folder = begin_run(out, GPU, described(setting))
-    limits = Limits(time.monotonic() + 60 * minutes, 60 * part_minutes)
-    todo = [name for name in names if not there(name, setting)]
+        folder = begin_run(out, GPU, setting_values(setting))
+    limits = TimeLimits(time.monotonic() + 60 * minutes, 60 * part_minutes)
+    todo = [name for name in names if not is_measured(name, setting)]
     together, alone = ([name for name in todo if (name in SHARED) == shared] for shared in (True, False))
     done = not together or run_together(together, setting, limits)
     for name in alone:
@@ -89,43 +89,43 @@ def main(
     raise typer.Exit(int(not done))
 
 
-def described(setting: Setting) -> dict[str, object]:
-    """As it is written beside what was measured."""
+def setting_values(setting: Setting) -> dict[str, object]:
+    """Return the setting as it is written beside the figures."""
     return {
         name: value for name, value in json.loads(json.dumps(asdict(setting), default=str)).items() if name != "url"
     }
 
 
 def measure(name: str, setting: Setting) -> None:
-    """Write a part's figures whenever there is another one."""
-    found: dict[str, object] = {"setting": described(setting)}
+    """Run a part; write its figures each time there is a new one."""
+    found: dict[str, object] = {"setting": setting_values(setting)}
     for key, value in PARTS[name](setting):
         found[key] = value
         say(f"{key}: {value}")
-        with whole_file(partial(setting.out, name)) as file:
+        with whole_file(partial_path(setting.out, name)) as file:
             file.write(json.dumps(found, indent=2) + "\n")
-    partial(setting.out, name).rename(setting.out / f"{name}.json")
+    partial_path(setting.out, name).rename(setting.out / f"{name}.json")
 
 
-def partial(out: Path, name: str) -> Path:
-    """Where a part's figures are until it has come to its end."""
+def partial_path(out: Path, name: str) -> Path:
+    """Return the file of a part's figures until the part is complete."""
     return out / f"{name}.partial.json"
 
 
-def there(name: str, setting: Setting) -> bool:
-    """Whether a part is measured already. Raises typer's error where that was with other options."""
+def is_measured(name: str, setting: Setting) -> bool:
+    """Return whether a part is complete. Raise BadParameter if it was measured with other options."""
     if not (path := setting.out / f"{name}.json").exists():
         return False
-    if json.loads(path.read_text()).get("setting") != described(setting):
-        raise typer.BadParameter(f"{path} was measured with other options: give another --out, or remove it")
-    say(f"{name}: is there already, in {path}")
+    if json.loads(path.read_text()).get("setting") != setting_values(setting):
+        raise typer.BadParameter(f"{path} was measured with other options: choose another --out, or remove the file")
+    say(f"{name}: already measured, in {path}")
     return True
 
 
-def run_together(names: Sequence[str], setting: Setting, limits: Limits) -> bool:
-    """Run parts on one runtime, and on another where one part has ended it. Whether all came to their end."""
+def run_together(names: Sequence[str], setting: Setting, limits: TimeLimits) -> bool:
+    """Run parts on a shared runtime, on a new one if a part has ended it. Return whether all parts were completed."""
     left, done = list(names), True
-    while left and limits.left > LEAST:
+    while left and limits.left > MIN_SECONDS:
         try:
             with setting.server("shared", startup_limit=limits.next) as server:
                 if server.supervisor.poll() is not None:
@@ -139,26 +139,28 @@ def run_together(names: Sequence[str], setting: Setting, limits: Limits) -> bool
     return done and not left
 
 
-def chosen(given: Sequence[str], known: Collection[str], what: str) -> Sequence[str]:
-    """What was given. Raises typer's error for a name that is not known."""
+def check_names(given: Sequence[str], known: Collection[str], what: str) -> Sequence[str]:
+    """Return the given names. Raise BadParameter for an unknown one."""
     if unknown := [name for name in given if name not in known]:
         raise typer.BadParameter(f"unknown {what} {unknown[0]!r}; known: {', '.join(known)}")
     return given
 
 
-def numbers(text: str) -> tuple[int, ...]:
-    """Whole numbers above 0 with commas between them. Raises typer's error for anything else."""
+def parse_levels(text: str) -> tuple[int, ...]:
+    """Parse whole numbers of at least 1, separated by commas. Raise BadParameter for anything else."""
     words = text.split(",")
     if not all(word.strip().isdecimal() and int(word) for word in words):
-        raise typer.BadParameter(f"--levels must be whole numbers above 0 with commas, got {text!r}")
+        raise typer.BadParameter(f"--levels must be comma-separated whole numbers of at least 1, got {text!r}")
     return tuple(map(int, words))
 
 
-def run_part(name: str, out: Path, limits: Limits, url: str | None = None) -> bool:
-    """Run a part with this command's own words; its output goes to OUT/PART.log. Whether it came to its end."""
+def run_part(name: str, out: Path, limits: TimeLimits, url: str | None = None) -> bool:
+    """Run a part in its own process, with this command's arguments; log to OUT/PART.log. Return whether it was
+    completed.
+    """
     begun = time.monotonic()
-    if limits.left < LEAST:
-        say(f"{name}: not begun, the time is up; the same command goes on here")
+    if limits.left < MIN_SECONDS:
+        say(f"{name}: not started, the time is up; run the same command again to continue here")
         return False
     say(f"{name}: {PARTS[name].__doc__}")
     with (out / f"{name}.log").open("w") as log:

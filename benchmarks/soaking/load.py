@@ -1,4 +1,4 @@
-"""What clients do: ask and wait, ask and leave, ask for what cannot be. Each request ends in exactly one outcome."""
+"""The clients of the soak: they ask and wait, leave early, or send invalid requests. Each request has one outcome."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from typing import Any
 import httpx
 import openai
 
-from benchmarks.fuzzing.bodies import PATHS, broken_body
+from benchmarks.fuzzing.request_bodies import PATHS, broken_body
 from sprint_sgl.grading.extract import read_answer
 from sprint_sgl.tasks.countdown.checker import check_countdown, countdown_problem
 from sprint_sgl.tasks.countdown.problem import Problem, draw_problems
 
 CHAT, TEXT, RESPONSES = PATHS
 KEY = "soak"
-PATIENCE = 900.0  # seconds that a client asks again, over restarts on a busy machine
+PATIENCE = 900.0  # seconds for which a client retries, longer than restarts take on a busy machine
 LONGEST_WAIT = 5.0  # seconds between two tries
-AGAIN = {429, 503}  # the server says: come back
-LEFT, BROKEN = 0, -1  # in the place of a status: the client went away; the connection broke
+RETRY_STATUSES = {429, 503}
+LEFT, BROKEN = 0, -1  # in place of a status: the client left; the connection broke
 TAGS = " </Question> <Final_answer> \\boxed{1} </Final_answer> <Plan_1> <script>x</script>"
 
 
 @dataclass
-class Outcome:
-    """One request from its first try to its end; `statuses` are those of its tries.
+class RequestOutcome:
+    """A request from its first try to its end; `statuses` has the status of each try.
 
-    `shown` is the question that came back with the answer, `broken` counts streams that broke off with an error.
+    `shown` is the question returned with the answer, `broken` the number of streams that ended with an error.
     """
 
     number: int
@@ -45,7 +45,7 @@ class Outcome:
     shown: str = ""
     tokens: int = 0
     right: bool | None = None
-    wrong: str = ""  # what should not have happened
+    wrong: str = ""  # what was not expected
 
     @property
     def answered(self) -> bool:
@@ -53,24 +53,24 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Kind:
-    """`expected` are the statuses that it may end with, beside those of AGAIN where nobody asks again."""
+class RequestKind:
+    """A kind of request; it may end with one of the `expected` statuses."""
 
     name: str
     weight: int
     path: str
-    act: Callable[[Load, Outcome], Awaitable[None]]
+    act: Callable[[Load, RequestOutcome], Awaitable[None]]
     expected: frozenset[int]
 
 
 class Load:
-    """Clients of one server; `outcomes` has every request that has been made."""
+    """The clients of one server; `outcomes` has every request."""
 
     def __init__(self, url: str, seed: int) -> None:
         self.url, self.rng = url, random.Random(seed)
-        self.outcomes: list[Outcome] = []
+        self.outcomes: list[RequestOutcome] = []
         self.zero = time.monotonic()
-        limits = httpx.Limits(max_connections=None, keepalive_expiry=2.0)  # before the server's own end of it
+        limits = httpx.Limits(max_connections=None, keepalive_expiry=2.0)  # less than the server's own
         headers = {"Authorization": f"Bearer {KEY}"}
         self.http = httpx.AsyncClient(base_url=url, headers=headers, timeout=PATIENCE, limits=limits)
         own = httpx.AsyncClient(timeout=PATIENCE, limits=limits)
@@ -85,25 +85,25 @@ class Load:
         return time.monotonic() - self.zero
 
     async def client(self, stop: asyncio.Event) -> None:
-        """One request after the other until it is told to stop; the last one is carried to its end."""
+        """Send requests one after the other until `stop` is set; the last one is completed."""
         while not stop.is_set():
             (kind,) = self.rng.choices(KINDS, [kind.weight for kind in KINDS])
             await self.ask(kind)
             await asyncio.sleep(self.rng.random() * 0.2)
 
-    async def ask(self, kind: Kind) -> None:
-        """One request of that kind, from its first try to its end."""
-        outcome = Outcome(len(self.outcomes), kind.name, kind.path, begun=self.now())
+    async def ask(self, kind: RequestKind) -> None:
+        """Send one request of this kind, from its first try to its end."""
+        outcome = RequestOutcome(len(self.outcomes), kind.name, kind.path, begun=self.now())
         self.outcomes.append(outcome)
         await kind.act(self, outcome)
         outcome.ended = self.now()
         if not outcome.wrong and outcome.statuses[-1] not in kind.expected:
             outcome.wrong = f"ended with {outcome.statuses[-1]}"
 
-    # Questions: asked again until they are answered
+    # Questions: retried until they are answered
 
-    async def whole(self, outcome: Outcome) -> None:
-        body = self._asked(outcome)
+    async def whole(self, outcome: RequestOutcome) -> None:
+        body = self._body(outcome)
 
         async def once() -> Any:
             reply = await self.openai.chat.completions.create(**body, extra_body={"sprint": {"trajectory": True}})
@@ -111,19 +111,20 @@ class Load:
 
         await self._patiently(outcome, once)
 
-    async def tagged(self, outcome: Outcome) -> None:
-        """The model was never shown such a question: what counts is that its run ends, and the question comes back."""
+    async def tagged(self, outcome: RequestOutcome) -> None:
+        """Ask a question that contains tags. The model was not trained on such questions, so the answer is not
+        graded."""
         await self._raw(outcome, {"messages": [{"role": "user", "content": self._question(outcome) + TAGS}]}, TAGS)
         outcome.right = None
 
-    async def text(self, outcome: Outcome) -> None:
+    async def text(self, outcome: RequestOutcome) -> None:
         await self._raw(outcome, {"prompt": self._question(outcome)})
 
-    async def responses(self, outcome: Outcome) -> None:
+    async def responses(self, outcome: RequestOutcome) -> None:
         await self._raw(outcome, {"input": self._question(outcome)})
 
-    async def stream(self, outcome: Outcome) -> None:
-        body = self._asked(outcome)
+    async def stream(self, outcome: RequestOutcome) -> None:
+        body = self._body(outcome)
 
         async def once() -> Any:
             last: dict[str, Any] = {}
@@ -136,14 +137,14 @@ class Load:
 
         await self._patiently(outcome, once)
 
-    async def extremes(self, outcome: Outcome) -> None:
-        """At the ends of what may be asked for; what comes of it makes no sense, and is an answer."""
+    async def extremes(self, outcome: RequestOutcome) -> None:
+        """Ask with values at the limits of what is allowed; the answer is not graded."""
         body = {"prompt": self._question(outcome), "max_tokens": self.rng.choice((1, 3))}
         body |= {"temperature": self.rng.choice((1e-300, 2)), "top_p": self.rng.choice((1e-320, 1.0))}
         await self._raw(outcome, body | {"seed": self.rng.choice((-(2**63), 2**63 - 1, 0))})
         outcome.right = None
 
-    async def _raw(self, outcome: Outcome, body: dict[str, Any], more: str = "") -> None:
+    async def _raw(self, outcome: RequestOutcome, body: dict[str, Any], more: str = "") -> None:
         outcome.question += more
         body = {"model": "mini:sprint", "temperature": 0, "sprint": {"trajectory": True}} | body
 
@@ -154,29 +155,29 @@ class Load:
 
         await self._patiently(outcome, once)
 
-    def _question(self, outcome: Outcome) -> str:
+    def _question(self, outcome: RequestOutcome) -> str:
         outcome.question = next(self._problems).question
         return outcome.question
 
-    def _asked(self, outcome: Outcome) -> dict[str, Any]:
+    def _body(self, outcome: RequestOutcome) -> dict[str, Any]:
         messages = [{"role": "user", "content": self._question(outcome)}]
         return {"model": "mini:sprint", "messages": messages, "temperature": 0}
 
-    async def _patiently(self, outcome: Outcome, once: Callable[[], Awaitable[Any]]) -> None:
+    async def _patiently(self, outcome: RequestOutcome, once: Callable[[], Awaitable[Any]]) -> None:
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             try:
                 reply = await once()
             except (openai.APIStatusError, httpx.HTTPStatusError) as error:
                 outcome.statuses.append(error.response.status_code)
-                if error.response.status_code not in AGAIN:
+                if error.response.status_code not in RETRY_STATUSES:
                     outcome.wrong = f"{error.response.status_code}: {error.response.text[:200]}"
                     return
                 wait = float(error.response.headers.get("retry-after", LONGEST_WAIT))
             except (openai.APIConnectionError, httpx.HTTPError) as error:
                 outcome.statuses.append(BROKEN)
                 outcome.wrong, wait = f"the connection broke: {error.__cause__ or error!r}", LONGEST_WAIT
-            except openai.APIError as error:  # a stream that has begun ends with an error
+            except openai.APIError as error:  # in the middle of a stream
                 outcome.statuses.append(200)
                 outcome.broken += 1
                 if error.code != "runtime_unavailable":
@@ -185,19 +186,19 @@ class Load:
                 wait = LONGEST_WAIT
             else:
                 outcome.statuses.append(200)
-                settle(outcome, reply)
+                record_answer(outcome, reply)
                 return
             await asyncio.sleep(min(wait, LONGEST_WAIT) * (0.5 + self.rng.random()))
         outcome.wrong = f"not answered within {PATIENCE:g} s"
 
-    # Clients that leave, and what cannot be
+    # Clients that leave, and requests that cannot be answered
 
-    async def leave(self, outcome: Outcome) -> None:
-        """Goes away after some of the answer, or before it; some runs are to go on without their client."""
+    async def leave(self, outcome: RequestOutcome) -> None:
+        """Leave during the answer or before it; some runs are to continue without their client."""
         sprint: dict[str, Any] = {"time_limit": 60}
         if self.rng.random() < 0.25:
             sprint["stop_on_disconnect"] = False
-        body = self._asked(outcome) | {"stream": self.rng.random() < 0.7, "sprint": sprint}
+        body = self._body(outcome) | {"stream": self.rng.random() < 0.7, "sprint": sprint}
         left = self.rng.randrange(1, 12)
         try:
             async with asyncio.timeout(self.rng.uniform(0.05, 4.0)):
@@ -213,15 +214,15 @@ class Load:
             outcome.wrong = f"the connection broke: {error!r}"
         outcome.statuses = outcome.statuses or [LEFT]
 
-    async def late(self, outcome: Outcome) -> None:
-        body = self._asked(outcome) | {"sprint": {"time_limit": self.rng.choice((0.01, 0.05, 0.3))}}
+    async def late(self, outcome: RequestOutcome) -> None:
+        body = self._body(outcome) | {"sprint": {"time_limit": self.rng.choice((0.01, 0.05, 0.3))}}
         await self._once(outcome, json=body)
 
-    async def malformed(self, outcome: Outcome) -> None:
+    async def malformed(self, outcome: RequestOutcome) -> None:
         outcome.path = self.rng.choice(PATHS)
         await self._once(outcome, content=broken_body(self.rng), headers={"Content-Type": "application/json"})
 
-    async def huge_body(self, outcome: Outcome) -> None:
+    async def huge_body(self, outcome: RequestOutcome) -> None:
         size = self.rng.randrange(2**20 + 1, 3 * 2**20)
         pieces = [b"x" * 2**16] * (1 + size // 2**16)
 
@@ -231,26 +232,26 @@ class Load:
 
         await self._once(outcome, content=b"".join(pieces) if self.rng.random() < 0.5 else undeclared())
 
-    async def huge_question(self, outcome: Outcome) -> None:
-        """Beyond what a question may have, or only beyond the model's context."""
+    async def huge_question(self, outcome: RequestOutcome) -> None:
+        """Ask a question above the limit for questions, or only above the model's context."""
         words = self.rng.choice((8_000, 60_000))
         question = f"{self._question(outcome)} {'12 ' * words}"
-        await self._once(outcome, json=self._asked(outcome) | {"messages": [{"role": "user", "content": question}]})
+        await self._once(outcome, json=self._body(outcome) | {"messages": [{"role": "user", "content": question}]})
 
-    async def unknown_model(self, outcome: Outcome) -> None:
-        await self._once(outcome, json=self._asked(outcome) | {"model": f"gpt-{self.rng.randrange(9)}"})
+    async def unknown_model(self, outcome: RequestOutcome) -> None:
+        await self._once(outcome, json=self._body(outcome) | {"model": f"gpt-{self.rng.randrange(9)}"})
 
-    async def wrong_key(self, outcome: Outcome) -> None:
-        await self._once(outcome, json=self._asked(outcome), headers={"Authorization": "Bearer guessed"})
+    async def wrong_key(self, outcome: RequestOutcome) -> None:
+        await self._once(outcome, json=self._body(outcome), headers={"Authorization": "Bearer guessed"})
 
-    async def unknown_path(self, outcome: Outcome) -> None:
+    async def unknown_path(self, outcome: RequestOutcome) -> None:
         await self._once(outcome, json={})
 
-    async def look(self, outcome: Outcome) -> None:
+    async def look(self, outcome: RequestOutcome) -> None:
         outcome.path = self.rng.choice(("/health", "/metrics", "/v1/models", "/"))
         await self._once(outcome, method="GET")
 
-    async def _once(self, outcome: Outcome, method: str = "POST", **request: Any) -> None:
+    async def _once(self, outcome: RequestOutcome, method: str = "POST", **request: Any) -> None:
         try:
             reply = await self.http.request(method, outcome.path, **request)
         except httpx.HTTPError as error:
@@ -261,7 +262,7 @@ class Load:
 
 
 def problems(seed: int) -> Iterator[Problem]:
-    """Problems of three numbers whose texts are all different, so that each is the mark of its question."""
+    """Yield problems of three numbers with different texts, so that a text identifies its question."""
     seen: set[str] = set()
     for turn in range(10**6):
         for problem in draw_problems(3, 1_000_003 * seed + turn, 200, held_out=True):
@@ -270,8 +271,8 @@ def problems(seed: int) -> Iterator[Problem]:
                 yield problem
 
 
-def settle(outcome: Outcome, reply: dict[str, Any]) -> None:
-    """Notes what was answered, to which question, and whether it is right."""
+def record_answer(outcome: RequestOutcome, reply: dict[str, Any]) -> None:
+    """Record the answer, the question that came with it, and whether it is correct."""
     sprint = reply["sprint"]
     outcome.answer_id, outcome.tokens = reply["id"], sprint["total_tokens"]
     outcome.shown = sprint["trajectory"]["question"]
@@ -282,19 +283,19 @@ def settle(outcome: Outcome, reply: dict[str, Any]) -> None:
 
 GOOD = ("question", "stream", "tags", "completion", "responses", "extremes")
 KINDS = (
-    Kind("question", 20, CHAT, Load.whole, frozenset({200})),
-    Kind("stream", 14, CHAT, Load.stream, frozenset({200})),
-    Kind("tags", 6, CHAT, Load.tagged, frozenset({200})),
-    Kind("completion", 6, TEXT, Load.text, frozenset({200})),
-    Kind("responses", 6, RESPONSES, Load.responses, frozenset({200})),
-    Kind("extremes", 3, TEXT, Load.extremes, frozenset({200})),
-    Kind("leaves", 12, CHAT, Load.leave, frozenset({LEFT, 200, *AGAIN})),
-    Kind("deadline", 5, CHAT, Load.late, frozenset({504, *AGAIN})),
-    Kind("malformed", 14, CHAT, Load.malformed, frozenset({400})),
-    Kind("huge body", 3, CHAT, Load.huge_body, frozenset({413})),
-    Kind("huge question", 3, CHAT, Load.huge_question, frozenset({400, *AGAIN})),
-    Kind("unknown model", 3, CHAT, Load.unknown_model, frozenset({404})),
-    Kind("wrong key", 3, CHAT, Load.wrong_key, frozenset({401})),
-    Kind("unknown path", 2, "/v1/nothing", Load.unknown_path, frozenset({404})),
-    Kind("looks", 3, "/health", Load.look, frozenset({200, 503})),
+    RequestKind("question", 20, CHAT, Load.whole, frozenset({200})),
+    RequestKind("stream", 14, CHAT, Load.stream, frozenset({200})),
+    RequestKind("tags", 6, CHAT, Load.tagged, frozenset({200})),
+    RequestKind("completion", 6, TEXT, Load.text, frozenset({200})),
+    RequestKind("responses", 6, RESPONSES, Load.responses, frozenset({200})),
+    RequestKind("extremes", 3, TEXT, Load.extremes, frozenset({200})),
+    RequestKind("leaves", 12, CHAT, Load.leave, frozenset({LEFT, 200, *RETRY_STATUSES})),
+    RequestKind("deadline", 5, CHAT, Load.late, frozenset({504, *RETRY_STATUSES})),
+    RequestKind("malformed", 14, CHAT, Load.malformed, frozenset({400})),
+    RequestKind("huge body", 3, CHAT, Load.huge_body, frozenset({413})),
+    RequestKind("huge question", 3, CHAT, Load.huge_question, frozenset({400, *RETRY_STATUSES})),
+    RequestKind("unknown model", 3, CHAT, Load.unknown_model, frozenset({404})),
+    RequestKind("wrong key", 3, CHAT, Load.wrong_key, frozenset({401})),
+    RequestKind("unknown path", 2, "/v1/nothing", Load.unknown_path, frozenset({404})),
+    RequestKind("looks", 3, "/health", Load.look, frozenset({200, 503})),
 )

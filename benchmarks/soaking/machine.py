@@ -1,4 +1,4 @@
-"""The processes: a server with a runtime of its own, what they hold of the machine, and their random deaths."""
+"""The processes of the soak: the server with its runtime, samples of what they hold, and random kills."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from sprint_sgl.runtime.server import free_port
 EVERY = 2.0  # seconds between two samples
 PARTS = {"scheduler": "sglang::scheduler", "detokenizer": "sglang::detokenizer", "server": "-m sglang.launch_server"}
 SUPERVISOR = "supervisor.py"
-# With either of them the runtime has to end.
-PARENTS = {"supervisor": SUPERVISOR, "importer": "-m sprint_sgl.runtime.cpu_server"}
+# The runtime has to end with either of these.
+PARENT_PROCESSES = {"supervisor": SUPERVISOR, "importer": "-m sprint_sgl.runtime.cpu_server"}
 
 
 @dataclass(frozen=True)
-class Sample:
-    """What a process tree holds at a moment: bytes, threads, open files; `life` is the pid at its root."""
+class ProcessSample:
+    """What a process tree holds at a moment: bytes, threads, open files. `life` is the pid of its root."""
 
     second: float
     who: str
@@ -40,7 +40,9 @@ class Sample:
 
 @dataclass
 class Kill:
-    """A process that was killed, whether its runtime was up, and the seconds until it was noticed and up again."""
+    """A kill: the part, whether the runtime was still loading, and the seconds until it was noticed and the runtime was
+    back.
+    """
 
     second: float
     part: str
@@ -50,8 +52,10 @@ class Kill:
 
 
 @contextmanager
-def served(out: Path, concurrency: int, queue: int) -> Iterator[tuple[psutil.Process, str]]:
-    """`sprint-sgl serve` with a runtime of its own, in a session of its own; told to end at the end, then made to."""
+def running_server(out: Path, concurrency: int, queue: int) -> Iterator[tuple[psutil.Process, str]]:
+    """Yield `sprint-sgl serve` with its own runtime, in its own session. It is terminated at the end, killed if
+    necessary.
+    """
     port = free_port()
     command = [str(Path(sys.executable).with_name("sprint-sgl")), "serve", "--port", str(port), "--name", "mini"]
     command += [
@@ -78,10 +82,10 @@ def served(out: Path, concurrency: int, queue: int) -> Iterator[tuple[psutil.Pro
             process.wait()
 
 
-def runtime(server: psutil.Process) -> dict[str, psutil.Process]:
-    """The parts of the server's runtime that are alive, by name."""
+def runtime_parts(server: psutil.Process) -> dict[str, psutil.Process]:
+    """Return the live processes of the server's runtime, by name."""
     found = {}
-    for process in family(server):
+    for process in descendants(server):
         with suppress(psutil.Error):
             words = " ".join(process.cmdline())
             for part, mark in PARTS.items():
@@ -90,24 +94,25 @@ def runtime(server: psutil.Process) -> dict[str, psutil.Process]:
     return found
 
 
-def family(process: psutil.Process) -> list[psutil.Process]:
+def descendants(process: psutil.Process) -> list[psutil.Process]:
+    """Return all processes below this one."""
     try:
         return process.children(recursive=True)
     except psutil.NoSuchProcess:
         return []
 
 
-def sampled(server: psutil.Process, second: float) -> list[Sample]:
-    """The server's own process, and its runtime's together where there is one."""
-    samples = [held([server], "server", second)]
-    parts = runtime(server)
+def sample_processes(server: psutil.Process, second: float) -> list[ProcessSample]:
+    """Return samples of the server's own process and, if it runs, of its whole runtime."""
+    samples = [measure_processes([server], "server", second)]
+    parts = runtime_parts(server)
     if len(parts) == len(PARTS):
-        samples.append(held([parts["server"], *family(parts["server"])], "runtime", second))
+        samples.append(measure_processes([parts["server"], *descendants(parts["server"])], "runtime", second))
     return [sample for sample in samples if sample]
 
 
-def held(processes: list[psutil.Process], who: str, second: float) -> Sample | None:
-    """None where one of them ends meanwhile."""
+def measure_processes(processes: list[psutil.Process], who: str, second: float) -> ProcessSample | None:
+    """Return the sum over the processes, None if one of them ends meanwhile."""
     memory = threads = files = 0
     try:
         for process in processes:
@@ -117,26 +122,27 @@ def held(processes: list[psutil.Process], who: str, second: float) -> Sample | N
                 files += process.num_fds()
     except psutil.Error:
         return None
-    return Sample(second, who, processes[0].pid, memory, threads, files)
+    return ProcessSample(second, who, processes[0].pid, memory, threads, files)
 
 
-async def watch(server: psutil.Process, samples: list[Sample], zero: float) -> None:
+async def collect_samples(server: psutil.Process, samples: list[ProcessSample], zero: float) -> None:
+    """Append samples for ever, every EVERY seconds."""
     while True:
-        samples += sampled(server, time.monotonic() - zero)
+        samples += sample_processes(server, time.monotonic() - zero)
         await asyncio.sleep(EVERY)
 
 
-async def healthy(url: str) -> bool:
+async def is_healthy(url: str) -> bool:
     async with httpx.AsyncClient(timeout=30) as client:
         with suppress(httpx.HTTPError):
             return (await client.get(f"{url}/health")).status_code == 200
     return False
 
 
-async def until(url: str, up: bool, limit: float = 600.0, server: psutil.Process | None = None) -> float:
-    """Seconds until the runtime is up, or gone; not longer than its server lives."""
+async def wait_for_runtime(url: str, up: bool, limit: float = 600.0, server: psutil.Process | None = None) -> float:
+    """Return the seconds until the runtime is up, or gone. Raise RuntimeError if the server ends before."""
     begun = time.monotonic()
-    while await healthy(url) is not up:
+    while await is_healthy(url) is not up:
         if server and (not server.is_running() or server.status() == psutil.STATUS_ZOMBIE):
             raise RuntimeError("the server has ended: its server.log says why")
         if time.monotonic() - begun > limit:
@@ -145,7 +151,7 @@ async def until(url: str, up: bool, limit: float = 600.0, server: psutil.Process
     return time.monotonic() - begun
 
 
-async def kill_now_and_then(
+async def kill_periodically(
     server: psutil.Process,
     url: str,
     rng: random.Random,
@@ -154,27 +160,29 @@ async def kill_now_and_then(
     kills: list[Kill],
     zero: float,
 ) -> None:
-    """A part of the runtime, or all of it, about every so many seconds once it is up; at times one that still loads."""
+    """Kill a part of the runtime, or all of it, about every `every` seconds while it is up; sometimes also while it
+    loads.
+    """
     while True:
         await asyncio.sleep(every * rng.uniform(0.5, 1.5))
         if time.monotonic() - zero > until_second:
             return
-        part = rng.choice((*PARTS, *PARENTS, "all"))
+        part = rng.choice((*PARTS, *PARENT_PROCESSES, "all"))
         kills.append(kill := Kill(time.monotonic() - zero, part, loading=False))
-        strike(server, part)
-        kill.noticed = await until(url, up=False)
+        kill_part(server, part)
+        kill.noticed = await wait_for_runtime(url, up=False)
         if rng.random() < 0.25:
             await asyncio.sleep(rng.uniform(2.0, 8.0))
             kills.append(Kill(time.monotonic() - zero, "all", loading=True))
-            strike(server, "all")
-        kill.back = kill.noticed + await until(url, up=True)
+            kill_part(server, "all")
+        kill.back = kill.noticed + await wait_for_runtime(url, up=True)
 
 
-def strike(server: psutil.Process, part: str) -> None:
-    """SIGKILL for that part, for a parent of theirs, or for all parts that there are."""
-    struck = [process for name, process in runtime(server).items() if part in (name, "all")]
-    if part in PARENTS:
-        struck = [each for each in family(server) if PARENTS[part] in " ".join(each.cmdline())]
+def kill_part(server: psutil.Process, part: str) -> None:
+    """Send SIGKILL to a part of the runtime, to a parent process, or to all parts."""
+    struck = [process for name, process in runtime_parts(server).items() if part in (name, "all")]
+    if part in PARENT_PROCESSES:
+        struck = [each for each in descendants(server) if PARENT_PROCESSES[part] in " ".join(each.cmdline())]
     for process in struck:
         with suppress(psutil.NoSuchProcess):
             process.kill()

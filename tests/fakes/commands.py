@@ -1,4 +1,4 @@
-"""The command line in processes of its own, and what those leave behind."""
+"""Run the command line in its own processes, and check what it leaves behind."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ def run_command(*arguments: str, **options: object) -> subprocess.CompletedProce
 
 @contextmanager
 def served(*options: str, command: Sequence[str] = COMMAND) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """`sprint-sgl serve` in a process of its own, and its address, once it listens."""
+    """Yield the process of `sprint-sgl serve` and its address, once it listens."""
     port = free_port()
     words = [*command, "serve", "--port", str(port), "--program", "sprint", "--shutdown-limit", "2", *options]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
@@ -36,6 +36,7 @@ def served(*options: str, command: Sequence[str] = COMMAND) -> Iterator[tuple[su
 
 
 def answers(url: str) -> bool:
+    """Return whether a GET of the URL has status 200."""
     try:
         return httpx.get(url, timeout=5).status_code == 200
     except httpx.HTTPError:
@@ -47,5 +48,6 @@ def server_processes(pid: int) -> list[psutil.Process]:
 
 
 def all_gone(processes: list[psutil.Process], limit: float = 15.0) -> bool:
+    """Return whether all processes end within `limit` seconds."""
     _, alive = psutil.wait_procs(processes, timeout=limit)
     return not [p for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]

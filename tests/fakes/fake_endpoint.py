@@ -1,8 +1,8 @@
-"""An endpoint that speaks as much of OpenAI's HTTP as curation needs, on a real socket, from a script.
+"""A scripted endpoint with the part of OpenAI's HTTP API that curation needs, on a real socket.
 
     python tests/fakes/fake_endpoint.py --port 30000 --seconds 2
 
-serves until it is interrupted, each answer after so many seconds; `answer` says what is answered.
+Serves until it is interrupted; each answer takes `--seconds`. `answer` returns the text.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LINES_A_COMPONENT = 6
 
 
 def answer(messages: list[dict[str, str]]) -> str:
-    """A valid answer to curation's two prompts, told apart by the numbered lines of the first; "4" to any other."""
+    """Return a valid answer to either of curation's two prompts (the first has numbered lines), "4" to any other."""
     prompt = messages[0]["content"]
     if lines := re.findall(r"^(\d+): .* :\1$", prompt, re.M):
         return components(max(int(line) for line in lines))
@@ -48,7 +48,7 @@ def component(number: int, first: int, last: int) -> str:
 
 
 def parents(count: int) -> dict[int, list[int]]:
-    """Threes side by side, after the first component and after the three before them."""
+    """Return dependencies: threes side by side, each after the three before them, the first three after component 1."""
     return {
         n: [] if n == 1 else [1] if n < 5 else list(range((n - 2) // 3 * 3 - 1, (n - 2) // 3 * 3 + 2))
         for n in range(1, count + 1)
@@ -57,7 +57,7 @@ def parents(count: int) -> dict[int, list[int]]:
 
 @dataclass(frozen=True)
 class Answer:
-    """One scripted answer; a status other than 200 sends `error`, and `sent` goes out in the place of a completion."""
+    """A scripted answer. A status other than 200 sends `error`; `sent` replaces the whole completion."""
 
     text: str | None = "4"
     finish: str = "stop"
@@ -94,11 +94,11 @@ def by_hook(request: dict[str, Any]) -> str:
 
 
 class FakeEndpoint(ThreadingHTTPServer):
-    """Serves inside a `with`.
+    """A server that runs inside a `with` block.
 
-    script     what a chat completion's body is answered with
-    log        the bodies of all chat completions, as they came; peak: the most that were under way at once
-    uploads, batches   what the batch routes hold; while `holding`, batches stay in progress
+    script     returns the answer to a chat completion's body
+    log        bodies of all chat completions in order; peak: the most under way at once
+    uploads, batches   contents of the batch routes; while `holding`, batches stay in progress
     """
 
     daemon_threads = True
@@ -165,7 +165,7 @@ class FakeEndpoint(ThreadingHTTPServer):
         return self.batches[name]
 
     def batch(self, name: str) -> dict[str, Any]:
-        """A batch, worked off at the first look that finds it neither held nor done."""
+        """Return a batch; it is completed on the first request while `holding` is False."""
         batch = self.batches[name]
         if batch["status"] == "in_progress" and not self.holding:
             results = [self.result(json.loads(line)) for line in self.uploads[batch["input_file_id"]].splitlines()]
@@ -182,7 +182,7 @@ class FakeEndpoint(ThreadingHTTPServer):
         return {"id": "batch_req", "custom_id": call["custom_id"], "response": response, "error": None}
 
     def listing(self, after: str | None, limit: int) -> dict[str, Any]:
-        """The newest first."""
+        """Return a page of batches, the newest first."""
         batches = list(reversed(self.batches.values()))
         start = next((n for n, batch in enumerate(batches, 1) if batch["id"] == after), 0)
         page = batches[start : start + limit]
@@ -240,7 +240,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def uploaded(content_type: str, data: bytes) -> str:
-    """The file in a multipart form."""
+    """Return the file in a multipart form."""
     form = email.message_from_bytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + data)
     parts = {part.get_param("name", header="Content-Disposition"): part for part in form.get_payload()}
     return parts["file"].get_payload(decode=True).decode()

@@ -1,4 +1,4 @@
-"""A server that speaks as much of SGLang's HTTP as an endpoint needs."""
+"""A scripted server with the part of SGLang's HTTP API that an endpoint needs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ META = {"prompt_tokens": 3, "cached_tokens": 1, "completion_tokens": 2, "finish_
 
 @contextmanager
 def server(on_generate: Reply, info: dict | None = None, info_status: int = 200) -> Iterator[str]:
-    """A server that speaks as much of SGLang's HTTP as the endpoint needs."""
+    """Yield the address of a server that answers generation requests by `on_generate`."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

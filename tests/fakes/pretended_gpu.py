@@ -1,9 +1,9 @@
-"""What SGLang makes of a runtime's arguments on a GPU that is only pretended: its own resolution, without the card.
+"""SGLang's own resolution of server arguments for a GPU that is not there.
 
     python -m tests.fakes.pretended_gpu < CASES.json
 
-Reads a list of [card, server arguments] and prints a list of what each resolves to, or why it is refused. SGLang is
-imported once, with torch.cuda's answers replaced; each case then runs in a fork, so that none sees another's.
+Reads a list of [card, server arguments] and prints what each case resolves to, or why it is refused. SGLang is imported
+once, with torch.cuda's answers replaced; each case runs in a fork, so that cases do not affect one another.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ FIELDS += ("context_length", "tp_size", "dp_size")
 
 
 class Kernels(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """sgl_kernel loads a CUDA library when it is imported: any part of it is a stand-in here."""
+    """An importer that replaces sgl_kernel by a stand-in: the real one loads a CUDA library on import."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> importlib.machinery.ModuleSpec | None:
         ours = name.split(".")[0] == "sgl_kernel"
@@ -57,7 +57,7 @@ class Kernels(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def pretend(card: Card) -> None:
-    """Let torch.cuda answer as on a machine with one such card, or several."""
+    """Make torch.cuda answer as on a machine with eight such cards."""
     import torch
 
     size = int(card.gib * 2**30)
@@ -89,7 +89,7 @@ def pretend(card: Card) -> None:
 
 
 def resolved(card: Card, arguments: Sequence[str]) -> dict[str, Any]:
-    """Return what the arguments become on that card, with the warnings that SGLang has on the way."""
+    """Return what the arguments resolve to on the card, with SGLang's warnings."""
     from sglang.srt import server_args
     from sglang.srt.arg_groups import memory_hook
     from sglang.srt.arg_groups.overrides import resolving_view
@@ -118,6 +118,7 @@ def resolved(card: Card, arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def in_a_fork(card: Card, arguments: Sequence[str]) -> dict[str, Any]:
+    """Return `resolved` as computed in a fork."""
     reading, writing = os.pipe()
     if (pid := os.fork()) == 0:
         os.close(reading)

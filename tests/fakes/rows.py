@@ -1,4 +1,4 @@
-"""Rows of a file of JSON lines."""
+"""Reading files of JSON lines."""
 
 from __future__ import annotations
 
@@ -8,4 +8,5 @@ from typing import Any
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
+    """Return the objects of a file of JSON lines."""
     return [json.loads(line) for line in path.read_text().splitlines()]

@@ -1,4 +1,4 @@
-"""How the time of a computation grows with its input, whatever the machine does beside it."""
+"""Measure how the time of a computation grows with its input, on a busy machine too."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SHORT = 0.05  # seconds of a processor, too few to tell growth from noise
 
 
 def takes_linear_time(compute: Callable[[str], object], text_of: Callable[[int], str], size: int) -> bool:
-    """Whether the text of `size` takes at most nine times the processor time of the one of a quarter of that size."""
+    """Return whether four times the input takes at most nine times the CPU time."""
     small, large = text_of(size // GROWTH), text_of(size)
     taken = min(_seconds(compute, large) for _ in range(2))
     return taken < SHORT or taken < ALLOWED * max(_seconds(compute, small) for _ in range(2))

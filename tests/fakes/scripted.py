@@ -1,8 +1,8 @@
-"""A backend that answers from a script: programs without a server, for tests and for offline play.
+"""A backend that answers from a script: run programs without a server, for tests and offline demonstrations.
 
     sprint_program.run(question, backend=ScriptedBackend(replay(trajectory)))
 
-Tokens are words here. The cache is an ideal radix cache: what an earlier request has seen is cached.
+A token is a word. The cache is an ideal radix cache: every prefix of an earlier request is cached.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ Script = Callable[[str], str]
 
 
 @dataclass(frozen=True)
-class Request:
-    """One request as the backend saw it, with the time of its arrival and its seed."""
+class ScriptedRequest:
+    """A request as the backend received it, with arrival time and seed."""
 
     context: str
     text: str
@@ -37,10 +37,10 @@ class Request:
 
 @dataclass
 class ScriptedBackend(BaseBackend):  # type: ignore[misc]
-    """`script` maps a context to what the model would write on and on; stops and limits cut it.
+    """`script` maps a context to the model's text; stop strings and token limits cut it.
 
-    `pause` is how many seconds a request takes, by its context; `logprob` the mean log-probability of a text; `room`
-    the tokens of prompt and text together, beyond which both are cut off as SGLang does.
+    `pause` returns the seconds a request takes, by its context; `logprob` the mean log-probability of a text. `room` is
+    the number of tokens of prompt and text together; beyond it the text is cut off, as by SGLang.
     """
 
     script: Script
@@ -48,7 +48,7 @@ class ScriptedBackend(BaseBackend):  # type: ignore[misc]
     logprob: Callable[[str], float] = lambda text: 0.0
     prompt_style: str = DEFAULT_PROMPT_STYLE
     room: int = 10**9
-    requests: list[Request] = field(default_factory=list)
+    requests: list[ScriptedRequest] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         BaseBackend.__init__(self)
@@ -72,7 +72,7 @@ class ScriptedBackend(BaseBackend):  # type: ignore[misc]
             seen = [request.context + request.text for request in self.requests]
             seed = getattr(s, "sampling_seed", None)
             end = time.perf_counter()
-            self.requests.append(Request(s.text_, text, start, end, seed, request_id))
+            self.requests.append(ScriptedRequest(s.text_, text, start, end, seed, request_id))
         return text, {
             "prompt_tokens": count_tokens(s.text_),
             "cached_tokens": max((count_tokens(shared_prefix(s.text_, other)) for other in seen), default=0),
@@ -92,7 +92,7 @@ class ScriptedBackend(BaseBackend):  # type: ignore[misc]
         yield "", meta
 
     def _wait(self, seconds: float, request_id: str | None) -> bool:
-        """Sleeps as long as the request takes; returns whether it was aborted on the way."""
+        """Sleep as long as the request takes. Return whether it was aborted."""
         deadline = time.perf_counter() + seconds
         while time.perf_counter() < deadline:
             if request_id in self._aborted:
@@ -111,7 +111,7 @@ def shared_prefix(one: str, other: str) -> str:
 
 
 def cut(text: str, stops: str | Sequence[str], limit: int) -> tuple[str, dict[str, Any]]:
-    """The text up to its first stop string or its token limit, and SGLang's reason for the end."""
+    """Return the text up to its first stop string or its token limit, and SGLang's finish reason."""
     found = [(text.find(stop), stop) for stop in ([stops] if isinstance(stops, str) else stops) if stop in text]
     end, stop = min(found, default=(len(text), None))
     tokens = _TOKEN.findall(text[:end])
@@ -121,7 +121,7 @@ def cut(text: str, stops: str | Sequence[str], limit: int) -> tuple[str, dict[st
 
 
 def replay(trajectory: Trajectory) -> Script:
-    """The script of a model that writes exactly that trajectory."""
+    """Return the script of a model that writes exactly this trajectory."""
     transcript = protocol.render(trajectory).partition("<think>\n")[2]
 
     def script(context: str) -> str:

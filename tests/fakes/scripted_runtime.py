@@ -1,9 +1,9 @@
-"""A server that speaks as much of SGLang's HTTP as our endpoint needs, on a real socket, from a script.
+"""A scripted server with the part of SGLang's HTTP API that our endpoint needs, on a real socket.
 
     python tests/fakes/scripted_runtime.py --port 30000 --seconds 0.02 --width 6
 
-serves until it is interrupted. To every question it writes the same trajectory: a stage of `width` prompts and the
-answer, each call after so many seconds, however many there are at once: what remains is what the client costs.
+Serves until it is interrupted. Every question gets the same trajectory: a stage of `width` prompts and the answer. Each
+call takes `--seconds`, whatever the concurrency, so any other cost is the client's.
 """
 
 from __future__ import annotations

@@ -1,15 +1,16 @@
-"""The HTTP server before a scripted runtime."""
+"""The HTTP server on a scripted runtime."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from sprint_sgl.errors import RuntimeUnavailable
-from sprint_sgl.lang.methods import named_method
+from sprint_sgl.lang.methods import Method, named_method
 from sprint_sgl.serving.admission import Admission
 from sprint_sgl.serving.app import Api
 from sprint_sgl.serving.metrics import Metrics
@@ -55,8 +56,8 @@ class Interruptible(ScriptedBackend):
 
 
 @dataclass
-class Scripted:
-    """A backend of the server that plays the trajectory, each call in `pause` seconds."""
+class FakeRuntime:
+    """A backend of the server whose model writes PLAYED; each call takes `pause` seconds."""
 
     pause: float = 0.0
     down: bool = False
@@ -77,10 +78,18 @@ class Scripted:
 
 
 @contextmanager
-def serving(backend: Scripted, places: int = 4, queue: int = 4, **settings: object) -> Iterator[str]:
-    admission = Admission(places, queue)
+def serving(backend: FakeRuntime, places: int = 4, queue: int = 4, **settings: object) -> Iterator[str]:
+    """Yield the address of a server that offers three programs on the backend."""
     names = ("sprint", "sequential", "self_consistency")
-    service = Service({f"mini:{name}": (named_method(name), backend) for name in names}, admission)
+    offered = {f"mini:{name}": (named_method(name), backend) for name in names}
+    with serving_programs(offered, Admission(places, queue), **settings) as url:
+        yield url
+
+
+@contextmanager
+def serving_programs(offered: Mapping[str, tuple[Method, Any]], admission: Admission, **settings: Any) -> Iterator[str]:
+    """Yield the address of a server that offers these programs, each on its backend; it runs in a thread."""
+    service = Service(offered, admission)
     app = Api(service, Metrics(admission), **{"time_limit": 600.0, **settings}).app()
     server = GracefulServer(app, service, "127.0.0.1", 0, shutdown_limit=1.0)
     thread = threading.Thread(target=server.run)

@@ -1,4 +1,4 @@
-"""Shapes of trajectories for property tests, and a model that writes for ever."""
+"""Hypothesis strategies for shapes of trajectories, and a model that never stops writing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ shapes = st.builds(TrajectoryShape, st.just(3), st.lists(stage_shapes, max_size=
 
 
 class Wordy(ScriptedBackend):
-    """A model that writes words for ever; a word is a token."""
+    """A model that writes words without end; a word is a token."""
 
     def __init__(self) -> None:
         super().__init__(lambda context: " word" * 10_000)

@@ -1,4 +1,4 @@
-"""A trajectory of which one executor writes much more than its siblings, and the model that writes it."""
+"""A trajectory with one executor that writes much more than its siblings, and a model that writes it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ UNEVEN = Trajectory(
 
 
 def model(context: str) -> str:
-    """Writes UNEVEN, whatever its executions have become in the context."""
+    """Write UNEVEN, even if executions in the context were cut."""
     if context.splitlines()[-1].startswith("<execution_"):
         return replay(UNEVEN)(context)
     *stages, written = re.split(r"</Execution_\d>\n\n", context.partition("<think>\n")[2])

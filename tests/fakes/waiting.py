@@ -1,4 +1,4 @@
-"""Waiting in tests: for what another process or thread is about to do."""
+"""Wait in tests for another process or thread."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def wait_for(condition: Callable[[], object], limit: float, every: float = 0.05) -> None:
-    """Return once it holds, asked `every` so many seconds; fail after `limit` seconds."""
+    """Return once the condition holds; check it `every` seconds, fail after `limit` seconds."""
     deadline = time.monotonic() + limit
     while not condition():
         assert time.monotonic() < deadline, "took too long"
@@ -21,7 +21,7 @@ def wait_for(condition: Callable[[], object], limit: float, every: float = 0.05)
 
 
 def idle(endpoint: Endpoint) -> bool:
-    """A runtime refuses to empty its cache while requests run."""
+    """Return whether the runtime is idle: a busy one refuses to empty its cache."""
     try:
         endpoint.flush_cache()
     except RequestFailed:

@@ -47,7 +47,7 @@ def run_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
         (["launch", "--runtime", "endpoint"], "use connect"),
         (
             ["train", "model=x", "dataset=x", "out=work/nothing"],
-            "model='x' is not there, and is no hub id such as org/name",
+            "model='x' does not exist, and is not a hub id such as org/name",
         ),
         (["experiment", "out=work/nothing"], "no experiment is chosen: experiment=countdown_mini or formats"),
         (["bench", "task.problems=0"], "task.problems must be at least 1, got 0"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.fuzz import TARGETS
-from benchmarks.fuzzing.cases import Target, drawn, run
+from benchmarks.fuzzing.cases import Target, draw_case, run_cases
 
 CASES = {"page": 25, "screen": 25, "view FILE": 50}
 
@@ -13,7 +13,7 @@ CASES = {"page": 25, "screen": 25, "view FILE": 50}
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 @pytest.mark.filterwarnings("ignore:Error in stream_executor")
 def test_odd_cases_do_no_harm(target: Target) -> None:
-    found = run(target, 20, range(CASES.get(target.name, 200)))
+    found = run_cases(target, 20, range(CASES.get(target.name, 200)))
     assert not found.failures
 
 
@@ -23,7 +23,7 @@ def test_a_failure_is_named_by_a_number_that_brings_it_back() -> None:
             raise ValueError("a multiple of ten")
 
     target = Target("tens", 1.0, lambda rng: rng.randrange(1000), check)
-    failures = run(target, 0, range(500)).failures
+    failures = run_cases(target, 0, range(500)).failures
     assert len(failures) > 10
-    assert {failure.said for failure in failures} == {"ValueError: a multiple of ten"}
-    assert all(drawn(target, 0, failure.number) % 10 == 0 for failure in failures)
+    assert {failure.message for failure in failures} == {"ValueError: a multiple of ten"}
+    assert all(draw_case(target, 0, failure.number) % 10 == 0 for failure in failures)

@@ -9,7 +9,7 @@ from sprint_sgl import protocol
 from sprint_sgl.protocol.prompts import DEFAULT_PROMPT_STYLE, prompt_style
 from sprint_sgl.trajectory import Execution
 from tests.fakes.scripted import count_tokens
-from tests.fakes.served import PLAYED, QUESTION, Scripted, serving
+from tests.fakes.served import PLAYED, QUESTION, FakeRuntime, serving
 from tests.fakes.waiting import wait_for
 
 EVIL = "<script>document.title='broken'</script><img src=x onerror=\"document.title='broken'\">"
@@ -25,7 +25,7 @@ def ask(page: Page, url: str, question: str = QUESTION) -> None:
 def test_a_question_is_answered_branch_by_branch(page: Page) -> None:
     errors: list[str] = []
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    with serving(Scripted(pause=0.05)) as url:
+    with serving(FakeRuntime(pause=0.05)) as url:
         ask(page, url)
         expect(page.locator("#status")).to_have_text("Done")
         assert page.locator("#sections .stage:visible h3").all_text_contents() == ["Stage 1", "Stage 2"]
@@ -41,7 +41,7 @@ def test_a_question_is_answered_branch_by_branch(page: Page) -> None:
 
 def test_an_answer_that_a_limit_cut_is_shown_as_such(page: Page) -> None:
     room = count_tokens(protocol.planner_opening(QUESTION, prompt_style(DEFAULT_PROMPT_STYLE))) + 20
-    with serving(Scripted(room=room)) as url:
+    with serving(FakeRuntime(room=room)) as url:
         ask(page, url)
         expect(page.locator("#status")).to_have_text("Cut off by a limit")
 
@@ -49,7 +49,7 @@ def test_an_answer_that_a_limit_cut_is_shown_as_such(page: Page) -> None:
 def test_what_a_model_writes_is_text(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = replace(PLAYED.stages[0], executions=(Execution(EVIL), Execution(EVIL)))
     monkeypatch.setattr("test_serving.PLAYED", replace(PLAYED, stages=(stage,), final_answer=EVIL))
-    with serving(Scripted()) as url:
+    with serving(FakeRuntime()) as url:
         ask(page, url)
         expect(page.locator("#status")).to_have_text("Done")
         assert page.locator("#answer").text_content() == EVIL
@@ -58,7 +58,7 @@ def test_what_a_model_writes_is_text(page: Page, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_key_is_asked_for_where_the_server_wants_one(page: Page) -> None:
-    with serving(Scripted(), keys=("secret",)) as url:
+    with serving(FakeRuntime(), keys=("secret",)) as url:
         page.goto(url)
         expect(page.locator("#error")).to_contain_text("API key is missing or wrong")
         page.fill("#key", "secret")
@@ -68,7 +68,7 @@ def test_a_key_is_asked_for_where_the_server_wants_one(page: Page) -> None:
 
 
 def test_stop_ends_the_run_on_the_runtime(page: Page) -> None:
-    backend = Scripted(pause=60)
+    backend = FakeRuntime(pause=60)
     with serving(backend) as url:
         ask(page, url)
         wait_for(lambda: backend.sessions, 10)
@@ -79,14 +79,14 @@ def test_stop_ends_the_run_on_the_runtime(page: Page) -> None:
 
 
 def test_a_runtime_that_is_gone_is_said(page: Page) -> None:
-    with serving(Scripted(down=True)) as url:
+    with serving(FakeRuntime(down=True)) as url:
         ask(page, url)
         expect(page.locator("[role=alert]")).to_contain_text("the runtime is gone or still starting")
 
 
 def test_a_phone_needs_no_scrolling_sideways(page: Page) -> None:
     page.set_viewport_size({"width": 360, "height": 740})
-    with serving(Scripted()) as url:
+    with serving(FakeRuntime()) as url:
         ask(page, url)
         expect(page.locator("#status")).to_have_text("Done")
         assert page.evaluate("document.documentElement.scrollWidth") <= 360

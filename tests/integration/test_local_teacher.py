@@ -12,10 +12,10 @@ from curation.teacher.calls import ReplyCache
 from sprint_sgl.runtime.launcher import running
 from sprint_sgl.runtime.server import Server
 from tests.fakes.curation import curate, fates, ids, trace
-from training.mini import Shape, init_weights, train_tokenizer
+from training.mini import MiniShape, init_weights, train_tokenizer
 
 pytestmark = pytest.mark.runtime
-SHAPE = Shape(hidden_size=32, layers=1, heads=2, kv_heads=1, intermediate_size=64, context=16384)
+SHAPE = MiniShape(hidden_size=32, layers=1, heads=2, kv_heads=1, intermediate_size=64, context=16384)
 TRACES = 3
 
 

@@ -17,10 +17,10 @@ from sprint_sgl.config import typed_settings
 from sprint_sgl.errors import BadInput
 from sprint_sgl.runtime.tokenizer import FileSpelling
 from sprint_sgl.storage.shipped import CONF
-from training.estimate.cost import GIB, Config, Estimate, layouts_table, time_line, verdict
+from training.estimate.cost import GIB, CostConfig, TrainingEstimate, duration_line, layouts_table, verdict
 from training.estimate.step_costs import StepCosts
-from training.rows import read_rows
-from training.tree.rows import row_tree
+from training.row_file import read_rows
+from training.tree.tree_rows import row_tree
 
 SEVEN_BILLION = 7_615_616_512
 
@@ -45,9 +45,9 @@ def seven(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @cache
-def estimate(*overrides: str) -> Estimate:
+def estimate(*overrides: str) -> TrainingEstimate:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return Estimate(typed_settings(compose("cost", list(overrides)), Config))
+        return TrainingEstimate(typed_settings(compose("cost", list(overrides)), CostConfig))
 
 
 def test_the_papers_recipe_fits_eight_cards_of_40_gb_and_not_four(seven: Path) -> None:
@@ -65,9 +65,9 @@ def test_the_papers_recipe_fits_eight_cards_of_40_gb_and_not_four(seven: Path) -
 
 def test_the_longest_row_that_fits_is_the_longest_that_fits(seven: Path) -> None:
     eight = estimate("recipe=paper", "machines.processes=8", "device=a100_40gb", f"model={seven}")
-    assert eight.memory(eight.fits()).peak == pytest.approx(39.4 * GIB, rel=0.01)
+    assert eight.memory(eight.longest_that_fits()).peak == pytest.approx(39.4 * GIB, rel=0.01)
     one = estimate("recipe=paper", "device=a100_40gb", f"model={seven}")
-    assert one.fits() == 0
+    assert one.longest_that_fits() == 0
 
 
 @pytest.mark.release
@@ -132,7 +132,7 @@ def test_layers_that_are_alike_count_as_all_of_them_run(
 
     found = simulate.Simulation(str(MINI), {"tuner_type": tuner, "gradient_checkpointing": again})
     from_few = found.activations(2, 100), found.flops(100)
-    monkeypatch.setattr(simulate, "alike", lambda *_: False)
+    monkeypatch.setattr(simulate, "layers_alike", lambda *_: False)
     assert (found.activations(2, 100), found.flops(100)) == from_few
 
 
@@ -140,15 +140,15 @@ def test_layers_that_differ_are_all_run() -> None:
     from torch.nn import Linear, ModuleList
     from transformers import Qwen2Config
 
-    from training.estimate.simulate import alike
+    from training.estimate.simulate import layers_alike
 
     layers, config = ModuleList([Linear(8, 8), Linear(8, 8)]), Qwen2Config(num_hidden_layers=2)
-    assert alike(layers, config)
-    assert not alike(ModuleList([Linear(8, 8), Linear(8, 9)]), config)
+    assert layers_alike(layers, config)
+    assert not layers_alike(ModuleList([Linear(8, 8), Linear(8, 9)]), config)
     mixed = Qwen2Config(
         num_hidden_layers=2, layer_types=["full_attention", "sliding_attention"], use_sliding_window=True
     )
-    assert not alike(layers, mixed)
+    assert not layers_alike(layers, mixed)
 
 
 def test_what_was_simulated_is_not_simulated_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +170,7 @@ def test_a_model_whose_layers_have_another_name_is_run_whole(tmp_path: Path) -> 
     GPT2Config(n_embd=32, n_layer=4, n_head=2, vocab_size=64).save_pretrained(tmp_path / "gpt2")
     assert StepCosts(tmp_path / "gpt2", {"tuner_type": "full"}, tmp_path / "cache").activations(1, 16) > 0
     T5Config().save_pretrained(tmp_path / "t5")
-    with pytest.raises(BadInput, match=r"\(t5\) is no model that writes text"):
+    with pytest.raises(BadInput, match=r"\(t5\) is not a causal language model"):
         _ = StepCosts(tmp_path / "t5", {"tuner_type": "full"}, tmp_path / "cache").sizes
 
 
@@ -198,7 +198,7 @@ def test_time_grows_with_epochs_and_shrinks_with_devices(tmp_path: Path) -> None
     thrice = estimate(*words, "recipe.args.num_train_epochs=3", "machines.processes=3")
     assert thrice.seconds(work) == pytest.approx(once.seconds(work), rel=0.5)
     assert thrice.steps(work) == 3 * -(-work.rows // 12)
-    assert f"{work.rows:,} rows, {work.tokens:,} tokens" in time_line(once)
+    assert f"{work.rows:,} rows, {work.tokens:,} tokens" in duration_line(once)
 
 
 def test_the_same_trajectories_are_counted_as_trees_transcripts_and_calls(tmp_path: Path) -> None:
@@ -210,15 +210,15 @@ def test_the_same_trajectories_are_counted_as_trees_transcripts_and_calls(tmp_pa
     for tree, row in zip(laid_out, trees.rows, strict=True):
         branches = [number for number, node in enumerate(tree.nodes) if number and node.parent != number - 1]
         paths = [len(tree.path(number)[0]) for number in branches]
-        assert row.transcript == row.longest_path == tree.trunk
+        assert row.transcript == row.longest_path == tree.trunk_length
         assert row.calls[-len(paths) :] == tuple(paths)  # each executor's, behind those of the planner
-        assert row.calls[-len(paths) - 1] == tree.trunk  # the answer's
-        assert tree.trunk < row.tree < sum(row.calls)
+        assert row.calls[-len(paths) - 1] == tree.trunk_length  # the answer's
+        assert tree.trunk_length < row.tree < sum(row.calls)
     counted = [str(cell) for cell in layouts_table(trees).columns[2].cells]
     totals = [sum(getattr(row, name) for row in trees.rows) for name in ("tree", "transcript")]
     assert counted == [f"{total:,}" for total in (*totals, sum(sum(row.calls) for row in trees.rows))]
     words = ("recipe.args.template=dummy", "recipe.args.attn_impl=null", "recipe.args.max_length=4096")
-    with pytest.raises(BadInput, match="line 1: a row of the channel 'tree'"):
+    with pytest.raises(BadInput, match="line 1: the row has the channel 'tree'"):
         estimate(f"model={MINI}", f"dataset={tmp_path}/sprint", *words).work()
 
 
@@ -229,16 +229,16 @@ def test_a_mask_of_all_pairs_takes_three_bytes_each() -> None:
 
 
 def test_what_cannot_be_estimated_is_one_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="neither a name that ms-swift knows"):
+    with pytest.raises(BadInput, match="neither a config of ms-swift"):
         estimate(f"model={MINI}", "+recipe.args.deepspeed=zero9").memory(64)
-    with pytest.raises(BadInput, match="does not divide"):
+    with pytest.raises(BadInput, match="must divide the number of devices, 3, got 2"):
         estimate(f"model={MINI}", "+recipe.args.sequence_parallel_size=2", "machines.processes=3")
     make_rows(CountdownRowsConfig(out=str(tmp_path / "rows"), problems=Problems(three=4, four=0), validation=1))
     with pytest.raises(BadInput, match="all rows are longer than 16 tokens"):
         estimate(f"model={MINI}", f"dataset={tmp_path}/rows/rft", "recipe.args.max_length=16").work()
     with pytest.raises(BadInput, match="model is missing"):
         estimate()
-    with pytest.raises(BadInput, match="max_length must be a whole number above 0, got -5"):
+    with pytest.raises(BadInput, match="max_length must be a whole number of at least 1, got -5"):
         estimate(f"model={MINI}", "recipe.args.max_length=-5")
     with pytest.raises(BadInput, match=r"device\.fragments must be at least 0, got -1"):
         estimate(f"model={MINI}", "device.fragments=-1")
@@ -246,9 +246,9 @@ def test_what_cannot_be_estimated_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "broken" / "config.json").write_text('{"model')
     with pytest.raises(BadInput, match=r"config\.json is broken"):
         estimate(f"model={tmp_path}/broken")
-    with pytest.raises(BadInput, match="tuner_type=adalora"):
+    with pytest.raises(BadInput, match="tuner_type must be full or lora for an estimate, got adalora"):
         estimate(f"model={MINI}", "recipe.args.tuner_type=adalora")
-    with pytest.raises(BadInput, match=r"no folder with a config\.json"):
+    with pytest.raises(BadInput, match=r"neither a folder with a config\.json"):
         estimate(f"model={tmp_path}")
 
 

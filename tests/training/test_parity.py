@@ -19,10 +19,10 @@ from sprint_sgl.rows import row_text
 from sprint_sgl.runtime.context_tokens import Tokenized, replied, tokenized
 from sprint_sgl.runtime.tokenizer import Spelling, TransformersSpelling
 from sprint_sgl.tasks.countdown.problem import generate_problems
-from tests.fakes.scripted import Request, Script, ScriptedBackend, replay
-from training.check import Encoded, Encoder, lost_tags
+from tests.fakes.scripted import Script, ScriptedBackend, ScriptedRequest, replay
+from training.check import EncodedRow, Encoder, lost_tags
 from training.mini import QWEN_SPLIT
-from training.tree.rows import row_tree
+from training.tree.tree_rows import row_tree
 
 ROOT = Path(__file__).parents[2]
 TRACES = [trace for problem in islice(generate_problems(4, 3), 12) if (trace := write_trace(problem))][:3]
@@ -62,7 +62,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="module")
 def encoder(model: str) -> Encoder:
-    return Encoder.of(model)
+    return Encoder.load(model)
 
 
 def inference_ids(model: str, text: str) -> list[int]:
@@ -73,7 +73,7 @@ def inference_ids(model: str, text: str) -> list[int]:
     return ids
 
 
-def masked_length(encoded: Encoded) -> int:
+def masked_length(encoded: EncodedRow) -> int:
     return next(index for index, label in enumerate(encoded.labels) if label != -100)
 
 
@@ -88,15 +88,15 @@ def test_of_a_plain_row_the_context_is_masked_and_the_response_and_its_end_are_t
     end = AutoTokenizer.from_pretrained(model).eos_token_id
     for row in rows:
         context, response = (message["content"] for message in row["messages"])
-        for encoded in (encoder.row(row), Encoder.of(model, "dummy").row(row)):
+        for encoded in (encoder.encode(row), Encoder.load(model, "dummy").encode(row)):
             assert list(encoded.ids) == [*inference_ids(model, context + response), end]
             start = masked_length(encoded)
             assert list(encoded.ids[:start]) == inference_ids(model, context)
             assert encoded.labels[start:] == encoded.ids[start:]
-            assert lost_tags(row, encoded, encoder.text) == []
+            assert lost_tags(row, encoded, encoder.decode) == []
 
 
-def sent(requests: Iterable[Request], script: Script, spelling: Spelling) -> Iterator[tuple[int, ...]]:
+def sent(requests: Iterable[ScriptedRequest], script: Script, spelling: Spelling) -> Iterator[tuple[int, ...]]:
     """The ids of each context as an endpoint sends it: what a model wrote in its own tokens, the rest put behind.
 
     A model writes on to the end of the line in which its stop string is, whose tokens need not end with the reply.
@@ -135,10 +135,10 @@ def test_the_template_lays_a_row_out_as_the_tree_that_is_tested(encoder: Encoder
     spelling, end = TransformersSpelling(encoder.template.tokenizer), encoder.template.tokenizer.eos_token_id
     for trace in TRACES:
         row = sprint_row(pack(trace).trajectory, prompt_style("mini"), RowFormat.tree)
-        tree, encoded = row_tree(row, spelling, end), encoder.row(row)
-        assert encoded == Encoded(*map(tuple, (tree.input_ids, tree.labels, tree.entry_of_tokens, tree.position_ids)))
-        assert sum(len(stretch.ids) for stretch in encoded.stretches if not stretch.branch) == tree.trunk
-        read = "".join(encoder.text(stretch.ids) for stretch in encoded.stretches if not stretch.branch)
+        tree, encoded = row_tree(row, spelling, end), encoder.encode(row)
+        assert encoded == EncodedRow(*map(tuple, (tree.input_ids, tree.labels, tree.token_entries, tree.position_ids)))
+        assert sum(len(segment.ids) for segment in encoded.segments if not segment.branch) == tree.trunk_length
+        read = "".join(encoder.decode(segment.ids) for segment in encoded.segments if not segment.branch)
         assert row_text(row) in read
 
 
@@ -147,13 +147,13 @@ def test_the_sequential_programs_call_begins_as_an_rft_row_does(model: str, enco
     backend = ScriptedBackend(lambda _: f"{trace.text}\n</think>\n\n{trace.answer}", prompt_style="mini")
     sequential_program.run(trace.question, backend=backend)
     ids = inference_ids(model, backend.requests[0].context)
-    encoded = encoder.row(rft_row(trace, prompt_style("mini")))
+    encoded = encoder.encode(rft_row(trace, prompt_style("mini")))
     assert list(encoded.ids[: len(ids)]) == ids
     assert masked_length(encoded) == len(ids)
 
 
 def test_a_tag_that_the_tokens_do_not_give_back_is_named(encoder: Encoder) -> None:
     row = sprint_row(pack(TRACES[0]).trajectory, prompt_style("mini"), RowFormat.transcript)
-    encoded = encoder.row(row)
+    encoded = encoder.encode(row)
     cut = replace(encoded, ids=encoded.ids[:-40])
-    assert "</Final_answer>" in lost_tags(row, cut, encoder.text)
+    assert "</Final_answer>" in lost_tags(row, cut, encoder.decode)

@@ -36,16 +36,26 @@ from training.check import Encoder
 from training.check import main as check_command
 from training.export import export
 from training.machines import Machines, processor_has_bf16
-from training.mini import Shape, init_weights, row_texts, train_tokenizer, transfer_weights
-from training.preflight import check, spelling_of
-from training.record import draw, history, record
-from training.rows import read_rows
-from training.train import Config, Recipe, claim, compose, finished, keep, rows_of, shell_line, train
-from training.tree.rows import row_tree
+from training.mini import MiniShape, init_weights, row_texts, train_tokenizer, transfer_weights
+from training.preflight import check_training, load_spelling
+from training.record import draw_curves, read_log, run_record
+from training.row_file import read_rows
+from training.train import (
+    Recipe,
+    TrainConfig,
+    check_same_run,
+    compose_command,
+    data_files,
+    finished_step,
+    shell_line,
+    train,
+    write_run_files,
+)
+from training.tree.tree_rows import row_tree
 
 CPU = {"use_cpu": True}
 ZERO_3 = {"deepspeed": "zero3", "optimizer": None}
-TINY = Shape(hidden_size=32, layers=2, heads=2, kv_heads=1, intermediate_size=64, context=4096)
+TINY = MiniShape(hidden_size=32, layers=2, heads=2, kv_heads=1, intermediate_size=64, context=4096)
 
 
 @pytest.fixture(scope="module")
@@ -64,29 +74,37 @@ def base(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def recipe(**changes: object) -> Recipe:
-    """The shipped recipe, read as the entry point reads it, cut down to a few steps."""
+    """Return the shipped recipe as the entry point reads it, with changes that cut it down to a few steps."""
     import yaml
 
     values = yaml.safe_load((Path(__file__).parents[2] / "conf/recipe/countdown_mini.yaml").read_text())
     return Recipe({**values["args"], **changes}, values["env"], notes={"prompt_style": "mini", "max_new_tokens": 64})
 
 
-def composed(*overrides: str) -> Config:
-    """What the entry point makes of these overrides."""
+def composed(*overrides: str) -> TrainConfig:
+    """Return the config that the entry point makes of these overrides."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return typed_settings(compose_config("train", list(overrides)), Config)
+        return typed_settings(compose_config("train", list(overrides)), TrainConfig)
 
 
 def test_the_command_names_every_argument_of_the_recipe(tmp_path: Path) -> None:
-    command = compose(Config("model", "data/sprint", str(tmp_path), Recipe({"learning_rate": 1e-3, "use_cpu": True})))
+    command = compose_command(
+        TrainConfig("model", "data/sprint", str(tmp_path), Recipe({"learning_rate": 1e-3, "use_cpu": True}))
+    )
     assert command[command.index("--learning_rate") + 1] == "0.001"
     assert command[command.index("--use_cpu") + 1] == "true"
     assert command[command.index("--dataset") + 1] == str(Path.cwd() / "data/sprint.train.jsonl")  # from any folder
-    nested = compose(Config("model", "data", str(tmp_path), Recipe({"lr_scheduler_kwargs": {"num_cycles": 0.4}})))
+    nested = compose_command(
+        TrainConfig("model", "data", str(tmp_path), Recipe({"lr_scheduler_kwargs": {"num_cycles": 0.4}}))
+    )
     assert nested[nested.index("--lr_scheduler_kwargs") + 1] == '{"num_cycles": 0.4}'
-    several = compose(Config("model", "data", str(tmp_path), Recipe({"report_to": ["tensorboard", "wandb"]})))
+    several = compose_command(
+        TrainConfig("model", "data", str(tmp_path), Recipe({"report_to": ["tensorboard", "wandb"]}))
+    )
     assert several[several.index("--report_to") + 1 :] == ["tensorboard", "wandb"]
-    assert "--deepspeed" not in compose(Config("model", "data", str(tmp_path), Recipe({"deepspeed": None})))
+    assert "--deepspeed" not in compose_command(
+        TrainConfig("model", "data", str(tmp_path), Recipe({"deepspeed": None}))
+    )
     assert "--resume_from_checkpoint" not in command
 
 
@@ -98,15 +116,15 @@ def test_an_interrupted_run_is_resumed_from_its_newest_checkpoint(tmp_path: Path
     for name, state in (("checkpoint-1200", '{"global_st'), ("checkpoint-old", "{}")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "trainer_state.json").write_text(state)
-    command = compose(Config("model", "data", str(tmp_path)))
+    command = compose_command(TrainConfig("model", "data", str(tmp_path)))
     assert command[command.index("--resume_from_checkpoint") + 1] == str(tmp_path / "checkpoint-1000")
 
 
 def test_a_run_does_not_go_on_from_checkpoints_of_another(rows: Path, base: Path, tmp_path: Path) -> None:
-    config = Config(str(base), str(rows / "rft"), str(tmp_path), recipe())
+    config = TrainConfig(str(base), str(rows / "rft"), str(tmp_path), recipe())
     (tmp_path / "checkpoint-5").mkdir()
     (tmp_path / "checkpoint-5" / "trainer_state.json").write_text("{}")
-    before = record(asdict(config), base, [rows / f"rft.{split}.jsonl" for split in ("train", "valid")])
+    before = run_record(asdict(config), base, [rows / f"rft.{split}.jsonl" for split in ("train", "valid")])
     (tmp_path / "run.json").write_text(json.dumps(before))
     with pytest.raises(BadInput, match="holds a run on other rows"):
         train(replace(config, dataset=str(rows / "sprint")))
@@ -119,7 +137,7 @@ def test_a_run_does_not_go_on_from_checkpoints_of_another(rows: Path, base: Path
         train(replace(config, machines=Machines(processes=2)))
     on_hub = {**before, "weights": {}}
     with pytest.raises(BadInput, match="holds a run from other weights"):
-        claim(tmp_path, {**on_hub, "settings": {**before["settings"], "model": "org/other"}})
+        check_same_run(tmp_path, {**on_hub, "settings": {**before["settings"], "model": "org/other"}})
     (tmp_path / "run.json").unlink()
     with pytest.raises(BadInput, match="holds checkpoint-5, other and no run of sprint-sgl train"):
         train(config)
@@ -129,36 +147,36 @@ def test_a_run_that_goes_on_keeps_its_recipe_and_one_that_has_ended_does_nothing
     rows: Path, base: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     args = recipe(max_steps=5, learning_rate=1e-3)
-    config = Config(str(base), str(rows / "rft"), str(tmp_path), args)
+    config = TrainConfig(str(base), str(rows / "rft"), str(tmp_path), args)
     (tmp_path / "checkpoint-5").mkdir()
     (tmp_path / "checkpoint-5" / "trainer_state.json").write_text('{"global_step": 5, "max_steps": 5}')
-    before = record(asdict(config), base, [rows / f"rft.{split}.jsonl" for split in ("train", "valid")])
+    before = run_record(asdict(config), base, [rows / f"rft.{split}.jsonl" for split in ("train", "valid")])
     (tmp_path / "run.json").write_text(json.dumps(before))
     with pytest.raises(BadInput, match=r"holds a run with learning_rate=0\.001"):
         train(replace(config, recipe=replace(args, args=args.args | {"learning_rate": 5e-3})))
     assert train(config) == 0
-    assert "has been trained to its end, step 5" in capfd.readouterr().err
-    assert finished(tmp_path, {"max_steps": 6}) is None
+    assert "is complete: trained to step 5" in capfd.readouterr().err
+    assert finished_step(tmp_path, {"max_steps": 6}) is None
     state = {"global_step": 9, "max_steps": 9, "num_train_epochs": 3}
     (tmp_path / "checkpoint-5" / "trainer_state.json").write_text(json.dumps(state))
-    assert finished(tmp_path, {"num_train_epochs": 3}) == 9
-    assert finished(tmp_path, {"num_train_epochs": 4}) is None
+    assert finished_step(tmp_path, {"num_train_epochs": 3}) == 9
+    assert finished_step(tmp_path, {"num_train_epochs": 4}) is None
 
 
 def test_a_model_without_a_tokenizer_or_with_a_name_misspelt_is_one_clear_error(rows: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(BadInput, match="holds no tokenizer"):
-        spelling_of(str(tmp_path))
+        load_spelling(str(tmp_path))
     with pytest.raises(BadInput, match="holds no tokenizer"):
-        Encoder.of(str(tmp_path))
-    with pytest.raises(BadInput, match="is not there"):
-        train(Config("models/countdown-mini-spirnt", str(rows / "rft"), str(tmp_path / "out")))
+        Encoder.load(str(tmp_path))
+    with pytest.raises(BadInput, match="does not exist"):
+        train(TrainConfig("models/countdown-mini-spirnt", str(rows / "rft"), str(tmp_path / "out")))
 
 
 def test_a_run_goes_on_from_the_end_of_another(tmp_path: Path) -> None:
     (tmp_path / "first" / "checkpoint-40").mkdir(parents=True)
     (tmp_path / "first" / "checkpoint-40" / "trainer_state.json").write_text("{}")
-    command = compose(Config(str(tmp_path / "first"), "data", str(tmp_path / "second")))
+    command = compose_command(TrainConfig(str(tmp_path / "first"), "data", str(tmp_path / "second")))
     assert command[command.index("--model") + 1] == str(tmp_path / "first" / "checkpoint-40")
 
 
@@ -167,7 +185,7 @@ def test_ms_swift_knows_every_argument_of_every_recipe(name: str, tmp_path: Path
     from swift.arguments import SftArguments
     from transformers import HfArgumentParser
 
-    command = compose(composed(f"recipe={name}", "model=some/model", "dataset=rows/sprint", f"out={tmp_path}"))
+    command = compose_command(composed(f"recipe={name}", "model=some/model", "dataset=rows/sprint", f"out={tmp_path}"))
     assert ("torch.distributed.run" in command) == ("countdown_mini" not in name)
     parsed, unknown = HfArgumentParser(SftArguments).parse_known_args(command[command.index("swift.cli.sft") + 1 :])
     assert unknown == []
@@ -181,7 +199,7 @@ def test_the_papers_recipe_is_the_papers(tmp_path: Path) -> None:
     assert (args["learning_rate"], args["weight_decay"], args["num_train_epochs"]) == (1e-5, 1e-4, 5)
     assert (args["lr_scheduler_type"], args["warmup_ratio"], args["eval_steps"]) == ("linear", 0.05, 100)
     assert (args["deepspeed"], args["bf16"], args["per_device_train_batch_size"]) == ("zero3", True, 1)
-    assert compose(config)[1:8] == [
+    assert compose_command(config)[1:8] == [
         "-m",
         "torch.distributed.run",
         "--nnodes",
@@ -193,16 +211,16 @@ def test_the_papers_recipe_is_the_papers(tmp_path: Path) -> None:
 
 
 def test_each_node_gets_its_rank_and_the_first_ones_address() -> None:
-    words = Machines(processes=8, nodes=4, rank=2, address="10.0.0.1").torchrun()
+    words = Machines(processes=8, nodes=4, rank=2, address="10.0.0.1").torchrun_args()
     assert words[words.index("--node_rank") + 1] == "2"
     assert words[words.index("--master_addr") + 1] == "10.0.0.1"
-    assert Machines().torchrun()[2:6] == ["--nnodes", "1", "--nproc_per_node", "1"]
+    assert Machines().torchrun_args()[2:6] == ["--nnodes", "1", "--nproc_per_node", "1"]
     for machines, said in (
-        (Machines(processes=0), "at least 1"),
+        (Machines(processes=0), "at least 1, got 0 and 1"),
         (Machines(nodes=4), "needs machines.rank"),
-        (Machines(nodes=4, rank=4, address="10.0.0.1"), "none of the 4 nodes"),
-        (Machines(port=99999), "no port"),
-        (Machines(processes=6), "does not divide 6 devices"),
+        (Machines(nodes=4, rank=4, address="10.0.0.1"), r"in \[0, 3\] with 4 nodes, got 4"),
+        (Machines(port=99999), r"in \[1, 65535\], got 99999"),
+        (Machines(processes=6), "must divide the number of devices, 6, got 4"),
     ):
         with pytest.raises(BadInput, match=said):
             machines.check({"sequence_parallel_size": 4 if machines.processes == 6 else 1})
@@ -215,24 +233,24 @@ def test_under_slurm_the_job_says_which_node_this_is(tmp_path: Path, monkeypatch
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setenv("SLURM_NODEID", "1")
     monkeypatch.setenv("SLURM_JOB_NODELIST", "gpu[07-08]")
-    words = Machines(processes=8, nodes=2, address="slurm").torchrun()
+    words = Machines(processes=8, nodes=2, address="slurm").torchrun_args()
     assert words[words.index("--node_rank") + 1] == "1"
     assert words[words.index("--master_addr") + 1] == "gpu07"
     monkeypatch.delenv("SLURM_NODEID")
     with pytest.raises(BadInput, match="SLURM_NODEID"):
-        Machines(nodes=2, address="slurm").torchrun()
+        Machines(nodes=2, address="slurm").torchrun_args()
 
 
 @pytest.mark.parametrize(
     ("row", "said"),
     [
         ('{"messages": [{"role": "user", "content": "a"}]}', "line 2: 'messages' must be"),
-        ('{"question": "a"}', "line 2: no column 'messages'"),
+        ('{"question": "a"}', "line 2: no list 'messages'"),
         ('{"messages": ["x", {"role": "user", "content": "a"}]}', "line 2: 'messages' must be"),
         ("[" * 100_000, "line 2: not JSON"),
         (
             '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "loss": false}]}',
-            "line 2: a message has 'loss' beside",
+            "line 2: a message has the key 'loss' beside",
         ),
         ("{", "line 2: not JSON"),
         ('{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": ""}]}', "has no text"),
@@ -243,20 +261,20 @@ def test_a_row_that_cannot_be_read_is_named_by_its_line(base: Path, tmp_path: Pa
     for split in ("train", "valid"):
         (tmp_path / f"rows.{split}.jsonl").write_text(f"{good}\n{row}\n")
     with pytest.raises(BadInput, match=re.escape(said)):
-        train(Config(str(base), str(tmp_path / "rows"), str(tmp_path / "out")))
+        train(TrainConfig(str(base), str(tmp_path / "rows"), str(tmp_path / "out")))
 
 
 def test_rows_longer_than_the_limit_are_counted_or_refused(base: Path, rows: Path, tmp_path: Path) -> None:
     files = [rows / "rft.train.jsonl"]
-    (said,) = check(str(base), files, tmp_path, {"max_length": 800, "truncation_strategy": "delete", **CPU})
+    (said,) = check_training(str(base), files, tmp_path, {"max_length": 800, "truncation_strategy": "delete", **CPU})
     assert "are longer than max_length=800 tokens, and left out" in said
-    assert check(str(base), files, tmp_path, {"max_length": 4096, **CPU}) == []
+    assert check_training(str(base), files, tmp_path, {"max_length": 4096, **CPU}) == []
     with pytest.raises(BadInput, match="longer than max_length=800"):
-        check(str(base), files, tmp_path, {"max_length": 800, "truncation_strategy": "raise", **CPU})
-    with pytest.raises(BadInput, match="more than the context"):
-        check(str(base), files, tmp_path, {"max_length": 5000, **CPU})
+        check_training(str(base), files, tmp_path, {"max_length": 800, "truncation_strategy": "raise", **CPU})
+    with pytest.raises(BadInput, match="larger than the context"):
+        check_training(str(base), files, tmp_path, {"max_length": 5000, **CPU})
     with pytest.raises(BadInput, match=r"all \d+ rows are longer than max_length=20 tokens"):
-        check(str(base), files, tmp_path, {"max_length": 20, **CPU})
+        check_training(str(base), files, tmp_path, {"max_length": 20, **CPU})
 
 
 TREES = {"template": "sprint_tree", "attn_impl": "tree_paths", **CPU}
@@ -270,22 +288,22 @@ def test_a_trees_tokens_and_its_paths_have_limits_of_their_own(base: Path, rows:
     found = [row_tree(row, spelling, 0) for row in read_rows(files[0])]
     sizes, paths = sorted(len(tree.input_ids) for tree in found), sorted(tree.longest_path for tree in found)
     assert sizes[-1] > TINY.context > paths[-1]
-    assert check(str(base), files, tmp_path, {"max_length": sizes[-1], **TREES}) == []
-    (said,) = check(str(base), files, tmp_path, {"max_length": sizes[-2], **TREES})
+    assert check_training(str(base), files, tmp_path, {"max_length": sizes[-1], **TREES}) == []
+    (said,) = check_training(str(base), files, tmp_path, {"max_length": sizes[-2], **TREES})
     assert f"is longer than max_length={sizes[-2]} tokens, and left out" in said
     short = with_config(base, tmp_path / "short", max_position_embeddings=paths[-2])
-    (said,) = check(str(short), files, tmp_path, {"max_length": sizes[-1], **TREES})
+    (said,) = check_training(str(short), files, tmp_path, {"max_length": sizes[-1], **TREES})
     assert f"is longer than the model's context of {paths[-2]} tokens, on a path" in said
     middle = with_config(base, tmp_path / "middle", max_position_embeddings=paths[0] - 1)
     with pytest.raises(BadInput, match=rf"all {len(found)} rows are too long, \d+ of them longer than max_length="):
-        check(str(middle), files, tmp_path, {"max_length": sizes[0], **TREES})
+        check_training(str(middle), files, tmp_path, {"max_length": sizes[0], **TREES})
     tiny = with_config(base, tmp_path / "tiny", max_position_embeddings=9)
-    with pytest.raises(BadInput, match=r"all \d+ rows are longer than the model's context of 9 .* take a model"):
-        check(str(tiny), files, tmp_path, {"max_length": sizes[-1], **TREES})
+    with pytest.raises(BadInput, match=r"all \d+ rows are longer than the model's context of 9 .* choose a model"):
+        check_training(str(tiny), files, tmp_path, {"max_length": sizes[-1], **TREES})
 
 
 def with_config(model: Path, folder: Path, **values: object) -> Path:
-    """A copy of the model with these values in its config.json."""
+    """Return a copy of the model with these values in its config.json."""
     shutil.copytree(model, folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | values))
@@ -295,38 +313,38 @@ def with_config(model: Path, folder: Path, **values: object) -> Path:
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        ({"template": "dummy"}, "line 1: a row of the channel 'tree', and this recipe does not lay out trees"),
-        ({"template": "sprint_tree"}, "needs .*attn_impl=tree_paths or tree_sdpa here, got None"),
-        (TREES | {"attn_impl": "tree_flex"}, "needs .*attn_impl=tree_paths or tree_sdpa here, got tree_flex"),
-        (TREES | {"use_cpu": False}, "needs .*attn_impl=tree_sdpa or tree_flex here, got tree_paths"),
-        (TREES | {"template": "qwen2_5"}, "attn_impl=tree_paths is for template=sprint_tree"),
-        (TREES | {"packing": True}, "packing=true puts rows behind one another"),
-        (TREES | {"sequence_parallel_size": 8}, "sequence_parallel_size=8 shares a row between devices"),
+        ({"template": "dummy"}, "line 1: the row has the channel 'tree', and this recipe does not lay out trees"),
+        ({"template": "sprint_tree"}, "needs .*attn_impl=tree_paths or tree_sdpa on this device, got None"),
+        (TREES | {"attn_impl": "tree_flex"}, "needs .*attn_impl=tree_paths or tree_sdpa on this device, got tree_flex"),
+        (TREES | {"use_cpu": False}, "needs .*attn_impl=tree_sdpa or tree_flex on this device, got tree_paths"),
+        (TREES | {"template": "qwen2_5"}, "attn_impl=tree_paths needs template=sprint_tree"),
+        (TREES | {"packing": True}, "packing=true joins rows into one sequence"),
+        (TREES | {"sequence_parallel_size": 8}, "sequence_parallel_size=8 splits a row over devices"),
     ],
 )
 def test_trees_that_would_be_trained_as_something_else_are_refused(
     base: Path, rows: Path, tmp_path: Path, args: dict[str, object], said: str
 ) -> None:
     with pytest.raises(BadInput, match=said):
-        check(str(base), [rows / "sprint.train.jsonl"], tmp_path, CPU | args)
+        check_training(str(base), [rows / "sprint.train.jsonl"], tmp_path, CPU | args)
 
 
 def test_rows_and_models_that_trees_cannot_be_made_of_are_refused(base: Path, rows: Path, tmp_path: Path) -> None:
     lines = (rows / "sprint.train.jsonl").read_text().splitlines()
     for change, said in (
-        (("</Plan_1>", "</Plan_2>"), "line 3: a transcript cannot be read back from its character"),
-        (('"tree"', '"Tree"'), "line 3: the channel is 'Tree', which is no tree"),
-        (("No way.", "No way.<|endoftext|>"), r"line 3: the text holds '<\|endoftext\|>', by which this model ends"),
+        (("</Plan_1>", "</Plan_2>"), "line 3: the transcript is not well-formed from character"),
+        (('"tree"', '"Tree"'), "line 3: unknown channel 'Tree'"),
+        (("No way.", "No way.<|endoftext|>"), r"line 3: the text contains '<\|endoftext\|>', this model's end token"),
     ):
         broken = lines[2].replace(*change)
         assert broken != lines[2]
         (tmp_path / "broken.jsonl").write_text("\n".join([*lines[:2], broken]) + "\n")
         with pytest.raises(BadInput, match=said):
-            check(str(base), [tmp_path / "broken.jsonl"], tmp_path, TREES)
+            check_training(str(base), [tmp_path / "broken.jsonl"], tmp_path, TREES)
     window = {"use_sliding_window": True, "sliding_window": 128, "layer_types": ["sliding_attention"] * 2}
     sliding = with_config(base, tmp_path / "sliding", **window)
-    with pytest.raises(BadInput, match="has layers that see 128 tokens back"):
-        check(str(sliding), [rows / "sprint.train.jsonl"], tmp_path, TREES)
+    with pytest.raises(BadInput, match="has layers with a sliding window of 128 tokens"):
+        check_training(str(sliding), [rows / "sprint.train.jsonl"], tmp_path, TREES)
 
 
 def test_weights_move_to_another_vocabulary(base: Path, rows: Path, tmp_path: Path) -> None:
@@ -352,9 +370,9 @@ def test_bf16_follows_the_processor(tmp_path: Path) -> None:
         flags.write_text(f"flags : {words}\n")
         assert processor_has_bf16(flags) is has
     assert not processor_has_bf16(tmp_path / "nothing")
-    assert Recipe({"bf16": "auto", "use_cpu": True}).ready()["bf16"] is processor_has_bf16()
-    assert Recipe({"bf16": "auto"}).ready()["bf16"] is True
-    assert Recipe({"bf16": False}).ready()["bf16"] is False
+    assert Recipe({"bf16": "auto", "use_cpu": True}).resolved_args()["bf16"] is processor_has_bf16()
+    assert Recipe({"bf16": "auto"}).resolved_args()["bf16"] is True
+    assert Recipe({"bf16": False}).resolved_args()["bf16"] is False
 
 
 def test_a_model_that_is_nowhere_is_one_clear_error(
@@ -362,8 +380,8 @@ def test_a_model_that_is_nowhere_is_one_clear_error(
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     files = [rows / "rft.train.jsonl"]
-    with pytest.raises(BadInput, match="'no/such-model' is no folder"):
-        check("no/such-model", files, tmp_path, {"max_length": 300, **CPU})
+    with pytest.raises(BadInput, match="'no/such-model'"):
+        check_training("no/such-model", files, tmp_path, {"max_length": 300, **CPU})
 
 
 def test_a_disk_too_small_for_the_checkpoints_is_found_first(
@@ -372,21 +390,21 @@ def test_a_disk_too_small_for_the_checkpoints_is_found_first(
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(BadInput, match="lower recipe"):
-        train(Config(str(base), str(rows / "rft"), str(tmp_path / "out")))
+        train(TrainConfig(str(base), str(rows / "rft"), str(tmp_path / "out")))
 
 
 def test_a_run_is_recorded_with_its_data_and_its_curves_are_drawn(rows: Path, tmp_path: Path) -> None:
     files = [rows / "rft.train.jsonl"]
-    found = record({"seed": 1}, tmp_path, files)
+    found = run_record({"seed": 1}, tmp_path, files)
     assert found["data"][str(files[0])]["rows"] == len(files[0].read_text().splitlines())
     assert found["versions"]["ms-swift"]
-    assert draw(tmp_path) is None
+    assert draw_curves(tmp_path) is None
     log = [{"loss": 2.0, "global_step/max_steps": "5/20"}, {"loss": 1.0, "global_step/max_steps": "10/20"}]
     log += [{"loss": 0.9, "global_step/max_steps": "10/20"}, {"eval_loss": 0.8, "global_step/max_steps": "10/20"}]
     log += [{"train_runtime": 9.0, "global_step/max_steps": "10/20"}, {"model_parameter_info": "3M"}]
     (tmp_path / "logging.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
-    assert [(line["step"], line.get("loss")) for line in history(tmp_path)] == [(5, 2.0), (10, 0.9), (10, None)]
-    picture = draw(tmp_path)
+    assert [(line["step"], line.get("loss")) for line in read_log(tmp_path)] == [(5, 2.0), (10, 0.9), (10, None)]
+    picture = draw_curves(tmp_path)
     assert picture
     assert picture.read_bytes().startswith(b"\x89PNG")
 
@@ -395,7 +413,7 @@ def test_a_runs_card_says_from_what_on_what_and_how_it_went(rows: Path, tmp_path
     assert write_card(tmp_path) is None
     config = composed("model=hub/base", f"dataset={rows}/rft", f"out={tmp_path}", "machines.processes=2")
     (tmp_path / "run.json").write_text(
-        json.dumps(record(asdict(config), Path(config.model), [rows / "rft.train.jsonl"]))
+        json.dumps(run_record(asdict(config), Path(config.model), [rows / "rft.train.jsonl"]))
     )
     (tmp_path / "command.sh").write_text("swift sft --seed 1\n")
     log: list[dict[str, object]] = [
@@ -424,12 +442,12 @@ def test_a_runs_card_says_from_what_on_what_and_how_it_went(rows: Path, tmp_path
 
 
 def test_a_missing_dataset_is_one_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"nothing\.train\.jsonl is not there"):
-        train(Config("some/model", str(tmp_path / "nothing"), str(tmp_path / "out")))
+    with pytest.raises(BadInput, match=r"nothing\.train\.jsonl does not exist"):
+        train(TrainConfig("some/model", str(tmp_path / "nothing"), str(tmp_path / "out")))
 
 
 def test_a_model_folder_that_is_not_whole_is_one_clear_error(rows: Path, base: Path, tmp_path: Path) -> None:
-    config = Config(str(tmp_path), str(rows / "rft"), str(tmp_path / "out"))
+    config = TrainConfig(str(tmp_path), str(rows / "rft"), str(tmp_path / "out"))
     with pytest.raises(BadInput, match=r"holds no config\.json"):
         train(config)
     shutil.copy(base / "config.json", tmp_path)
@@ -442,7 +460,7 @@ def test_a_model_folder_that_is_not_whole_is_one_clear_error(rows: Path, base: P
     with pytest.raises(BadInput, match="holds no tokenizer"):
         train(config)
     shutil.copy(base / "tokenizer.json", tmp_path)
-    with pytest.raises(BadInput, match=r"model-1\.safetensors is no file of weights"):
+    with pytest.raises(BadInput, match=r"model-1\.safetensors is not a safetensors file"):
         train(config)
     (tmp_path / "model-1.safetensors").write_bytes((base / "model.safetensors").read_bytes()[:-1])
     with pytest.raises(BadInput, match=r"model-1\.safetensors has been cut off"):
@@ -456,15 +474,15 @@ def test_a_model_folder_that_is_not_whole_is_one_clear_error(rows: Path, base: P
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        ({"max_length": "abc"}, "recipe.args.max_length=abc is no whole number"),
-        ({"save_total_limit": 0}, "recipe.args.save_total_limit=0 is no whole number"),
+        ({"max_length": "abc"}, "recipe.args.max_length must be a whole number of at least 1, got abc"),
+        ({"save_total_limit": 0}, "recipe.args.save_total_limit must be a whole number of at least 1, got 0"),
         (
             {"load_best_model_at_end": True, "eval_strategy": "steps", "save_steps": 150, "eval_steps": 100},
             "save_steps=150 must be a multiple of eval_steps=100",
         ),
         ({"report_to": ["tensorboard", "wandb"]}, "uv pip install wandb"),
         ({"quant_method": "bnb"}, "uv pip install bitsandbytes"),
-        ({"use_cpu": False, "attn_impl": "tree_sdpa"}, "no GPU is here"),
+        ({"use_cpu": False, "attn_impl": "tree_sdpa"}, "no GPU found"),
     ],
 )
 def test_values_that_ms_swift_would_stumble_over_are_found_first(
@@ -474,7 +492,7 @@ def test_values_that_ms_swift_would_stumble_over_are_found_first(
     monkeypatch.setattr("training.preflight.find_spec", there)
     monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
     with pytest.raises(BadInput, match=re.escape(said)):
-        train(Config(str(base), str(rows / "rft"), str(tmp_path), recipe(**args)))
+        train(TrainConfig(str(base), str(rows / "rft"), str(tmp_path), recipe(**args)))
 
 
 def test_the_command_of_any_machine_can_be_pasted_into_a_shell() -> None:
@@ -502,7 +520,7 @@ def test_the_best_checkpoint_is_the_one_that_the_trainer_found_best_wherever_the
 @pytest.mark.parametrize(
     ("answer", "model", "message"),
     [
-        ("No.<|endoftext|>", "countdown-mini-rft", "line 1: the text holds '<|endoftext|>', by which this model ends"),
+        ("No.<|endoftext|>", "countdown-mini-rft", "line 1: the text contains '<|endoftext|>', this model's end token"),
         ("No.", "README.md", "README.md is a file: a model is a folder, or a hub id"),
     ],
 )
@@ -552,14 +570,14 @@ def test_context_and_response_tokenise_apart_as_they_do_together(base: Path, row
 
 
 def losses(run: Path) -> dict[int, float]:
-    return {line["step"]: float(line["loss"]) for line in history(run) if "loss" in line}
+    return {line["step"]: float(line["loss"]) for line in read_log(run) if "loss" in line}
 
 
 @pytest.mark.training
 def test_a_run_with_zero_3_trains(rows: Path, base: Path, tmp_path: Path) -> None:
     shipped = recipe(max_steps=2, logging_steps=1, eval_strategy="no", bf16=False, **ZERO_3)
     zero = replace(shipped, env=shipped.env | {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"})
-    assert train(Config(str(base), str(rows / "sprint"), str(tmp_path / "run"), zero)) == 0
+    assert train(TrainConfig(str(base), str(rows / "sprint"), str(tmp_path / "run"), zero)) == 0
     assert sorted(losses(tmp_path / "run")) == [1, 2]
     assert last_checkpoint(tmp_path / "run") is not None
 
@@ -579,7 +597,8 @@ def test_two_processes_with_zero_3_learn_as_one_does(rows: Path, base: Path, tmp
         shipped = recipe(per_device_train_batch_size=2 // processes, **settings)
         zero = replace(shipped, env=shipped.env | {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"})
         assert (
-            train(Config(str(base), str(tmp_path / "even"), str(out), zero, Machines(processes, port=free_port()))) == 0
+            train(TrainConfig(str(base), str(tmp_path / "even"), str(out), zero, Machines(processes, port=free_port())))
+            == 0
         )
         found.append(losses(out))
     one, two = found
@@ -589,7 +608,7 @@ def test_two_processes_with_zero_3_learn_as_one_does(rows: Path, base: Path, tmp
 
 
 def reaches(checkpoint: Path, process: subprocess.Popen[bytes]) -> bool:
-    """Whether the run's last checkpoint is this one, or its process has ended."""
+    """Return whether the run's last checkpoint is this one, or its process has ended."""
     return process.poll() is not None or last_checkpoint(checkpoint.parent) == checkpoint
 
 
@@ -598,12 +617,14 @@ def reaches(checkpoint: Path, process: subprocess.Popen[bytes]) -> bool:
 def test_a_run_killed_twice_goes_on_as_if_it_had_not_been(rows: Path, base: Path, tmp_path: Path) -> None:
     settings = recipe(max_steps=12, logging_steps=1, eval_strategy="no", save_steps=3, per_device_train_batch_size=1)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert train(Config(str(base), str(rows / "sprint"), str(whole), settings)) == 0
-    config = Config(str(base), str(rows / "sprint"), str(killed), settings)
+    assert train(TrainConfig(str(base), str(rows / "sprint"), str(whole), settings)) == 0
+    config = TrainConfig(str(base), str(rows / "sprint"), str(killed), settings)
     for step in (3, 6):
         killed.mkdir(exist_ok=True)
-        keep(killed, config, record(asdict(config), base, rows_of(config)), "as the command does before it starts")
-        process = subprocess.Popen(compose(config), env=os.environ | settings.env, start_new_session=True)
+        write_run_files(
+            killed, config, run_record(asdict(config), base, data_files(config)), "as the command does before it starts"
+        )
+        process = subprocess.Popen(compose_command(config), env=os.environ | settings.env, start_new_session=True)
         reached = partial(reaches, killed / f"checkpoint-{step}", process)
         wait_for(reached, limit=300, every=0.01)
         assert process.poll() is None
@@ -626,7 +647,7 @@ def test_runs_can_be_averaged_and_others_cannot(base: Path, tmp_path: Path) -> N
     name = "model.layers.0.mlp.up_proj.weight"
     expected = (first[name].float() + second[name].float()) / 2
     assert (both[name].float() - expected).abs().max() < 2**-8 * expected.abs().max()
-    with pytest.raises(BadInput, match="larger has other weights"):
+    with pytest.raises(BadInput, match="larger has tensors of other names or shapes"):
         export(base, tmp_path / "mean", [larger])
 
 
@@ -635,7 +656,7 @@ def test_ms_swift_trains_stops_resumes_and_its_model_exports(rows: Path, base: P
     steps = {"save_steps": 2, "logging_steps": 1, "eval_steps": 2, "per_device_train_batch_size": 2}
     out = tmp_path / "run"
     for last in (2, 4):
-        config = Config(str(base), str(rows / "sprint"), str(out), recipe(max_steps=last, **steps))
+        config = TrainConfig(str(base), str(rows / "sprint"), str(out), recipe(max_steps=last, **steps))
         assert train(config) == 0
         checkpoint = last_checkpoint(out)
         assert checkpoint is not None
@@ -645,8 +666,8 @@ def test_ms_swift_trains_stops_resumes_and_its_model_exports(rows: Path, base: P
     starts = [start["command"] for start in json.loads((out / "run.json").read_text())["starts"]]
     assert ["--resume_from_checkpoint" in command for command in starts] == [False, True]
     assert (out / "command.sh").read_text().strip() == starts[0]
-    assert all(line["tokens_per_second"] > 0 for line in history(out) if "loss" in line)
-    evaluated = [line["eval_loss"] for line in history(out) if "eval_loss" in line]
+    assert all(line["tokens_per_second"] > 0 for line in read_log(out) if "loss" in line)
+    evaluated = [line["eval_loss"] for line in read_log(out) if "eval_loss" in line]
     assert len(evaluated) == 2
     assert evaluated[1] < evaluated[0]
     assert "- step: 4/4" in (out / "README.md").read_text()
@@ -672,7 +693,7 @@ def test_nothing_trains_on_when_the_command_has_been_killed(rows: Path, base: Pa
 
 
 def running_with(word: str) -> bool:
-    """Whether a process has the word in its command line."""
+    """Return whether a process has the word in its command line."""
     return any(word in word_of for each in psutil.process_iter(["cmdline"]) for word_of in each.info["cmdline"] or ())
 
 
@@ -683,12 +704,12 @@ def test_adapters_are_put_into_their_model_before_it_is_served(rows: Path, base:
 
     settings = recipe(tuner_type="lora", lora_rank=4, target_modules="all-linear", max_steps=2, eval_strategy="no")
     out, merged = tmp_path / "run", tmp_path / "merged"
-    assert train(Config(str(base), str(rows / "sprint"), str(out), settings)) == 0
+    assert train(TrainConfig(str(base), str(rows / "sprint"), str(out), settings)) == 0
     assert f"training.export checkpoint={out}" in (out / "README.md").read_text()
     with pytest.raises(BadInput, match="are adapters"):
         resolve_model(str(out))
     with pytest.raises(BadInput, match="are adapters"):
-        train(Config(str(out), str(rows / "rft"), str(tmp_path / "next"), settings))
+        train(TrainConfig(str(out), str(rows / "rft"), str(tmp_path / "next"), settings))
     export(out, merged)
     assert resolve_model(str(merged)) == str(merged)
     before, after = (AutoModelForCausalLM.from_pretrained(folder).state_dict() for folder in (base, merged))
@@ -722,7 +743,7 @@ def test_a_model_that_knows_a_tree_by_heart_writes_it_at_inference(rows: Path, t
     base, shape = tmp_path / "base", replace(TINY, hidden_size=96, heads=4, kv_heads=2, intermediate_size=192)
     init_weights(base, train_tokenizer([context, response], 400, base), shape, seed=1)
     settings = recipe(per_device_train_batch_size=1, eval_strategy="no", learning_rate=4e-3, bf16=False)
-    assert train(Config(str(base), str(tmp_path / "one"), str(tmp_path / "run"), settings)) == 0
+    assert train(TrainConfig(str(base), str(tmp_path / "one"), str(tmp_path / "run"), settings)) == 0
     export(tmp_path / "run", tmp_path / "model")
     question = context.partition("<Question>\n")[2].partition("\n</Question>")[0]
     with launch(str(tmp_path / "model"), runtime=runtime_config("cpu")) as endpoint:

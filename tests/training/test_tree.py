@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch.nn.attention.flex_attention import flex_attention
 
-from benchmarks.odd_speller import make_odd_speller
+from benchmarks.bpe_model import make_bpe_model
 from curation.countdown.rows import Problems, training_problems
 from curation.countdown.traces import write_trace
 from curation.stages.pack import pack
@@ -25,9 +25,17 @@ from sprint_sgl.rows import TREE, Row, make_row, row_text
 from sprint_sgl.runtime.tokenizer import TransformersSpelling
 from sprint_sgl.storage.shipped import MODELS
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
-from training.tree.attention import Spans, attend_along_paths, block_mask, dense_mask, over_trees, pieces, stacked
-from training.tree.layout import IGNORED, Node, Tree
-from training.tree.rows import row_tree
+from training.tree.attention import (
+    Spans,
+    attend_along_paths,
+    block_mask,
+    dense_mask,
+    path_pieces,
+    stack_spans,
+    tree_attention,
+)
+from training.tree.layout import IGNORED, Tree, TreeNode
+from training.tree.tree_rows import row_tree
 
 STYLE = prompt_style("mini")
 WORDS = ["try", "12", "+", "7 = 19,", "so this", "fails;", "ünï 字", "<odd>", "\\frac{1}{2}\nand", "then 84", "-", "3"]
@@ -62,7 +70,7 @@ def row_of(trajectory: Trajectory) -> Row:
 @pytest.fixture(scope="module")
 def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model with a BPE like Qwen's, whose texts are not spelt again as they were written."""
-    return make_odd_speller(tmp_path_factory.mktemp("odd"))
+    return make_bpe_model(tmp_path_factory.mktemp("odd"))
 
 
 @cache
@@ -80,12 +88,12 @@ def laid_out(trajectory: Trajectory, tokenizer: Any) -> Tree:
 def in_the_tree(model: Any, tree: Tree, padding: int = 0) -> torch.Tensor:
     """Logits of every token of the tree, in one pass of a batch that has it twice, the second time with padding."""
     count = len(tree.input_ids)
-    spans = Spans(tree.entry_of_tokens, tree.exit_of_tokens)
+    spans = Spans(tree.token_entries, tree.token_exits)
     ids, positions = (
         torch.nn.functional.pad(torch.tensor([values, values]), (0, padding))
         for values in (tree.input_ids, tree.position_ids)
     )
-    mask = stacked([spans, spans], count + padding)
+    mask = stack_spans([spans, spans], count + padding)
     return model(input_ids=ids, position_ids=positions, attention_mask=mask).logits[1, :count]
 
 
@@ -100,7 +108,7 @@ def calls(tree: Tree) -> Iterator[tuple[list[int], list[int]]]:
     """Each leaf's path, as ids and labels of a row of its own; a label stands in the first row that has it."""
     told: set[int] = set()
     for leaf in sorted(set(range(len(tree.nodes))) - {node.parent for node in tree.nodes}):
-        above = tree.above(leaf)
+        above = tree.path_nodes(leaf)
         labels = [label if each not in told else IGNORED for each in above for label in tree.nodes[each].labels]
         yield tree.path(leaf)[0], labels
         told.update(above)
@@ -218,23 +226,23 @@ def test_a_transcript_that_no_program_would_write_is_refused() -> None:
     _, tokenizer = loaded(MODELS / "countdown-mini-sprint")
     context, response = (message["content"] for message in row_of(countdown_trajectories(1)[0])["messages"])
     broken = make_row(context, response.replace("</Plan_1>\n\n", "</Plan_1>\n"), TREE)
-    with pytest.raises(BadInput, match="cannot be read back from its character"):
+    with pytest.raises(BadInput, match="not well-formed from character"):
         row_tree(broken, TransformersSpelling(tokenizer), tokenizer.eos_token_id)
 
 
 def test_entry_and_exit_numbers_hold_for_any_tree() -> None:
     nodes = (
-        Node(None, (1, 2), (1, 2)),
-        Node(0, (3,), (3,)),
-        Node(1, (4,), (4,)),
-        Node(0, (5,), (IGNORED,)),
-        Node(3, (6,), (6,)),
+        TreeNode(None, (1, 2), (1, 2)),
+        TreeNode(0, (3,), (3,)),
+        TreeNode(1, (4,), (4,)),
+        TreeNode(0, (5,), (IGNORED,)),
+        TreeNode(3, (6,), (6,)),
     )
     tree = Tree(nodes)
     assert tree.exits == [5, 3, 3, 5, 5]
     assert tree.position_ids == [0, 1, 2, 3, 2, 3]
     assert tree.longest_path == 4
-    mask = dense_mask(stacked([Spans(tree.entry_of_tokens, tree.exit_of_tokens)], 7))
+    mask = dense_mask(stack_spans([Spans(tree.token_entries, tree.token_exits)], 7))
     assert mask is not None
     mask = mask[0, 0]
     sees = [{k for k in range(7) if mask[q, k]} for q in range(7)]
@@ -243,19 +251,19 @@ def test_entry_and_exit_numbers_hold_for_any_tree() -> None:
 
 
 def test_a_token_is_not_trained_from_one_that_is_not_on_its_path() -> None:
-    root, first = Node(None, (1,), (IGNORED,)), Node(0, (2,), (2,))
-    with pytest.raises(ValueError, match="first token of node 2 is trained and does not follow its parent"):
-        Tree((root, first, Node(0, (3,), (3,))))
-    with pytest.raises(ValueError, match="node 3 stands apart from its parent"):
-        Tree((root, first, Node(0, (3,), (IGNORED,)), Node(1, (4,), (IGNORED,))))
+    root, first = TreeNode(None, (1,), (IGNORED,)), TreeNode(0, (2,), (2,))
+    with pytest.raises(ValueError, match="first token of node 2 is trained, but does not follow its parent"):
+        Tree((root, first, TreeNode(0, (3,), (3,))))
+    with pytest.raises(ValueError, match="node 3 is not in the subtree of its parent"):
+        Tree((root, first, TreeNode(0, (3,), (IGNORED,)), TreeNode(1, (4,), (IGNORED,))))
 
 
-@pytest.mark.parametrize("make_mask", [dense_mask, block_mask, pieces])
+@pytest.mark.parametrize("make_mask", [dense_mask, block_mask, path_pieces])
 def test_what_is_made_of_a_batch_goes_with_it(make_mask: Callable[[torch.Tensor], Any]) -> None:
     found: list[Any] = []
-    attend = over_trees(make_mask, lambda *args: found.append(args[4]))
-    tree = Tree((Node(None, (1, 2), (1, 2)), Node(0, (3,), (3,)), Node(0, (4,), (IGNORED,))))
-    spans = stacked([Spans(tree.entry_of_tokens, tree.exit_of_tokens)], 4)
+    attend = tree_attention(make_mask, lambda *args: found.append(args[4]))
+    tree = Tree((TreeNode(None, (1, 2), (1, 2)), TreeNode(0, (3,), (3,)), TreeNode(0, (4,), (IGNORED,))))
+    spans = stack_spans([Spans(tree.token_entries, tree.token_exits)], 4)
     query = torch.zeros(1, 1, 4, 2)
     for _ in range(2):
         attend(None, query, query, query, spans)
@@ -270,7 +278,7 @@ def test_what_is_made_of_a_batch_goes_with_it(make_mask: Callable[[torch.Tensor]
 def test_attention_along_paths_drops_what_it_is_asked_to(odd: Path) -> None:
     _, tokenizer = loaded(odd)
     tree = laid_out(random_trajectory(random.Random(3), 2, 2), tokenizer)
-    rows = pieces(stacked([Spans(tree.entry_of_tokens, tree.exit_of_tokens)], len(tree.input_ids)))
+    rows = path_pieces(stack_spans([Spans(tree.token_entries, tree.token_exits)], len(tree.input_ids)))
     q = torch.randn(1, 2, len(tree.input_ids), 8)
     plain, again = (attend_along_paths(torch.nn.Module(), q, q, q, rows)[0] for _ in range(2))
     assert plain.equal(again)
@@ -281,7 +289,7 @@ def test_attention_along_paths_drops_what_it_is_asked_to(odd: Path) -> None:
 def test_flex_attention_sees_what_the_dense_mask_does(odd: Path) -> None:
     _, tokenizer = loaded(odd)
     tree = laid_out(random_trajectory(random.Random(5), 6, 3), tokenizer)
-    spans = stacked([Spans(tree.entry_of_tokens, tree.exit_of_tokens)] * 2, len(tree.input_ids) + 9)
+    spans = stack_spans([Spans(tree.token_entries, tree.token_exits)] * 2, len(tree.input_ids) + 9)
     dense, blocks = dense_mask(spans), block_mask(spans)
     generator = torch.Generator().manual_seed(1)
     q, k, v = (torch.randn(2, 2, spans.shape[-1], 16, generator=generator) for _ in range(3))

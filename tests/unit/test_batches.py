@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from benchmarks.bench_throughput import Sent, planned
-from benchmarks.footprint import watched
+from benchmarks.bench_throughput import SentRequest, plan_requests
+from benchmarks.footprint import measure_footprint
 from programs import sprint_program
 from sprint_sgl.bench.report.charts import cost_figure
 from sprint_sgl.bench.report.statistics import IntervalEstimate
@@ -59,7 +59,7 @@ def questions(many: int, taken: list[int]) -> Iterator[str]:
 @pytest.mark.parametrize("generator_style", [True, False])
 def test_threads_are_bounded_by_what_runs_at_a_time_and_none_is_left(generator_style: bool) -> None:
     before, at_a_time = threading.active_count(), 8
-    with watched(every=0.01) as footprint:
+    with measure_footprint(every=0.01) as footprint:
         states = sprint_program.run_batch(
             [f"Question {number}" for number in range(500)],
             backend=Brief(),
@@ -196,15 +196,15 @@ def test_connections_that_nobody_uses_are_closed(monkeypatch: pytest.MonkeyPatch
         assert sockets(connections) == 1
 
 
-def sent(stage: int, prompt: str | None, start: float, end: float) -> Sent:
+def sent(stage: int, prompt: str | None, start: float, end: float) -> SentRequest:
     body = {"text": f"{stage}-{prompt}", "sampling_params": {"stop": ["</Plan_"], "max_new_tokens": 8000}}
-    return Sent("q", stage, prompt, body, start, end, tokens=7, cached=0)
+    return SentRequest("q", stage, prompt, body, start, end, tokens=7, cached=0)
 
 
 def test_a_plain_client_waits_for_what_the_program_waited_for() -> None:
     first, second, joined = sent(1, None, 0, 1), sent(1, None, 1.1, 2), sent(2, None, 5.1, 6)
     early, late = sent(1, "1.1.", 1.2, 1.5), sent(1, "1.2.", 2.1, 5)
-    ((*requests,),) = planned([late, joined, early, second, first])
+    ((*requests,),) = plan_requests([late, joined, early, second, first])
     assert [request.body["text"] for request in requests] == ["1-None", "1-None", "1-1.1.", "1-1.2.", "2-None"]
     assert [request.after for request in requests] == [(), (0,), (0,), (1,), (1, 2, 3)]
     params = requests[0].body["sampling_params"]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from benchmarks.ideal_cache import PrefixTree, Request, ideal_uncached
+from benchmarks.ideal_cache import CacheRequest, PrefixTree, ideal_uncached
 
 
-def request(prompt: list[int], reply: list[int], start: float, end: float) -> Request:
-    return Request(prompt, reply, start, end, cached=0)
+def request(prompt: list[int], reply: list[int], start: float, end: float) -> CacheRequest:
+    return CacheRequest(prompt, reply, start, end, cached=0)
 
 
 def test_a_tree_knows_what_it_was_given_and_its_beginnings() -> None:

@@ -55,7 +55,7 @@ def test_released_trajectories_become_rows_and_files_of_something_else_are_refus
     released_rows(tmp_path / "released.jsonl", tmp_path / "sprint")
     rows = [json.loads(line) for line in (tmp_path / "sprint.train.jsonl").open()]
     assert rows == [sprint_row(pack(trace).trajectory, prompt_style("sprint"), RowFormat.tree) for trace in TRACES[:3]]
-    for line, said in ((lines[3], "no response has stages"), ('{"problem": "Q"}', "line 1: has no problem or no resp")):
+    for line, said in ((lines[3], "no response has stages"), ('{"problem": "Q"}', "line 1: `problem` or `resp")):
         (tmp_path / "other.jsonl").write_text(line + "\n")
         with pytest.raises(typer.BadParameter, match=said):
             released_rows(tmp_path / "other.jsonl", tmp_path / "other")

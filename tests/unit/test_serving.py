@@ -37,7 +37,7 @@ from sprint_sgl.trajectory import Trajectory
 from sprint_sgl.view.trajectory_page import read_runs
 from tests.fakes.http_server import META, send, server
 from tests.fakes.scripted import count_tokens
-from tests.fakes.served import PLAYED, QUESTION, Scripted, serving
+from tests.fakes.served import PLAYED, QUESTION, FakeRuntime, serving
 from tests.fakes.waiting import wait_for
 
 ANSWERED = {"text": "<Final_answer>\n\\boxed{4}\n", "meta_info": META}
@@ -45,7 +45,7 @@ ANSWERED = {"text": "<Final_answer>\n\\boxed{4}\n", "meta_info": META}
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with serving(Scripted()) as url:
+    with serving(FakeRuntime()) as url:
         yield url
 
 
@@ -232,7 +232,7 @@ def test_a_run_that_filled_the_context_is_incomplete(stream: bool) -> None:
     asked = count_tokens(protocol.planner_opening(QUESTION, prompt_style(DEFAULT_PROMPT_STYLE)))
     found = set()
     for room in range(asked + 3, asked + 90, 20):
-        with serving(Scripted(room=room)) as url:
+        with serving(FakeRuntime(room=room)) as url:
             reply = client_of(url).responses.create(model="mini:sprint", input=QUESTION, stream=stream)
             response = list(reply)[-1].response if stream else reply
             full = response.sprint["repairs"].keys() & {"context_full", "truncated"}
@@ -478,7 +478,7 @@ def test_a_null_is_what_is_left_out(client: openai.OpenAI) -> None:
 
 
 def test_a_question_beyond_the_models_context_is_refused() -> None:
-    with serving(Scripted(room=10)) as url:
+    with serving(FakeRuntime(room=10)) as url:
         for stream in (False, True):
             with pytest.raises(openai.BadRequestError, match="fills the model's context") as caught:
                 ask(client_of(url), stream=stream)
@@ -494,7 +494,7 @@ def test_an_unknown_model_or_path_is_named(client: openai.OpenAI, url: str) -> N
 
 
 def test_without_a_key_nothing_is_answered() -> None:
-    with serving(Scripted(), keys=("first", "second")) as url:
+    with serving(FakeRuntime(), keys=("first", "second")) as url:
         assert httpx.post(f"{url}/v1/chat/completions", content=b"{oh").status_code == 401  # before the body is read
         assert httpx.head(f"{url}/health").status_code == 200
         with pytest.raises(openai.AuthenticationError, match="missing or wrong"):
@@ -507,7 +507,7 @@ def test_without_a_key_nothing_is_answered() -> None:
 @pytest.mark.parametrize("declared", [True, False])
 def test_a_body_that_is_too_large_is_refused(declared: bool) -> None:
     body = json.dumps({"messages": [{"role": "user", "content": "x" * 3000}]}).encode()
-    with serving(Scripted(), body_limit=2000) as url:
+    with serving(FakeRuntime(), body_limit=2000) as url:
         content = body if declared else iter([body[:1500], body[1500:]])
         reply = httpx.post(f"{url}/v1/chat/completions", content=content)
         assert reply.status_code == 413
@@ -515,7 +515,7 @@ def test_a_body_that_is_too_large_is_refused(declared: bool) -> None:
 
 
 def test_beyond_the_queue_clients_are_told_when_to_come_back() -> None:
-    with serving(Scripted(pause=0.3), places=1, queue=1) as url:
+    with serving(FakeRuntime(pause=0.3), places=1, queue=1) as url:
 
         async def crowd() -> list[httpx.Response]:
             body = {"model": "mini:sprint", "messages": [{"role": "user", "content": QUESTION}]}
@@ -531,7 +531,7 @@ def test_beyond_the_queue_clients_are_told_when_to_come_back() -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_client_that_goes_away_ends_its_run(stream: bool) -> None:
-    backend = Scripted(pause=30.0)
+    backend = FakeRuntime(pause=30.0)
     with serving(backend) as url:
         body = {"model": "mini:sprint", "messages": [{"role": "user", "content": QUESTION}], "stream": stream}
         with pytest.raises(httpx.ReadTimeout):
@@ -542,7 +542,7 @@ def test_a_client_that_goes_away_ends_its_run(stream: bool) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_run_goes_on_without_its_client_where_it_is_told_to(stream: bool) -> None:
-    backend = Scripted(pause=0.3)
+    backend = FakeRuntime(pause=0.3)
     with serving(backend) as url:
         body = {"model": "mini:sprint", "messages": [{"role": "user", "content": QUESTION}], "stream": stream}
         body["sprint"] = {"stop_on_disconnect": False}
@@ -556,7 +556,7 @@ def test_a_run_goes_on_without_its_client_where_it_is_told_to(stream: bool) -> N
 
 
 def test_a_run_past_its_deadline_is_ended() -> None:
-    backend = Scripted(pause=30.0)
+    backend = FakeRuntime(pause=30.0)
     with serving(backend, time_limit=20.0) as url:
         with pytest.raises(openai.InternalServerError, match=r"no answer within 0\.3 s") as caught:
             ask(client_of(url), extra_body={"sprint": {"time_limit": 0.3}})
@@ -565,7 +565,7 @@ def test_a_run_past_its_deadline_is_ended() -> None:
 
 
 def test_a_runtime_that_is_gone_is_503_until_it_is_back(capfd: pytest.CaptureFixture[str]) -> None:
-    backend = Scripted(down=True, said="it ended: [/usr/lib/x] at http://127.0.0.1:1/generate")
+    backend = FakeRuntime(down=True, said="it ended: [/usr/lib/x] at http://127.0.0.1:1/generate")
     with serving(backend) as url:
         for stream in (False, True):
             with pytest.raises(openai.InternalServerError, match="gone or still starting") as caught:
@@ -581,7 +581,7 @@ def test_a_runtime_that_is_gone_is_503_until_it_is_back(capfd: pytest.CaptureFix
 
 @pytest.mark.parametrize("hangs", [False, True])
 def test_a_shutdown_ends_what_takes_too_long(hangs: bool) -> None:
-    backend = Scripted(pause=30.0, hangs=hangs)
+    backend = FakeRuntime(pause=30.0, hangs=hangs)
 
     def told(stream: bool) -> openai.APIError:
         with pytest.raises(openai.APIError, match="is being stopped") as caught:
@@ -600,7 +600,7 @@ def test_a_shutdown_ends_what_takes_too_long(hangs: bool) -> None:
 
 def test_what_is_asked_of_a_server_that_stops_is_refused() -> None:
     async def late() -> None:
-        service = Service({"mini:sprint": (named_method("sprint"), Scripted())}, Admission(1, 1))
+        service = Service({"mini:sprint": (named_method("sprint"), FakeRuntime())}, Admission(1, 1))
         job = service.make_run_request(ChatRequest(messages=[ChatMessage(role="user", content=QUESTION)]), 10.0)
         await service.close()
         await service.start(job)
@@ -647,7 +647,7 @@ def preflight(url: str, origin: str) -> httpx.Response:
 @pytest.mark.parametrize("stream", [False, True])
 def test_pages_of_an_allowed_origin_may_ask(stream: bool) -> None:
     body = {"messages": [{"role": "user", "content": QUESTION}], "stream": stream}
-    with serving(Scripted(), keys=("key",), origins=(OURS,)) as url:
+    with serving(FakeRuntime(), keys=("key",), origins=(OURS,)) as url:
         asked = preflight(url, OURS)
         assert (asked.status_code, asked.headers["access-control-allow-origin"]) == (200, OURS)
         assert "authorization" in asked.headers["access-control-allow-headers"].lower()

@@ -20,7 +20,7 @@ from sprint_sgl.serving.requests import (
     StreamOptions,
     TextPart,
 )
-from tests.fakes.served import Scripted, serving
+from tests.fakes.served import FakeRuntime, serving
 
 schemathesis = pytest.importorskip("schemathesis")
 from schemathesis import checks  # noqa: E402
@@ -47,7 +47,7 @@ few = settings(
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with serving(Scripted(), places=16, queue=16) as url:
+    with serving(FakeRuntime(), places=16, queue=16) as url:
         yield url
 
 

@@ -14,7 +14,7 @@ from sprint_sgl.errors import BadInput, ContextFull, ProgramFailed, RuntimeUnava
 from sprint_sgl.lang.program import Program, Run
 from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
-from tests.fakes.scripted import Request, ScriptedBackend, count_tokens, replay
+from tests.fakes.scripted import ScriptedBackend, ScriptedRequest, count_tokens, replay
 
 TWO_STAGES = Trajectory(
     "How much is it?",
@@ -468,7 +468,7 @@ def test_bound_arguments_hold_and_unknown_ones_are_refused() -> None:
         sprint_program.bind(stages=3)
 
 
-def requests_by_kind(requests: list[Request]) -> tuple[int, int]:
+def requests_by_kind(requests: list[ScriptedRequest]) -> tuple[int, int]:
     executors = sum(is_executor(request.context) for request in requests)
     return len(requests) - executors, executors
 

@@ -1,9 +1,9 @@
-"""What a run will need, before anyone pays for it: memory of each device, and hours.
+"""Estimate what a training needs before anyone pays for it: memory of each device, and hours.
 
     sprint-sgl train cost recipe=paper machines.processes=8 device=a100_40gb dataset=work/curation/sprint
 
-It takes the overrides of `sprint-sgl train`. Activations come from a simulated step on the longest row that the
-recipe admits (training/estimate/step_costs.py), weights, gradients and optimiser from what ZeRO leaves on a device.
+Takes the overrides of `sprint-sgl train`. Activations come from a simulated step on the longest row that the recipe
+admits (training/estimate/step_costs.py); weights, gradients and optimiser from what ZeRO leaves on a device.
 benchmarks/bench_cost.py compares both with measured peaks.
 """
 
@@ -29,26 +29,26 @@ from sprint_sgl.runtime.tokenizer import Spelling
 from sprint_sgl.storage.checkpoints import model_config
 from training.estimate.step_costs import StepCosts
 from training.machines import Machines
-from training.preflight import check_channel, model_folder, spelling_of
-from training.rows import naming_line, read_rows
+from training.preflight import check_channel, load_spelling, model_folder
+from training.row_file import locate_errors, read_rows
 from training.train import Recipe
-from training.tree.rows import TREE_TEMPLATE, row_tree
+from training.tree.tree_rows import TREE_TEMPLATE, row_tree
 
 GIB = 2**30
-MASTER_AND_MOMENTS = 12  # bytes a trained weight: DeepSpeed's copy in full precision and Adam's two moments
-MASK_BYTES = 3  # for each pair of tokens: whether it sees, and the same as a number that attention adds
-FOUR_BITS = 0.52  # bytes a weight with its share of the scales, which are quantised too
+MASTER_AND_MOMENTS = 12  # bytes a trained weight: DeepSpeed's full-precision copy and Adam's two moments
+MASK_BYTES = 3  # bytes a pair of tokens: a boolean mask, and the 16-bit mask that attention adds
+FOUR_BITS = 0.52  # bytes a weight, including its share of the quantised scales
 
 
 @dataclass
 class Device:
-    """A card as a training sees it.
+    """A GPU as a training sees it.
 
     memory         GiB
-    teraflops      the highest rate of dense bf16, of which training reaches the share `utilisation`
+    teraflops      peak rate of dense bf16; training reaches the share `utilisation` of it
     overhead       GiB that a process holds before any tensor
-    communication  GiB for NCCL's buffers where several devices train together
-    fragments      of the memory for activations, the share that lies idle between tensors
+    communication  GiB for NCCL's buffers if several devices train together
+    fragments      share of the activations' memory that lies idle between tensors
     """
 
     memory: float
@@ -60,10 +60,10 @@ class Device:
 
 
 @dataclass
-class Config:
+class CostConfig:
     model: str
     dataset: str | None = None
-    out: str | None = None  # taken, so that the overrides of a training can be pasted; nothing is written
+    out: str | None = None  # accepted, so that a training's overrides can be pasted; nothing is written
     recipe: Recipe = field(default_factory=Recipe)
     machines: Machines = field(default_factory=Machines)
     device: Device = field(default_factory=lambda: Device(0, 0))
@@ -71,17 +71,17 @@ class Config:
 
 @dataclass(frozen=True)
 class Zero:
-    """What DeepSpeed's config leaves on a device. Stage 0 is no sharding."""
+    """What DeepSpeed's config leaves on a device. Stage 0 means no sharding."""
 
     stage: int = 0
     offload_optimizer: bool = False
     offload_weights: bool = False
-    live: int = 0  # weights that stage 3 gathers at most at a time
-    group: float = math.inf  # weights that stage 3 updates at a time, the others all
+    live: int = 0  # most weights that stage 3 gathers at a time
+    group: float = math.inf  # weights updated at a time; all of them below stage 3
 
     @staticmethod
-    def of(name: str | None) -> Zero:
-        """From ms-swift's name (zero0 to zero3_offload) or a file. Raises BadInput."""
+    def from_name(name: str | None) -> Zero:
+        """Read ms-swift's config of that name (zero0 to zero3_offload), or a file. Raise BadInput if neither exists."""
         if not name:
             return Zero()
         found = json.loads(_deepspeed_file(name).read_text()).get("zero_optimization", {})
@@ -99,13 +99,12 @@ def _deepspeed_file(name: str) -> Path:
     for path in (shipped, Path(name)):
         if path.is_file():
             return path
-    raise BadInput(f"deepspeed={name!r} is neither a name that ms-swift knows, such as zero3, nor a file")
+    raise BadInput(f"deepspeed={name!r} is neither a config of ms-swift, such as zero3, nor a file")
 
 
 @dataclass(frozen=True)
-class Memory:
-    """Bytes on each device, by what they hold; `step` is what the optimiser needs for a moment, when activations are
-    gone."""
+class DeviceMemory:
+    """Bytes on each device by content. `step` is what the optimiser needs while it runs, when activations are freed."""
 
     weights: float
     gradients: float
@@ -125,8 +124,8 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Layouts:
-    """Tokens of a row in three layouts: as a tree, as the transcript that it reads as, and as a row for each call."""
+class LayoutLengths:
+    """Tokens of a row in three layouts: as a tree, as its transcript, and as one row for each call."""
 
     tree: int
     longest_path: int
@@ -134,38 +133,41 @@ class Layouts:
     calls: tuple[int, ...]
 
     @staticmethod
-    def of(row: Row, spelling: Spelling) -> Layouts:
-        """Raises BadInput for a tree that cannot be laid out."""
+    def of_row(row: Row, spelling: Spelling) -> LayoutLengths:
+        """Return the lengths of a row. Raise BadInput for a tree that cannot be laid out."""
         tree = row_tree(row, spelling, end=0)
-        return Layouts(len(tree.input_ids), tree.longest_path, tree.trunk, tuple(tree.call_lengths))
+        return LayoutLengths(len(tree.input_ids), tree.longest_path, tree.trunk_length, tuple(tree.call_lengths))
 
 
 @dataclass(frozen=True)
-class Work:
-    """An epoch's rows: their tokens, and the floating-point operations of one epoch."""
+class EpochWork:
+    """An epoch: its rows, their tokens, and the floating-point operations."""
 
     rows: int
     tokens: int
     flops: float
 
 
-class Estimate:
-    """Raises BadInput for a model without a config, or a recipe that cannot be."""
+class TrainingEstimate:
+    """The estimate for a config. Raise BadInput for a model without a config, or invalid values in the recipe."""
 
-    def __init__(self, config: Config) -> None:
-        self.config, self.args = config, config.recipe.ready()
+    def __init__(self, config: CostConfig) -> None:
+        self.config, self.args = config, config.recipe.resolved_args()
         config.machines.check(self.args)
         if int(self.args.get("per_device_train_batch_size", 1)) < 1:
-            raise BadInput("per_device_train_batch_size must be at least 1")
+            raise BadInput(
+                "recipe.args.per_device_train_batch_size must be at least 1, "
+                f"got {self.args['per_device_train_batch_size']}"
+            )
         device = config.device
         if not 0 < device.utilisation <= 1:
-            raise BadInput(f"device.utilisation must be above 0 and at most 1, got {device.utilisation}")
+            raise BadInput(f"device.utilisation must be in (0, 1], got {device.utilisation}")
         for name in ("memory", "teraflops", "overhead", "communication", "fragments"):
             if not getattr(device, name) >= 0:
                 raise BadInput(f"device.{name} must be at least 0, got {getattr(device, name)}")
         limit = self.args.get("max_length")
         if limit is not None and not (type(limit) is int and limit > 0):
-            raise BadInput(f"recipe.args.max_length must be a whole number above 0, got {limit}")
+            raise BadInput(f"recipe.args.max_length must be a whole number of at least 1, got {limit}")
         self.folder = model_folder(config.model)
         if (self.folder / "config.json").is_file():
             model_config(self.folder)
@@ -173,59 +175,61 @@ class Estimate:
         self.sizes = self.step_costs.sizes
         self.devices = config.machines.devices
         self.sequence_parallel = int(self.args.get("sequence_parallel_size", 1))
-        if self.limit > self.step_costs.context and not self.trees:
+        if self.max_length > self.step_costs.context and not self.lays_out_trees:
             raise BadInput(
-                f"max_length={self.limit} is more than the model's context, {self.step_costs.context} tokens"
+                f"max_length={self.max_length} is larger than the model's context, {self.step_costs.context} tokens"
             )
 
     @property
-    def trees(self) -> bool:
-        """Whether rows of the channel `tree` are laid out as trees."""
+    def lays_out_trees(self) -> bool:
+        """Whether rows of channel `tree` are laid out as trees."""
         return self.args.get("template") == TREE_TEMPLATE
 
     @property
-    def limit(self) -> int:
+    def max_length(self) -> int:
         return int(self.args.get("max_length") or self.step_costs.context)
 
     @cached_property
-    def rows(self) -> list[Layouts]:
+    def rows(self) -> list[LayoutLengths]:
         """The lengths of each row that is trained on."""
-        spelling, path = spelling_of(str(self.folder)), Path(f"{self.config.dataset}.train.jsonl")
+        spelling, path = load_spelling(str(self.folder)), Path(f"{self.config.dataset}.train.jsonl")
         found = []
         for number, row in enumerate(track(read_rows(path), "counting tokens", console=notes, transient=True), 1):
-            with naming_line(path, number):
-                check_channel(row, self.trees)
-                found.append(Layouts.of(row, spelling))
+            with locate_errors(path, number):
+                check_channel(row, self.lays_out_trees)
+                found.append(LayoutLengths.of_row(row, spelling))
         if kept := [row for row in found if self.admits(row)]:
             return kept
         least = min(row.tree for row in found)
-        if least > self.limit:
-            raise BadInput(f"{path}: all rows are longer than {self.limit} tokens, the shortest has {least}")
-        raise BadInput(f"{path}: no row fits the model's context, {self.step_costs.context} tokens on a path")
+        if least > self.max_length:
+            raise BadInput(f"{path}: all rows are longer than {self.max_length} tokens, the shortest has {least}")
+        raise BadInput(
+            f"{path}: every row has a path longer than the model's context, {self.step_costs.context} tokens"
+        )
 
-    def admits(self, row: Layouts) -> bool:
-        """Whether ms-swift would train on it."""
-        return row.tree <= self.limit and row.longest_path <= self.step_costs.context
+    def admits(self, row: LayoutLengths) -> bool:
+        """Return whether ms-swift would train on the row."""
+        return row.tree <= self.max_length and row.longest_path <= self.step_costs.context
 
     @cached_property
     def lengths(self) -> list[int]:
-        """Tokens of each row that is trained on, as it is laid out."""
+        """Tokens of each row that is trained on, in the recipe's layout."""
         return [row.tree for row in self.rows]
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest row: of the data where it is there, else of what the recipe admits."""
-        return max(self.lengths) if self.config.dataset else self.limit
+        """Tokens of the longest row in the data; without data, of the longest row that the recipe admits."""
+        return max(self.lengths) if self.config.dataset else self.max_length
 
     @property
-    def a_pair(self) -> int:
-        """Bytes for each pair of tokens of a row that a mask of all pairs takes."""
-        dense = self.trees and self.args.get("attn_impl") == "tree_sdpa"
+    def mask_bytes_per_pair(self) -> int:
+        """Bytes of a dense mask for each pair of tokens of a row; 0 without a dense mask."""
+        dense = self.lays_out_trees and self.args.get("attn_impl") == "tree_sdpa"
         return MASK_BYTES * int(self.args.get("per_device_train_batch_size", 1)) if dense else 0
 
-    def memory(self, length: int) -> Memory:
-        """On each device, with rows of that many tokens."""
-        zero, sizes = Zero.of(self.args.get("deepspeed")), self.sizes
+    def memory(self, length: int) -> DeviceMemory:
+        """Return the memory of each device with rows of `length` tokens."""
+        zero, sizes = Zero.from_name(self.args.get("deepspeed")), self.sizes
         width = sizes.total_bytes / sizes.total
         held = sizes.total_bytes - (sizes.linear * (width - FOUR_BITS) if self.args.get("quant_bits") == 4 else 0)
         moments = MASTER_AND_MOMENTS * sizes.trained if self.args.get("deepspeed") else 2 * sizes.trained_bytes
@@ -233,9 +237,9 @@ class Estimate:
         gathers = zero.stage == 3 and (self.devices > 1 or zero.offload_weights)
         rows = int(self.args.get("per_device_train_batch_size", 1))
         activations = self.step_costs.activations(rows, math.ceil(length / self.sequence_parallel))
-        activations += self.a_pair * length**2
+        activations += self.mask_bytes_per_pair * length**2
         communication = self.config.device.communication if self.devices > 1 else 0
-        return Memory(
+        return DeviceMemory(
             weights=0 if zero.offload_weights else held / weights,
             gradients=0 if zero.offload_optimizer else sizes.trained_bytes / gradients,
             optimizer=0 if zero.offload_optimizer else moments / optimizer,
@@ -245,60 +249,63 @@ class Estimate:
             overhead=(self.config.device.overhead + communication) * GIB,
         )
 
-    def fits(self, tree: bool = True) -> int:
-        """Tokens of the longest row that the device has room for, 0 if for none: activations grow with the row.
+    def longest_that_fits(self, tree: bool = True) -> int:
+        """Return the tokens of the longest row that fits on a device, 0 if none does. Activations grow with the row.
 
-        tree   whether the row is laid out as a tree where the recipe does so, and may need a mask of all pairs
+        tree   whether the row is laid out as a tree, and may need a dense mask
         """
         room = self.config.device.memory * GIB
         few, many = (1024 * self.sequence_parallel, 2048 * self.sequence_parallel)
         low, high = self.memory(few), self.memory(many)
         if low.overhead + low.states + max(low.step, low.gathered) > room:
             return 0
-        a_pair = self.a_pair * (1 + self.config.device.fragments)
-        small, large = low.activations - a_pair * few**2, high.activations - a_pair * many**2
-        a_token = (large - small) / (many - few)
-        left = room - low.overhead - low.states - low.gathered - small + a_token * few
-        # What is left is enough for n tokens: a_pair * n^2 + a_token * n = left, in a form that holds for no pairs too.
-        a_pair *= tree
-        most = math.floor(2 * left / (a_token + math.sqrt(a_token**2 + 4 * a_pair * max(0, left))))
-        return max(0, min(most, sys.maxsize if self.trees else self.step_costs.context))
+        per_pair = self.mask_bytes_per_pair * (1 + self.config.device.fragments)
+        small, large = low.activations - per_pair * few**2, high.activations - per_pair * many**2
+        per_token = (large - small) / (many - few)
+        left = room - low.overhead - low.states - low.gathered - small + per_token * few
+        # Solve per_pair * n^2 + per_token * n = left for n, in the form that also holds for per_pair = 0.
+        per_pair *= tree
+        most = math.floor(2 * left / (per_token + math.sqrt(per_token**2 + 4 * per_pair * max(0, left))))
+        return max(0, min(most, sys.maxsize if self.lays_out_trees else self.step_costs.context))
 
-    def work(self, lengths: Sequence[int] | None = None) -> Work:
-        """Of an epoch of these rows, by default those of the dataset. The work of a row grows with its length and, in
-        attention, with its square."""
+    def work(self, lengths: Sequence[int] | None = None) -> EpochWork:
+        """Return the work of an epoch of rows of these lengths, by default those of the dataset.
+
+        The work of a row grows linearly with its length and, in attention, quadratically.
+        """
         short, long = (self.step_costs.flops(length) for length in (512, 1024))
         square = (long - 2 * short) / (2 * 512**2)
         line = short / 512 - square * 512
         lengths = self.lengths if lengths is None else lengths
-        return Work(len(lengths), sum(lengths), sum(line * n + square * n * n for n in lengths))
+        return EpochWork(len(lengths), sum(lengths), sum(line * n + square * n * n for n in lengths))
 
     @property
-    def rate(self) -> float:
-        """Floating-point operations a second of all devices."""
+    def flops_per_second(self) -> float:
+        """Floating-point operations per second of all devices together."""
         return self.devices * self.config.device.teraflops * 1e12 * self.config.device.utilisation
 
     @property
-    def rows_a_step(self) -> int:
+    def rows_per_step(self) -> int:
         per_device = self.args.get("per_device_train_batch_size", 1) * self.args.get("gradient_accumulation_steps", 1)
         return int(per_device) * self.devices // self.sequence_parallel
 
-    def steps(self, work: Work) -> int:
-        epoch = math.ceil(work.rows / self.rows_a_step)
+    def steps(self, work: EpochWork) -> int:
+        epoch = math.ceil(work.rows / self.rows_per_step)
         most = int(self.args.get("max_steps", -1))
         return most if most > 0 else math.ceil(float(self.args.get("num_train_epochs", 3)) * epoch)
 
-    def seconds(self, work: Work) -> float:
-        return self.steps(work) * self.rows_a_step * work.flops / work.rows / self.rate
+    def seconds(self, work: EpochWork) -> float:
+        return self.steps(work) * self.rows_per_step * work.flops / work.rows / self.flops_per_second
 
 
-def memory_table(estimate: Estimate, memory: Memory) -> Table:
+def memory_table(estimate: TrainingEstimate, memory: DeviceMemory) -> Table:
+    """Return the memory of a device by content, with its peak and what the device has."""
     device = estimate.config.device
     table = Table("on each device", "GiB", title=f"{estimate.devices} device(s), rows of {estimate.longest:,} tokens")
     table.columns[1].justify = "right"
     stepping = memory.step > memory.gathered + memory.activations
     shown = {
-        "the process, buffers between devices": memory.overhead,
+        "process, communication buffers": memory.overhead,
         "weights": memory.weights,
         "gradients": memory.gradients,
         "optimiser": memory.optimizer,
@@ -316,32 +323,34 @@ def memory_table(estimate: Estimate, memory: Memory) -> Table:
     return table
 
 
-def verdict(estimate: Estimate, memory: Memory) -> str:
-    """Whether it fits, and what would."""
-    most = estimate.fits()
+def verdict(estimate: TrainingEstimate, memory: DeviceMemory) -> str:
+    """Return whether the training fits, and otherwise what would make it fit."""
+    most = estimate.longest_that_fits()
     if memory.peak <= estimate.config.device.memory * GIB:
-        return f"It fits; rows of up to {most:,} tokens would."
+        return f"It fits, with rows of up to {most:,} tokens."
     if not most:
-        return "It does not fit with rows of any length: take more devices, or ++recipe.args.deepspeed=zero3_offload."
+        return "It does not fit with rows of any length: use more devices, or ++recipe.args.deepspeed=zero3_offload."
     ways = [f"recipe.args.max_length={most}"]
     if not estimate.args.get("use_liger_kernel"):
         ways.append("+recipe.args.use_liger_kernel=true (package liger-kernel)")
-    return f"It does not fit. Rows of {most:,} tokens would: {' or '.join(ways)}."
+    return f"It does not fit. Rows of {most:,} tokens would fit: {' or '.join(ways)}."
 
 
-def time_line(estimate: Estimate) -> str:
+def duration_line(estimate: TrainingEstimate) -> str:
+    """Return rows, steps and expected time of the training in one line."""
     device, work = estimate.config.device, estimate.work()
     seconds = estimate.seconds(work)
     span = f"{seconds / 3600:.1f} hours" if seconds > 3600 else f"{seconds / 60:.0f} minutes"
+    rate = estimate.flops_per_second * work.tokens / work.flops
     return (
-        f"{work.rows:,} rows, {work.tokens:,} tokens: {estimate.steps(work):,} steps of {estimate.rows_a_step} rows "
-        f"take about {span} ({estimate.rate * work.tokens / work.flops:,.0f} tokens/s) if each device reaches "
+        f"{work.rows:,} rows, {work.tokens:,} tokens: {estimate.steps(work):,} steps of {estimate.rows_per_step} rows "
+        f"take about {span} ({rate:,.0f} tokens/s) if each device reaches "
         f"{device.utilisation:.0%} of {device.teraflops:g} TFLOP/s"
     )
 
 
-def layouts_table(estimate: Estimate) -> Table:
-    """The same trajectories in each layout: their tokens, how many fit, and the hours of the recipe's epochs."""
+def layouts_table(estimate: TrainingEstimate) -> Table:
+    """Return a table of the same trajectories in each layout: tokens, rows that fit, and hours."""
     epochs = float(estimate.args.get("num_train_epochs", 3))
     table = Table("layout", "rows", "tokens", "longest", "rows that fit", f"hours, epochs: {epochs:g}")
     table.title = "The same trajectories"
@@ -351,25 +360,25 @@ def layouts_table(estimate: Estimate) -> Table:
     layouts = {
         "tree": [row.tree for row in rows],
         "transcript (the paper's)": [row.transcript for row in rows],
-        "a row for each call": [length for row in rows for length in row.calls],
+        "one row for each call": [length for row in rows for length in row.calls],
     }
     for name, lengths in layouts.items():
-        work, most = estimate.work(lengths), estimate.fits(tree=name == "tree")
+        work, most = estimate.work(lengths), estimate.longest_that_fits(tree=name == "tree")
         shown = [f"{work.rows:,}", f"{work.tokens:,}", f"{max(lengths):,}", f"{sum(n <= most for n in lengths):,}"]
-        table.add_row(name, *shown, f"{epochs * work.flops / estimate.rate / 3600:.2g}")
+        table.add_row(name, *shown, f"{epochs * work.flops / estimate.flops_per_second / 3600:.2g}")
     return table
 
 
-@entry_point("cost", Config)
-def main(config: Config) -> None:
-    estimate = Estimate(config)
+@entry_point("cost", CostConfig)
+def main(config: CostConfig) -> None:
+    estimate = TrainingEstimate(config)
     out = screen()
     memory = estimate.memory(estimate.longest)
     out.print(memory_table(estimate, memory), verdict(estimate, memory), highlight=False)
     if estimate.config.dataset:
         if any(row.tree > row.transcript for row in estimate.rows):
             out.print(layouts_table(estimate))
-        out.print(time_line(estimate), highlight=False, soft_wrap=True)
+        out.print(duration_line(estimate), highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""One training step on tensors without storage (torch's FakeTensorMode): the memory and the work of the model itself.
+"""Simulate one training step on tensors without storage (torch's FakeTensorMode), to learn its memory and work.
 
-No formula for activations: the architecture's own code runs forward and backward, and each tensor counts
-from its making until it is freed. Of layers that are alike two and then three run, since each further one adds the
-same. A 7B model takes seconds on a laptop and no memory. training/estimate/step_costs.py keeps the answers.
+There is no formula for activations: the architecture's own code runs forward and backward, and each tensor counts from
+its creation until it is freed. If all layers are alike, the step runs with two and with three of them, and the
+difference stands for each further layer. A 7B model takes seconds on a laptop and no memory.
+training/estimate/step_costs.py caches the results.
 """
 
 from __future__ import annotations
@@ -27,19 +28,21 @@ from training.estimate.step_costs import Sizes
 ATTENTION = "unmasked_sdpa"
 TUNERS = ("full", "lora")
 HALF = ("bfloat16", "float16")
-FEW = 2  # layers that run where all are alike, and then one more
+LAYERS_RUN = 2  # layers of the first run if all are alike; the second run has one more
 
 
-def _attend(
+def _unmasked_attention(
     module: torch.nn.Module, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: None, scaling: float, **_: Any
 ) -> tuple[torch.Tensor, None]:
-    """What transformers' sdpa does with rows of one length; on fake tensors it would build a mask that training has
-    no need of."""
+    """Attend causally without a mask, as transformers' sdpa does for rows of equal length.
+
+    On fake tensors transformers would build a mask that a training does not need.
+    """
     found = scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True, scale=scaling)
     return found.transpose(1, 2).contiguous(), None
 
 
-AttentionInterface.register(ATTENTION, _attend)
+AttentionInterface.register(ATTENTION, _unmasked_attention)
 AttentionMaskInterface.register(ATTENTION, lambda *_, **__: None)
 
 
@@ -51,7 +54,7 @@ def _attention_backward_flops(gradient: Any, q: Any, k: Any, v: Any, *_: Any, **
     return int(sdpa_backward_flop_count(gradient, q, k, v))  # type: ignore[no-untyped-call]
 
 
-# torch counts the work of attention on GPUs only; fake tensors are the CPU's.
+# torch counts the work of attention on GPUs only, and fake tensors are on the CPU.
 ATTENTION_FLOPS = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward_flops,
@@ -59,9 +62,9 @@ ATTENTION_FLOPS = {
 
 
 class LiveMemory(TorchDispatchMode):
-    """Bytes of the tensors that operations make under it: how many live now, and at most at once.
+    """Count the bytes of tensors created by operations under this mode: alive now, and at their peak.
 
-    `known` tensors, such as weights, are not counted, nor are views of them.
+    `known` tensors, such as weights, and views of them are not counted.
     """
 
     def __init__(self, known: Iterable[torch.Tensor]) -> None:
@@ -91,7 +94,7 @@ class LiveMemory(TorchDispatchMode):
 
 
 class Simulation:
-    """The model of a folder or hub id under ms-swift's arguments. Raises BadInput where there is no config."""
+    """The model of a folder or hub id under ms-swift's arguments. Raise BadInput if it has no config."""
 
     def __init__(self, model: str, args: Mapping[str, Any]) -> None:
         self._args = args
@@ -101,16 +104,16 @@ class Simulation:
         try:
             config = AutoConfig.from_pretrained(model)
         except (OSError, ValueError) as error:
-            raise BadInput(f"model {model!r} is no folder with a config.json, and not on the hub: {error}") from error
+            raise BadInput(f"model {model!r} is neither a folder with a config.json nor on the hub: {error}") from error
         try:
             with torch.device("meta"):
                 loaded = self._load(config)
-        except ValueError as error:  # such as an encoder's, with a line for each model that there is
-            raise BadInput(f"model {model!r} ({config.model_type}) is no model that writes text") from error
+        except ValueError as error:  # such as an encoder's; the message lists all known models
+            raise BadInput(f"model {model!r} ({config.model_type}) is not a causal language model") from error
         with torch.device("meta"):
             self._model = self._trainable(loaded)
         with self._fake:
-            _on_cpu(self._model)
+            _move_to_fake_cpu(self._model)
 
     def _load(self, config: Any) -> Any:
         return AutoModelForCausalLM.from_config(config, dtype=self._dtype, attn_implementation=ATTENTION)
@@ -118,7 +121,7 @@ class Simulation:
     def _trainable(self, model: Any) -> Any:
         tuner = self._args.get("tuner_type", "lora")
         if tuner not in TUNERS:
-            raise BadInput(f"tuner_type={tuner}: estimates are made for {' and '.join(TUNERS)}")
+            raise BadInput(f"tuner_type must be {' or '.join(TUNERS)} for an estimate, got {tuner}")
         if tuner == "lora":
             from peft import LoraConfig, get_peft_model
 
@@ -126,7 +129,7 @@ class Simulation:
                 r=int(self._args.get("lora_rank", 8)), target_modules=self._args.get("target_modules", "all-linear")
             )
             model = get_peft_model(model, config)
-            if self._args.get("deepspeed"):  # which casts adapters, in full precision without it
+            if self._args.get("deepspeed"):  # DeepSpeed casts adapters; without it they are in full precision
                 model = model.to(self._dtype)
         if self._args.get("gradient_checkpointing", True):
             model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -135,7 +138,7 @@ class Simulation:
 
     @property
     def context(self) -> int:
-        """Tokens that the model takes."""
+        """The model's context in tokens."""
         return int(self._model.config.max_position_embeddings)
 
     @property
@@ -153,17 +156,17 @@ class Simulation:
         )
 
     def activations(self, rows: int, length: int) -> int:
-        """Bytes that a step of so many rows of that length has alive at most, above weights and gradients."""
+        """Return the peak bytes of a step above weights and gradients, with `rows` rows of `length` tokens."""
 
         def peak() -> int:
-            with self._fake, _no_gradients_kept(self._model), LiveMemory(self._model.parameters()) as memory:
+            with self._fake, _dropping_gradients(self._model), LiveMemory(self._model.parameters()) as memory:
                 self._step(rows, length, fused=bool(self._args.get("use_liger_kernel")))
             return int(memory.peak)
 
-        return self._of_all_layers(peak)
+        return self._extrapolate_layers(peak)
 
     def flops(self, length: int) -> int:
-        """Floating-point operations of a row: forward, backward, and what checkpointing does twice."""
+        """Return the floating-point operations of a row: forward, backward, and recomputation by checkpointing."""
 
         def work() -> int:
             with self._fake, FlopCounterMode(display=False, custom_mapping=ATTENTION_FLOPS) as counter:
@@ -171,19 +174,19 @@ class Simulation:
             self._model.zero_grad()
             return int(counter.get_total_flops())
 
-        return self._of_all_layers(work)
+        return self._extrapolate_layers(work)
 
-    def _of_all_layers(self, ask: Callable[[], int]) -> int:
-        """What `ask` finds for the whole model; where its layers are alike, from what it finds for few of them."""
+    def _extrapolate_layers(self, ask: Callable[[], int]) -> int:
+        """Return `ask()` for the whole model; if its layers are alike, extrapolated from runs with few layers."""
         decoder = self._model.get_decoder()
-        layers = getattr(decoder, "layers", None)  # by another name, as GPT-2's, all of them run
-        if layers is None or len(layers) <= FEW + 1 or not alike(layers, self._model.config):
+        layers = getattr(decoder, "layers", None)  # None under another name, as in GPT-2: all layers run
+        if layers is None or len(layers) <= LAYERS_RUN + 1 or not layers_alike(layers, self._model.config):
             return ask()
         try:
-            decoder.layers = layers[:FEW]
+            decoder.layers = layers[:LAYERS_RUN]
             few = ask()
-            decoder.layers = layers[: FEW + 1]
-            return few + (len(layers) - FEW) * (ask() - few)
+            decoder.layers = layers[: LAYERS_RUN + 1]
+            return few + (len(layers) - LAYERS_RUN) * (ask() - few)
         finally:
             decoder.layers = layers
 
@@ -193,26 +196,28 @@ class Simulation:
             self._loss(ids, fused).backward()
 
     def _loss(self, ids: torch.Tensor, fused: bool) -> Any:
-        # Logits of every position: of a transcript all but the question is trained. For rows with more context
-        # ms-swift makes fewer (use_logits_to_keep), so that this is the most that it can be.
+        # Logits of every position: all of a transcript but its question is trained. For rows with more context
+        # ms-swift computes fewer (use_logits_to_keep), so this is an upper bound.
         if not fused:
             return self._model(input_ids=ids, labels=ids, use_cache=False).loss
-        # Liger's fused loss makes the logits of some positions at a time, about as many numbers as the hidden states.
+        # Liger's fused loss computes logits in chunks of about as many numbers as the hidden states have.
         hidden = self._model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state.flatten(0, 1)
         head = self._model.get_output_embeddings()
         chunk = -(-len(hidden) // -(-head.out_features // head.in_features))
         return cross_entropy(head(hidden[:chunk]).float(), ids.flatten()[:chunk])
 
 
-def alike(layers: torch.nn.ModuleList, config: Any) -> bool:
-    """Whether a decoder's layers have the same modules, sizes and kind of attention."""
+def layers_alike(layers: torch.nn.ModuleList, config: Any) -> bool:
+    """Return whether a decoder's layers have the same modules, sizes and kind of attention."""
     kinds = getattr(config, "layer_types", None) or []
     return len(set(kinds)) <= 1 and len({repr(layer) for layer in layers}) == 1
 
 
-def _on_cpu(model: torch.nn.Module) -> None:
-    """Meta tensors become fake ones of the CPU, shared ones staying shared: autocast knows no meta device, and peft
-    cannot be applied to fake tensors."""
+def _move_to_fake_cpu(model: torch.nn.Module) -> None:
+    """Replace meta tensors by fake CPU tensors; shared tensors stay shared.
+
+    Autocast does not know the meta device, and peft cannot be applied to fake tensors.
+    """
     moved: dict[int, torch.nn.Parameter] = {}
 
     def empty(tensor: torch.Tensor) -> torch.Tensor:
@@ -229,8 +234,8 @@ def _on_cpu(model: torch.nn.Module) -> None:
 
 
 @contextmanager
-def _no_gradients_kept(model: torch.nn.Module) -> Iterator[None]:
-    """Each gradient is let go as soon as it is there: they are counted by themselves, whole or in shards."""
+def _dropping_gradients(model: torch.nn.Module) -> Iterator[None]:
+    """Drop each gradient as soon as it exists: gradients are counted separately, whole or in shards."""
 
     def let_go(parameter: torch.Tensor) -> None:
         parameter.grad = None

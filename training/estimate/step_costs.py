@@ -1,8 +1,7 @@
-"""What one training step of a model takes, kept between commands: simulating a step takes ten seconds, reading the
-answer no time.
+"""What one training step of a model takes, cached between commands: simulating a step takes ten seconds.
 
-The answers lie in the user's cache folder (~/.cache/sprint-sgl on Linux; SPRINT_CACHE names another), which may be
-deleted at any time.
+The cache lies in the user's cache folder (~/.cache/sprint-sgl on Linux; SPRINT_CACHE names another) and may be deleted
+at any time.
 """
 
 from __future__ import annotations
@@ -26,20 +25,23 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
-# The arguments of ms-swift that a simulation reads; it is given no others.
-READ = (
+# The arguments of ms-swift that a simulation depends on; it gets no others.
+SIMULATED_ARGS = (
     *("torch_dtype", "bf16", "deepspeed", "gradient_checkpointing", "use_liger_kernel"),
     *("tuner_type", "lora_rank", "target_modules"),
 )
-# What decides, beside the model's config and those arguments, what a simulation finds.
+# A simulation's result also depends on these packages and files.
 PACKAGES = ("torch", "transformers", "peft")
-CODE = (Path(__file__), Path(__file__).with_name("simulate.py"))
+SOURCES = (Path(__file__), Path(__file__).with_name("simulate.py"))
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Numbers of parameters: all, those that are trained, and those that lie in matrices that 4 bits can hold; the
-    bytes that all and that the trained ones take."""
+    """Numbers of parameters, and the bytes they take.
+
+    total, trained   all parameters, and the trained ones
+    linear           frozen parameters in matrices that can be quantised to 4 bits
+    """
 
     total: int
     trained: int
@@ -51,30 +53,30 @@ class Sizes:
 class StepCosts:
     """Sizes, memory and work of a model under ms-swift's arguments: from the cache, else from a simulated step.
 
-    The first question that the cache cannot answer raises BadInput where the model has no config.json.
+    The first value that is not cached raises BadInput if the model has no config.json.
     """
 
     def __init__(self, model: Path, args: Mapping[str, Any], folder: Path | None = None) -> None:
-        self._model, self._args = str(model), {name: args[name] for name in READ if name in args}
+        self._model, self._args = str(model), {name: args[name] for name in SIMULATED_ARGS if name in args}
         self._folder = folder or cache_folder()
 
     @property
     def context(self) -> int:
-        """Tokens that the model takes."""
-        return self._answer("context", lambda found: found.context)
+        """The model's context in tokens."""
+        return self._lookup("context", lambda found: found.context)
 
     @property
     def sizes(self) -> Sizes:
-        """Numbers of parameters and the bytes that they take."""
-        return self._answer("sizes", lambda found: found.sizes)
+        """Numbers of parameters and their bytes."""
+        return self._lookup("sizes", lambda found: found.sizes)
 
     def activations(self, rows: int, length: int) -> int:
-        """Bytes that a step of so many rows of that length has alive at most, above weights and gradients."""
-        return self._answer(("activations", rows, length), lambda found: found.activations(rows, length))
+        """Return the peak bytes of a step above weights and gradients, with `rows` rows of `length` tokens."""
+        return self._lookup(("activations", rows, length), lambda found: found.activations(rows, length))
 
     def flops(self, length: int) -> int:
-        """Floating-point operations of a row: forward, backward, and what checkpointing does twice."""
-        return self._answer(("flops", length), lambda found: found.flops(length))
+        """Return the floating-point operations of a row: forward, backward, and recomputation by checkpointing."""
+        return self._lookup(("flops", length), lambda found: found.flops(length))
 
     @cached_property
     def _simulation(self) -> Simulation:
@@ -85,7 +87,7 @@ class StepCosts:
 
     @cached_property
     def _cache(self) -> Any:
-        """None where the folder cannot be written to."""
+        """The cache, None if its folder cannot be written."""
         import diskcache
 
         with suppress(*_cache_failures()):
@@ -94,15 +96,15 @@ class StepCosts:
 
     @cached_property
     def _key(self) -> str | None:
-        """What the answers belong to; None where the model's config is not on this machine yet."""
+        """The cache key of this model and these arguments, None if the model's config is not on this machine."""
         if (config := cached_file(self._model, "config.json")) is None:
             return None
         parts = [config.read_bytes().decode(errors="replace"), json.dumps(self._args, sort_keys=True, default=str)]
-        parts += [path.read_text() for path in CODE]
+        parts += [path.read_text() for path in SOURCES]
         parts += [f"{name} {_version(name)}" for name in PACKAGES]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
-    def _answer(self, question: object, ask: Callable[[Simulation], Answer]) -> Answer:
+    def _lookup(self, question: object, ask: Callable[[Simulation], Answer]) -> Answer:
         if self._key is None or self._cache is None:
             return ask(self._simulation)
         key = (self._key, str(question))
@@ -117,7 +119,7 @@ class StepCosts:
 
 
 def _cache_failures() -> tuple[type[Exception], ...]:
-    """What a cache raises that is locked by another process, damaged, or nowhere to be written: it is done without."""
+    """Return what diskcache raises if the cache is locked, damaged or not writable: the cache is then not used."""
     import pickle
     import sqlite3
 

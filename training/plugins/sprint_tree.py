@@ -2,7 +2,7 @@
 
     swift sft --external_plugins training/plugins/sprint_tree.py --template sprint_tree --attn_impl tree_sdpa ...
 
-Rows of the channel `tree` become trees, all others are trained as they stand, as with the template `dummy`.
+Rows of channel `tree` become trees. All other rows are trained unchanged, as with the template `dummy`.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from typing import Any
 from swift.template import MaxLengthError, Template, TemplateMeta, register_template
 
 from sprint_sgl.runtime.tokenizer import TransformersSpelling
-from training.tree.attention import Spans, stacked
-from training.tree.rows import encoded, row_tree
+from training.tree.attention import Spans, stack_spans
+from training.tree.tree_rows import encode_tree, row_tree
 
 NAMES = ("tree_entry", "tree_exit")
 
 
 class SprintTree(Template):  # type: ignore[misc] # ms-swift ships no types
-    """Encodes one user's and one assistant's message as a tree; a batch carries the spans of its nodes as its mask."""
+    """Encode a user and an assistant message as a tree. A batch carries the spans of its nodes in place of a mask."""
 
     def _encode(self, inputs: Any) -> dict[str, Any]:
         row = {"messages": inputs.messages, "channel": inputs.channel}
         tree = row_tree(row, TransformersSpelling(self.tokenizer), self.tokenizer.eos_token_id)
         room = self.model_info.max_model_len
         if room and tree.longest_path > room:
-            raise MaxLengthError(f"a path of {tree.longest_path} tokens does not fit the model's context, {room}")
-        return {**encoded(tree), "loss_scale": None}
+            raise MaxLengthError(f"a path of {tree.longest_path} tokens exceeds the model's context of {room}")
+        return {**encode_tree(tree), "loss_scale": None}
 
     def _data_collator(self, batch: list[dict[str, Any]], *, padding_to: int | None = None) -> dict[str, Any]:
         spans = [Spans(*(row.pop(name) for name in NAMES)) for row in batch]
         made: dict[str, Any] = super()._data_collator(batch, padding_to=padding_to)
-        made["attention_mask"] = stacked(spans, made["input_ids"].shape[1])
+        made["attention_mask"] = stack_spans(spans, made["input_ids"].shape[1])
         return made
 
 

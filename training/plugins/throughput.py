@@ -1,6 +1,7 @@
-"""A plugin of ms-swift: each line of a run's log that has a loss says how many tokens a second it took.
+"""A plugin of ms-swift: adds tokens and tokens per second to each line of a run's log that has a loss.
 
-ms-swift imports the file by its path (`external_plugins`); the folder has nothing but plugins, as it lands on sys.path.
+ms-swift imports this file by its path (`external_plugins`) and puts the folder on sys.path, so the folder holds plugins
+only.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from swift.callbacks.base import TrainerCallback
 
 
 class Throughput(TrainerCallback):  # type: ignore[misc] # ms-swift ships no types
-    """Counts the rows that the devices worked on together, padding too, without the time spent on evaluation."""
+    """Count the tokens of all devices, padding included, without the time spent on evaluation."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        # TensorBoard and W&B come before plugins; a log line must be complete when it reaches them.
+        # TensorBoard's and W&B's callbacks run before plugins, and need the complete log line.
         callbacks = self.trainer.callback_handler.callbacks
         callbacks.remove(self)
         callbacks.insert(0, self)
@@ -35,7 +36,7 @@ class Throughput(TrainerCallback):  # type: ignore[misc] # ms-swift ships no typ
         self._since, self._tokens = time.monotonic(), self._seen(state)
 
     def _seen(self, state: Any) -> int:
-        """transformers counts a row once for each device that has a part of it."""
+        """Return the tokens seen. transformers counts a row once for each device that has a part of it."""
         return int(state.num_input_tokens_seen) // int(self.trainer.template.sequence_parallel_size)
 
 

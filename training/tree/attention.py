@@ -1,12 +1,12 @@
-"""Attention over trees, as attention implementations of transformers (ms-swift: attn_impl).
+"""Attention over trees, registered as attention implementations of transformers (ms-swift: attn_impl).
 
-A token sees those before it whose node is its own or above its own: an executor does not see its siblings. A batch
-carries two numbers a token, the entry and the exit of its node, in the place of a mask; what follows is made from them
-once a step:
+A token attends to earlier tokens of its own node and of the nodes above it, so an executor does not see its siblings.
+In place of a mask a batch carries two numbers for each token, the entry and exit of its node. From them each
+implementation derives once a step:
 
-tree_sdpa    a mask of every pair of tokens, on the device: runs anywhere
-tree_flex    a mask of blocks of 128 tokens, of which those where nothing is seen are left out: for a GPU and long rows
-tree_paths   no mask but the tokens that the trunk and each branch see: for a CPU
+tree_sdpa    a mask of all pairs of tokens: runs on any device
+tree_flex    a mask of blocks of 128 tokens that skips empty blocks: for a GPU and long rows
+tree_paths   no mask, but the list of tokens that the trunk and each branch see: for a CPU
 """
 
 from __future__ import annotations
@@ -21,33 +21,35 @@ from transformers import AttentionInterface
 from transformers.integrations.flex_attention import flex_attention_forward
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-SPANS = torch.int32  # by which they are told from masks, which are of truth values or of numbers to be added
+SPAN_DTYPE = torch.int32  # tells spans from masks, which are boolean or floating-point
 PADDING = -1
 BLOCK = 128  # tokens
 
 
 class Spans(NamedTuple):
-    """For each token of a row the number of its node, and the one behind its node's last descendant."""
+    """Entry and exit of each token of a row: the number of its node, and one more than that of the node's last
+    descendant.
+    """
 
     entry: Sequence[int]
     exit: Sequence[int]
 
 
-def stacked(rows: Sequence[Spans], length: int) -> torch.Tensor:
-    """Return the spans of a batch, (rows, 1, 2, length), padded behind the rows' ends.
+def stack_spans(rows: Sequence[Spans], length: int) -> torch.Tensor:
+    """Return the spans of a batch, (rows, 1, 2, length), padded at the end of each row.
 
-    Of four dimensions, since transformers passes on such a mask as it is.
+    transformers passes on a mask of four dimensions unchanged.
     """
-    found = torch.full((len(rows), 1, 2, length), PADDING, dtype=SPANS)
+    found = torch.full((len(rows), 1, 2, length), PADDING, dtype=SPAN_DTYPE)
     for own, row in zip(found, rows, strict=True):
-        own[0, :, : len(row.entry)] = torch.tensor([list(row.entry), list(row.exit)], dtype=SPANS)
+        own[0, :, : len(row.entry)] = torch.tensor([list(row.entry), list(row.exit)], dtype=SPAN_DTYPE)
     return found
 
 
 def dense_mask(spans: torch.Tensor) -> torch.Tensor | None:
-    """Return who attends to whom, (rows, 1, length, length), true where a token sees another.
+    """Return the attention mask, (rows, 1, length, length), true where a query sees a key.
 
-    Padding sees itself: no row of the matrix is empty. None where all rows are single paths: plain causal attention.
+    Padding sees itself, so no row of the mask is empty. Return None if all rows are single paths (causal attention).
     """
     entry, exit = spans[:, 0, 0], spans[:, 0, 1]
     if not (entry > 0).any():
@@ -58,8 +60,8 @@ def dense_mask(spans: torch.Tensor) -> torch.Tensor | None:
 
 
 def block_mask(spans: torch.Tensor) -> BlockMask:
-    """Return the same for flex_attention."""
-    entry, exit = spans[:, 0, 0].clone(), spans[:, 0, 1].clone()  # views would keep alive what the mask is kept for
+    """Return the attention mask in flex_attention's form."""
+    entry, exit = spans[:, 0, 0].clone(), spans[:, 0, 1].clone()  # a view would keep the mask's own cache key alive
 
     def sees(row: Any, head: Any, query: Any, key: Any) -> Any:
         above = (entry[row, key] <= entry[row, query]) & (entry[row, query] < exit[row, key])
@@ -71,16 +73,17 @@ def block_mask(spans: torch.Tensor) -> BlockMask:
 
 
 class Piece(NamedTuple):
-    """Tokens that stand one after the other, `begin` to `end` in the row, and the index of all that the last one sees,
-    their own at its end."""
+    """Tokens `begin` to `end` of a row, and the indices of all tokens that the last one sees, with its own piece at the
+    end.
+    """
 
     begin: int
     end: int
     path: torch.Tensor
 
 
-def pieces(spans: torch.Tensor) -> list[list[Piece]]:
-    """Return the trunk of each row and its branches, with what they see; padding is left out."""
+def path_pieces(spans: torch.Tensor) -> list[list[Piece]]:
+    """Return the pieces of each row: the trunk and each branch, without padding."""
     found = []
     for entry, exit in spans[:, 0].tolist():
         row: list[Piece] = []
@@ -90,7 +93,7 @@ def pieces(spans: torch.Tensor) -> list[list[Piece]]:
             end = begin + 1
             while end < len(entry) and entry[end] == entry[begin]:
                 end += 1
-            goes_on = bool(above) and entry[begin] < above[-1][0]  # from the node before it
+            goes_on = bool(above) and entry[begin] < above[-1][0]  # continues the node before it
             while above and entry[begin] >= above[-1][0]:
                 above.pop()
             above.append((exit[begin], begin, end))
@@ -111,8 +114,10 @@ def attend_along_paths(
     dropout: float = 0.0,
     **options: Any,
 ) -> Any:
-    """Attention of the trunk, then of each branch: hardly anything is computed that is not seen. For a CPU, where many
-    small calls cost little."""
+    """Attend from the trunk, then from each branch, only to the tokens on its path.
+
+    For a CPU, where many small calls cost little.
+    """
     if rows is None:  # no trees
         return sdpa_attention_forward(module, query, key, value, None, dropout, scaling, **options)
     out = torch.zeros_like(query)
@@ -134,8 +139,8 @@ def attend_along_paths(
     return out.transpose(1, 2).contiguous(), None
 
 
-def over_trees(make_mask: Callable[[torch.Tensor], Any], attend: Callable[..., Any]) -> Callable[..., Any]:
-    """An attention of transformers whose masks are made from spans, one for all layers of a step."""
+def tree_attention(make_mask: Callable[[torch.Tensor], Any], attend: Callable[..., Any]) -> Callable[..., Any]:
+    """Return an attention function for transformers that makes a mask from spans, once for all layers of a step."""
     made = WeakTensorKeyDictionary()
 
     def forward(
@@ -146,7 +151,7 @@ def over_trees(make_mask: Callable[[torch.Tensor], Any], attend: Callable[..., A
         attention_mask: torch.Tensor | None,
         **options: Any,
     ) -> Any:
-        if attention_mask is None or attention_mask.dtype != SPANS:  # no trees
+        if attention_mask is None or attention_mask.dtype != SPAN_DTYPE:  # no trees
             return attend(module, query, key, value, attention_mask, **options)
         if attention_mask not in made:
             made[attention_mask] = make_mask(attention_mask)
@@ -155,6 +160,6 @@ def over_trees(make_mask: Callable[[torch.Tensor], Any], attend: Callable[..., A
     return forward
 
 
-AttentionInterface.register("tree_paths", over_trees(pieces, attend_along_paths))
-AttentionInterface.register("tree_sdpa", over_trees(dense_mask, sdpa_attention_forward))
-AttentionInterface.register("tree_flex", over_trees(block_mask, flex_attention_forward))
+AttentionInterface.register("tree_paths", tree_attention(path_pieces, attend_along_paths))
+AttentionInterface.register("tree_sdpa", tree_attention(dense_mask, sdpa_attention_forward))
+AttentionInterface.register("tree_flex", tree_attention(block_mask, flex_attention_forward))

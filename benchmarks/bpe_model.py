@@ -1,4 +1,4 @@
-"""A model of random weights with a byte-level BPE like Qwen's: its replies are hardly ever spelt as they are read."""
+"""A model with random weights and a byte-level BPE like Qwen's: read again, its replies are tokenised differently."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ SIZES = {
 END = "<|endoftext|>"
 
 
-def make_odd_speller(folder: Path) -> Path:
-    """Trains the tokenizer on this project's own texts and writes a folder that SGLang serves."""
+def make_bpe_model(folder: Path) -> Path:
+    """Train the tokenizer on this project's own texts and write a folder that SGLang can serve."""
     import torch
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM

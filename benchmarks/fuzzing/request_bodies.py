@@ -1,4 +1,4 @@
-"""Requests as clients send them, and as nobody should: OpenAI's fields with odd values, broken JSON, bytes."""
+"""Request bodies, valid and invalid: OpenAI's fields with odd values, broken JSON, and bytes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import random
 from typing import Any
 
-from benchmarks.fuzzing.texts import anywhere, damaged, short
+from benchmarks.fuzzing.texts import any_character, damage, short_text
 
 PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
 QUESTION = "Use 3, 7 and 12 to make 66"
@@ -28,56 +28,59 @@ def number(rng: random.Random) -> Any:
     return rng.choice(NUMBERS)
 
 
-def value(rng: random.Random, depth: int = 0) -> Any:
-    """Any JSON value, and NaN and Infinity, which Python reads as JSON too."""
+def json_value(rng: random.Random, depth: int = 0) -> Any:
+    """Return a random JSON value, or NaN or Infinity, which Python's parser accepts."""
     kind = rng.randrange(10 if depth < 3 else 6)
     if kind < 2:
         return rng.choice((None, True, False, "auto", "none", "eager", "user", "text"))
     if kind < 4:
         return number(rng)
     if kind < 6:
-        return short(rng) if rng.random() < 0.9 else anywhere(rng)
+        return short_text(rng) if rng.random() < 0.9 else any_character(rng)
     if kind < 8:
-        return [value(rng, depth + 1) for _ in range(rng.randrange(4))]
-    return {rng.choice((*OURS, *NAMES, anywhere(rng))): value(rng, depth + 1) for _ in range(rng.randrange(4))}
+        return [json_value(rng, depth + 1) for _ in range(rng.randrange(4))]
+    return {
+        rng.choice((*OURS, *NAMES, any_character(rng))): json_value(rng, depth + 1) for _ in range(rng.randrange(4))
+    }
 
 
-def message(rng: random.Random) -> Any:
-    content: Any = rng.choice((QUESTION, short(rng), short(rng, 30)))
+def chat_message(rng: random.Random) -> Any:
+    """Return a chat message, sometimes an invalid one."""
+    content: Any = rng.choice((QUESTION, short_text(rng), short_text(rng, 30)))
     if rng.random() < 0.2:
-        content = [{"type": rng.choice(("text", "input_text", "image_url")), "text": short(rng)} for _ in range(2)]
+        content = [{"type": rng.choice(("text", "input_text", "image_url")), "text": short_text(rng)} for _ in range(2)]
     if rng.random() < 0.1:
-        content = value(rng)
+        content = json_value(rng)
     made = {"role": rng.choice(ROLES), "content": content}
-    return value(rng) if rng.random() < 0.03 else made
+    return json_value(rng) if rng.random() < 0.03 else made
 
 
-def asked(rng: random.Random) -> dict[str, Any]:
-    """A request whose fields are mostly right, one or two of them odd."""
+def request_body(rng: random.Random) -> dict[str, Any]:
+    """Return a request with mostly valid fields and a few odd ones."""
     body: dict[str, Any] = {}
-    turns = [message(rng) for _ in range(rng.choice((0, 1, 1, 2, 4)))]
-    turns += [{"role": "user", "content": rng.choice((QUESTION, short(rng, 20)))}] if rng.random() < 0.7 else []
+    turns = [chat_message(rng) for _ in range(rng.choice((0, 1, 1, 2, 4)))]
+    turns += [{"role": "user", "content": rng.choice((QUESTION, short_text(rng, 20)))}] if rng.random() < 0.7 else []
     for name in rng.sample(("messages", "prompt", "input"), rng.choice((1, 1, 2, 3))):
-        body[name] = turns if rng.random() < 0.7 else rng.choice((QUESTION, short(rng)))
+        body[name] = turns if rng.random() < 0.7 else rng.choice((QUESTION, short_text(rng)))
     for name in rng.sample(NAMES, rng.randrange(4)):
-        body[name] = value(rng)
+        body[name] = json_value(rng)
     if rng.random() < 0.3:
-        body["sprint"] = {name: value(rng) for name in rng.sample(OURS, rng.randrange(4))}
+        body["sprint"] = {name: json_value(rng) for name in rng.sample(OURS, rng.randrange(4))}
     if rng.random() < 0.15:
         body["stream"] = True
     if rng.random() < 0.6:
-        body["model"] = rng.choice(("mini:sprint", "mini:sprint", "mini:sequential", "mini", short(rng)))
+        body["model"] = rng.choice(("mini:sprint", "mini:sprint", "mini:sequential", "mini", short_text(rng)))
     return body
 
 
 def odd_body(rng: random.Random) -> bytes:
-    """The bytes of a request's body."""
+    """Return the bytes of a request's body, sometimes damaged."""
     kind = rng.randrange(12)
     if kind == 0:
         return rng.choice(ODD_BODIES)
-    text = json.dumps(asked(rng), ensure_ascii=rng.random() < 0.7)
+    text = json.dumps(request_body(rng), ensure_ascii=rng.random() < 0.7)
     if kind < 4:
-        text = damaged(rng, text)
+        text = damage(rng, text)
     data = text.encode("utf-8", "surrogatepass")
     if kind == 4:
         data = bytes(rng.randrange(256) if rng.random() < 0.05 else byte for byte in data)
@@ -87,11 +90,11 @@ def odd_body(rng: random.Random) -> bytes:
 
 
 def broken_body(rng: random.Random) -> bytes:
-    """One that no server may take: its JSON does not end, or what must be asked is not there."""
+    """Return a body that every server must refuse: truncated JSON, or a request without a question."""
     good = json.dumps({"model": "mini:sprint", "messages": [{"role": "user", "content": QUESTION}]})
     if rng.random() < 0.5:
         return good[: rng.randrange(len(good))].encode()
-    body = asked(rng)
+    body = request_body(rng)
     for name in ("messages", "prompt", "input"):
         body[name] = rng.choice((None, [], 7, {}, [{}], [None], {"role": "user"}))
     return json.dumps(body).encode()

@@ -1,4 +1,4 @@
-"""Whatever is shown to a person: nothing of a model's text is markup in a page, or a command to a terminal."""
+"""Fuzz what is shown to a person: no model text becomes markup in a page or a control sequence on a terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.fuzzing.cases import Target
-from benchmarks.fuzzing.texts import MARKUP, any_text, short, trajectory, without_surrogates
+from benchmarks.fuzzing.texts import MARKUP, any_text, random_trajectory, short_text, without_surrogates
 from sprint_sgl import console as consoles
 from sprint_sgl.console import say
 from sprint_sgl.trajectory import Trajectory
@@ -24,7 +24,7 @@ from sprint_sgl.view.terminal import LiveView, View, cost_table
 from sprint_sgl.view.timeline import bars_by_clock, bars_by_tokens
 from sprint_sgl.view.trajectory_page import ShownRun
 
-# What MathML and our own template are made of; anything else in a page has come out of a text.
+# Elements of MathML and of our template; any other element in a page comes from a text.
 _MATHML = """math menclose mfrac mi mmultiscripts mn mo mover mpadded mphantom mprescripts mroot mrow ms mspace msqrt
     mstyle msub msubsup msup mtable mtd mtext mtr munder munderover none"""
 MATHML = frozenset(_MATHML.split())
@@ -34,20 +34,20 @@ TEMPLATE = frozenset(_TEMPLATE.split())
 HARMFUL = re.compile(r"on|src$|formaction$|srcdoc$|xlink")
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 FRAMES = re.compile("[\\s\u2500-\u257f]+")
-STYLES = re.compile("\x1b\\[[0-9;]*m")  # what rich itself writes on a terminal
+STYLES = re.compile("\x1b\\[[0-9;]*m")  # rich's own control sequences
 
 
-class Elements(HTMLParser):
-    """Fails on an element, an attribute or a link that is none of the template's."""
+class MarkupChecker(HTMLParser):
+    """Fail on an element, attribute or link that does not come from the template."""
 
     def __init__(self, names: frozenset[str]) -> None:
         super().__init__()
         self.known = names
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert tag in self.known, f"<{tag}> has come out of a text"
+        assert tag in self.known, f"<{tag}> comes from a text"
         for name, value in attrs:
-            assert not HARMFUL.match(name), f'{name}="{value}" has come out of a text'
+            assert not HARMFUL.match(name), f'{name}="{value}" comes from a text'
             assert name != "href" or (value or "").startswith("#"), f"a link to {value}"
             assert name != "style" or tag == "svg", f"a style of {tag}"
 
@@ -64,35 +64,36 @@ class Elements(HTMLParser):
         raise AssertionError(f"a declaration: {data[:50]!r}")
 
 
-def checked(html: str, names: frozenset[str]) -> None:
-    parser = Elements(names)
+def check_html(html: str, names: frozenset[str]) -> None:
+    parser = MarkupChecker(names)
     parser.feed(html)
     parser.close()
     assert "<script" not in html.lower()
 
 
 def rich_text(rng: random.Random) -> str:
-    """Formulas and markup mixed more thickly than elsewhere."""
-    return any_text(rng) if rng.random() < 0.5 else "".join(rng.choice(MARKUP) + short(rng, 8) for _ in range(4))
+    """Return a text with more formulas and markup than elsewhere."""
+    return any_text(rng) if rng.random() < 0.5 else "".join(rng.choice(MARKUP) + short_text(rng, 8) for _ in range(4))
 
 
 def check_markup(text: str) -> None:
-    checked(text_markup(text), MATHML | {"span"})
-    checked(highlight_tags(text), frozenset({"b"}))
+    check_html(text_markup(text), MATHML | {"span"})
+    check_html(highlight_tags(text), frozenset({"b"}))
 
 
 def page_case(rng: random.Random) -> tuple[list[ShownRun], str]:
-    """Runs to be shown and a title; half a pair of surrogates is no text that a file can hold."""
-    texts = lambda rng: without_surrogates(short(rng, 8))  # noqa: E731
+    """Return runs to show and a title, without lone surrogates, which no file can hold."""
+    texts = lambda rng: without_surrogates(short_text(rng, 8))  # noqa: E731
     runs = [
-        ShownRun(trajectory(rng, texts), texts(rng), rng.choice((None, True, False))) for _ in range(rng.choice((1, 2)))
+        ShownRun(random_trajectory(rng, texts), texts(rng), rng.choice((None, True, False)))
+        for _ in range(rng.choice((1, 2)))
     ]
     return runs, texts(rng)
 
 
 @cache
 def template() -> Any:
-    """The page's template, compiled once."""
+    """Return the page's template, compiled once."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     folder = Path(page.__file__).parent
@@ -104,15 +105,15 @@ def check_page(case: tuple[list[ShownRun], str]) -> None:
     runs, title = case
     html = template().render(style=pages.STYLE, views=runs, title=title, own_style=page.STYLE, left_out=0)
     html.encode()
-    checked(html, TEMPLATE | MATHML)
+    check_html(html, TEMPLATE | MATHML)
 
 
 def run_case(rng: random.Random) -> Trajectory:
-    return trajectory(rng)
+    return random_trajectory(rng)
 
 
 def check_timeline(run: Trajectory) -> None:
-    """Bars end where the run's own counts say, and none ends before it begins."""
+    """Check that no bar ends before it starts, and that the last bar ends at the run's sequential tokens."""
     tokens = bars_by_tokens(run)
     assert all(bar.start <= bar.end for bar in [*tokens, *bars_by_clock(run)])
     path = run.sequential_tokens
@@ -120,13 +121,13 @@ def check_timeline(run: Trajectory) -> None:
 
 
 def screen_case(rng: random.Random) -> tuple[bool, list[tuple[int, int | None, str]]]:
-    """What planner and executors write on a pipe, or on a terminal."""
+    """Return whether the output is a terminal, and what planner and executors write to it."""
     writers = [(rng.randint(1, 3), rng.choice((None, None, 1, 2))) for _ in range(rng.randint(1, 6))]
     return rng.random() < 0.2, [(*writer, any_text(rng)[:2000]) for writer in sorted(writers, key=str)]
 
 
 def check_screen(case: tuple[bool, list[tuple[int, int | None, str]]]) -> None:
-    """The terminal gets no control characters but rich's own, and words in brackets stay what they are."""
+    """Check that the terminal gets only rich's own control characters, and that words in brackets stay."""
     terminal, written = case
     file = io.StringIO()
     console = Console(file=file, width=90, force_terminal=terminal, legacy_windows=False)
@@ -137,10 +138,10 @@ def check_screen(case: tuple[bool, list[tuple[int, int | None, str]]]) -> None:
         View.write(shown, stage, prompt, text)
     View.__exit__(shown)
     console.print(cost_table([("SPRINT", written[0][2], Trajectory("q"))], 90))
-    printed(file.getvalue(), [text for _, prompt, text in written if prompt is None])
+    check_printed(file.getvalue(), [text for _, prompt, text in written if prompt is None])
 
 
-def printed(shown: str, texts: list[str]) -> None:
+def check_printed(shown: str, texts: list[str]) -> None:
     shown.encode()
     left = STYLES.sub("", shown)
     assert not CONTROL.search(left), f"{CONTROL.search(left)} in what is shown"
@@ -150,14 +151,14 @@ def printed(shown: str, texts: list[str]) -> None:
 
 
 def check_line(text: str) -> None:
-    """A line on stderr is as it stands."""
+    """Check that a line is printed to stderr unchanged."""
     file = io.StringIO()
     kept, consoles.notes = consoles.notes, Console(file=file, width=90)
     try:
         say(text, style="red")
     finally:
         consoles.notes = kept
-    printed(file.getvalue(), [text])
+    check_printed(file.getvalue(), [text])
 
 
 TARGETS = (

@@ -1,6 +1,6 @@
-"""Whatever a client sends to the server: a status below 500 in OpenAI's shape, and nothing raised inside.
+"""Fuzz the server: each request gets a status below 500 in OpenAI's format, and nothing is raised inside.
 
-The real app, in this process; behind it a runtime that answers at once.
+Requests go to the real app in this process; its runtime answers at once.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import random
 from functools import cache
 from typing import Any
 
-from benchmarks.fuzzing.bodies import PATHS, asked, odd_body
-from benchmarks.fuzzing.cases import Target, says
-from benchmarks.fuzzing.texts import any_text, short
+from benchmarks.fuzzing.cases import Target, check_message
+from benchmarks.fuzzing.request_bodies import PATHS, odd_body, request_body
+from benchmarks.fuzzing.texts import any_text, short_text
 
 KEY = "the-right-key"
 BODY_LIMIT = 200_000  # bytes
@@ -25,6 +25,7 @@ Sent = tuple[str, str, list[tuple[bytes, bytes]], list[bytes]]
 
 @cache
 def app() -> Any:
+    """Return the server's app, built once."""
     from sprint_sgl.lang.methods import named_method
     from sprint_sgl.serving.admission import Admission
     from sprint_sgl.serving.app import Api
@@ -38,11 +39,12 @@ def app() -> Any:
 
 @cache
 def loop() -> asyncio.AbstractEventLoop:
+    """Return the event loop for all requests."""
     return asyncio.new_event_loop()
 
 
 class AtOnce:
-    """The server's way to a runtime whose model says the same to everything."""
+    """A backend of the server whose model writes the same text for every context."""
 
     def session(self, time_limit: float) -> Any:
         from tests.fakes.scripted import ScriptedBackend
@@ -58,8 +60,10 @@ class AtOnce:
 
 
 def request(rng: random.Random) -> Sent:
-    """Method, path, headers and the body in its chunks."""
-    path = rng.choice((*PATHS * 9, "/v1/models", f"/v1/models/{short(rng)}", "/health", "/metrics", "/", short(rng)))
+    """Return method, path, headers and the body in chunks."""
+    path = rng.choice(
+        (*PATHS * 9, "/v1/models", f"/v1/models/{short_text(rng)}", "/health", "/metrics", "/", short_text(rng))
+    )
     body = odd_body(rng)
     if rng.random() < 0.01:
         body = b" " * (BODY_LIMIT + 1) + body
@@ -72,7 +76,8 @@ def request(rng: random.Random) -> Sent:
 
 
 def check_request(sent: Sent) -> None:
-    status, headers, body = loop().run_until_complete(answered(sent))
+    """Check the status, and that the body is valid JSON or an event stream."""
+    status, headers, body = loop().run_until_complete(app_response(sent))
     assert 200 <= status < 500, f"{status}: {body[:200]!r}"
     kind = headers.get(b"content-type", b"").decode()
     if status >= 400 and sent[0] != "HEAD":
@@ -89,8 +94,8 @@ def check_request(sent: Sent) -> None:
                 json.loads(line[6:])
 
 
-async def answered(sent: Sent) -> tuple[int, dict[bytes, bytes], bytes]:
-    """What the app answers, straight through its interface: as any web server could hand the request on."""
+async def app_response(sent: Sent) -> tuple[int, dict[bytes, bytes], bytes]:
+    """Call the app through its ASGI interface; return status, headers and body."""
     method, path, headers, chunks = sent
     scope = {
         "type": "http",
@@ -126,11 +131,12 @@ async def answered(sent: Sent) -> tuple[int, dict[bytes, bytes], bytes]:
 
 
 def wire_case(rng: random.Random) -> tuple[str, Any]:
-    return rng.choice(PATHS), asked(rng)
+    """Return a path and a request body."""
+    return rng.choice(PATHS), request_body(rng)
 
 
 def check_wire(case: tuple[str, Any]) -> None:
-    """A request is read or refused with a word on where; what was read can be asked."""
+    """Check that the body is parsed or refused with a message, and that a parsed request has a valid question."""
     from pydantic import ValidationError
 
     from sprint_sgl.errors import BadInput
@@ -144,7 +150,7 @@ def check_wire(case: tuple[str, Any]) -> None:
         question = checked_question(read.question)
         stops = read.stops
     except (ValidationError, BadInput) as error:
-        says(error)
+        check_message(error)
     else:
         assert question.strip() == question != ""
         assert all(stops)
@@ -152,11 +158,12 @@ def check_wire(case: tuple[str, Any]) -> None:
 
 
 def header(rng: random.Random) -> str:
-    """As a web server hands it on: bytes, read as Latin-1."""
+    """Return a header's value as a web server decodes it: bytes, read as Latin-1."""
     return any_text(rng).encode("utf-8", "replace").decode("latin-1")
 
 
 def check_key(text: str) -> None:
+    """Check that only the right key is allowed."""
     from sprint_sgl.serving.keys import is_authorized
 
     assert not is_authorized(text, (KEY,)) or text.partition(" ")[2].strip() == KEY

@@ -1,4 +1,4 @@
-"""Whatever a model writes is read: the tag parser, plans, executions, answers, and the stream that sorts them."""
+"""Fuzz what reads model output: the tag parser, plans, executions, answers, grading, and the stream sorter."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from benchmarks.fuzzing.cases import Target
-from benchmarks.fuzzing.texts import ENDS, any_text, filled, plain, short
+from benchmarks.fuzzing.texts import ENDS, any_text, nonempty_text, plain_trajectory, short_text
 from benchmarks.near_misses import near_misses
 from sprint_sgl import protocol
 from sprint_sgl.grading.extract import extract_answer, read_answer
@@ -30,7 +30,7 @@ from sprint_sgl.trajectory import Trajectory
 
 
 def check_parse(text: str) -> None:
-    """What is read is well-formed: written down and read again it is the same, with nothing to repair."""
+    """Check that a parsed text is well-formed: rendered and parsed again it is the same, without repairs."""
     read = parse(text)
     again = parse(render(read))
     assert [texts(stage) for stage in again.stages] == [texts(stage) for stage in read.stages]
@@ -49,11 +49,11 @@ def check_inverse(trajectory: Trajectory) -> None:
 
 
 def sequential(rng: random.Random) -> Trajectory:
-    return Trajectory(short(rng), thought=filled(rng), final_answer=filled(rng))
+    return Trajectory(short_text(rng), thought=nonempty_text(rng), final_answer=nonempty_text(rng))
 
 
 def inverse_case(rng: random.Random) -> Trajectory:
-    return sequential(rng) if rng.random() < 0.1 else plain(rng)
+    return sequential(rng) if rng.random() < 0.1 else plain_trajectory(rng)
 
 
 def check_neutral(text: str) -> None:
@@ -69,7 +69,7 @@ def plan_case(rng: random.Random) -> tuple[str, int, int, str]:
 
 
 def check_plan(case: tuple[str, int, int, str]) -> None:
-    """What stands in the context afterwards reads as that plan again."""
+    """Check that the rendered plan reads as the same plan again."""
     read = read_plan(*case)
     assert all(prompt.text for prompt in read.prompts)
     assert merge_repairs(read.repairs) == read.repairs
@@ -87,11 +87,11 @@ def check_execution(text: str) -> None:
 
 
 def cut_case(rng: random.Random) -> tuple[Trajectory, float]:
-    return plain(rng), rng.random()
+    return plain_trajectory(rng), rng.random()
 
 
 def check_cut(case: tuple[Trajectory, float]) -> None:
-    """Where a text is cut off, its complete stages are what they were."""
+    """Check that cutting a text off keeps its complete stages."""
     trajectory, place = case
     whole = render(trajectory)
     text = whole[: round(place * len(whole))]
@@ -110,13 +110,13 @@ def check_answer(text: str) -> None:
 
 
 def near_miss_case(rng: random.Random) -> tuple[str, str, str]:
-    """A gold answer, the change, and an answer that misses it by that."""
+    """Return a gold answer, the name of a change, and the changed answer."""
     gold = rng.choice(GOLDS)(rng)
     return gold, *rng.choice(list(near_misses(gold)))
 
 
 def digits(rng: random.Random, longest: int = 3) -> str:
-    """A number without zeros, so that every change of it changes what it is part of."""
+    """Return a number without zeros, so that every change of a digit changes the value."""
     return "".join(rng.choice("123456789") for _ in range(rng.randint(1, longest)))
 
 
@@ -144,7 +144,7 @@ def check_near_miss(case: tuple[str, str, str]) -> None:
 
 
 def check_compared(text: str) -> None:
-    """Any text is compared with a number without harm."""
+    """Check that comparing any text with a number raises nothing."""
     answer = read_answer(text)[:200]
     assert compare(answer, answer).match is not Match.DIFFERENT
     compare(answer, "7")
@@ -158,16 +158,16 @@ def program_named(name: str) -> Any:
 
 
 def stream_case(rng: random.Random) -> tuple[str, list[str], list[int], str]:
-    """A run's planner text in pieces, with executors between them, the stop strings, and the program."""
-    trajectory = plain(rng)
+    """Return the planner's text, stop strings, sizes of its pieces, and a program's name."""
+    trajectory = plain_trajectory(rng)
     text = render(trajectory).partition("<think>\n")[2] if rng.random() < 0.5 else any_text(rng)[:5000]
-    stops = [short(rng, 3) for _ in range(rng.randrange(3))]
+    stops = [short_text(rng, 3) for _ in range(rng.randrange(3))]
     sizes = [rng.randint(1, 40) for _ in range(1 + len(text) // 20)]
     return text, [stop for stop in stops if stop], sizes, rng.choice(("sprint", "sequential", "self_consistency"))
 
 
 def check_stream(case: tuple[str, list[str], list[int], str]) -> None:
-    """Every piece of a branch goes out as it was written, and of the answer nothing that is past a stop string."""
+    """Check that each piece of a branch is passed on unchanged, and that no answer contains a stop string."""
     from sprint_sgl.lang.calls import Branch
     from sprint_sgl.serving.stream import AnswerPiece, BranchPiece, PieceSorter, cut_at_stop
 

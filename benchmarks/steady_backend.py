@@ -1,4 +1,4 @@
-"""A runtime on paper: every token takes the same time, however many are written at once; it costs no processor."""
+"""A simulated runtime: every token takes the same time whatever the concurrency, and no CPU time."""
 
 from __future__ import annotations
 
@@ -9,18 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from benchmarks.measuring import measured
-from sprint_sgl.errors import RequestFailed
+from benchmarks.measuring import runtime_url
 from sprint_sgl.protocol.prompts import DEFAULT_PROMPT_STYLE
 from sprint_sgl.runtime.frontend import BaseBackend, SglSamplingParams, StreamExecutor
 from sprint_sgl.runtime.launcher import connect
 from sprint_sgl.runtime.server import DEFAULT_MODEL, resolve_model
 
-IDLE_LIMIT = 5.0  # seconds
 
-
-class Steady(BaseBackend):  # type: ignore[misc]
-    """Writes as many words as it may, one in every `step` seconds; for replays, which set each call's length."""
+class SteadyBackend(BaseBackend):  # type: ignore[misc]
+    """Write up to the token limit, one word every `step` seconds. For replays, which set each call's length."""
 
     def __init__(self, step: float) -> None:
         super().__init__()
@@ -52,25 +49,13 @@ class Steady(BaseBackend):  # type: ignore[misc]
         }
 
 
-def emptied(endpoint: Any) -> None:
-    """Empties its cache, which a runtime refuses until its last request has left it."""
-    deadline = time.monotonic() + IDLE_LIMIT
-    while True:
-        try:
-            endpoint.flush_cache()
-            return
-        except RequestFailed:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
-
-
 @contextmanager
-def runtime(step: float | None, url: str | None = None, name: str | None = None) -> Iterator[Any]:
-    """The shipped model on a runtime of its own, or what runs at `url`, or with a `step` one on paper."""
+def connect_runtime(step: float | None, url: str | None = None, name: str | None = None) -> Iterator[Any]:
+    """Yield a simulated runtime if `step` is given, else the runtime at `url`, else a new one with the shipped
+    model."""
     if step is not None:
-        yield Steady(step)
+        yield SteadyBackend(step)
         return
-    with measured(url, name) as address, connect(address) as endpoint:
+    with runtime_url(url, name) as address, connect(address) as endpoint:
         endpoint.warm_up()
         yield endpoint
