@@ -12,7 +12,7 @@ import typer
 
 from benchmarks.measuring import AtLeastOne, spread
 from sprint_sgl.console import screen
-from sprint_sgl.runtime.launcher import running
+from sprint_sgl.runtime.launcher import running_server
 
 BACKENDS = ("torch_native", "torch_prefix")
 
@@ -34,7 +34,7 @@ def main(tokens: AtLeastOne = 2100, rounds: AtLeastOne = 30) -> None:
     prompt = [5 + k * k % 300 for k in range(tokens)]
     seconds = {}
     for backend in BACKENDS:
-        with running(runtime="cpu", attention_backend=backend) as server:
+        with running_server(runtime="cpu", attention_backend=backend) as server:
             seconds[backend] = fork_seconds(server.url, prompt, rounds)
         screen().print(f"{backend}: {spread([1e3 * each for each in seconds[backend]], '{:.1f}'.format)} ms")
     native, ours = (sorted(seconds[backend])[rounds // 2] for backend in BACKENDS)

@@ -29,7 +29,7 @@ from programs import sprint_program
 from sprint_sgl.bench.records import Record
 from sprint_sgl.console import one_line_errors, screen
 from sprint_sgl.runtime.endpoint import Endpoint
-from sprint_sgl.runtime.gateway import started_gateway
+from sprint_sgl.runtime.gateway import start_gateway
 from sprint_sgl.runtime.server import RuntimeConfig, Server, free_port, runtime_config, start_server, wait_until_ready
 from sprint_sgl.storage.files import whole_file
 from sprint_sgl.storage.output_folders import begin, begun_by
@@ -163,7 +163,7 @@ def main(
         sides = {ONE: workers[0]}
         for policy in policies.split(","):
             config = RuntimeConfig(workers=2, policy=policy)
-            gateway = started_gateway([w.url for w in workers], config, "127.0.0.1", free_port())
+            gateway = start_gateway([w.url for w in workers], config, "127.0.0.1", free_port())
             stack.callback(gateway.stop)
             wait_until_ready(gateway, 60.0, "/readiness")
             sides[policy] = gateway

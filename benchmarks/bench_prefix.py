@@ -28,12 +28,13 @@ from programs import sprint_program
 from sprint_sgl.bench.replay import Shape, filler
 from sprint_sgl.bench.replay_backend import ReplayBackend
 from sprint_sgl.console import screen
+from sprint_sgl.limits import REQUEST_LIMIT
 from sprint_sgl.runtime.endpoint import Endpoint
-from sprint_sgl.runtime.launcher import running
+from sprint_sgl.runtime.launcher import running_server
 from sprint_sgl.runtime.messages import GENERATE
 from sprint_sgl.runtime.server import DEFAULT_MODEL
-from sprint_sgl.runtime.tokenizer import spelling
-from sprint_sgl.runtime.transport import Transport
+from sprint_sgl.runtime.tokenizer import transformers_tokenizer
+from sprint_sgl.runtime.transport import Transport, check_response
 from sprint_sgl.tasks.countdown.problem import drawn
 from sprint_sgl.trajectory import Trajectory
 
@@ -44,15 +45,15 @@ class Recorder(Transport):
     """Keeps every generation request with the tokens that the runtime saw."""
 
     def __init__(self, url: str, tokenizer: str) -> None:
-        super().__init__(url, None, time_limit=600.0, reconnects=0, connect_limit=5.0)
+        super().__init__(url, None, time_limit=REQUEST_LIMIT, reconnects=0, connect_limit=5.0)
         self.requests: list[Request] = []
-        spelt = spelling(tokenizer)
+        spelt = transformers_tokenizer(tokenizer)
         assert spelt, f"{tokenizer} is not here"
         self._encode = spelt.encode_first
 
-    def request(self, method: str, path: str, body: Any = None, time_limit: float | None = None, **more: Any) -> Any:
+    def send(self, method: str, path: str, body: Any = None, time_limit: float | None = None, **more: Any) -> Any:
         start = time.perf_counter()
-        response = super().request(method, path, body, time_limit, **more)
+        response = check_response(super().send(method, path, body, time_limit, **more))
         if path == GENERATE and "rid" in body:
             prompt = body["input_ids"] if "input_ids" in body else self._encode(body["text"])
             answer = response.json()
@@ -72,7 +73,7 @@ def measured(
 
 
 def solving(question: str, seed: int) -> Ask:
-    return lambda endpoint: sprint_program.run(question, temperature=0.6, seed=seed, backend=endpoint).trajectory
+    return lambda endpoint: sprint_program.run(question, seed=seed, backend=endpoint).trajectory
 
 
 def replaying(shape: Shape, number: int) -> Ask:
@@ -111,15 +112,15 @@ def main(
     for column in ("model", "contexts as", "computed", "against the ideal of token ids"):
         table.add_column(column)
     asks = [solving(p.question, k) for k, p in enumerate(drawn(3, 5, questions, held_out=True))]
-    with running(DEFAULT_MODEL, runtime=runtime) as server:
+    with running_server(DEFAULT_MODEL, runtime=runtime) as server:
         written = add(table, "Countdown, shipped model", server.url, asks, concurrency, rounds)
     shapes = [Shape.of(trajectory) for trajectory in written]
     replays = [replaying(shape, number) for number, shape in enumerate(shapes)]
     with TemporaryDirectory() as folder:
         model = make_odd_speller(Path(folder))
-        with running(str(model), runtime=runtime) as server:
+        with running_server(str(model), runtime=runtime) as server:
             add(table, "the same shapes, BPE", server.url, replays, concurrency, rounds)
-        with running(str(model), runtime=runtime, max_total_tokens=pressed_pool) as server:
+        with running_server(str(model), runtime=runtime, max_total_tokens=pressed_pool) as server:
             add(table, f"the same, {pressed_pool:,} tokens of KV", server.url, replays, 4 * concurrency, 1)
     screen().print(table)
 

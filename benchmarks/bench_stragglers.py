@@ -35,7 +35,7 @@ from sprint_sgl.bench.replay import Replay, Shape
 from sprint_sgl.bench.runner import Ask, Work, answer
 from sprint_sgl.console import screen
 from sprint_sgl.lang.methods import Method
-from sprint_sgl.lang.straggler import EVERYONE, StragglerPolicy
+from sprint_sgl.lang.straggler import StragglerPolicy
 from sprint_sgl.runtime.server import DEFAULT_MODEL
 from sprint_sgl.tasks.base import Task
 from sprint_sgl.tasks.countdown.task import Countdown
@@ -49,7 +49,7 @@ Source = Annotated[str, typer.Argument(help="recorded trajectories, as for task=
 def policies(*budgets: int, patience: Sequence[float]) -> dict[str, StragglerPolicy]:
     """None of them first."""
     return {
-        "none": EVERYONE,
+        "none": StragglerPolicy(),
         **{f"budget={n}": StragglerPolicy(budget=n) for n in budgets},
         **{f"patience={p:g}": StragglerPolicy(patience=p) for p in patience},
         **{f"quorum={q:g}": StragglerPolicy(quorum=q) for q in (0.75, 0.5)},

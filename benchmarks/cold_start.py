@@ -32,7 +32,7 @@ from rich.table import Table
 
 from benchmarks.measuring import AtLeastOne
 from sprint_sgl.console import screen
-from sprint_sgl.runtime.launcher import running
+from sprint_sgl.runtime.launcher import running_server
 from sprint_sgl.runtime.server import RuntimeConfig, free_port, runtime_config
 
 SPRINT = str(Path(sys.executable).with_name("sprint-sgl"))
@@ -104,7 +104,7 @@ def proportional(processes: Sequence[psutil.Process]) -> float:
 
 def memory_of_a_runtime(config: RuntimeConfig) -> Memory:
     """Measure one runtime after eight requests at a time, without this process, its client."""
-    with running(runtime=config) as server:
+    with running_server(runtime=config) as server:
         body = {"text": [QUESTION] * 8, "sampling_params": {"max_new_tokens": 100, "ignore_eos": True}}
         httpx.post(f"{server.url}/generate", json=body, timeout=LIMIT).raise_for_status()
         return Memory("one embedded runtime", proportional(psutil.Process().children(recursive=True)))
@@ -171,7 +171,7 @@ def main(
         own = []
         for _ in range(runs):
             begun = time.monotonic()
-            with running(runtime=replace(config, preloaded=False)):
+            with running_server(runtime=replace(config, preloaded=False)):
                 own.append(time.monotonic() - begun)
         screen().print(table("SGLang's own start, until it answers", {"spawned": own}, "seconds"))
     if memory:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from sprint_sgl.runtime.launcher import running
+from sprint_sgl.runtime.launcher import running_server
 from sprint_sgl.runtime.server import DEFAULT_MODEL
 
 AtLeastOne = Annotated[int, typer.Option(min=1)]
@@ -23,7 +23,7 @@ def measured(url: str | None, runtime: str | None, model: str = DEFAULT_MODEL) -
     if url:
         yield url
         return
-    with running(model, runtime=runtime) as server:
+    with running_server(model, runtime=runtime) as server:
         yield server.url
 
 

@@ -34,7 +34,7 @@ from sprint_sgl.bench.replay import Shape
 from sprint_sgl.console import say
 from sprint_sgl.errors import LaunchFailed
 from sprint_sgl.runtime.endpoint import Endpoint
-from sprint_sgl.runtime.launcher import connect, launch, running
+from sprint_sgl.runtime.launcher import connect, launch, running_server
 from sprint_sgl.runtime.server import Server, runtime_config
 from sprint_sgl.trajectory import Trajectory
 
@@ -80,7 +80,9 @@ class Setting:
     def server(self, name: str, startup_limit: float = 300.0, **args: Any) -> Iterator[Server]:
         """The model of that shape, with its weights made by SGLang; its log is kept as OUT/NAME-server.log."""
         begun, config = time.monotonic(), runtime_config(self.runtime)
-        with running(self.model, runtime=config, startup_limit=startup_limit, load_format="dummy", **args) as server:
+        with running_server(
+            self.model, runtime=config, startup_limit=startup_limit, load_format="dummy", **args
+        ) as server:
             say(f"up after {time.monotonic() - begun:.0f} s")
             try:
                 yield server

@@ -34,7 +34,7 @@ from sprint_sgl.bench.sweep import write_report
 from sprint_sgl.config import changed, entry_point, flat, made
 from sprint_sgl.console import say, screen
 from sprint_sgl.errors import BadInput, RequestFailed
-from sprint_sgl.lang.methods import Method, method_names, method_of, named_method, weights_for
+from sprint_sgl.lang.methods import Method, build_method, method_names, named_method, weights_for
 from sprint_sgl.limits import checked_count, checked_seconds, checked_temperature
 from sprint_sgl.runtime.server import RuntimeConfig, resolve_model
 from sprint_sgl.storage.files import RECORDS, lines_added, whole_file
@@ -130,7 +130,7 @@ def check(config: Config) -> None:
 def methods_of(config: Config) -> list[Method]:
     """The program and those it is compared with. Raises BadInput for one that is named twice."""
     against = config.against.split(",") if isinstance(config.against, str) else config.against
-    found = [method_of(config.program), *map(named_method, against)]
+    found = [build_method(config.program), *map(named_method, against)]
     names = [method.name for method in found]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise BadInput(f"{twice} is compared with itself: name each program once in program= and against=")
@@ -219,6 +219,7 @@ def bench(config: Config, console: Console) -> list[Record]:
     check(config)
     output_folder(config.out, BENCH)  # of all jobs of a sweep
     task, methods = made(config.task, "task"), methods_of(config)
+    config.program = dict(methods[0].settings)  # with the defaults that its file leaves out
     grader = made(config.judge, "judge") if config.judge else None
     asks = [Ask(each, sample) for each in questions_of(task, config.limit) for sample in range(config.samples)]
     work = Work(

@@ -1,4 +1,4 @@
-"""The tokenizer of a runtime on our side: to send it contexts in its own tokens."""
+"""The tokenizer of a runtime on our side, which sends it contexts in its own tokens."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 from sprint_sgl.errors import BadInput
 from sprint_sgl.storage.checkpoints import load_tokenizer, may_be_on_hub
 
-PIECE = 9  # characters
+PIECE = 9  # characters encoded at a time in `ModelTokenizer.joins`
 
 
-class Spelling(ABC):
+class ModelTokenizer(ABC):
     """A tokenizer that encodes parts of a context and decodes replies."""
 
     @abstractmethod
@@ -31,12 +31,12 @@ class Spelling(ABC):
         """Return the text of these tokens, without special ones."""
 
     def joins(self, text: str) -> bool:
-        """Whether the text, tokenised in pieces, decodes to itself: some tokenizers begin every text with a blank."""
+        """Whether the text, encoded in pieces, decodes to itself: some tokenizers begin every text with a blank."""
         first, *rest = (text[k : k + PIECE] for k in range(0, len(text), PIECE))
         return self.decode([*self.encode_first(first), *(id for piece in rest for id in self.encode(piece))]) == text
 
 
-class FileSpelling(Spelling):
+class JsonTokenizer(ModelTokenizer):
     """A tokenizer.json, read without transformers, whose import takes ten seconds."""
 
     def __init__(self, path: str) -> None:
@@ -56,7 +56,7 @@ class FileSpelling(Spelling):
         return str(self._tokenizer.decode(ids, skip_special_tokens=True))
 
 
-class TransformersSpelling(Spelling):
+class TransformersTokenizer(ModelTokenizer):
     """A tokenizer as transformers sets it up, which for some models is not quite what tokenizer.json says."""
 
     def __init__(self, tokenizer: Any) -> None:
@@ -96,20 +96,20 @@ def special_tokens(name: str) -> list[str]:
 
 
 @lru_cache(maxsize=8)
-def file_spelling(name: str) -> Spelling | None:
-    """Return the spelling of a model's tokenizer.json; None where there is none on this machine."""
+def json_tokenizer(name: str) -> ModelTokenizer | None:
+    """Return the tokenizer of a model's tokenizer.json; None if this machine has no such file."""
     try:
-        return FileSpelling(str(found)) if (found := cached_file(name, "tokenizer.json")) else None
+        return JsonTokenizer(str(found)) if (found := cached_file(name, "tokenizer.json")) else None
     except Exception:  # what the Rust library raises for a file that it cannot read
         return None
 
 
 @lru_cache(maxsize=8)
-def spelling(name: str) -> Spelling | None:
-    """Return the spelling that transformers has for a folder or a downloaded hub id; None where it is not here."""
+def transformers_tokenizer(name: str) -> ModelTokenizer | None:
+    """Return transformers' tokenizer for a folder or a downloaded hub id; None if this machine has no such model."""
     if not any(cached_file(name, file) for file in ("tokenizer.json", "tokenizer_config.json")):
         return None  # not worth importing transformers
     try:
-        return TransformersSpelling(load_tokenizer(name, here=True))
-    except (BadInput, ImportError):  # or one that needs a package which is not here
+        return TransformersTokenizer(load_tokenizer(name, here=True))
+    except (BadInput, ImportError):  # a tokenizer may need a package that is not installed
         return None

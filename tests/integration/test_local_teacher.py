@@ -9,7 +9,7 @@ import pytest
 from curation.stages.base import read_jsonl
 from curation.stages.extract import PROMPT
 from curation.teacher.calls import ReplyCache
-from sprint_sgl.runtime.launcher import running
+from sprint_sgl.runtime.launcher import running_server
 from sprint_sgl.runtime.server import Server
 from tests.fakes.curation import curate, fates, ids, trace
 from training.mini import Shape, init_weights, train_tokenizer
@@ -25,7 +25,7 @@ def server(sglang_imported: None, tmp_path_factory: pytest.TempPathFactory) -> I
     texts = [PROMPT.template, *(trace(number)["response"] for number in range(9))]
     init_weights(model, train_tokenizer(texts, 600, model), SHAPE, seed=1)
     (model / "chat_template.jinja").write_text("{% for message in messages %}{{ message.content }}\n{% endfor %}")
-    with running(str(model)) as server:
+    with running_server(str(model)) as server:
         yield server
 
 

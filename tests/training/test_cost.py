@@ -16,7 +16,7 @@ from curation.countdown.rows import Config as RowsConfig
 from curation.countdown.rows import Problems, make
 from sprint_sgl.config import settings
 from sprint_sgl.errors import BadInput
-from sprint_sgl.runtime.tokenizer import FileSpelling
+from sprint_sgl.runtime.tokenizer import JsonTokenizer
 from sprint_sgl.storage.shipped import CONF
 from training.estimate.cost import GIB, Config, Estimate, layouts_table, time_line, verdict
 from training.estimate.step_costs import StepCosts
@@ -205,7 +205,7 @@ def test_time_grows_with_epochs_and_shrinks_with_devices(tmp_path: Path) -> None
 def test_the_same_trajectories_are_counted_as_trees_transcripts_and_calls(tmp_path: Path) -> None:
     make(RowsConfig(out=str(tmp_path), problems=Problems(three=8, four=4), validation=2))
     trees = estimate(f"model={MINI}", f"dataset={tmp_path}/sprint", "device=cpu")
-    spelling = FileSpelling(str(MINI / "tokenizer.json"))
+    spelling = JsonTokenizer(str(MINI / "tokenizer.json"))
     laid_out = [row_tree(row, spelling, 0) for row in read_rows(tmp_path / "sprint.train.jsonl")]
     assert trees.lengths == [len(tree.input_ids) for tree in laid_out]
     for tree, row in zip(laid_out, trees.rows, strict=True):

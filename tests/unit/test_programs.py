@@ -17,9 +17,9 @@ from programs import (
     tree_of_thoughts_program,
 )
 from programs.self_consistency import majority
-from programs.skeleton_of_thought import points_of
+from programs.skeleton_of_thought import read_points
 from sprint_sgl.errors import BadInput
-from sprint_sgl.lang.scoring import mark_in
+from sprint_sgl.lang.scoring import find_score
 from tests.fakes.scripted import ScriptedBackend
 
 QUESTION = "How much is a half and a half?"
@@ -122,7 +122,12 @@ def test_a_skeleton_after_a_thought_is_read_and_one_that_is_no_list_is_the_solut
 
 
 def test_points_are_numbered_lines() -> None:
-    assert points_of("Here:\n1. one \n - 2) two\n**3.** three\nfour\n10. ten\n11.\n") == ["one", "two", "three", "ten"]
+    assert read_points("Here:\n1. one \n - 2) two\n**3.** three\nfour\n10. ten\n11.\n") == [
+        "one",
+        "two",
+        "three",
+        "ten",
+    ]
 
 
 def tree(context: str) -> str:
@@ -170,7 +175,7 @@ def test_a_mark_that_cannot_be_read_is_the_lowest_and_counted() -> None:
     ],
 )
 def test_the_mark_in_a_text(text: str, mark: int | None) -> None:
-    assert mark_in(text) == mark
+    assert find_score(text) == mark
 
 
 def graph(context: str) -> str:

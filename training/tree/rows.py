@@ -5,7 +5,7 @@ from __future__ import annotations
 from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput
 from sprint_sgl.rows import TREE, Row
-from sprint_sgl.runtime.tokenizer import Spelling
+from sprint_sgl.runtime.tokenizer import ModelTokenizer
 from sprint_sgl.trajectory import Trajectory
 from training.tree.layout import Tree, plain_tree, trajectory_tree
 
@@ -13,7 +13,7 @@ TREE_TEMPLATE = "sprint_tree"  # our template of ms-swift, training/plugins/spri
 ATTENTIONS = {True: ("tree_paths", "tree_sdpa"), False: ("tree_sdpa", "tree_flex")}  # on a CPU, on a GPU
 
 
-def row_tree(row: Row, spelling: Spelling, end: int) -> Tree:
+def row_tree(row: Row, spelling: ModelTokenizer, end: int) -> Tree:
     """The tree of a row of the channel `tree`; of any other the single path that it is. `end` is the token that ends a
     text.
 
