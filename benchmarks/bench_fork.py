@@ -1,4 +1,4 @@
-"""What one token behind a cached prefix costs on CPU cores, by SGLang's attention backend and by ours.
+"""What one token after a cached prefix costs on CPU cores, with SGLang's attention backend and with ours.
 
 .venv/bin/python benchmarks/bench_fork.py --tokens 2100
 """
@@ -18,7 +18,7 @@ BACKENDS = ("torch_native", "torch_prefix")
 
 
 def fork_seconds(url: str, prompt: list[int], rounds: int) -> list[float]:
-    """Of requests for one token, after a first one that fills the cache."""
+    """Return the seconds of requests for one token, after a first request that fills the cache."""
     body = {"input_ids": prompt, "sampling_params": {"max_new_tokens": 1, "ignore_eos": True}}
     found = []
     with httpx.Client(timeout=60.0) as client:

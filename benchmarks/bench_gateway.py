@@ -30,7 +30,14 @@ from sprint_sgl.bench.records import Record
 from sprint_sgl.console import one_line_errors, screen
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.runtime.gateway import start_gateway
-from sprint_sgl.runtime.server import RuntimeConfig, Server, free_port, runtime_config, start_server, wait_until_ready
+from sprint_sgl.runtime.server import (
+    RuntimeConfig,
+    ServerProcess,
+    free_port,
+    runtime_config,
+    start_server,
+    wait_until_ready,
+)
 from sprint_sgl.storage.files import whole_file
 from sprint_sgl.storage.output_folders import begin, begun_by
 from sprint_sgl.tasks.countdown.problem import drawn
@@ -53,14 +60,14 @@ class Round:
     gateway: float  # and of the gateway's
 
 
-def spent_by(server: Server) -> float:
+def spent_by(server: ServerProcess) -> float:
     """Processor seconds of everything under its supervisor."""
     times = [each.cpu_times() for each in psutil.Process(server.supervisor.pid).children(recursive=True)]
     return sum(each.user + each.system for each in times)
 
 
 def pass_over(
-    questions: Sequence[str], concurrency: int, endpoint: Endpoint, server: Server
+    questions: Sequence[str], concurrency: int, endpoint: Endpoint, server: ServerProcess
 ) -> tuple[Round, list[Trajectory]]:
     begun, spent, before = time.monotonic(), time.process_time(), spent_by(server)
     rows = [(question,) for question in questions]

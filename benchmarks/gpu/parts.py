@@ -35,7 +35,7 @@ from sprint_sgl.console import say
 from sprint_sgl.errors import LaunchFailed
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.runtime.launcher import connect, launch, running_server
-from sprint_sgl.runtime.server import Server, runtime_config
+from sprint_sgl.runtime.server import ServerProcess, runtime_config
 from sprint_sgl.trajectory import Trajectory
 
 Figures = dict[str, Any]
@@ -77,7 +77,7 @@ class Setting:
         return [replaying(endpoint, shape, number) for number, shape in enumerate(self.shapes(count))]
 
     @contextmanager
-    def server(self, name: str, startup_limit: float = 300.0, **args: Any) -> Iterator[Server]:
+    def server(self, name: str, startup_limit: float = 300.0, **args: Any) -> Iterator[ServerProcess]:
         """The model of that shape, with its weights made by SGLang; its log is kept as OUT/NAME-server.log."""
         begun, config = time.monotonic(), runtime_config(self.runtime)
         with running_server(

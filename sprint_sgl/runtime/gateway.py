@@ -26,7 +26,7 @@ from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput, SprintError
 from sprint_sgl.runtime.server import (
     RuntimeConfig,
-    Server,
+    ServerProcess,
     check_port,
     default_runtime,
     free_port,
@@ -102,7 +102,7 @@ class RuntimeWorker:
     """A runtime behind the gateway, and how often it has been restarted."""
 
     config: RuntimeConfig
-    server: Server
+    server: ServerProcess
     restarts: int = 0
     begun: float = field(default_factory=time.monotonic)
 
@@ -117,13 +117,13 @@ class WorkerGroup:
 
     workers: list[RuntimeWorker]
     model: str
-    gateway: Server | None = None
+    gateway: ServerProcess | None = None
     _thread: threading.Thread | None = None
     _stopping: threading.Event = field(default_factory=threading.Event)
     _given_up: set[str] = field(default_factory=set)
     _client: httpx.Client = field(default_factory=httpx.Client)
 
-    def supervise(self, gateway: Server) -> None:
+    def supervise(self, gateway: ServerProcess) -> None:
         """Restart workers that die, from now on and in a thread, until `stop`."""
         self.gateway = gateway
         self._thread = threading.Thread(target=self._restart_dead_workers, name="workers of the gateway", daemon=True)
@@ -176,7 +176,7 @@ class WorkerGroup:
         self._client.close()
         servers = [worker.server for worker in self.workers] + ([self.gateway] if self.gateway else [])
         with ThreadPoolExecutor(max(1, len(servers))) as pool:
-            list(pool.map(Server.stop, servers))
+            list(pool.map(ServerProcess.stop, servers))
 
 
 @contextmanager
@@ -187,7 +187,7 @@ def running_gateway(
     port: int,
     startup_limit: float,
     meanwhile: Callable[[], object] | None = None,
-) -> Iterator[Server]:
+) -> Iterator[ServerProcess]:
     """Yield a gateway that is ready, with all its workers up; all of them end with the `with`.
 
     Raises BadInput for unusable settings, LaunchFailed if the port is taken or a process does not come up.
@@ -212,6 +212,6 @@ def running_gateway(
         group.stop()
 
 
-def start_gateway(workers: Sequence[str], config: RuntimeConfig, host: str, port: int) -> Server:
+def start_gateway(workers: Sequence[str], config: RuntimeConfig, host: str, port: int) -> ServerProcess:
     command = gateway_command(workers, config.policy, host, port, config.args.get("api-key"))
     return start_command(command, f"http://{host}:{port}", config.env)

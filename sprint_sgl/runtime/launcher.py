@@ -21,7 +21,7 @@ from sprint_sgl.limits import REQUEST_LIMIT
 from sprint_sgl.runtime.server import (
     DEFAULT_MODEL,
     RuntimeConfig,
-    Server,
+    ServerProcess,
     default_runtime,
     ready_path,
     resolve_model,
@@ -66,7 +66,7 @@ def running_server(
     startup_limit: float = 300.0,
     meanwhile: Callable[[], object] | None = None,
     **args: Any,
-) -> Iterator[Server]:
+) -> Iterator[ServerProcess]:
     """Yield a server that is ready; it ends with the `with`. Arguments and errors as for `launch`.
 
     `meanwhile` is called while the server loads, such as for slow imports on our side.

@@ -114,7 +114,7 @@ def check_port(host: str, port: int) -> None:
 
 
 @dataclass
-class Server:
+class ServerProcess:
     """A started server: its address, its log, and the supervisor that ends it with us."""
 
     url: str
@@ -151,7 +151,7 @@ def start_server(
     *,
     host: str = "127.0.0.1",
     port: int = 0,
-) -> Server:
+) -> ServerProcess:
     """Start the server process and return at once; `wait_until_ready` follows."""
     if port:
         check_port(host, port)
@@ -164,15 +164,17 @@ def start_server(
     if config.args.get("enable-torch-compile"):
         raise BadInput("enable-torch-compile needs preloaded=false: a preloaded runtime has no compiler")
     log = create_log()
-    return Server(url, log, preloaded.fork_server(arguments, server_environment(config.env), log))
+    return ServerProcess(url, log, preloaded.fork_server(arguments, server_environment(config.env), log))
 
 
-def start_command(command: Sequence[str], url: str, env: Mapping[str, str]) -> Server:
+def start_command(command: Sequence[str], url: str, env: Mapping[str, str]) -> ServerProcess:
     """Start a server's command under a supervisor, with `env` added to our own environment."""
     log = create_log()
     with log.open("wb") as file:
         output = {"stdout": file, "stderr": subprocess.STDOUT}
-        return Server(url, log, supervise(command, env=server_environment(env), start_new_session=True, **output))
+        return ServerProcess(
+            url, log, supervise(command, env=server_environment(env), start_new_session=True, **output)
+        )
 
 
 def create_log() -> Path:
@@ -185,7 +187,7 @@ def server_environment(env: Mapping[str, str]) -> dict[str, str]:
     return {**END_AT_ONCE, **inherited, **env}
 
 
-def wait_until_ready(server: Server, limit: float, path: str = "/health") -> None:
+def wait_until_ready(server: ServerProcess, limit: float, path: str = "/health") -> None:
     """Return once the server answers at that path; 401, its request for a key, counts.
 
     Raises LaunchFailed, with the end of its log, if it dies or takes too long.
@@ -205,7 +207,7 @@ def wait_until_ready(server: Server, limit: float, path: str = "/health") -> Non
     raise LaunchFailed(f"the runtime did not answer within {limit:g} s; its log ends:\n{server.log_tail()}")
 
 
-def warn_changed_arguments(server: Server, asked: Mapping[str, Any], api_key: str | None) -> None:
+def warn_changed_arguments(server: ServerProcess, asked: Mapping[str, Any], api_key: str | None) -> None:
     """Say on the terminal which arguments SGLang has changed, and whether it keeps no radix cache."""
     import httpx
 

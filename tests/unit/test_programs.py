@@ -8,6 +8,8 @@ from itertools import count
 from threading import Lock
 
 import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from programs import (
     best_of_n_program,
@@ -18,8 +20,11 @@ from programs import (
 )
 from programs.self_consistency import majority
 from programs.skeleton_of_thought import read_points
+from sprint_sgl.bench.run import methods_of
 from sprint_sgl.errors import BadInput
+from sprint_sgl.lang.methods import method_names, named_method
 from sprint_sgl.lang.scoring import find_score
+from sprint_sgl.storage.shipped import CONF
 from tests.fakes.scripted import ScriptedBackend
 
 QUESTION = "How much is a half and a half?"
@@ -205,3 +210,13 @@ def test_a_graph_merges_the_best_attempts_and_refines_the_best_merge() -> None:
     assert [len(stage.prompts) for stage in run.trajectory.stages] == [3, 3, 2, 2]
     assert len(backend.requests) == 11
     assert run.trajectory.answer_tokens
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_a_named_method_is_what_a_command_composes(name: str) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = OmegaConf.to_object(compose("bench", [f"program={name}"]))
+        (composed,) = methods_of(config)  # type: ignore[arg-type]
+        named = named_method(name)
+    assert (composed.name, composed.temperature, composed.settings) == (named.name, named.temperature, named.settings)
+    assert named.name == name
