@@ -62,7 +62,7 @@ def hedged_program(
 ) -> Trajectory:
     """Answer the question; the trajectory is that of the attempt that ended first, `beside` has the other's calls.
 
-    thought_tokens   the thought is given up after so many tokens, or after max_tokens if that is fewer
+    thought_tokens   tokens after which the thought is given up; after max_tokens if that is fewer
     watch            sees what SPRINT writes; a thought that answers comes in one piece, as the planner's
     The other options are those of sprint_program.
     """

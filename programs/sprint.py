@@ -251,7 +251,7 @@ class _SprintRun:
             self.repairs.append((("failed_execution", 1),))
             return Execution("", status="failed")
         text, repairs = protocol.read_execution(written.text)
-        if self.joining.cut_off(written.call, stopped):
+        if self.joining.was_cut_off(written.call, stopped):
             self.repairs.append(repairs)
             return Execution(text + self.joining.suffix, "cancelled", written.call)
         self.repairs.append(protocol.merge_repairs(repairs, (("truncated", 1),)) if written.truncated else repairs)

@@ -31,7 +31,7 @@ class JoinPolicy:
         """
         return frozenset()
 
-    def cut_off(self, call: Call, stopped: bool) -> bool:
+    def was_cut_off(self, call: Call, stopped: bool) -> bool:
         """Whether this policy, rather than the model or another limit, ended the execution."""
         return False
 

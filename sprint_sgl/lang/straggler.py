@@ -69,7 +69,7 @@ class StragglerPolicy(JoinPolicy):
     def token_limit(self, limit: int) -> int:
         return min(limit, self.budget or limit)
 
-    def cut_off(self, call: Call, stopped: bool) -> bool:
+    def was_cut_off(self, call: Call, stopped: bool) -> bool:
         spent = call.finish == "length" and call.completion_tokens == self.budget
         return spent or (stopped and call.finish == "abort")
 

@@ -31,17 +31,12 @@ from sprint_sgl.runtime.frontend import (
 from sprint_sgl.runtime.gateway_client import GatewayWorker, reachable_workers, read_workers
 from sprint_sgl.runtime.messages import GENERATE, Meta, check_generation, held_back, parse_object, request_body
 from sprint_sgl.runtime.resolved_args import NO_PREFIX_CACHE, lacks_prefix_cache
-from sprint_sgl.runtime.tokenizer import ModelTokenizer, json_tokenizer, special_tokens, transformers_tokenizer
+from sprint_sgl.runtime.tokenizer import ModelTokenizer, matching_tokenizer
 from sprint_sgl.runtime.transport import Transport, check_response
 from sprint_sgl.storage.checkpoints import model_notes
 
 ABORT_LIMIT = 5.0  # seconds
 IDLE_LIMIT = 30.0  # seconds
-JOINING_TEST = "<prompt_1.1> Try 12 * 34 = 408 first.\n</prompt_1.1>\n\nBased on execution_1.1: ünïcode  \tand 字"
-TOKENIZER_TEST = (
-    f"{JOINING_TEST}, 12345678, don't DON'T,    \n\n\n  \\frac{{a}}{{b}}, e\u0301, \U0001f642, "
-    "\u0928\u092e\u0938\u094d\u0924\u0947\r\n"
-)
 WORKERS_LIMIT = 120.0  # seconds that other weights wait for all workers of a gateway
 
 
@@ -257,24 +252,8 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         """Return the server's tokenizer; None if this machine has none that encodes as the server does."""
         name = str(self.model_info.get("tokenizer_path") or self.get_model_name())
         if name not in self._tokenizers:
-            self._tokenizers[name] = self._find_tokenizer(name)
+            self._tokenizers[name] = matching_tokenizer(name, self._server_tokens)
         return self._tokenizers[name]
-
-    def _find_tokenizer(self, name: str) -> ModelTokenizer | None:
-        """Return tokenizer.json or transformers' tokenizer, whichever encodes as the server does, or None.
-
-        A server that cannot be asked, such as a gateway, is taken to encode as transformers does.
-        """
-        text = TOKENIZER_TEST + "".join(special_tokens(name))
-        theirs = None
-        if from_json := json_tokenizer(name):
-            theirs = self._server_tokens(text)
-            if theirs == from_json.encode_first(text) and from_json.joins(JOINING_TEST):
-                return from_json
-        if (ours := transformers_tokenizer(name)) is None or not ours.joins(JOINING_TEST):
-            return None
-        theirs = theirs or self._server_tokens(text)
-        return ours if theirs in (None, ours.encode_first(text)) else None
 
     def _server_tokens(self, text: str) -> list[int] | None:
         """Return the server's tokens of a text; None if it cannot be asked."""

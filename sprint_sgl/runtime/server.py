@@ -39,7 +39,7 @@ class RuntimeConfig:
     env         environment variables of the server
     preloaded   fork it from a process that has imported SGLang (cpu_server.py); on CPU cores and Linux only
     url         a server that runs already
-    workers     so many copies of the runtime `base` behind a gateway that routes by `policy` (gateway.py)
+    workers     how many copies of the runtime `base` run behind a gateway that routes by `policy` (gateway.py)
     """
 
     args: dict[str, Any] = field(default_factory=dict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,11 @@ from typing import Any
 from sprint_sgl.errors import BadInput
 from sprint_sgl.storage.checkpoints import load_tokenizer, may_be_on_hub
 
+JOINING_TEST = "<prompt_1.1> Try 12 * 34 = 408 first.\n</prompt_1.1>\n\nBased on execution_1.1: ünïcode  \tand 字"
+TOKENIZER_TEST = (
+    f"{JOINING_TEST}, 12345678, don't DON'T,    \n\n\n  \\frac{{a}}{{b}}, e\u0301, \U0001f642, "
+    "\u0928\u092e\u0938\u094d\u0924\u0947\r\n"
+)
 PIECE = 9  # characters encoded at a time in `ModelTokenizer.joins`
 
 
@@ -73,7 +78,7 @@ class TransformersTokenizer(ModelTokenizer):
 
 
 def cached_file(name: str, file: str) -> Path | None:
-    """Return the path of a file in a folder, or of a downloaded hub id; None where it is not on this machine."""
+    """Return the path of a file in a folder, or of a downloaded hub id; None if this machine has no such file."""
     from huggingface_hub import try_to_load_from_cache
 
     if (here := Path(name, file)).is_file():
@@ -113,3 +118,21 @@ def transformers_tokenizer(name: str) -> ModelTokenizer | None:
         return TransformersTokenizer(load_tokenizer(name, here=True))
     except (BadInput, ImportError):  # a tokenizer may need a package that is not installed
         return None
+
+
+def matching_tokenizer(name: str, server_tokens: Callable[[str], list[int] | None]) -> ModelTokenizer | None:
+    """Return tokenizer.json or transformers' tokenizer, whichever encodes as the server does, or None.
+
+    server_tokens   the server's tokens of a text; None if it cannot be asked, such as a gateway, which is then taken to
+                    encode as transformers does
+    """
+    text = TOKENIZER_TEST + "".join(special_tokens(name))
+    theirs = None
+    if from_json := json_tokenizer(name):
+        theirs = server_tokens(text)
+        if theirs == from_json.encode_first(text) and from_json.joins(JOINING_TEST):
+            return from_json
+    if (ours := transformers_tokenizer(name)) is None or not ours.joins(JOINING_TEST):
+        return None
+    theirs = theirs or server_tokens(text)
+    return ours if theirs in (None, ours.encode_first(text)) else None

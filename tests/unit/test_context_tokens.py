@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from sprint_sgl.runtime.context_tokens import TokenizedContext, append_reply, tokenize
-from sprint_sgl.runtime.endpoint import JOINING_TEST, TOKENIZER_TEST
 from sprint_sgl.runtime.server import DEFAULT_MODEL, resolve_model
 from sprint_sgl.runtime.tokenizer import (
+    JOINING_TEST,
+    TOKENIZER_TEST,
     ModelTokenizer,
     TransformersTokenizer,
     json_tokenizer,

@@ -343,5 +343,5 @@ def test_an_unexpected_status_in_a_stream_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("text", "held"), [("abc", 0), ("abc<", 1), ("abc</pro", 5), ("abc</prompt", 8), ("a</x", 0), ("", 0)]
 )
-def test_what_may_become_a_stop_string_isheld_back(text: str, held: int) -> None:
+def test_what_may_become_a_stop_string_is_held_back(text: str, held: int) -> None:
     assert held_back(text, ["</prompt_", "</Plan_"]) == held

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from sglang.srt.model_executor.forward_batch_info import ForwardBatch
 
 WORTH_SHARING = 32  # tokens; each request reads a shorter common prefix for itself
-CALL_COST = 500  # an attention call costs as much as reading so many tokens from the cache
-REQUESTS_A_READ = 6  # reading a token costs as much as attending to it for so many requests
+CALL_COST = 500  # of an attention call, in tokens that are read from the cache at the same cost
+REQUESTS_A_READ = 6  # for which attending to a token costs as much as reading it
 
 
 @dataclass(frozen=True)
