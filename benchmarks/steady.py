@@ -1,4 +1,4 @@
-"""A runtime on paper: every token takes the same time, however many are written at once; it costs no processor."""
+"""A simulated runtime: every token takes the same time, however many requests run; it uses no processor."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Steady(BaseBackend):  # type: ignore[misc]
 
 
 def emptied(endpoint: Any) -> None:
-    """Empties its cache, which a runtime refuses until its last request has left it."""
+    """Empty a runtime's cache, which it refuses while a request runs."""
     deadline = time.monotonic() + IDLE_LIMIT
     while True:
         try:

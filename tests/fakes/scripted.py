@@ -38,7 +38,7 @@ class Request:
 
 @dataclass
 class ScriptedBackend(BaseBackend):  # type: ignore[misc]
-    """`script` maps a context to what the model would write on and on; stops and limits cut it.
+    """`script` maps a context to an endless continuation, which stop strings and limits cut.
 
     `pause` is how many seconds a request takes, by its context; `logprob` the mean log-probability of a text; `room`
     the tokens of prompt and text together, beyond which both are cut off as SGLang does.
@@ -92,7 +92,7 @@ class ScriptedBackend(BaseBackend):  # type: ignore[misc]
         yield "", meta
 
     def _wait(self, seconds: float, request_id: str | None) -> bool:
-        """Sleeps as long as the request takes; returns whether it was aborted on the way."""
+        """Sleep as long as the request takes; return whether it was aborted on the way."""
         deadline = time.perf_counter() + seconds
         while time.perf_counter() < deadline:
             if request_id in self._aborted:
@@ -111,7 +111,7 @@ def shared_prefix(one: str, other: str) -> str:
 
 
 def cut(text: str, stops: str | Sequence[str], limit: int) -> tuple[str, dict[str, Any]]:
-    """The text up to its first stop string or its token limit, and SGLang's reason for the end."""
+    """Return the text up to its first stop string or its token limit, and SGLang's reason for the end."""
     found = [(text.find(stop), stop) for stop in ([stops] if isinstance(stops, str) else stops) if stop in text]
     end, stop = min(found, default=(len(text), None))
     tokens = _TOKEN.findall(text[:end])
@@ -121,7 +121,7 @@ def cut(text: str, stops: str | Sequence[str], limit: int) -> tuple[str, dict[st
 
 
 def replay(trajectory: Trajectory) -> Script:
-    """The script of a model that writes exactly that trajectory."""
+    """Return the script of a model that writes exactly that trajectory."""
     transcript = protocol.render(trajectory).partition("<think>\n")[2]
 
     def script(context: str) -> str:

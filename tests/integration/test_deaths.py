@@ -1,4 +1,4 @@
-"""Runtimes of one's own: what is left of them when they, or those that started them, end well or badly."""
+"""Runtimes that we start: no process of theirs is left, however they or their parents end."""
 
 import json
 import os

@@ -220,7 +220,7 @@ def test_workers_are_read_from_a_gateways_answer_alone() -> None:
 
 
 def told(worker: list[tuple[str, str]]) -> Callable[[BaseHTTPRequestHandler, dict], None]:
-    """A scripted worker that notes paths and keys."""
+    """Return a scripted worker that records paths and keys."""
 
     def reply(handler: BaseHTTPRequestHandler, body: dict) -> None:
         worker.append((handler.path, handler.headers["Authorization"]))
@@ -269,7 +269,7 @@ def servers() -> list[psutil.Process]:
 
 
 def server_at_work(gateway: Endpoint) -> psutil.Process:
-    """One of them that has requests now: cache-aware routing may leave the other without."""
+    """Return a worker that has requests now: cache-aware routing may leave the other one idle."""
     busy: list[str] = []
 
     def found() -> bool:

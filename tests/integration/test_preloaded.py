@@ -1,4 +1,4 @@
-"""The process that CPU runtimes are forked from, seen by whoever asked for it; a server of ours stands for SGLang's."""
+"""The process that CPU runtimes are forked from, seen by the process that started it; a stub replaces SGLang."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sprint_sgl.runtime.preloaded import LOST, PreloadedServer
 from tests.fakes.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
-# What stands for SGLang: it sleeps, or ends with a code, or fails, as its only argument says.
+# Replaces SGLang: its only argument says whether it sleeps, ends with a code, or fails.
 STUB = """
 import sys, time
 from types import SimpleNamespace
@@ -46,7 +46,7 @@ def log(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """`python -m sprint_sgl.runtime.cpu_server` runs the stub, and no process of other tests is there."""
+    """`python -m sprint_sgl.runtime.cpu_server` runs the stub; processes of other tests are not used."""
     monkeypatch.setattr(preloaded, "_PRELOADERS", {})
     script = tmp_path / "stub.py"
     script.write_text(STUB)

@@ -27,7 +27,7 @@ TEXTS = st.lists(st.text("ab <\n/é字", max_size=12), min_size=1, max_size=6)
 
 
 def encode(text: str) -> list[int]:
-    """A tokenizer of characters and, where it can, of pairs."""
+    """Encode pairs of characters, and a last single one."""
     pairs = [text[k : k + 2] for k in range(0, len(text), 2)]
     return [sum(ord(c) << 21 * k for k, c in enumerate(pair)) for pair in pairs]
 
@@ -37,7 +37,7 @@ def decode(ids: Sequence[int]) -> str:
 
 
 def characters(text: str) -> list[int]:
-    """Another spelling of the same text, such as a model may write."""
+    """Other tokens of the same text, such as a model may write."""
     return [ord(c) for c in text]
 
 

@@ -33,7 +33,7 @@ SCALING = SIZE**-0.5
 
 
 def setup_module() -> None:
-    """SGLang's attention takes ten seconds to import: that is for the process that runs these tests, and no other."""
+    """Import SGLang's attention, which takes ten seconds, only in the process that runs these tests."""
     import torch
     from sglang.srt.layers.attention.torch_native_backend import TorchNativeAttnBackend
     from sglang.srt.model_executor.forward_batch_info import ForwardMode
@@ -60,7 +60,7 @@ def alone(query: Tensor, keys: Tensor, values: Tensor, slots: Tensor) -> Tensor:
 
 
 def batch(groups: list[tuple[int, list[int]]], seed: int) -> tuple[Tensor, list[int]]:
-    """Slots of requests: groups with a common prefix and branches of some length; no slot has two owners else."""
+    """Slots of requests: groups with a common prefix and branches of some length; no other slot is shared."""
     free = torch.randperm(SLOTS, generator=torch.Generator().manual_seed(seed)).tolist()
     lines = []
     for prefix, branches in groups:

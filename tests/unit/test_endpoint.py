@@ -246,7 +246,7 @@ def stream(*texts: str, finish: bool = True) -> Reply:
 
 
 def begun(end: Callable[[BaseHTTPRequestHandler], None]) -> Callable[[BaseHTTPRequestHandler], None]:
-    """An answer that ends so behind its headers."""
+    """Return a reply that breaks off in the given way after its headers."""
 
     def reply(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)

@@ -1,4 +1,4 @@
-"""The methods that SPRINT is compared with, against a scripted model: what they ask, choose and count."""
+"""The methods that SPRINT is compared with, on a scripted model: what they ask, choose and count."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_points_are_numbered_lines() -> None:
 
 
 def tree(context: str) -> str:
-    """Proposes "good" and "bad" in turn, marks what has most "good" highest, and answers with its count."""
+    """Propose "good" and "bad" in turn, score an attempt by its count of "good", and answer with that count."""
     if "Attempt:" in context:
         return f"Hm.\n{1 + context.partition('Attempt:')[2].count('good')}"
     if "Finish the solution" in context:
@@ -159,7 +159,7 @@ def test_a_tree_keeps_its_best_paths() -> None:
         tree_of_thoughts_program.run(QUESTION, keep=0, backend=ScriptedBackend(tree))
 
 
-def test_a_mark_that_cannot_be_read_is_the_lowest_and_counted() -> None:
+def test_a_score_that_cannot_be_read_is_the_lowest_and_counted() -> None:
     backend = ScriptedBackend(lambda context: "good luck" if "Attempt:" in context else r"\boxed{1}")
     run = tree_of_thoughts_program.run(QUESTION, depth=1, branches=2, keep=2, backend=backend)
     assert dict(run.trajectory.repairs) == {"unread_score": 1}  # both steps are the same, and are marked once

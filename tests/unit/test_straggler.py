@@ -35,7 +35,7 @@ policies = st.builds(
 
 
 def run(policy: JoinPolicy | None, seconds: float = 0.0, **options: Any) -> Trajectory:
-    """The executor of prompt 1.2 takes so long, the others a fifth of a second."""
+    """Run with an executor of prompt 1.2 that takes `seconds`; the others take a fifth of a second."""
 
     def slow(context: str) -> float:
         return seconds if context.endswith("<execution_1.2>\n") else 0.2 if context.endswith(">\n") else 0.0
