@@ -223,7 +223,7 @@ def _backend(backend: Any) -> Any:
     backend = backend or global_config.default_backend
     if backend is None:
         raise RuntimeUnavailable("no runtime is set: wrap the call in `with launch():` or `with connect(url):`")
-    return getattr(backend, "endpoint", backend)
+    return getattr(backend, "endpoint", backend)  # an sgl.Runtime has its endpoint inside
 
 
 def _submit_ahead(
