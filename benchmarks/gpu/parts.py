@@ -23,7 +23,7 @@ import httpx
 
 from benchmarks.bench_fork import fork_seconds
 from benchmarks.bench_gateway import figures
-from benchmarks.bench_prefix import measured as recorded_requests
+from benchmarks.bench_prefix import measure as recorded_requests
 from benchmarks.bench_realised import Ask, Pass, one_pass, replaying
 from benchmarks.gpu import load
 from benchmarks.gpu.dummy_model import make_dummy_model
