@@ -21,7 +21,7 @@ from typing import Any
 from sprint_sgl.config import changed, entry_point
 from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput
-from sprint_sgl.runtime.supervisor import supervised_command
+from sprint_sgl.runtime.supervisor import supervised
 from sprint_sgl.storage.checkpoints import MODEL_NOTES, last_checkpoint, model_notes, model_type, trainer_state, weights
 from sprint_sgl.storage.files import whole_file
 from sprint_sgl.storage.output_folders import TRAINING, alone, output_folder
@@ -172,7 +172,7 @@ def train(config: Config) -> int:
         keep(out, config, made, line)
     print(line, flush=True)
     try:
-        with supervised_command(command, env=os.environ | config.recipe.env) as supervisor:
+        with supervised(command, env=os.environ | config.recipe.env) as supervisor:
             code = supervisor.wait()
         if code:
             say(f"ms-swift ended with status {code}: what it said stands above", style="red")

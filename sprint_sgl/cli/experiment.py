@@ -22,7 +22,7 @@ from typing import Any
 from sprint_sgl.config import changed, entry_point
 from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput
-from sprint_sgl.runtime.supervisor import supervised_command
+from sprint_sgl.runtime.supervisor import supervised
 from sprint_sgl.storage.files import make_folder, whole_file
 from sprint_sgl.storage.output_folders import EXPERIMENT, alone
 from sprint_sgl.storage.shipped import conf_names
@@ -126,15 +126,12 @@ def side_by_side(name: str, commands: Sequence[list[str]], logs: Path) -> None:
 def started(command: list[str], log: Path | None) -> Iterator[subprocess.Popen[bytes]]:
     """The command with a log or on the terminal; it ends with us, however we end."""
     if log is None:
-        with supervised_command(command) as supervisor:
+        with supervised(command) as supervisor:
             yield supervisor
         return
     # Commands that share the cores and do not know it would wait for one another at every operation.
     env = {"OMP_NUM_THREADS": "1"} | os.environ
-    with (
-        log.open("a") as file,
-        supervised_command(command, env=env, stdout=file, stderr=subprocess.STDOUT) as supervisor,
-    ):
+    with log.open("a") as file, supervised(command, env=env, stdout=file, stderr=subprocess.STDOUT) as supervisor:
         yield supervisor
 
 

@@ -31,7 +31,7 @@ def supervise(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]
 
 
 @contextmanager
-def supervised_command(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+def supervised(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
     """Yield a command's supervisor; at the end of the `with` nothing of the command is left."""
     supervisor = supervise(command, **options)
     try:
