@@ -1,13 +1,13 @@
-"""Where SPRINT costs more than a sequential thought, whether anything tells these questions beforehand, and a hedge.
+"""Where SPRINT costs more than a sequential thought, whether anything tells so beforehand, and what a hedge saves.
 
     SPRINT=../shared/data/sprint_trajectories_dev.jsonl RFT=../shared/data/rft_responses_dev.jsonl
     .venv/bin/python benchmarks/bench_easy.py lengths $SPRINT $RFT
     .venv/bin/python benchmarks/bench_easy.py clock $SPRINT $RFT --scale 0.2
     .venv/bin/python benchmarks/bench_easy.py clock $SPRINT $RFT --scale 0.2 --step 0.01
 
-Both read released responses to the same problems, a token for four characters. `lengths` needs no runtime; `clock`
-replays them, one question at a time: SPRINT, the sequential thought, and `sprint_hedged`, in turns on one runtime; with
-`--step` the runtime is one on paper, on which each token takes so many seconds.
+Both read released responses to the same problems, a token for four characters. `lengths` needs no runtime. `clock`
+replays the responses, one question at a time: SPRINT, the sequential thought, and `sprint_hedged`, in turns on one
+runtime; with `--step SECONDS` the runtime is simulated, and each token takes that long.
 """
 
 from __future__ import annotations
@@ -66,17 +66,17 @@ class Pair:
         return replace(self, shape=shape, thought=times(self.thought))
 
     def hedged(self, limit: int) -> int:
-        """Tokens on the path where a thought of at most so many runs beside."""
+        """Return the tokens on the path if a thought of at most `limit` tokens runs beside."""
         return min(self.thought, self.shape.sequential) if self.thought <= limit else self.shape.sequential
 
     def hedged_total(self, limit: int) -> int:
-        """Tokens of both until one ends, those of SPRINT in proportion."""
+        """Return the tokens of both until one ends, those of SPRINT in proportion."""
         share = self.hedged(limit) / self.shape.sequential
         return round(self.shape.total * share) + min(self.thought, limit, self.hedged(limit))
 
 
 def pairs_of(sprint: Path, rft: Path) -> list[Pair]:
-    """From short thoughts to long ones."""
+    """Return the problems that both files have, from short thoughts to long ones."""
 
     def rows(path: Path) -> Iterator[tuple[str, str]]:
         for line in path.read_text().splitlines():
@@ -95,12 +95,12 @@ def pairs_of(sprint: Path, rft: Path) -> list[Pair]:
 
 
 def parts(ordered: Sequence[T], count: int = 3) -> list[Sequence[T]]:
-    """Equal parts in order, and all of them."""
+    """Return equal parts in order, and last the whole."""
     edges = [k * len(ordered) // count for k in range(count + 1)]
     return [*(ordered[a:b] for a, b in pairwise(edges)), ordered]
 
 
-def shown(found: IntervalEstimate) -> str:
+def format_estimate(found: IntervalEstimate) -> str:
     return f"{found.value:.2f} ({found.low:.2f}-{found.high:.2f})"
 
 
@@ -112,7 +112,7 @@ def table(*columns: str) -> Table:
 
 
 def inline(stage: StageShape) -> int:
-    """Tokens on the path where the planner itself carries out a stage of one prompt, without a fork."""
+    """Return the tokens on the path if the planner itself carries out a stage of one prompt, without a fork."""
     if len(stage.executions) != 1:
         return TrajectoryShape(0, (stage,), 0).sequential
     return sum(stage.prompts) + stage.tail + stage.executions[0]
@@ -120,14 +120,14 @@ def inline(stage: StageShape) -> int:
 
 @app.command()
 def lengths(sprint: Sprint, rft: Rft) -> None:
-    """Ratios of sequential tokens by length, signals known beforehand, limits of the thought, stages of one prompt."""
+    """Print ratios of sequential tokens by length, signals known beforehand, thought limits, one-prompt stages."""
     pairs = pairs_of(sprint, rft)
     by_length = table("sequential thought", "n", "SPRINT / thought", *(f"hedged {n:,}" for n in LIMITS))
     for part in parts(pairs):
         thoughts = [pair.thought for pair in part]
         ratios = [ratio_of_means([pair.shape.sequential for pair in part], thoughts)]
         ratios += [ratio_of_means([pair.hedged(n) for pair in part], thoughts) for n in LIMITS]
-        by_length.add_row(f"{thoughts[0]:,}-{thoughts[-1]:,}", str(len(part)), *map(shown, ratios))
+        by_length.add_row(f"{thoughts[0]:,}-{thoughts[-1]:,}", str(len(part)), *map(format_estimate, ratios))
     costs = [ratio_of_means([p.hedged_total(n) for p in pairs], [p.shape.total for p in pairs]).value for n in LIMITS]
     by_length.add_row("total / SPRINT's", "", "1.00", *(f"{cost:.2f}" for cost in costs))
     screen().print(by_length)
@@ -152,7 +152,7 @@ def lengths(sprint: Sprint, rft: Rft) -> None:
 
 
 @dataclass(frozen=True)
-class Timed:
+class TimedPair:
     """The three runs of a pair."""
 
     pair: Pair
@@ -161,8 +161,8 @@ class Timed:
     hedged: Trajectory
 
 
-def timed(pair: Pair, endpoint: Any, limit: int, number: int) -> Timed:
-    """One question at a time, in another order for each question."""
+def time_pair(pair: Pair, endpoint: Any, limit: int, number: int) -> TimedPair:
+    """Run the three programs on a pair, in another order for each pair."""
     question = filler_text(pair.shape.question, seed=number)
     runs: dict[str, Trajectory] = {}
     programs = {"sprint": sprint_program, "thought": sequential_program, "hedged": hedged_program}
@@ -172,7 +172,7 @@ def timed(pair: Pair, endpoint: Any, limit: int, number: int) -> Timed:
         options = {"thought_tokens": limit} if name == "hedged" else {}
         backend = ReplayBackend(endpoint, pair.shape, pair.thought)
         runs[name] = programs[name].run(question, backend=backend, **options).trajectory
-    return Timed(pair, runs["sprint"], runs["thought"], runs["hedged"])
+    return TimedPair(pair, runs["sprint"], runs["thought"], runs["hedged"])
 
 
 @app.command()
@@ -185,11 +185,11 @@ def clock(
     url: Url = None,
     name: Annotated[str | None, typer.Option("--runtime", help="a name in conf/runtime")] = None,
 ) -> None:
-    """Seconds and tokens of SPRINT and of the hedge over those of the sequential thought, by length."""
+    """Print seconds and tokens of SPRINT and of the hedge over those of the sequential thought, by length."""
     pairs = [pair.scaled(scale) for pair in pairs_of(sprint, rft)]
     with connect_runtime(step, url, name) as endpoint:
-        timed(pairs[0], endpoint, 1, 0)
-        found = [timed(pair, endpoint, round(limit * scale), k) for k, pair in enumerate(pairs)]
+        time_pair(pairs[0], endpoint, 1, 0)
+        found = [time_pair(pair, endpoint, round(limit * scale), k) for k, pair in enumerate(pairs)]
     shown_by = table(
         "thought", "n", "SPRINT, tokens", "seconds", "hedged, tokens", "seconds", "total / SPRINT's", "won"
     )
@@ -198,10 +198,10 @@ def clock(
         shown_by.add_row(
             f"{tokens[0]:,}-{tokens[-1]:,}",
             str(len(part)),
-            shown(ratio_of_means([each.sprint.sequential_tokens for each in part], tokens)),
-            shown(ratio_of_means([each.sprint.seconds for each in part], seconds)),
-            shown(ratio_of_means([each.hedged.sequential_tokens for each in part], tokens)),
-            shown(ratio_of_means([each.hedged.seconds for each in part], seconds)),
+            format_estimate(ratio_of_means([each.sprint.sequential_tokens for each in part], tokens)),
+            format_estimate(ratio_of_means([each.sprint.seconds for each in part], seconds)),
+            format_estimate(ratio_of_means([each.hedged.sequential_tokens for each in part], tokens)),
+            format_estimate(ratio_of_means([each.hedged.seconds for each in part], seconds)),
             f"{sum(e.hedged.total_tokens for e in part) / sum(e.sprint.total_tokens for e in part):.2f}",
             f"{sum(each.hedged.launch == 'sequential' for each in part)}",
         )

@@ -1,4 +1,4 @@
-"""What one token behind a cached prefix costs on CPU cores, by SGLang's attention backend and by ours.
+"""What one token after a cached prefix costs on CPU cores, with SGLang's attention backend and with ours.
 
 .venv/bin/python benchmarks/bench_fork.py --tokens 2100
 """
@@ -12,13 +12,13 @@ import typer
 
 from benchmarks.measuring import AtLeastOne, spread
 from sprint_sgl.console import screen
-from sprint_sgl.runtime.launcher import running
+from sprint_sgl.runtime.launcher import running_server
 
 BACKENDS = ("torch_native", "torch_prefix")
 
 
 def fork_seconds(url: str, prompt: list[int], rounds: int) -> list[float]:
-    """Of requests for one token, after a first one that fills the cache."""
+    """Return the seconds of requests for one token, after a first request that fills the cache."""
     body = {"input_ids": prompt, "sampling_params": {"max_new_tokens": 1, "ignore_eos": True}}
     found = []
     with httpx.Client(timeout=60.0) as client:
@@ -34,7 +34,7 @@ def main(tokens: AtLeastOne = 2100, rounds: AtLeastOne = 30) -> None:
     prompt = [5 + k * k % 300 for k in range(tokens)]
     seconds = {}
     for backend in BACKENDS:
-        with running(runtime="cpu", attention_backend=backend) as server:
+        with running_server(runtime="cpu", attention_backend=backend) as server:
             seconds[backend] = fork_seconds(server.url, prompt, rounds)
         screen().print(f"{backend}: {spread([1e3 * each for each in seconds[backend]], '{:.1f}'.format)} ms")
     native, ours = (sorted(seconds[backend])[rounds // 2] for backend in BACKENDS)

@@ -28,8 +28,15 @@ from programs import sprint_program
 from sprint_sgl.bench.records import Record
 from sprint_sgl.console import one_line_errors, screen
 from sprint_sgl.runtime.endpoint import Endpoint
-from sprint_sgl.runtime.gateway import started_gateway
-from sprint_sgl.runtime.server import RuntimeConfig, Server, free_port, runtime_config, start_server, wait_until_ready
+from sprint_sgl.runtime.gateway import start_gateway
+from sprint_sgl.runtime.server import (
+    RuntimeConfig,
+    ServerProcess,
+    free_port,
+    runtime_config,
+    start_server,
+    wait_until_ready,
+)
 from sprint_sgl.storage.files import whole_file
 from sprint_sgl.storage.output_folders import begin_run, kind_with_run_file
 from sprint_sgl.tasks.countdown.problem import draw_problems
@@ -54,14 +61,14 @@ class GatewayRound:
     gateway: float  # CPU seconds of the gateway a call
 
 
-def cpu_seconds(server: Server) -> float:
+def cpu_seconds(server: ServerProcess) -> float:
     """Return the CPU time of all processes below the server's supervisor."""
     times = [each.cpu_times() for each in psutil.Process(server.supervisor.pid).children(recursive=True)]
     return sum(each.user + each.system for each in times)
 
 
 def run_round(
-    questions: Sequence[str], concurrency: int, endpoint: Endpoint, server: Server
+    questions: Sequence[str], concurrency: int, endpoint: Endpoint, server: ServerProcess
 ) -> tuple[GatewayRound, list[Trajectory]]:
     """Run all questions once."""
     begun, spent, before = time.monotonic(), time.process_time(), cpu_seconds(server)
@@ -170,7 +177,7 @@ def main(
         sides = {ONE: workers[0]}
         for policy in policies.split(","):
             config = RuntimeConfig(workers=2, policy=policy)
-            gateway = started_gateway([w.url for w in workers], config, "127.0.0.1", free_port())
+            gateway = start_gateway([w.url for w in workers], config, "127.0.0.1", free_port())
             stack.callback(gateway.stop)
             wait_until_ready(gateway, 60.0, "/readiness")
             sides[policy] = gateway

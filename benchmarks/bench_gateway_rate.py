@@ -18,7 +18,7 @@ import psutil
 import typer
 
 from sprint_sgl.console import screen
-from sprint_sgl.runtime.gateway import started_gateway
+from sprint_sgl.runtime.gateway import start_gateway
 from sprint_sgl.runtime.server import RuntimeConfig, free_port, wait_until_ready
 from tests.fakes.http_server import final_answer, server
 
@@ -56,7 +56,7 @@ def random_prompts(questions: int, tokens: int) -> list[list[int]]:
 
 def gateway_seconds(workers: list[str], bodies: list[dict[str, object]]) -> float:
     """Return the CPU seconds of a new gateway for each request, eight requests at a time."""
-    gateway = started_gateway(workers, RuntimeConfig(workers=2), "127.0.0.1", free_port())
+    gateway = start_gateway(workers, RuntimeConfig(workers=2), "127.0.0.1", free_port())
     try:
         wait_until_ready(gateway, 60.0, "/readiness")
         router = psutil.Process(gateway.supervisor.pid).children()[0]

@@ -1,9 +1,9 @@
-"""How near the prefix cache comes to one without a limit, for contexts sent as token ids and as text.
+"""How near the prefix cache comes to an unlimited one, for contexts sent as token ids and as text.
 
     .venv/bin/python benchmarks/bench_prefix.py --questions 6
 
 Countdown on the shipped model, then the same shapes on a model of random weights whose tokenizer is a byte-level BPE
-like Qwen's: what it writes is tokenised otherwise when it is read again. Last, a KV pool that is too small.
+like Qwen's, which tokenises what the model wrote in another way. Last, a KV pool that is too small.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ from programs import sprint_program
 from sprint_sgl.bench.replay import TrajectoryShape, filler_text
 from sprint_sgl.bench.replay_backend import ReplayBackend
 from sprint_sgl.console import screen
+from sprint_sgl.limits import REQUEST_LIMIT
 from sprint_sgl.runtime.endpoint import Endpoint
-from sprint_sgl.runtime.launcher import running
+from sprint_sgl.runtime.launcher import running_server
 from sprint_sgl.runtime.messages import GENERATE
 from sprint_sgl.runtime.server import DEFAULT_MODEL
-from sprint_sgl.runtime.tokenizer import spelling
+from sprint_sgl.runtime.tokenizer import transformers_tokenizer
 from sprint_sgl.runtime.transport import Transport
 from sprint_sgl.tasks.countdown.problem import draw_problems
 from sprint_sgl.trajectory import Trajectory
@@ -39,20 +40,20 @@ from sprint_sgl.trajectory import Trajectory
 Ask = Callable[[Endpoint], Trajectory]
 
 
-class Recorder(Transport):
-    """Keeps every generation request with the tokens that the runtime saw."""
+class RecordingTransport(Transport):
+    """A transport that keeps every generation request with the tokens that the runtime saw."""
 
     def __init__(self, url: str, tokenizer: str) -> None:
-        super().__init__(url, None, time_limit=600.0, reconnects=0, connect_limit=5.0)
+        super().__init__(url, None, time_limit=REQUEST_LIMIT, reconnects=0, connect_limit=5.0)
         self.requests: list[CacheRequest] = []
-        spelt = spelling(tokenizer)
-        assert spelt, f"{tokenizer} is not here"
-        self._encode = spelt.encode_first
+        found = transformers_tokenizer(tokenizer)
+        assert found, f"{tokenizer} is not on this machine"
+        self._encode = found.encode_first
 
-    def request(self, method: str, path: str, body: Any = None, time_limit: float | None = None, **more: Any) -> Any:
+    def send(self, method: str, path: str, body: Any = None, time_limit: float | None = None, **more: Any) -> Any:
         start = time.perf_counter()
-        response = super().request(method, path, body, time_limit, **more)
-        if path == GENERATE and "rid" in body:
+        response = super().send(method, path, body, time_limit, **more)
+        if path == GENERATE and "rid" in body and response.status_code == 200:
             prompt = body["input_ids"] if "input_ids" in body else self._encode(body["text"])
             answer = response.json()
             cached = answer["meta_info"]["cached_tokens"]
@@ -60,21 +61,21 @@ class Recorder(Transport):
         return response
 
 
-def measured(
+def measure(
     url: str, token_prompts: bool, asks: list[Ask], concurrency: int
 ) -> tuple[list[CacheRequest], list[Trajectory]]:
     endpoint = Endpoint(url, token_prompts=token_prompts)
-    recorder = endpoint._transport = Recorder(url, endpoint.model_info["tokenizer_path"])
+    recorder = endpoint._transport = RecordingTransport(url, endpoint.model_info["tokenizer_path"])
     with closing(endpoint), ThreadPoolExecutor(concurrency) as pool:
         empty_cache(endpoint)
         return recorder.requests, list(pool.map(lambda ask: ask(endpoint), asks))
 
 
-def solving(question: str, seed: int) -> Ask:
-    return lambda endpoint: sprint_program.run(question, temperature=0.6, seed=seed, backend=endpoint).trajectory
+def countdown_ask(question: str, seed: int) -> Ask:
+    return lambda endpoint: sprint_program.run(question, seed=seed, backend=endpoint).trajectory
 
 
-def replaying(shape: TrajectoryShape, number: int) -> Ask:
+def replay_ask(shape: TrajectoryShape, number: int) -> Ask:
     def ask(endpoint: Endpoint) -> Trajectory:
         text = filler_text(shape.question, seed=number)
         return sprint_program.run(text, temperature=1.0, backend=ReplayBackend(endpoint, shape)).trajectory
@@ -83,12 +84,12 @@ def replaying(shape: TrajectoryShape, number: int) -> Ask:
 
 
 def add(table: Table, name: str, url: str, asks: list[Ask], concurrency: int, rounds: int) -> list[Trajectory]:
-    """Rows for both ways of sending contexts, in turns; what the last of them wrote."""
+    """Add a row for either way of sending contexts, measured in turns; return the last trajectories."""
     ratios: dict[bool, list[float]] = {True: [], False: []}
     uncached: dict[bool, list[float]] = {True: [], False: []}
     for _ in range(rounds):
         for token_prompts in (True, False):
-            requests, trajectories = measured(url, token_prompts, asks, concurrency)
+            requests, trajectories = measure(url, token_prompts, asks, concurrency)
             uncached[token_prompts].append(sum(r.uncached for r in requests) / len(asks))
             if token_prompts:
                 ideal = ideal_uncached(requests) / len(asks)
@@ -109,16 +110,16 @@ def main(
     table = Table(title=f"Prompt tokens computed a question, {rounds} rounds", title_justify="left")
     for column in ("model", "contexts as", "computed", "against the ideal of token ids"):
         table.add_column(column)
-    asks = [solving(p.question, k) for k, p in enumerate(draw_problems(3, 5, questions, held_out=True))]
-    with running(DEFAULT_MODEL, runtime=runtime) as server:
+    asks = [countdown_ask(p.question, k) for k, p in enumerate(draw_problems(3, 5, questions, held_out=True))]
+    with running_server(DEFAULT_MODEL, runtime=runtime) as server:
         written = add(table, "Countdown, shipped model", server.url, asks, concurrency, rounds)
     shapes = [TrajectoryShape.of(trajectory) for trajectory in written]
-    replays = [replaying(shape, number) for number, shape in enumerate(shapes)]
+    replays = [replay_ask(shape, number) for number, shape in enumerate(shapes)]
     with TemporaryDirectory() as folder:
         model = make_bpe_model(Path(folder))
-        with running(str(model), runtime=runtime) as server:
+        with running_server(str(model), runtime=runtime) as server:
             add(table, "the same shapes, BPE", server.url, replays, concurrency, rounds)
-        with running(str(model), runtime=runtime, max_total_tokens=pressed_pool) as server:
+        with running_server(str(model), runtime=runtime, max_total_tokens=pressed_pool) as server:
             add(table, f"the same, {pressed_pool:,} tokens of KV", server.url, replays, 4 * concurrency, 1)
     screen().print(table)
 

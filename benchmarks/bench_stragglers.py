@@ -1,4 +1,4 @@
-"""What policies for slow executors save, and what they cut.
+"""What policies for slow executors save, and what they cut off.
 
     FILE=../shared/data/sprint_trajectories_dev.jsonl
     .venv/bin/python benchmarks/bench_stragglers.py ideal $FILE
@@ -6,11 +6,11 @@
     .venv/bin/python benchmarks/bench_stragglers.py clock --source $FILE --scale 0.2 --questions 10
     .venv/bin/python benchmarks/bench_stragglers.py clock --source $FILE --scale 0.1 --questions 120 --step 0.01
 
-`ideal` needs no runtime: what would be left of recorded trajectories if every token took the same time. `clock` asks
-one question at a time under each policy in turn on one runtime, on Countdown or on a replay, where a run is right if
-it differs from the recording by nothing but cuts; with `--step` the programs are real and the runtime is not: each
-token takes so many seconds, and several questions are asked at once. Accuracy on Countdown is a sweep's:
-`sprint-sgl bench --multirun program.straggler.quorum=null,0.75,0.5 task=countdown ...`.
+`ideal` needs no runtime: it says what a policy leaves of recorded trajectories if every token takes the same time.
+`clock` asks one question at a time under each policy in turn on one runtime, on Countdown or on a replay, where a run
+is right if it differs from the recording by cuts alone. With `--step SECONDS` the programs are real and the runtime is
+not: each token takes that long, and several questions are asked at once. Accuracy on Countdown needs a sweep:
+`sprint-sgl bench --multirun program=sprint_stragglers program.straggler.quorum=null,0.75,0.5 task=countdown ...`.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ from sprint_sgl.bench.replay import Replay, TrajectoryShape
 from sprint_sgl.bench.runner import QuestionSample, Workload, answer_question
 from sprint_sgl.console import screen
 from sprint_sgl.lang.methods import Method
-from sprint_sgl.lang.straggler import EVERYONE, StragglerPolicy
+from sprint_sgl.lang.straggler import StragglerPolicy
 from sprint_sgl.runtime.server import DEFAULT_MODEL
 from sprint_sgl.tasks.base import Task
 from sprint_sgl.tasks.countdown.task import Countdown
 from sprint_sgl.tasks.datasets import DataSource
 
-AT_ONCE = 16  # questions, on a runtime on paper
+AT_ONCE = 16  # questions, on a simulated runtime
 app = typer.Typer(add_completion=False)
 Source = Annotated[str, typer.Argument(help="recorded trajectories, as for task=replay")]
 
 
 def policies(*budgets: int, patience: Sequence[float]) -> dict[str, StragglerPolicy]:
-    """None of them first."""
+    """Return the policies by name, beginning with the one without rules."""
     return {
-        "none": EVERYONE,
+        "none": StragglerPolicy(),
         **{f"budget={n}": StragglerPolicy(budget=n) for n in budgets},
         **{f"patience={p:g}": StragglerPolicy(patience=p) for p in patience},
         **{f"quorum={q:g}": StragglerPolicy(quorum=q) for q in (0.75, 0.5)},
@@ -69,7 +69,7 @@ def executions(shapes: Sequence[TrajectoryShape]) -> list[int]:
 
 @app.command()
 def ideal(source: Source) -> None:
-    """Sequential tokens under each policy, of those without one; what is cut of executions and of their tokens."""
+    """Print the share of sequential tokens that each policy leaves, and of executions and tokens that it cuts."""
     shapes = [question.shape for question in Replay(DataSource(source), "response", 1.0, 4.0).questions()]
     wide = [stage.executions for shape in shapes for stage in shape.stages if len(stage.executions) > 1]
     longest = fmean(max(each) / fmean(each) for each in wide)
@@ -90,8 +90,8 @@ def ideal(source: Source) -> None:
 
 
 @dataclass(frozen=True)
-class Tried:
-    """A policy's records and those without a policy, of the same questions in the same order."""
+class PolicyComparison:
+    """Records under a policy and without one, of the same questions in the same order."""
 
     records: Sequence[Record]
     without: Sequence[Record]
@@ -126,7 +126,7 @@ def clock(
     url: Url = None,
     name: Annotated[str | None, typer.Option("--runtime", help="a name in conf/runtime")] = None,
 ) -> None:
-    """Seconds under each policy over those without one: the median question's (smallest, largest), and in all."""
+    """Print the seconds under each policy over those without: the median question (smallest, largest), and the sum."""
     task = task_of(source, scale, numbers, questions)
     tried = (
         policies(round(500 * scale), round(300 * scale), patience=(2, 1.5))
@@ -141,12 +141,12 @@ def clock(
         found = list(pool.map(partial(in_turns, work, endpoint), enumerate(asks)))
     shown = table("policy", "seconds, median question", "in all", "sequential tokens", "executions cut", "right")
     for name in tried:
-        shown.add_row(name, *Tried([each[name] for each in found], [each["none"] for each in found]).row())
+        shown.add_row(name, *PolicyComparison([each[name] for each in found], [each["none"] for each in found]).row())
     screen().print(shown)
 
 
 def in_turns(work: Workload, endpoint: Any, numbered: tuple[int, QuestionSample]) -> dict[str, Record]:
-    """A question under each policy, beginning with another one for each question."""
+    """Ask a question under each policy, beginning with another policy for each question."""
     number, ask = numbered
     first = number % len(work.methods)
     records = {}

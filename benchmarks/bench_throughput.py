@@ -31,7 +31,9 @@ from benchmarks.measuring import Runtime, empty_cache, runtime_url, spread
 from programs import sprint_program
 from sprint_sgl.bench.report.statistics import IntervalEstimate
 from sprint_sgl.console import one_line_errors, screen
+from sprint_sgl.lang.defaults import MAX_STAGES
 from sprint_sgl.runtime.endpoint import Endpoint
+from sprint_sgl.runtime.executor import call_options, context_of
 from sprint_sgl.runtime.frontend import SglSamplingParams, StreamExecutor
 from sprint_sgl.runtime.messages import request_body
 from sprint_sgl.storage.files import whole_bytes, whole_file
@@ -65,12 +67,9 @@ class RecordingEndpoint(Endpoint):
         self.sent: list[SentRequest] = []
 
     def generate(self, s: StreamExecutor, sampling_params: SglSamplingParams) -> tuple[str, dict[str, Any]]:
-        body, stage, prompt = (
-            request_body(s, self._context(s), sampling_params),
-            s.text_.count("</Execution_") + 1,
-            None,
-        )
-        if name := getattr(s, "request_id", None):
+        body, prompt = request_body(s, self._context(s), sampling_params), None
+        stage = context_of(s).count("</Execution_") + 1
+        if name := call_options(s).request_id:
             prompt = name.rpartition("-")[2]
         text, meta = super().generate(s, sampling_params)
         counts = meta["completion_tokens"], meta["cached_tokens"]
@@ -271,7 +270,7 @@ def main(
     rounds: int = 3,
     questions: int = 16,
     numbers: int = 3,
-    max_stages: int = 12,
+    max_stages: int = MAX_STAGES,
     max_new_tokens: int | None = None,
     price: float = 2.0,
     url: str = "",

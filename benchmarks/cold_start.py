@@ -31,7 +31,7 @@ from rich.table import Table
 
 from benchmarks.measuring import AtLeastOne
 from sprint_sgl.console import screen
-from sprint_sgl.runtime.launcher import running
+from sprint_sgl.runtime.launcher import running_server
 from sprint_sgl.runtime.server import RuntimeConfig, runtime_config
 from tests.fakes.commands import COMMAND, served
 
@@ -103,7 +103,7 @@ def proportional_memory(processes: Sequence[psutil.Process]) -> float:
 
 def runtime_memory(config: RuntimeConfig) -> ProcessMemory:
     """Measure a runtime after a batch of eight requests, without this process."""
-    with running(runtime=config) as server:
+    with running_server(runtime=config) as server:
         body = {"text": [QUESTION] * 8, "sampling_params": {"max_new_tokens": 100, "ignore_eos": True}}
         httpx.post(f"{server.url}/generate", json=body, timeout=LIMIT).raise_for_status()
         return ProcessMemory("one embedded runtime", proportional_memory(psutil.Process().children(recursive=True)))
@@ -159,7 +159,7 @@ def main(
         own = []
         for _ in range(runs):
             begun = time.monotonic()
-            with running(runtime=replace(config, preloaded=False)):
+            with running_server(runtime=replace(config, preloaded=False)):
                 own.append(time.monotonic() - begun)
         screen().print(medians_table("SGLang's own start, until it answers", {"spawned": own}, "seconds"))
     if memory:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from sprint_sgl.errors import RequestFailed
-from sprint_sgl.runtime.launcher import running
+from sprint_sgl.runtime.launcher import running_server
 from sprint_sgl.runtime.server import DEFAULT_MODEL
 
 IDLE_LIMIT = 5.0  # seconds
@@ -26,7 +26,7 @@ def runtime_url(url: str | None, runtime: str | None, model: str = DEFAULT_MODEL
     if url:
         yield url
         return
-    with running(model, runtime=runtime) as server:
+    with running_server(model, runtime=runtime) as server:
         yield server.url
 
 

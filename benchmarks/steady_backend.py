@@ -1,4 +1,4 @@
-"""A simulated runtime: every token takes the same time whatever the concurrency, and no CPU time."""
+"""A simulated runtime: every token takes the same time at any concurrency; it uses no CPU time."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks.measuring import runtime_url
 from sprint_sgl.protocol.prompts import DEFAULT_PROMPT_STYLE
+from sprint_sgl.runtime.executor import call_options
 from sprint_sgl.runtime.frontend import BaseBackend, SglSamplingParams, StreamExecutor
 from sprint_sgl.runtime.launcher import connect
 from sprint_sgl.runtime.server import DEFAULT_MODEL, resolve_model
@@ -33,7 +34,7 @@ class SteadyBackend(BaseBackend):  # type: ignore[misc]
         """There is no cache."""
 
     def generate(self, s: StreamExecutor, sampling_params: SglSamplingParams) -> tuple[str, dict[str, Any]]:
-        name, wanted = getattr(s, "request_id", None) or uuid.uuid4().hex, sampling_params.max_new_tokens
+        name, wanted = call_options(s).request_id or uuid.uuid4().hex, sampling_params.max_new_tokens
         event = self._aborts[name] = threading.Event()
         start = time.perf_counter()
         aborted = event.wait(wanted * self.step)

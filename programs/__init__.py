@@ -1,4 +1,4 @@
-"""SGLang programs, one method a file. They are imported when they are asked for, since SGLang takes a second."""
+"""SGLang programs, one method a file. Each is imported at its first use: importing SGLang takes a second."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the method's file: `from programs import sprint_program` is in programs/sprint.py."""
+    """Import a program from the file of its name: `sprint_program` is in programs/sprint.py."""
     if name not in __all__:
         raise AttributeError(f"module 'programs' has no attribute {name!r}")
     return getattr(importlib.import_module(f"programs.{name.removesuffix('_program')}"), name)

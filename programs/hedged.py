@@ -1,14 +1,14 @@
-"""SPRINT with a sequential thought beside it for the short questions: whichever ends first answers.
+"""SPRINT with a sequential thought beside it for short questions: whichever ends first answers.
 
     state = hedged_program.run("How much is 17 * 3?", thought_tokens=2000)
-    state.trajectory.launch    "eager" where SPRINT was first, "sequential" where the thought was
+    state.trajectory.launch    "eager" if SPRINT was first, "sequential" if the thought was
 
-On short questions the prompts, the tags and the checks of a planner cost more than they save (paper, section 4.2 and
-figure 6). Nothing that is known before, neither the question nor the first plan, tells these questions from others
-(`benchmarks/bench_easy.py`), but the thought itself does: it has ended. So both begin at once, on one runtime, and the
-one that ends first stops the other. A thought that has not ended after `thought_tokens` is given up, which bounds what
-it can cost; what was written for nothing counts in `total_tokens`. Its weights are the planner's: they have to know
-both formats, as weights do that were fine-tuned from a reasoning model.
+On short questions the prompts, tags and checks of a planner cost more than they save (paper, section 4.2 and figure 6).
+Neither the question nor the first plan tells these questions from others (`benchmarks/bench_easy.py`), but a short
+thought does: it has ended. So both begin at once, on one runtime, and the one that ends first stops the other. A
+thought that has not ended after `thought_tokens` is given up, which bounds its cost; what was written for nothing
+counts in `total_tokens`. The planner's weights write the thought too: they must know both formats, as weights do that
+were fine-tuned from a reasoning model.
 """
 
 from __future__ import annotations
@@ -21,21 +21,30 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
-from programs.sprint import MAX_STAGES, sprint_program
+from programs.sprint import sprint_program
 from sprint_sgl import protocol
 from sprint_sgl.errors import ProgramFailed, SprintError
-from sprint_sgl.lang.calls import Branch, Clock, Watch, Written, account, collect, style_for, submit
-from sprint_sgl.lang.forks import branch, end
+from sprint_sgl.lang.calls import Branch, Clock, Generation, Watch, accounting, collect, style_for, submit
+from sprint_sgl.lang.defaults import MAX_STAGES
+from sprint_sgl.lang.forks import end_forks, start_fork
 from sprint_sgl.lang.program import program
-from sprint_sgl.lang.straggler import ASK_AGAIN, StragglerPolicy, abort
 from sprint_sgl.lang.thoughts import read_thought, thought_limit
 from sprint_sgl.limits import checked_count
-from sprint_sgl.runtime.frontend import BaseBackend, ProgramState, ProgramStateGroup, SglSamplingParams, StreamExecutor
+from sprint_sgl.runtime.executor import (
+    abort_calls,
+    backend_of,
+    call_options,
+    request_name,
+    set_backend,
+    set_call_options,
+)
+from sprint_sgl.runtime.frontend import BaseBackend, ProgramState, SglSamplingParams, StreamExecutor
 from sprint_sgl.tasks.question import checked_question
 from sprint_sgl.trajectory import Call, Trajectory
 
 THOUGHT_TOKENS = 2000
 THOUGHT = "thought_beside"
+STOP_PAUSE = 0.02  # seconds between two aborts: the first may overtake the request that it is for
 ABORTED: Mapping[str, Any] = {"finish_reason": {"type": "abort"}}
 
 
@@ -49,41 +58,42 @@ def hedged_program(
     prompt_style: str | None = None,
     max_tokens: int | None = None,
     seed: int | None = None,
-    straggler: StragglerPolicy | None = None,
     watch: Watch | None = None,
 ) -> Trajectory:
-    """Answers the question; the trajectory is that of the attempt which ended first, `beside` has the other's calls.
+    """Answer the question; the trajectory is that of the attempt that ended first, `beside` has the other's calls.
 
-    thought_tokens   after which the thought is given up; after max_tokens, where these are fewer
+    thought_tokens   tokens after which the thought is given up; after max_tokens if that is fewer
     watch            sees what SPRINT writes; a thought that answers comes in one piece, as the planner's
     The other options are those of sprint_program.
     """
     question = checked_question(question)
     checked_count("thought_tokens", thought_tokens)
-    clock, executor, first = Clock(), s.stream_executor, threading.Lock()
-    thought = branch(s, 0, 0, protocol.sequential_opening(question, style_for(s, prompt_style)), seed)
-    submit(thought[0], THOUGHT, (), min(thought_tokens, thought_limit(s, max_tokens)))
-    planner = executor.backend = Stoppable(executor.backend)
-    executor.request_id = f"{executor.sid}-planner."
-    race = threading.Thread(target=_stop_if_first, args=(thought, planner, first), daemon=True)
+    clock, first = Clock(), threading.Lock()
+    opening = protocol.sequential_opening(question, style_for(s, prompt_style))
+    thought = start_fork(s, Branch(0), opening, seed)
+    submit(thought, THOUGHT, (), min(thought_tokens, thought_limit(s, max_tokens)))
+    planner = StoppableBackend(backend_of(s))
+    set_backend(s, planner)
+    set_call_options(s.stream_executor, request_id=request_name(s.stream_executor, "planner"))
+    race = threading.Thread(target=_stop_planner_if_first, args=(thought, planner, first), daemon=True)
     race.start()
     try:
-        heard = partial(_unless_stopped, planner, watch) if watch else None
-        found = _planned(s, first, question, max_stages, launch, prompt_style, seed, straggler, "raise", heard)
+        planner_watch = partial(_watch_unless_stopped, planner, watch) if watch else None
+        options = {"max_stages": max_stages, "launch": launch, "prompt_style": prompt_style, "seed": seed}
+        found = _run_sprint_if_first(s, first, question, watch=planner_watch, **options)
         if found:
-            given_up = _given_up(thought, clock)
-            return replace(found, beside=given_up, seconds=round(clock.now(), 6))
+            return replace(found, beside=_abort_thought(thought, clock), seconds=round(clock.now(), 6))
         race.join()
-        written = collect(thought[0], THOUGHT, Branch(1), clock)
+        written = collect(thought, THOUGHT, Branch(1), clock)
     finally:
-        end([thought])
-    return _thought_out(s, question, written, planner, clock, watch)
+        end_forks([thought])
+    return _thought_trajectory(s, question, written, planner, clock, watch)
 
 
-def _planned(s: ProgramState, first: threading.Lock, *arguments: Any) -> Trajectory | None:
-    """SPRINT's trajectory, or None where the thought was first. Raises what stopped SPRINT by itself."""
+def _run_sprint_if_first(s: ProgramState, first: threading.Lock, question: str, **options: Any) -> Trajectory | None:
+    """Return SPRINT's trajectory; None if the thought was first. Raises what stopped SPRINT by itself."""
     try:
-        found: Trajectory = sprint_program.func(s, *arguments)
+        found: Trajectory = sprint_program.func(s, question, **options)
     except SprintError:
         if first.acquire(blocking=False):
             raise
@@ -91,37 +101,36 @@ def _planned(s: ProgramState, first: threading.Lock, *arguments: Any) -> Traject
     return found if first.acquire(blocking=False) else None
 
 
-def _stop_if_first(thought: ProgramStateGroup, planner: Stoppable, first: threading.Lock) -> None:
-    executor = thought[0].stream_executor
-    executor.variable_event[THOUGHT].wait()
-    reason = (executor.meta_info.get(THOUGHT) or {}).get("finish_reason") or {}
+def _stop_planner_if_first(thought: ProgramState, planner: StoppableBackend, first: threading.Lock) -> None:
+    reason = (thought.get_meta_info(THOUGHT) or {}).get("finish_reason") or {}
     if reason.get("type") == "stop" and first.acquire(blocking=False):
         planner.stop()
 
 
-def _unless_stopped(planner: Stoppable, watch: Watch, branch: Branch, text: str) -> None:
+def _watch_unless_stopped(planner: StoppableBackend, watch: Watch, branch: Branch, text: str) -> None:
     if not planner.stopped:
         watch(branch, text)
 
 
-def _given_up(thought: ProgramStateGroup, clock: Clock) -> tuple[Call, ...]:
-    """Ends the thought; what it has cost, nothing where it has failed."""
-    abort(thought)
+def _abort_thought(thought: ProgramState, clock: Clock) -> tuple[Call, ...]:
+    """Abort the thought and return its call; nothing if it has failed or written nothing."""
+    abort_calls(thought)
     try:
-        call = collect(thought[0], THOUGHT, Branch(1), clock).call
+        call = collect(thought, THOUGHT, Branch(1), clock).call
     except ProgramFailed:
         return ()
     return (call,) if call.completion_tokens else ()
 
 
-def _thought_out(
-    s: ProgramState, question: str, written: Written, planner: Stoppable, clock: Clock, watch: Watch | None
+def _thought_trajectory(
+    s: ProgramState, question: str, written: Generation, planner: StoppableBackend, clock: Clock, watch: Watch | None
 ) -> Trajectory:
+    """Make the thought the state's answer; return its trajectory, with the planner's calls beside it."""
     read = read_thought(written.text)
     s["answer"] = read.answer
     if watch:
         watch(Branch(1), written.text)
-    calls = (account(meta, clock) for meta in planner.bill)
+    calls = (accounting(meta, clock) for meta in planner.calls)
     return Trajectory(
         question,
         thought=read.thought,
@@ -133,15 +142,15 @@ def _thought_out(
     )
 
 
-class Stoppable(BaseBackend):  # type: ignore[misc]
-    """A backend whose calls through this object are kept in `bill`, and can be stopped all at once.
+class StoppableBackend(BaseBackend):  # type: ignore[misc]
+    """A backend that keeps the accounting of its calls in `calls` and can stop all of them at once.
 
-    Calls that come later are answered with nothing, as if they had been aborted: the program runs out.
+    Later calls get an empty reply, as if they had been aborted, so that the program runs to its end.
     """
 
     def __init__(self, inner: Any) -> None:
         super().__init__()
-        self.inner, self.bill = inner, list[dict[str, Any]]()
+        self.inner, self.calls = inner, list[dict[str, Any]]()
         self._running: set[StreamExecutor] = set()
         self._lock, self.stopped = threading.Lock(), False
 
@@ -161,7 +170,7 @@ class Stoppable(BaseBackend):  # type: ignore[misc]
             text, meta = self.inner.generate(s, sampling_params)
         finally:
             self._running.discard(s)
-        self.bill.append(meta)
+        self.calls.append(meta)
         return text, meta
 
     def generate_stream(
@@ -176,7 +185,7 @@ class Stoppable(BaseBackend):  # type: ignore[misc]
                 yield text, meta
         finally:
             self._running.discard(s)
-        self.bill.append(meta)
+        self.calls.append(meta)
 
     def _admits(self, s: StreamExecutor) -> bool:
         with self._lock:
@@ -185,11 +194,11 @@ class Stoppable(BaseBackend):  # type: ignore[misc]
             return not self.stopped
 
     def stop(self) -> None:
-        """Stops what runs, and waits for it; a backend that cannot stop a request is waited for."""
+        """Abort the running calls if the backend can, and wait for them to end."""
         with self._lock:
             self.stopped = True
         while running := list(self._running):
             for executor in running if hasattr(self.inner, "abort") else ():
-                with suppress(SprintError):  # a runtime that is gone has stopped them
-                    self.inner.abort(executor.request_id)
-            time.sleep(ASK_AGAIN / 5)
+                with suppress(SprintError):  # a dead runtime has stopped them
+                    self.inner.abort(call_options(executor).request_id)
+            time.sleep(STOP_PAUSE)

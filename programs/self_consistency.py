@@ -1,7 +1,7 @@
-"""Parallel sampling with self-consistency: many whole thoughts side by side, the answer that most of them share.
+"""Parallel sampling with self-consistency: many whole thoughts side by side; their most frequent answer counts.
 
-Paper, section 4.1 and appendix A.5: 20 samples at temperature 0.3. Answers are counted by what they mean, not by
-how they are written.
+Paper, section 4.1 and appendix A.5: 20 samples at temperature 0.3. Answers are counted by their meaning, not by their
+spelling.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from sprint_sgl.errors import BadInput
 from sprint_sgl.grading.worker import same_answer
-from sprint_sgl.lang.calls import Clock, Watch, Written, opening_for
-from sprint_sgl.lang.forks import barrier_stage, cut_off, fan_out
+from sprint_sgl.lang.calls import Clock, Generation, Watch, opening_for
+from sprint_sgl.lang.forks import barrier_stage, fan_out, truncation_repairs
 from sprint_sgl.lang.program import program
 from sprint_sgl.lang.thoughts import read_thought, thought_limit
 from sprint_sgl.runtime.frontend import ProgramState
@@ -32,14 +32,14 @@ def self_consistency_program(
     seed: int | None = None,
     watch: Watch | None = None,
 ) -> Trajectory:
-    """Answers the question `samples` times and takes the majority; of equal shares the one found first."""
+    """Answer the question `samples` times and take the majority's answer; of equal shares the first."""
     clock = Clock()
-    written = sampled(s, question, samples, prompt_style, max_tokens, seed, watch, clock)
+    drawn = draw_samples(s, question, samples, prompt_style, max_tokens, seed, watch, clock)
     seconds = clock.now()  # counting votes takes the answers' grader, not the runtime
-    return settle(s, question, written, majority([read_thought(each.text).answer for each in written]), seconds)
+    return samples_trajectory(s, question, drawn, majority([read_thought(each.text).answer for each in drawn]), seconds)
 
 
-def sampled(
+def draw_samples(
     s: ProgramState,
     question: str,
     samples: int,
@@ -50,8 +50,8 @@ def sampled(
     clock: Clock,
     *,
     logprobs: bool = False,
-) -> list[Written]:
-    """Independent answers to one question, side by side. Raises BadInput for fewer than one."""
+) -> list[Generation]:
+    """Return independent answers to one question, drawn side by side. Raises BadInput for samples below 1."""
     if samples < 1:
         raise BadInput(f"samples must be at least 1, got {samples}")
     s += opening_for(s, checked_question(question), prompt_style)
@@ -60,22 +60,24 @@ def sampled(
     return fan_out(s, 1, contexts, clock, max_tokens=limit, seed=seed, watch=watch, logprobs=logprobs)
 
 
-def settle(s: ProgramState, question: str, written: Sequence[Written], winner: int, seconds: float) -> Trajectory:
-    """The trajectory of samples of which one is the answer."""
-    s += written[winner].text
-    thought = read_thought(written[winner].text)
+def samples_trajectory(
+    s: ProgramState, question: str, drawn: Sequence[Generation], winner: int, seconds: float
+) -> Trajectory:
+    """Make the sample `winner` the state's answer; return the trajectory of all samples."""
+    s += drawn[winner].text
+    thought = read_thought(drawn[winner].text)
     s["answer"] = thought.answer
     return Trajectory(
         question,
-        (barrier_stage([f"Sample {k}" for k in range(1, len(written) + 1)], written),),
+        (barrier_stage([f"Sample {k}" for k in range(1, len(drawn) + 1)], drawn),),
         final_answer=thought.final or thought.thought,
-        repairs=cut_off(written),
+        repairs=truncation_repairs(drawn),
         seconds=round(seconds, 6),
         launch="rounds",
     )
 
 
-def alike(one: str, other: str) -> bool:
+def same_vote(one: str, other: str) -> bool:
     """Whether two answers are one vote: the same letter of several options, the same mathematics, or the same text."""
     letters = read_letter(one), read_letter(other)
     if None not in letters:
@@ -84,16 +86,16 @@ def alike(one: str, other: str) -> bool:
 
 
 def majority(answers: Sequence[str]) -> int:
-    """Which answer stands for the largest class of equivalent ones, from 0; an empty one counts for none.
+    """Return the index of the answer that stands for the largest class of equivalent answers; empty ones do not vote.
 
-    It is the class's commonest spelling: expressions of one value are equivalent, and not all of them use the numbers.
+    Of the class, the commonest spelling is taken: expressions of one value are equivalent, but not all use the numbers.
     """
     classes: list[list[int]] = []
     for k, answer in enumerate(answers):
         if not answer:
             continue
         for same in classes:
-            if alike(answer, answers[same[0]]):
+            if same_vote(answer, answers[same[0]]):
                 same.append(k)
                 break
         else:

@@ -1,6 +1,6 @@
 """The sequential baseline: one long thought, then the answer (paper, appendix A.1; RFT and the base model).
 
-Same limits, accounting and answer extraction as SPRINT; every token is on the critical path.
+Limits, accounting and answer extraction are those of SPRINT; every token is on the critical path.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ def sequential_program(
     seed: int | None = None,
     watch: Watch | None = None,
 ) -> Trajectory:
-    """Answers the question in one call of at most `max_tokens` (by default the paper's 36,000, or the model's own)."""
+    """Answer the question in one call of at most `max_tokens`: by default the model's own limit, or the paper's."""
     question = checked_question(question)
     clock = Clock()
     s += protocol.sequential_opening(question, style_for(s, prompt_style))
-    written = call(s, "thought", Branch(1), clock, watch, max_tokens=thought_limit(s, max_tokens), seed=seed)
-    read = read_thought(written.text)
+    generation = call(s, "thought", Branch(1), clock, watch, max_tokens=thought_limit(s, max_tokens), seed=seed)
+    read = read_thought(generation.text)
     s["answer"] = read.answer
     return Trajectory(
         question,
         thought=read.thought,
         final_answer=read.final,
-        answer_calls=(written.call,),
-        repairs=(("truncated", 1),) if written.call.finish == "length" else (),
+        answer_calls=(generation.call,),
+        repairs=(("truncated", 1),) if generation.call.finish == "length" else (),
         seconds=round(clock.now(), 6),
         launch="sequential",
     )

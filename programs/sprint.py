@@ -1,4 +1,4 @@
-"""SPRINT: a planner proposes tasks, executors carry them out side by side, the planner goes on with the results.
+"""SPRINT: a planner proposes tasks, executors carry them out side by side, the planner goes on with their results.
 
     state = sprint_program.run("Use 3, 7, 12 and 25 to make 66")
     state["answer"], state.trajectory
@@ -10,9 +10,8 @@ One round (paper, section 3.1, figure 1):
                                                                                `- fork: .. <execution_1.2> ..
     planner    </Plan_1> <Execution_1> both results in prompt order </Execution_1>   <- join
 
-Each fork starts from the planner's text at the moment its prompt closes, so RadixAttention serves all of
-it from the cache. Departures from the paper: none in eager launch; `launch="barrier"` is what the authors'
-released code does.
+Each fork starts from the planner's text at the moment its prompt closes, so that RadixAttention serves all of that text
+from the cache. Eager launch is the paper's; `launch="barrier"` is what the authors' released code does.
 """
 
 from __future__ import annotations
@@ -27,17 +26,18 @@ from typing import Literal
 from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput, ContextFull, ProgramFailed
 from sprint_sgl.grading.extract import read_answer
-from sprint_sgl.lang.calls import Branch, Clock, Watch, Written, call, collect, pump, style_for, submit
-from sprint_sgl.lang.forks import branch, end
+from sprint_sgl.lang.calls import Branch, Clock, Generation, Watch, call, collect, start_forwarding, style_for, submit
+from sprint_sgl.lang.defaults import MAX_STAGES
+from sprint_sgl.lang.forks import end_forks, start_fork
+from sprint_sgl.lang.joining import JoinPolicy, checked_policy
 from sprint_sgl.lang.program import program
-from sprint_sgl.lang.straggler import StragglerPolicy, checked_policy, wait_for_siblings
 from sprint_sgl.limits import checked_count
-from sprint_sgl.runtime.frontend import ProgramState, ProgramStateGroup
+from sprint_sgl.runtime.executor import set_context, token_limit
+from sprint_sgl.runtime.frontend import ProgramState
 from sprint_sgl.tasks.question import checked_question
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
 
 LAUNCHES = ("eager", "barrier")
-MAX_STAGES = 12
 
 
 @program(answer_after=protocol.FINAL_ANSWER_OPEN.strip())
@@ -48,18 +48,18 @@ def sprint_program(
     launch: Literal["eager", "barrier"] = "eager",
     prompt_style: str | None = None,
     seed: int | None = None,
-    straggler: StragglerPolicy | None = None,
+    straggler: JoinPolicy | None = None,
     on_failure: Literal["raise", "mark"] = "raise",
     watch: Watch | None = None,
 ) -> Trajectory:
-    """Answers the question; `s["answer"]` is the answer, `s.trajectory` the whole run.
+    """Answer the question; `s["answer"]` is the answer, `s.trajectory` the whole run.
 
-    max_stages     at the last one the final answer is forced (paper, appendix A.1)
+    max_stages     the final answer is forced at the last of them (paper, appendix A.1)
     launch         start an executor when its prompt closes, or all of them when the plan closes
     prompt_style   a name in sprint_sgl/protocol/prompts; by default what the runtime's model was trained with
     seed           honoured by runtimes with deterministic inference; each branch derives its own
-    straggler      by what rules to cut off a slow executor; none, by default
-    on_failure     what a failed executor is: an error of the run, or a marked empty execution
+    straggler      how slow executors are cut off, such as StragglerPolicy; by default all are waited for
+    on_failure     what a failed executor is: an error of the run, or an empty execution marked as failed
     watch          called with (branch, text) as text appears; with stream=True piece by piece
     """
     question = checked_question(question)
@@ -68,7 +68,7 @@ def sprint_program(
     if on_failure not in ("raise", "mark"):
         raise BadInput(f"on_failure must be raise or mark, got {on_failure!r}")
     checked_count("max_stages", max_stages)
-    run = _Round(s, Clock(), launch, seed, checked_policy(straggler), on_failure, watch)
+    run = _SprintRun(s, Clock(), launch, seed, checked_policy(straggler), on_failure, watch)
     s += protocol.planner_opening(question, style_for(s, prompt_style))
 
     stages: list[Stage] = []
@@ -102,9 +102,9 @@ class _Plan:
     stage: int
     prompts: list[Prompt] = field(default_factory=list)
     contexts: list[str] = field(default_factory=list)
-    forks: list[ProgramStateGroup] = field(default_factory=list)
+    forks: list[ProgramState] = field(default_factory=list)
     launched: list[float] = field(default_factory=list)
-    pumps: list[Thread] = field(default_factory=list)
+    forwarding: list[Thread] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     tail: str = ""
     answer: str | None = None
@@ -121,14 +121,14 @@ class _Plan:
 
 
 @dataclass
-class _Round:
-    """The rounds of one run: what they share, and what they add up."""
+class _SprintRun:
+    """One run: what its stages share, and the repairs and discarded tokens that they add up."""
 
     s: ProgramState
     clock: Clock
     launch: Literal["eager", "barrier"]
     seed: int | None
-    straggler: StragglerPolicy
+    joining: JoinPolicy
     on_failure: Literal["raise", "mark"]
     watch: Watch | None
     repairs: list[protocol.Repairs] = field(default_factory=list)
@@ -136,30 +136,30 @@ class _Round:
     begun: bool = False
 
     def plan(self, i: int) -> _Plan:
-        """Lets the planner write plan i, piece by piece, launching executors on the way."""
+        """Let the planner write plan i, call by call, and launch its executors on the way."""
         plan = _Plan(i)
         try:
-            while not self._piece(plan):
+            while not self._continue_plan(plan):
                 if self.launch == "eager":
                     self._launch(plan)
         except BaseException:
-            end(plan.forks)
+            end_forks(plan.forks)
             raise
         self._launch(plan)
         return plan
 
-    def _piece(self, plan: _Plan) -> bool:
-        """One planner call, up to its stop string; returns whether the plan is finished."""
-        limit = self.s.stream_executor.default_sampling_para.max_new_tokens - plan.tokens
+    def _continue_plan(self, plan: _Plan) -> bool:
+        """Make one planner call, up to its stop string; return whether the plan is finished."""
+        limit = token_limit(self.s) - plan.tokens
         before, name = self.s.text(), f"plan_{plan.stage}_{len(plan.calls) + 1}"
-        written = self._write(name, plan.stage, limit)
+        written = self._call_planner(name, plan.stage, limit)
         if written is None:
             plan.answer = ""
             return True
         plan.calls.append(written.call)
         closed_by = written.call.finish
         read = protocol.read_plan(written.text, plan.stage, first=len(plan.prompts) + 1, closed_by=closed_by)
-        self._settle(plan, before, written, read)
+        self._extend_plan(plan, before, written, read)
         plan.answer = read.answer
         idle, plan.idle = plan.idle, not read.prompts
         if closed_by == "</prompt_" and not (idle and plan.idle) and limit > written.call.completion_tokens:
@@ -170,8 +170,8 @@ class _Round:
             self._append(protocol.close_plan(plan.stage), plan.stage)
         return True
 
-    def _write(self, name: str, stage: int, limit: int | None = None) -> Written | None:
-        """A planner call, up to its stop string; None if the run has filled the model's context.
+    def _call_planner(self, name: str, stage: int, limit: int | None = None) -> Generation | None:
+        """Return a planner call, up to its stop string; None if the run has filled the model's context.
 
         Raises ContextFull if the question alone does.
         """
@@ -188,8 +188,8 @@ class _Round:
         self.begun = True
         return written
 
-    def _settle(self, plan: _Plan, before: str, written: Written, read: protocol.PlanText) -> None:
-        """Puts a piece of the plan into the context, verbatim if it is well-formed, else as it was repaired."""
+    def _extend_plan(self, plan: _Plan, before: str, written: Generation, read: protocol.PlanText) -> None:
+        """Add a call's text to the plan and to the context, verbatim if it is well-formed, else as it was repaired."""
         first = len(plan.prompts) + 1
         opened = before if len(plan.calls) > 1 else before + protocol.open_plan(plan.stage)
         contexts = list(
@@ -199,7 +199,7 @@ class _Round:
             self.repairs.append(read.repairs)
             kept = contexts[-1] + (f"{protocol.escape_tags(read.tail)}\n" if read.tail else "")
             self.discarded += discarded_tokens(written, len(kept) - len(opened) + len(read.answer or ""))
-            self.s.stream_executor.text_ = kept
+            set_context(self.s, kept)
         elif read.prompts:
             self._append(protocol.close_prompt(plan.stage, first + len(read.prompts) - 1), plan.stage)
             contexts[-1] = self.s.text()
@@ -215,55 +215,52 @@ class _Round:
             self.watch(Branch(stage), text)
 
     def _launch(self, plan: _Plan) -> None:
-        """Forks an executor for every prompt that has none yet."""
+        """Fork an executor for every prompt that has none yet."""
+        limit = self.joining.token_limit(token_limit(self.s))
         for j in range(len(plan.forks) + 1, len(plan.prompts) + 1):
+            executor, name = Branch(plan.stage, j), _name(plan.stage, j)
             context = protocol.executor_context(plan.stage, plan.contexts[j - 1], j)
-            group = branch(self.s, plan.stage, j, context, self.seed)
-            submit(group[0], _name(plan.stage, j), protocol.EXECUTOR_STOPS, self._executor_limit())
-            plan.forks.append(group)
+            fork = start_fork(self.s, executor, context, self.seed)
+            submit(fork, name, protocol.EXECUTOR_STOPS, limit)
+            plan.forks.append(fork)
             plan.launched.append(time.perf_counter())
             if self.watch:
-                plan.pumps.append(pump(group[0], _name(plan.stage, j), Branch(plan.stage, j), self.watch))
-
-    def _executor_limit(self) -> int:
-        limit: int = self.s.stream_executor.default_sampling_para.max_new_tokens
-        return min(limit, self.straggler.budget or limit)
+                plan.forwarding.append(start_forwarding(fork, name, executor, self.watch))
 
     def join(self, plan: _Plan) -> tuple[Execution, ...]:
-        """Waits for the executors and returns what they wrote, in prompt order."""
+        """Wait for the executors and return what they wrote, in prompt order."""
         try:
-            cancelled = wait_for_siblings(plan.forks, plan.launched, self.straggler)
-            executions = tuple(self._execution(plan, j, j in cancelled) for j in range(1, len(plan.forks) + 1))
-            for pumping in plan.pumps:
-                pumping.join()
-            for j, execution in enumerate(executions, 1):
-                if self.watch and self.straggler.mark and execution.status == "cancelled":
-                    self.watch(Branch(plan.stage, j), f"\n{self.straggler.mark}")
+            stopped = self.joining.wait(plan.forks, plan.launched)
+            executions = tuple(self._execution(plan, j, j in stopped) for j in range(1, len(plan.forks) + 1))
+            for thread in plan.forwarding:
+                thread.join()
+            if self.watch and self.joining.suffix:
+                for j, execution in enumerate(executions, 1):
+                    if execution.status == "cancelled":
+                        self.watch(Branch(plan.stage, j), self.joining.suffix)
             return executions
         finally:
-            end(plan.forks)
+            end_forks(plan.forks)
 
-    def _execution(self, plan: _Plan, j: int, cancelled: bool) -> Execution:
-        group, name = plan.forks[j - 1], _name(plan.stage, j)
+    def _execution(self, plan: _Plan, j: int, stopped: bool) -> Execution:
         try:
-            written = collect(group[0], name, Branch(plan.stage, j), self.clock)
+            written = collect(plan.forks[j - 1], _name(plan.stage, j), Branch(plan.stage, j), self.clock)
         except ProgramFailed:
             if self.on_failure == "raise":
                 raise
             self.repairs.append((("failed_execution", 1),))
             return Execution("", status="failed")
         text, repairs = protocol.read_execution(written.text)
-        spent = written.call.finish == "length" and written.call.completion_tokens == self.straggler.budget
-        if spent or (cancelled and written.call.finish == "abort"):
+        if self.joining.was_cut_off(written.call, stopped):
             self.repairs.append(repairs)
-            return Execution(self.straggler.marked(text), "cancelled", written.call)
-        self.repairs.append(protocol.merge_repairs(repairs, (("truncated", 1),)) if written.cut else repairs)
-        return Execution(text, "truncated" if written.cut else "ok", written.call)
+            return Execution(text + self.joining.suffix, "cancelled", written.call)
+        self.repairs.append(protocol.merge_repairs(repairs, (("truncated", 1),)) if written.truncated else repairs)
+        return Execution(text, "truncated" if written.truncated else "ok", written.call)
 
     def forced_answer(self, stage: int) -> _Plan:
-        """The last stage: the tag is written for the planner (paper, appendix A.1)."""
+        """Return the last stage: the tag of the final answer is written for the planner (paper, appendix A.1)."""
         self._append(protocol.FINAL_ANSWER_OPEN, stage)
-        written = self._write("final_answer", stage)
+        written = self._call_planner("final_answer", stage)
         if written is None:
             return _Plan(stage, answer="")
         closed_by = written.call.finish or protocol.ANSWER_STOP
@@ -273,11 +270,11 @@ class _Round:
 
 
 def _name(stage: int, prompt: int) -> str:
-    """The variable of an executor's text; one name a stage and prompt, so that a join never overwrites."""
+    """Return the variable of an executor's text: unique in the run, so that no join overwrites another's."""
     return f"execution_{stage}.{prompt}"
 
 
-def discarded_tokens(written: Written, kept_characters: int) -> int:
-    """Tokens of a call that a repair threw away, by the share of its characters that was kept."""
+def discarded_tokens(written: Generation, kept_characters: int) -> int:
+    """Return the tokens of a call that a repair threw away, by the share of its characters that was kept."""
     share = 1 - min(kept_characters, len(written.text)) / len(written.text) if written.text else 0.0
     return round(written.call.completion_tokens * share)

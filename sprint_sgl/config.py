@@ -6,12 +6,18 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Mapping
+from copy import deepcopy
+from functools import lru_cache
+from threading import Lock
 from typing import Any, TypeVar
 
 import hydra
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
@@ -67,6 +73,25 @@ class SweepFolder(Callback):
         """End the process with one line if the folder is refused; Hydra would turn an exception into a warning."""
         with one_line_errors():
             output_folder(config.hydra.sweep.dir, self.kind)
+
+
+_COMPOSING = Lock()  # Hydra loads its plugins at the first use
+
+
+def compose_file(group: str, name: str) -> dict[str, Any]:
+    """Return the content of conf/GROUP/NAME.yaml as a Hydra command composes it, its defaults list included.
+
+    Unlike `hydra.compose` it works in any thread, whether or not a Hydra application runs in this process.
+    """
+    with _COMPOSING:
+        return deepcopy(_composed_file(group, name))
+
+
+@lru_cache
+def _composed_file(group: str, name: str) -> dict[str, Any]:
+    loader = ConfigLoaderImpl(create_config_search_path(str(CONF)))
+    composed = loader.load_configuration(f"{group}/{name}", [], RunMode.RUN)
+    return OmegaConf.to_container(composed[group], resolve=True)  # type: ignore[return-value]
 
 
 def typed_settings(raw: Any, schema: type[T]) -> T:

@@ -8,6 +8,7 @@ from sprint_sgl.errors import BadInput
 
 COUNT_LIMIT = 2**31 - 1  # of tokens, stages and the like; runtimes take 32-bit integers
 SECONDS_LIMIT = 10**6  # sockets count milliseconds in 32 bits
+REQUEST_LIMIT = 600.0  # seconds that one request to a runtime may take, unless the caller gives another limit
 
 
 def checked_count(name: str, value: object) -> int:

@@ -69,19 +69,21 @@ def page(browser: Browser) -> Iterator[Page]:
 @pytest.fixture(scope="session")
 def sglang_imported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A process that has imported SGLang, from which CPU runtimes are forked in seconds; kept for the whole session."""
-    from sprint_sgl.runtime.preloaded import held
-    from sprint_sgl.runtime.server import environment, runtime_config
+    from sprint_sgl.runtime.preloaded import keep_preloader
+    from sprint_sgl.runtime.server import runtime_config, server_environment
 
-    with held(environment(runtime_config("cpu").env), tmp_path_factory.mktemp("sglang") / "imports.log"):
+    with keep_preloader(
+        server_environment(runtime_config("cpu").env), tmp_path_factory.mktemp("sglang") / "imports.log"
+    ):
         yield
 
 
 @pytest.fixture(scope="module")
 def url(sglang_imported: None) -> Iterator[str]:
     """The address of a runtime with the shipped SPRINT model."""
-    from sprint_sgl.runtime.launcher import running
+    from sprint_sgl.runtime.launcher import running_server
 
-    with running() as server:
+    with running_server() as server:
         yield server.url
 
 

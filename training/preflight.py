@@ -17,7 +17,7 @@ from rich.progress import track
 from sprint_sgl.console import notes
 from sprint_sgl.errors import BadInput
 from sprint_sgl.rows import TREE, Row, row_text
-from sprint_sgl.runtime.tokenizer import Spelling, TransformersSpelling, cached_file, file_spelling
+from sprint_sgl.runtime.tokenizer import ModelTokenizer, TransformersTokenizer, cached_file, json_tokenizer
 from sprint_sgl.storage.checkpoints import (
     check_tokenizer,
     load_tokenizer,
@@ -254,9 +254,9 @@ def end_token_text(model: str) -> str:
     return str(end.get("content", "") if isinstance(end, dict) else end)
 
 
-def load_spelling(model: str) -> Spelling:
+def load_spelling(model: str) -> ModelTokenizer:
     """Load the model's tokenizer. Raise BadInput if it has none."""
-    return file_spelling(model) or TransformersSpelling(load_tokenizer(model))
+    return json_tokenizer(model) or TransformersTokenizer(load_tokenizer(model))
 
 
 def check_disk_space(out: Path, folder: Path, args: Mapping[str, Any]) -> list[str]:

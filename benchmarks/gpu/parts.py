@@ -23,7 +23,7 @@ import httpx
 
 from benchmarks.bench_fork import fork_seconds
 from benchmarks.bench_gateway import worker_figures
-from benchmarks.bench_prefix import measured as recorded_requests
+from benchmarks.bench_prefix import measure as recorded_requests
 from benchmarks.bench_realised import Ask, Pass, replay_shape, run_pass
 from benchmarks.gpu import load
 from benchmarks.gpu.dummy_model import make_dummy_model
@@ -34,8 +34,8 @@ from sprint_sgl.bench.replay import TrajectoryShape
 from sprint_sgl.console import say
 from sprint_sgl.errors import LaunchFailed
 from sprint_sgl.runtime.endpoint import Endpoint
-from sprint_sgl.runtime.launcher import connect, launch, running
-from sprint_sgl.runtime.server import Server, runtime_config
+from sprint_sgl.runtime.launcher import connect, launch, running_server
+from sprint_sgl.runtime.server import ServerProcess, runtime_config
 from sprint_sgl.trajectory import Trajectory
 
 Figures = dict[str, Any]
@@ -77,10 +77,12 @@ class Setting:
         return [replay_shape(endpoint, shape, number) for number, shape in enumerate(self.shapes(count))]
 
     @contextmanager
-    def server(self, name: str, startup_limit: float = 300.0, **args: Any) -> Iterator[Server]:
+    def server(self, name: str, startup_limit: float = 300.0, **args: Any) -> Iterator[ServerProcess]:
         """Start a runtime on the model with random weights; its log is kept as OUT/NAME-server.log."""
         begun, config = time.monotonic(), runtime_config(self.runtime)
-        with running(self.model, runtime=config, startup_limit=startup_limit, load_format="dummy", **args) as server:
+        with running_server(
+            self.model, runtime=config, startup_limit=startup_limit, load_format="dummy", **args
+        ) as server:
             say(f"up after {time.monotonic() - begun:.0f} s")
             try:
                 yield server

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput
-from sprint_sgl.lang.straggler import StragglerPolicy, shortened
+from sprint_sgl.lang.straggler import StragglerPolicy, shorten
 from sprint_sgl.tasks.base import Grade, Question
 from sprint_sgl.tasks.datasets import DataSource, select_rows
 from sprint_sgl.trajectory import Call, Trajectory, error_detail
@@ -123,7 +123,7 @@ def _critical_tokens(stage: StageShape) -> int:
 
 def _cut_stage(stage: StageShape, policy: StragglerPolicy) -> StageShape:
     began, planned = list(accumulate(stage.prompts)), sum(stage.prompts) + stage.tail
-    left = shortened(policy, began, stage.executions, joins=planned)
+    left = shorten(policy, began, stage.executions, joins=planned)
     return replace(stage, executions=tuple(math.ceil(tokens) for tokens in left))
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from sprint_sgl import protocol
 from sprint_sgl.bench.replay import TrajectoryShape
-from sprint_sgl.runtime.context_tokens import Tokenized
 from sprint_sgl.runtime.endpoint import Endpoint
+from sprint_sgl.runtime.executor import ExecutorStandIn, call_options, context_of, set_call_options
 from sprint_sgl.runtime.frontend import BaseBackend, SglSamplingParams, StreamExecutor
 from sprint_sgl.storage.checkpoints import load_tokenizer
 
@@ -29,17 +29,6 @@ def tag_token_bias(tokenizer: str) -> dict[str, float]:
         for id, text in texts.items()
         if id in special or "<" in text or "-" in text or "\ufffd" in text or not text.strip()
     }
-
-
-@dataclass
-class _ReplayRequest:
-    """The attributes of a StreamExecutor that an endpoint reads."""
-
-    text_: str
-    request_id: str | None
-    sampling_seed: int | None
-    extra_sampling_params: dict[str, Any]
-    tokenized: Tokenized
 
 
 class ReplayBackend(BaseBackend):  # type: ignore[misc]
@@ -61,14 +50,13 @@ class ReplayBackend(BaseBackend):  # type: ignore[misc]
         self.runtime.abort(request_id)
 
     def generate(self, s: StreamExecutor, sampling_params: SglSamplingParams) -> tuple[str, dict[str, Any]]:
-        opening, tokens, stop = self._call(s.text_, sampling_params.stop)
+        opening, tokens, stop = self._call(context_of(s), sampling_params.stop)
         forced, allowed = sampling_params.clone(), min(tokens, sampling_params.max_new_tokens)
         forced.stop, forced.max_new_tokens, forced.ignore_eos = [], allowed, True
-        seed, name = getattr(s, "sampling_seed", None), getattr(s, "request_id", None)
-        tokenized = getattr(s, "tokenized", Tokenized())
-        request = _ReplayRequest(s.text_ + opening, name, seed, {"logit_bias": self._bias}, tokenized)
-        text, meta = self.runtime.generate(request, forced)
-        s.tokenized = request.tokenized
+        options = replace(call_options(s), sampling={"logit_bias": self._bias})
+        call = ExecutorStandIn(context_of(s) + opening, options)
+        text, meta = self.runtime.generate(call, forced)
+        set_call_options(s, tokenized=call.call_options.tokenized)
         cut = allowed < tokens or meta["finish_reason"]["type"] == "abort"
         return opening + text, meta if cut else meta | {"finish_reason": {"type": "stop", "matched": stop}}
 

@@ -26,7 +26,7 @@ from sprint_sgl.bench.sweep import report_runs
 from sprint_sgl.config import entry_point, instantiate_target
 from sprint_sgl.console import say, screen
 from sprint_sgl.errors import BadInput, RequestFailed
-from sprint_sgl.lang.methods import Method, method_of, named_method
+from sprint_sgl.lang.methods import Method, build_method, named_method
 from sprint_sgl.storage.files import RECORDS, whole_file
 from sprint_sgl.storage.output_folders import BENCH, locked_folder, output_folder
 from sprint_sgl.tasks.base import Question, Task
@@ -36,7 +36,7 @@ from sprint_sgl.tasks.question import checked_question
 def read_methods(config: BenchConfig) -> list[Method]:
     """Return the program and those it is compared with. Raises BadInput for one that is named twice."""
     against = config.against.split(",") if isinstance(config.against, str) else config.against
-    methods = [method_of(config.program), *map(named_method, against)]
+    methods = [build_method(config.program), *map(named_method, against)]
     names = [method.name for method in methods]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise BadInput(f"{twice} is compared with itself: name each program once in program= and against=")
@@ -100,6 +100,7 @@ def bench(config: BenchConfig, console: Console) -> list[Record]:
 def make_workload(config: BenchConfig) -> Workload:
     """Return what the settings ask for. Raises BadInput."""
     task, methods = instantiate_target(config.task, "task"), read_methods(config)
+    config.program = dict(methods[0].settings)  # with the defaults that its file leaves out
     questions = read_questions(task, config.limit)
     return Workload(
         task=task,

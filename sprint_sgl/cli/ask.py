@@ -25,6 +25,7 @@ from sprint_sgl.cli.options import (
 )
 from sprint_sgl.console import notes, one_line_errors, print_plain, say, screen, wait_notice
 from sprint_sgl.errors import BadInput
+from sprint_sgl.limits import REQUEST_LIMIT
 from sprint_sgl.protocol.prompts import prompt_style as load_style
 from sprint_sgl.runtime.launcher import baseline_for, connect
 from sprint_sgl.runtime.launcher import launch as launched
@@ -51,7 +52,7 @@ def solve(
     max_stages: MaxStages = None,
     max_new_tokens: MaxNewTokens = None,
     seed: Seed = None,
-    time_limit: RequestLimit = 600.0,
+    time_limit: RequestLimit = REQUEST_LIMIT,
     json: Annotated[bool, typer.Option("--json", help="print the trajectory as JSON")] = False,
 ) -> None:
     """Answer one question and show its stages as they are written.
@@ -91,7 +92,7 @@ def chat(
     max_stages: MaxStages = None,
     max_new_tokens: MaxNewTokens = None,
     seed: Seed = None,
-    time_limit: RequestLimit = 600.0,
+    time_limit: RequestLimit = REQUEST_LIMIT,
 ) -> None:
     """Hold a conversation with a planner and its executors; each question includes the earlier turns.
 

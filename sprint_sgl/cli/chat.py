@@ -10,7 +10,7 @@ from rich.console import Console
 from sprint_sgl.cli.solve import SolveOptions, run_sprint
 from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput, ProgramFailed
-from sprint_sgl.lang.conversation import Turn, conversation
+from sprint_sgl.lang.conversation import Turn, question_from
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.tasks.question import checked_question
 from sprint_sgl.view.terminal import cost_line
@@ -45,7 +45,7 @@ class Chat:
         turns = [*self.turns, Turn("user", text)]
         session = self.endpoint.session()
         try:
-            run = run_sprint(checked_question(conversation(turns)), self.options, self.console, session)
+            run = run_sprint(checked_question(question_from(turns)), self.options, self.console, session)
         except KeyboardInterrupt:
             session.close()
             raise

@@ -13,7 +13,7 @@ from sprint_sgl.cli.options import ApiKey, Model, RuntimeName
 from sprint_sgl.console import one_line_errors, say, wait_notice
 from sprint_sgl.errors import LaunchFailed
 from sprint_sgl.limits import COUNT_LIMIT, SECONDS_LIMIT
-from sprint_sgl.runtime.launcher import gateway_config, running
+from sprint_sgl.runtime.launcher import gateway_config, running_server
 from sprint_sgl.runtime.server import DEFAULT_MODEL
 
 
@@ -38,13 +38,13 @@ def launch_runtime(
         config = gateway_config(runtime, workers=workers, base=base, policy=policy)
         with ExitStack() as stack:
             with wait_notice(f"starting an SGLang runtime for {name}"):
-                started = running(name, runtime=config, host=host, port=port, api_key=api_key)
+                started = running_server(name, runtime=config, host=host, port=port, api_key=api_key)
                 server = stack.enter_context(started)
             took = time.monotonic() - begun
             workers_text = f" on {config.workers} workers" if config and config.workers else ""
             say(f"{name} serves at {server.url}{workers_text} after {took:.1f} s; Ctrl-C stops it")
             code = server.supervisor.wait()
-            raise LaunchFailed(f"the runtime ended {server.last_words(code)}")
+            raise LaunchFailed(f"the runtime ended {server.exit_report(code)}")
 
 
 def serve(

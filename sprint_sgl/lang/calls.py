@@ -12,23 +12,22 @@ from string import Template
 from typing import Any
 
 from sprint_sgl import protocol
-from sprint_sgl.errors import ContextFull, ProgramFailed, RequestFailed
+from sprint_sgl.errors import ContextFull, ProgramFailed
 from sprint_sgl.protocol.prompts import DEFAULT_PROMPT_STYLE, PromptStyle
 from sprint_sgl.protocol.prompts import prompt_style as load_style
 from sprint_sgl.runtime.chat_template import user_turn
-from sprint_sgl.runtime.frontend import ProgramState, StreamExecutor, sgl
+from sprint_sgl.runtime.executor import backend_of, call_error, call_pieces, set_call_options
+from sprint_sgl.runtime.frontend import ProgramState, sgl
 from sprint_sgl.storage.checkpoints import model_notes
 from sprint_sgl.trajectory import Call, Timing
 
-ERROR_LIMIT = 5.0  # seconds
 
-
-def prompt(name: str, beside: str = __file__) -> Template:
+def load_prompt(name: str, beside: str = __file__) -> Template:
     """Return the text prompts/NAME.txt in the folder of the file `beside`, such as tree_of_thoughts/propose."""
     return Template((Path(beside).parent / "prompts" / f"{name}.txt").read_text())
 
 
-CHAT = prompt("chat")
+CHAT = load_prompt("chat")
 
 
 @dataclass(frozen=True)
@@ -46,16 +45,16 @@ Watch = Callable[[Branch, str], None]
 
 
 @dataclass(frozen=True)
-class Written:
-    """A finished call: its text with the stop string cut off, and its accounting."""
+class Generation:
+    """A finished call: its text without the stop string, and its accounting."""
 
     text: str
     call: Call
-    logprob: float | None = None  # mean over its tokens, where the call asked for it
+    logprob: float | None = None  # mean over its tokens, if the call asked for it
 
     @property
-    def cut(self) -> bool:
-        """Whether a token limit ended it, or somebody else."""
+    def truncated(self) -> bool:
+        """Whether a token limit or an abort ended it."""
         return self.call.finish in ("length", "abort")
 
 
@@ -69,34 +68,6 @@ class Clock:
         return time.perf_counter() - self.zero
 
 
-def submit(state: ProgramState, name: str, stops: Sequence[str], max_new_tokens: int | None = None) -> None:
-    """Starts a generation in the state's own thread."""
-    state += sgl.gen(name, stop=list(stops), max_tokens=max_new_tokens)
-
-
-def collect(state: ProgramState, name: str, branch: Branch, clock: Clock, watch: Watch | None = None) -> Written:
-    """Waits for the call of that name. Raises ProgramFailed with the branch if it failed.
-
-    A call that had no room in the model's context has written nothing, whether its runtime cuts prompts off or refuses
-    them; `check_room` tells.
-    """
-    if watch:
-        _forward(state, name, branch, watch)
-    error = _error(state, name)
-    if isinstance(error, ContextFull):
-        now = round(clock.now(), 6)
-        return Written("", Call(start=now, end=now, finish="length"))
-    if error:
-        raise ProgramFailed(str(branch), error) from error
-    meta = state.get_meta_info(name)
-    return Written(state[name], account(meta, clock), _mean_logprob(meta))
-
-
-def _mean_logprob(meta: dict[str, Any]) -> float | None:
-    found = [entry[0] for entry in meta.get("output_token_logprobs") or () if entry[0] is not None]
-    return sum(found) / len(found) if found else None
-
-
 def call(
     state: ProgramState,
     name: str,
@@ -107,73 +78,66 @@ def call(
     stops: Sequence[str] = (),
     max_tokens: int | None = None,
     seed: int | None = None,
-) -> Written:
-    """One generation at the end of the state's text, from its start to its end. Raises ProgramFailed, ContextFull."""
-    state.stream_executor.sampling_seed = seed
+) -> Generation:
+    """Generate at the end of the state's text and wait for the result. Raises ProgramFailed, ContextFull."""
+    set_call_options(state.stream_executor, seed=seed)
     submit(state, name, stops, max_tokens)
-    written = collect(state, name, branch, clock, watch)
-    check_room([written])
-    return written
+    generation = collect(state, name, branch, clock, watch)
+    check_room([generation])
+    return generation
 
 
-def check_room(written: Sequence[Written]) -> None:
-    """Raises ContextFull where no call had room for a token."""
-    if written and all(each.call.finish == "length" and not each.call.completion_tokens for each in written):
+def submit(state: ProgramState, name: str, stops: Sequence[str], max_new_tokens: int | None = None) -> None:
+    """Start a generation in the state's own thread."""
+    state += sgl.gen(name, stop=list(stops), max_tokens=max_new_tokens)
+
+
+def collect(state: ProgramState, name: str, branch: Branch, clock: Clock, watch: Watch | None = None) -> Generation:
+    """Wait for the call of that name and return its result. Raises ProgramFailed with the branch if it failed.
+
+    A call that had no room in the model's context comes back empty, whether its runtime truncates prompts or refuses
+    them; `check_room` raises for it.
+    """
+    if watch:
+        _forward(state, name, branch, watch)
+    error = call_error(state, name)
+    if isinstance(error, ContextFull):
+        now = round(clock.now(), 6)
+        return Generation("", Call(start=now, end=now, finish="length"))
+    if error:
+        raise ProgramFailed(str(branch), error) from error
+    meta = state.get_meta_info(name)
+    return Generation(state[name], accounting(meta, clock), _mean_logprob(meta))
+
+
+def check_room(generations: Sequence[Generation]) -> None:
+    """Raise ContextFull if no call had room for a token."""
+    if generations and all(each.call.finish == "length" and not each.call.completion_tokens for each in generations):
         raise ContextFull("the prompt fills the model's context: shorten it, or serve a model with a longer one")
 
 
-def _error(state: ProgramState, name: str) -> BaseException | None:
-    """What stopped the call. SGLang lets a waiting caller go a moment before it keeps the error."""
-    if error := state.error():
-        return error  # type: ignore[no-any-return]
-    if name in state and (state.get_meta_info(name) or {}).get("finish_reason"):
-        return None
-    state.stream_executor.worker.join(ERROR_LIMIT)
-    return state.error() or RequestFailed("the call ended without a reason")
-
-
-def finish(executor: StreamExecutor) -> None:
-    """Ends the executor for good.
-
-    SGLang's finaliser would end it again, wherever the garbage collector happens to run: in a thread that is just being
-    started it waits for a lock that this thread holds, and the program hangs.
-    """
-    executor.end()
-    executor.end = _nothing
-
-
-def _nothing() -> None:
-    pass
-
-
-def pump(state: ProgramState, name: str, branch: Branch, watch: Watch) -> threading.Thread:
-    """Hands the call's text to the watcher from a thread of its own, which ends with the text."""
+def start_forwarding(state: ProgramState, name: str, branch: Branch, watch: Watch) -> threading.Thread:
+    """Hand the call's text to the watcher as it appears, from a thread that ends with the text."""
     thread = threading.Thread(target=_forward, args=(state, name, branch, watch), daemon=True)
     thread.start()
     return thread
 
 
 def _forward(state: ProgramState, name: str, branch: Branch, watch: Watch) -> None:
-    seen = 0
-    if state.stream_executor.stream:
-        for chunk in ProgramState.text_iter(state, name):
-            seen += len(chunk)
-            watch(branch, chunk)
-    state.stream_executor.variable_event[name].wait()
-    if name in state and (rest := state[name][seen:]):  # SGLang's stream may end before its text does
-        watch(branch, rest)
+    for piece in call_pieces(state, name):
+        watch(branch, piece)
 
 
-def note(backend: Any, name: str) -> Any:
-    """What a backend says of how its model is used; SGLang's own say nothing, so that the model's folder is asked."""
+def model_note(backend: Any, name: str) -> Any:
+    """Return what the backend says of its model's use; the model's folder is read for backends that say nothing."""
     if hasattr(backend, name):
         return getattr(backend, name)
-    notes = model_notes(model) if (model := model_of(backend)) else {}
+    notes = model_notes(model) if (model := model_name(backend)) else {}
     return notes.get("prompt_style" if name == "trained_style" else name)
 
 
-def model_of(backend: Any) -> str | None:
-    """Return the path or name of a backend's model; None where it knows none."""
+def model_name(backend: Any) -> str | None:
+    """Return the path or name of a backend's model; None if the backend knows none."""
     try:
         return str(backend.get_model_name())
     except NotImplementedError:
@@ -181,33 +145,33 @@ def model_of(backend: Any) -> str | None:
 
 
 def style_for(state: ProgramState, name: str | None) -> PromptStyle:
-    """The prompt style of that name, or the one that the runtime's model was trained with."""
-    return load_style(name or note(state.stream_executor.backend, "prompt_style") or DEFAULT_PROMPT_STYLE)
+    """Return the prompt style of that name, or the style that the runtime's model was trained with."""
+    return load_style(name or model_note(backend_of(state), "prompt_style") or DEFAULT_PROMPT_STYLE)
 
 
 def opening_for(state: ProgramState, question: str, prompt_style: str | None) -> str:
-    """What a question in one go begins with: as the runtime's model was trained, else a turn of its chat format."""
-    style = prompt_style or note(state.stream_executor.backend, "trained_style")
+    """Return the beginning of one whole thought: as the runtime's model was trained, else a turn of its chat format."""
+    style = prompt_style or model_note(backend_of(state), "trained_style")
     if style:
         return protocol.sequential_opening(question, load_style(style))
-    return chat(state, CHAT.substitute(question=question))
+    return chat_turn(state, CHAT.substitute(question=question))
 
 
-def chat(state: ProgramState, user: str, begun: str = "") -> str:
-    """A user's turn and the begun answer, as the chat template of the runtime's model has them.
+def chat_turn(state: ProgramState, user: str, begun: str = "") -> str:
+    """Return a user's message and the beginning of the answer in the chat template of the runtime's model.
 
-    Where that is not on this machine, as SGLang guesses them from the model's name.
+    If the template is not on this machine, SGLang's guess from the model's name is used.
     """
-    backend = state.stream_executor.backend
-    if (model := model_of(backend)) and (turn := user_turn(model, user)) is not None:
+    backend = backend_of(state)
+    if (model := model_name(backend)) and (turn := user_turn(model, user)) is not None:
         return turn + begun
     template = backend.get_chat_template()
     (before, after), (answer, _) = (template.get_prefix_and_suffix(role, []) for role in ("user", "assistant"))
     return f"{before}{user}{after}{answer}{begun}"
 
 
-def account(meta: dict[str, Any], clock: Clock) -> Call:
-    """The runtime's accounting of a call, in our words."""
+def accounting(meta: dict[str, Any], clock: Clock) -> Call:
+    """Return the runtime's accounting of a call as a Call."""
     reason = meta.get("finish_reason") or {}
     matched = reason.get("matched", "")
     finish = {"length": "length", "abort": "abort"}.get(
@@ -227,6 +191,11 @@ def account(meta: dict[str, Any], clock: Clock) -> Call:
     )
 
 
+def _mean_logprob(meta: dict[str, Any]) -> float | None:
+    found = [entry[0] for entry in meta.get("output_token_logprobs") or () if entry[0] is not None]
+    return sum(found) / len(found) if found else None
+
+
 STAMPS = (
     "request_received_ts",
     "api_server_dispatch_finish_ts",
@@ -238,7 +207,7 @@ STAMPS = (
 
 
 def _timing(meta: dict[str, Any]) -> Timing | None:
-    """What a runtime with `enable-metrics` says of a request; None of one that it did not run."""
+    """Return the stamps of a runtime with `enable-metrics`; None for a request that did not run."""
     if not all(name in meta for name in STAMPS):
         return None
     stamps = [float(meta[name]) for name in STAMPS]

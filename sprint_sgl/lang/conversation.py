@@ -1,4 +1,4 @@
-"""Conversations as one question: every program answers a question, and what was said before it is part of it."""
+"""Conversations as one question: programs answer a single question, so earlier turns are put into its text."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from sprint_sgl.errors import BadInput
-from sprint_sgl.lang.calls import prompt
+from sprint_sgl.lang.calls import load_prompt
 
-_TEXT = prompt("conversation")
+_TEXT = load_prompt("conversation")
 
 
 class Turn(NamedTuple):
-    """What somebody said; `name` tells several of one role apart."""
+    """A message of a conversation; `name` tells several speakers of one role apart."""
 
     role: str
     text: str
@@ -22,8 +22,8 @@ class Turn(NamedTuple):
         return f"{self.role} ({self.name}): {self.text}" if self.name else f"{self.role}: {self.text}"
 
 
-def conversation(turns: Sequence[Turn]) -> str:
-    """The one message of a user, or the last one with what was said before it. Raises BadInput."""
+def question_from(turns: Sequence[Turn]) -> str:
+    """Return the user's last message, with the turns before it if there are any. Raises BadInput."""
     if not turns:
         raise BadInput("there is no message to answer")
     *before, last = turns
@@ -31,5 +31,5 @@ def conversation(turns: Sequence[Turn]) -> str:
         raise BadInput(f"the last message must be a user's, got one of role {last.role!r}")
     if not before:
         return last.text
-    said = "\n\n".join(map(str, before))
-    return _TEXT.substitute(conversation=said, question=last.text)
+    earlier = "\n\n".join(map(str, before))
+    return _TEXT.substitute(conversation=earlier, question=last.text)

@@ -1,4 +1,4 @@
-"""What can be compared: programs with their settings, one a file in conf/program/."""
+"""Methods that can be compared: programs with their settings, one a file in conf/program/."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
-from sprint_sgl.config import instantiate_target
+from sprint_sgl.config import compose_file, instantiate_target
 from sprint_sgl.errors import BadInput
+from sprint_sgl.lang.defaults import TEMPERATURE
 from sprint_sgl.lang.program import Program
 from sprint_sgl.storage.shipped import CONF, conf_names
 
@@ -28,23 +29,24 @@ def method_names() -> list[str]:
     return conf_names("program")
 
 
-def method_of(settings: Mapping[str, Any]) -> Method:
-    """From a file's content, overrides included. Raises BadInput for an argument that the program does not have."""
-    arguments = {key: value for key, value in settings.items() if key not in ("name", "temperature")}
-    return Method(settings["name"], instantiate_target(arguments, "program"), settings["temperature"], dict(settings))
+def build_method(settings: Mapping[str, Any]) -> Method:
+    """Build a method from a file's content with its overrides. Raises BadInput for an unknown argument."""
+    whole = {"temperature": TEMPERATURE, **settings}
+    arguments = {key: value for key, value in whole.items() if key not in ("name", "temperature")}
+    return Method(whole["name"], instantiate_target(arguments, "program"), whole["temperature"], whole)
 
 
 def named_method(name: str) -> Method:
-    """As its file has it. Raises BadInput with the names that there are."""
+    """Build the method of conf/program/NAME.yaml. Raises BadInput with the known names."""
     if name not in method_names():
         raise BadInput(f"unknown program {name!r}; known: {', '.join(method_names())}")
-    return method_of(yaml.safe_load((CONF / "program" / f"{name}.yaml").read_text()))
+    return build_method(compose_file("program", name))
 
 
 def weights_for(model: str, method: str) -> str:
-    """Whose weights that method runs on: conf/models has families, other names stand for one model for all.
+    """Return whose weights a method runs on: those that the family conf/models/MODEL.yaml names, else `model` itself.
 
-    Raises BadInput where a family has none for the method.
+    Raises BadInput if the family has none for the method.
     """
     family = CONF / "models" / f"{model}.yaml"
     if not family.is_file():

@@ -1,8 +1,7 @@
-"""What SGLang's own `@sgl.function` leaves open, and every method here needs: errors that reach the caller.
+"""A program: an SGLang function whose errors reach the caller.
 
-SGLang's frontend turns an exception in a worker thread into a warning and lets `run()` return truncated
-text. A `Program` is an `SglFunction` whose `run`, `run_batch` and stream raise instead, and whose state
-carries the trajectory.
+SGLang's frontend turns an exception in a worker thread into a warning and lets `run()` return truncated text. A
+`Program` is an `SglFunction` whose `run`, `run_batch` and stream raise instead, and whose state carries the trajectory.
 """
 
 from __future__ import annotations
@@ -15,8 +14,10 @@ from itertools import islice
 from typing import Any, Literal, overload
 
 from sprint_sgl.errors import BadInput, ProgramFailed, RuntimeUnavailable, SprintError
-from sprint_sgl.lang.calls import finish, note
+from sprint_sgl.lang.calls import model_note
+from sprint_sgl.lang.defaults import MAX_NEW_TOKENS, TEMPERATURE
 from sprint_sgl.limits import checked_count, checked_temperature
+from sprint_sgl.runtime.executor import end_executor
 from sprint_sgl.runtime.frontend import (
     ProgramState,
     SglFunction,
@@ -27,15 +28,13 @@ from sprint_sgl.runtime.frontend import (
 )
 from sprint_sgl.trajectory import Trajectory
 
-TEMPERATURE = 0.6
-MAX_NEW_TOKENS = 8000
-AHEAD = 4  # runs of a batch that have begun or wait to be read, for each of those at a time
+AHEAD = 4  # runs of a batch that have begun or wait to be read, for each thread
 Row = Mapping[str, Any] | Sequence[Any] | str
-RAW = get_chat_template("default")  # a model's own would add stop strings; programs write its turns as text
+RAW = get_chat_template("default")  # programs write chat turns as text; a model's own template would add stop strings
 
 
 class Run(ProgramState):  # type: ignore[misc]
-    """The state of a run: SGLang's, and `trajectory`; both wait for a streaming run and raise its error."""
+    """SGLang's state of a run, with its `trajectory`; reading the answer waits for the run's end, and raises."""
 
     def __init__(self, executor: StreamExecutor) -> None:
         super().__init__(executor)
@@ -44,7 +43,7 @@ class Run(ProgramState):  # type: ignore[misc]
 
     @property
     def trajectory(self) -> Trajectory:
-        """The whole run, once it has ended. Raises what stopped the program."""
+        """The whole run, as soon as it has ended. Raises what stopped the program."""
         return self["trajectory"]  # type: ignore[no-any-return]
 
     def __getitem__(self, name: str) -> Any:
@@ -54,7 +53,7 @@ class Run(ProgramState):  # type: ignore[misc]
         return super().__getitem__(name)
 
     def text_iter(self, var_name: str | None = None) -> Iterator[str]:
-        """SGLang's stream of the planner's text, which raises at its end if the program failed."""
+        """Yield the planner's text as SGLang streams it. Raises at its end what stopped the program."""
         yield from super().text_iter(var_name)
         if var_name is None:
             self._done.wait()
@@ -65,7 +64,7 @@ class Run(ProgramState):  # type: ignore[misc]
             raise self._failure
 
     def execute(self, program: Program, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        """Runs the program's body to its end; what stops it is kept for whoever asks."""
+        """Run the program's body to its end and keep what stops it for `raise_failure`."""
         try:
             self["trajectory"] = self.ret_value = program.func(self, *args, **kwargs)
         except SprintError as error:
@@ -74,15 +73,15 @@ class Run(ProgramState):  # type: ignore[misc]
             self._failure = ProgramFailed("program", error) if isinstance(error, Exception) else error
             self._failure.__cause__ = error if isinstance(error, Exception) else None
         finally:
-            finish(self.stream_executor)
+            end_executor(self)
             self._done.set()
 
 
 class Program(SglFunction):  # type: ignore[misc]
-    """An SGLang function with the field's defaults (paper, appendix A.1) and honest errors.
+    """An SGLang function with the paper's defaults (appendix A.1) and errors that reach the caller.
 
-    Its body sets `s["answer"]` and returns the trajectory. `answer_after` is the tag after which the planner's text is
-    the answer, so that a stream can send it as it is written; without it the answer is known when the run has ended.
+    Its body sets `s["answer"]` and returns the trajectory. `answer_after` is the tag behind which the planner's text is
+    the answer, so that a stream can send it as it is written; without a tag the answer is known once the run has ended.
     """
 
     def __init__(
@@ -95,7 +94,7 @@ class Program(SglFunction):  # type: ignore[misc]
         self.answer_after = answer_after
 
     def bind(self, **kwargs: Any) -> Program:
-        """The program with these arguments fixed. Raises BadInput for one that it does not have."""
+        """Return the program with these arguments fixed. Raises BadInput for an argument that it does not have."""
         self._check(kwargs)
         return Program(self.func, {**self.bind_arguments, **kwargs}, self.answer_after)
 
@@ -117,19 +116,19 @@ class Program(SglFunction):  # type: ignore[misc]
         presence_penalty: float = 0.0,
         **kwargs: Any,
     ) -> Run:
-        """Runs on the backend, or on the default one that `launch`, `connect` or `sgl.set_default_backend` set.
+        """Run on the backend, or on the default one that `launch`, `connect` or `sgl.set_default_backend` set.
 
         temperature      sampling temperature of every call; top_p and the others are SGLang's, too
-        max_new_tokens   limit for each call; the default is the model's own or the paper's 8,000
+        max_new_tokens   limit of each call; by default the model's own, or the paper's
         stream           return at once; iterate `text_iter()`, then read `["answer"]` and `.trajectory`
         kwargs           the program's own arguments
-        Raises ProgramFailed, which names the branch, RuntimeUnavailable where no backend is set, and BadInput.
+        Raises ProgramFailed, which names the branch, RuntimeUnavailable if no backend is set, and BadInput.
         """
         backend = _backend(backend)
         if max_new_tokens is not None:
             checked_count("max_new_tokens", max_new_tokens)
         sampling = SglSamplingParams(
-            max_new_tokens=max_new_tokens or note(backend, "max_new_tokens") or MAX_NEW_TOKENS,
+            max_new_tokens=max_new_tokens or model_note(backend, "max_new_tokens") or MAX_NEW_TOKENS,
             temperature=checked_temperature(temperature),
             top_p=top_p,
             top_k=top_k,
@@ -151,7 +150,7 @@ class Program(SglFunction):  # type: ignore[misc]
         return run
 
     def _arguments(self, row: Row) -> dict[str, Any]:
-        """A row of a batch by name; a text alone is the first argument. Raises BadInput for too many."""
+        """Return a row of a batch by argument names; a text is the first. Raises BadInput for too many values."""
         if isinstance(row, Mapping):
             return dict(row)
         values = (row,) if isinstance(row, str) else tuple(row)
@@ -178,11 +177,11 @@ class Program(SglFunction):  # type: ignore[misc]
         generator_style: bool = False,
         **options: Any,
     ) -> list[Run] | Iterator[Run]:
-        """Runs all of them side by side and returns their states in order; options as for `run`.
+        """Run all rows side by side and return their states in order; options as for `run`.
 
         Every run is carried to its end; then the first failure, if any, is raised. With `generator_style` the states
-        come one by one, each as soon as it and those before it have ended; a failure, or leaving early, ends the rest.
-        States that were handed over are not kept then, and rows of an iterator are read as they are needed.
+        come one by one, each as soon as it and all before it have ended; a failure, or leaving early, ends the rest.
+        States that were handed over are then not kept, and rows of an iterator are read as they are needed.
         """
         if num_threads != "auto" and not (isinstance(num_threads, int) and num_threads > 0):
             raise BadInput(f"num_threads must be at least 1 or 'auto', got {num_threads!r}")
@@ -194,13 +193,13 @@ class Program(SglFunction):  # type: ignore[misc]
         session = backend.session() if generator_style and hasattr(backend, "session") else None
         options["backend"] = session or backend
         try:
-            futures = _in_order(rows, lambda row: pool.submit(self.run, **row, **options), AHEAD * threads)
+            futures = _submit_ahead(rows, lambda row: pool.submit(self.run, **row, **options), AHEAD * threads)
         except BaseException:
-            _end(pool, session)
+            _abandon(pool, session)
             raise
         if progress_bar:
             futures = _with_progress(futures, len(batch_kwargs) if isinstance(batch_kwargs, Sized) else None)
-        return _one_by_one(pool, futures, session) if generator_style else _all(pool, futures)
+        return _iterate_runs(pool, futures, session) if generator_style else _collect_runs(pool, futures)
 
 
 @overload
@@ -214,7 +213,7 @@ def program(*, answer_after: str) -> Callable[[Callable[..., Any]], Program]: ..
 def program(
     function: Callable[..., Any] | None = None, *, answer_after: str | None = None
 ) -> Program | Callable[[Callable[..., Any]], Program]:
-    """The decorator: `@program` in the place of `@sgl.function`, or `@program(answer_after=TAG)`."""
+    """Decorate a function: `@program` instead of `@sgl.function`, or `@program(answer_after=TAG)`."""
     if function is None:
         return lambda function: Program(function, answer_after=answer_after)
     return Program(function, answer_after=answer_after)
@@ -224,42 +223,42 @@ def _backend(backend: Any) -> Any:
     backend = backend or global_config.default_backend
     if backend is None:
         raise RuntimeUnavailable("no runtime is set: wrap the call in `with launch():` or `with connect(url):`")
-    return getattr(backend, "endpoint", backend)
+    return getattr(backend, "endpoint", backend)  # an sgl.Runtime has its endpoint inside
 
 
-def _in_order(
+def _submit_ahead(
     rows: Iterator[dict[str, Any]], begin: Callable[[dict[str, Any]], Future[Run]], ahead: int
 ) -> Iterator[Future[Run]]:
-    """The rows' runs: so many are begun at once, and one more whenever the next one is asked for."""
+    """Yield the runs of the rows in order: `ahead` begin at once, one more whenever the next is asked for."""
     begun = deque(map(begin, islice(rows, ahead)))
 
-    def taken() -> Iterator[Future[Run]]:
+    def futures() -> Iterator[Future[Run]]:
         while begun:
             yield begun.popleft()
             begun.extend(map(begin, islice(rows, 1)))
 
-    return taken()
+    return futures()
 
 
-def _one_by_one(pool: ThreadPoolExecutor, futures: Iterator[Future[Run]], session: Any) -> Iterator[Run]:
-    """The runs in order; where they are left early, closing the session, if there is one, ends their requests alone."""
+def _iterate_runs(pool: ThreadPoolExecutor, futures: Iterator[Future[Run]], session: Any) -> Iterator[Run]:
+    """Yield the runs in order. If the caller leaves early, closing the session, if any, ends their requests alone."""
     try:
         for future in futures:
             yield future.result()
     except BaseException:
-        _end(pool, session)
+        _abandon(pool, session)
         raise
     pool.shutdown()
 
 
-def _end(pool: ThreadPoolExecutor, session: Any) -> None:
-    """Begins no more runs and stops the requests of those under way, where they have a session to close."""
+def _abandon(pool: ThreadPoolExecutor, session: Any) -> None:
+    """Begin no more runs and, if they have a session, stop the requests of the runs under way."""
     pool.shutdown(wait=False, cancel_futures=True)
     if session:
         session.close()
 
 
-def _all(pool: ThreadPoolExecutor, futures: Iterator[Future[Run]]) -> list[Run]:
+def _collect_runs(pool: ThreadPoolExecutor, futures: Iterator[Future[Run]]) -> list[Run]:
     states: list[Run] = []
     failed: BaseException | None = None
     with pool:

@@ -1,4 +1,4 @@
-"""Whole thoughts: their limit, and what of a response is thought, what answer (paper, appendix A.1)."""
+"""Whole thoughts: their token limit, and which part of a response is thought, which is answer (paper, appendix A.1)."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 from sprint_sgl import protocol
 from sprint_sgl.grading.extract import read_answer
-from sprint_sgl.lang.calls import note
+from sprint_sgl.lang.calls import model_note
+from sprint_sgl.lang.defaults import MAX_SEQUENTIAL_TOKENS
 from sprint_sgl.limits import checked_count
+from sprint_sgl.runtime.executor import backend_of
 from sprint_sgl.runtime.frontend import ProgramState
-
-MAX_TOKENS = 36_000
 
 
 @dataclass(frozen=True)
 class Thought:
-    """A whole response: its thought, what follows it, and the answer, empty where there is none."""
+    """A whole response: its thought, the text behind the thought, and the answer, empty if there is none."""
 
     thought: str
     final: str
@@ -27,13 +27,13 @@ def read_thought(text: str) -> Thought:
     return Thought(thought, final, read_answer(final, thought))
 
 
-def after_thought(text: str) -> str:
-    """What a model writes for others: all of it, or what follows its thought."""
+def text_after_thought(text: str) -> str:
+    """Return what a model writes for others: the text behind its thought, or all of it if it has no thought."""
     return text.rpartition(protocol.THOUGHT_CLOSE)[2].strip()
 
 
 def thought_limit(s: ProgramState, max_tokens: int | None) -> int:
-    """Tokens of a whole thought: as given, the model's own limit, or the paper's 36,000. Raises BadInput."""
+    """Return the tokens of a whole thought: as given, the model's own limit, or the paper's. Raises BadInput."""
     if max_tokens is not None:
         return checked_count("max_tokens", max_tokens)
-    return note(s.stream_executor.backend, "max_sequential_tokens") or MAX_TOKENS
+    return model_note(backend_of(s), "max_sequential_tokens") or MAX_SEQUENTIAL_TOKENS

@@ -1,7 +1,7 @@
-"""A turn of a chat as the model's own template writes it: that of its tokenizer, whatever its folder is called.
+"""A chat turn in the template of the model's own tokenizer, whatever its folder is called.
 
-SGLang's frontend goes by the folder's name instead and takes a template of plain words for every name that it does not
-know, such as `work/run-7`.
+SGLang's frontend chooses a template by the folder's name instead, and takes one of plain words for an unknown name such
+as `work/run-7`.
 """
 
 from __future__ import annotations
@@ -16,29 +16,28 @@ from sprint_sgl.storage.checkpoints import load_tokenizer
 
 
 def user_turn(model: str, text: str) -> str | None:
-    """Return a user's message and the beginning of the answer to it, as the template of a folder or downloaded hub id
-    has them; None where the model has no template, or is not on this machine.
+    """Return a user's message and the beginning of its answer in the chat template of a folder or downloaded hub id.
 
-    Raises BadInput for a template that cannot be used.
+    None if the model has no template or is not on this machine. Raises BadInput for a template that cannot be used.
     """
-    if (tokenizer := _with_template(model)) is None:
+    if (tokenizer := _tokenizer_with_template(model)) is None:
         return None
     try:
         messages = [{"role": "user", "content": text}]
         written = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-    except Exception as error:  # a template is a program, and fails in any way
+    except Exception as error:  # a template is a program, and may fail in any way
         raise BadInput(f"the chat template of {model} cannot be used for one user's message: {error}") from error
     if text.strip() not in written:
         raise BadInput(f"the chat template of {model} leaves out the user's message")
-    # What a tokenizer puts before every text must not stand in the text as well.
+    # The token that a tokenizer puts before every text must not be in the text as well.
     first = tokenizer.bos_token or ""
     adds_first = first and tokenizer(first)["input_ids"][:2] == [tokenizer.bos_token_id] * 2
     return written.removeprefix(first) if adds_first else written
 
 
 @lru_cache(maxsize=8)
-def _with_template(model: str) -> Any:
-    """The model's tokenizer; None where it has no chat template, which is found without importing transformers."""
+def _tokenizer_with_template(model: str) -> Any:
+    """Return the model's tokenizer; None if it has no chat template, which needs no import of transformers."""
     return load_tokenizer(model, here=True) if _has_template(model) else None
 
 

@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sprint_sgl.runtime.supervisor import Forked, end_with_parent, watch
+from sprint_sgl.runtime.supervisor import ForkedProcess, end_with_parent, supervise_until_exit
 from sprint_sgl.runtime.trimmed_imports import compile_nothing, leave_out
 
 SERVER = "-m sglang.launch_server"
@@ -44,12 +44,12 @@ ABSENT = (
     *("flashinfer", "cutlass", "cuda", "tilelang", "torchao", "triton_kernels", "deepspeed", "peft", "accelerate"),
     *("sklearn", "scipy", "pandas", "boto3", "mistral_common", "chardet", "torchaudio", "torchcodec"),
 )
-# Imported in any case and unused by a server on a CPU: pictures, speech, sharded tensors, SGLang's notebook output.
+# Always imported, but unused by a server on a CPU: pictures, speech, sharded tensors, SGLang's notebook output.
 PLACEHOLDERS = (
     *("IPython", "torchvision", "sglang.srt.entrypoints.openai.transcription_adapters.qwen3_asr"),
     *("torch.distributed.tensor", "torch.distributed.fsdp", "torch.distributed._composable", "torch.nn.attention"),
 )
-# What SGLang's processes import once they run, so that they share it.
+# What SGLang's processes import once they run: imported here, they share it.
 LATER = (
     *("sglang.srt.managers.scheduler", "sglang.srt.managers.detokenizer_manager", "sglang.srt.managers.tp_worker"),
     *("sglang.srt.model_executor.model_runner", "sglang.srt.models.registry", "sglang.srt.arg_groups.resolution_hooks"),
@@ -93,9 +93,9 @@ def _import_server() -> Any:
 
 
 def unmap_clean_pages() -> None:
-    """Unmap pages of libraries that were read while these loaded: 300 MB, most of CUDA's. Those in use come back.
+    """Unmap library pages that were read while the libraries loaded: 300 MB, most of CUDA's. Pages in use come back.
 
-    Only mappings without a page of our own are touched, so that nothing is lost.
+    Only mappings without a modified page are touched, so that nothing is lost.
     """
     advise = ctypes.CDLL(None).madvise
     advise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
@@ -119,10 +119,10 @@ def fork_from_now_on() -> None:
 
 
 @dataclass(frozen=True)
-class Request:
-    """A server that is asked for: its arguments and environment, and the files of whoever asks.
+class ForkRequest:
+    """A request for a server: its arguments and environment, and files of the process that asks.
 
-    lifeline  the server ends when it closes
+    lifeline  the server ends when this file closes
     status    takes the supervisor's process id, then its exit code, a line each
     log       takes what the server prints
     """
@@ -134,10 +134,10 @@ class Request:
     log: int
 
     @staticmethod
-    def read(requests: socket.socket) -> Request | None:
+    def read(requests: socket.socket) -> ForkRequest | None:
         """Return the next request; None once the other side has closed the socket."""
         message, files, _, _ = socket.recv_fds(requests, MESSAGE_LIMIT, 3)
-        return Request(*json.loads(message), *files) if message else None
+        return ForkRequest(*json.loads(message), *files) if message else None
 
     def close(self) -> None:
         for file in (self.lifeline, self.status, self.log):
@@ -155,12 +155,12 @@ def serve_forks(requests: socket.socket) -> None:
         if threading.active_count() > 1:
             raise RuntimeError("something that was imported has started a thread, with which no process may fork")
     except BaseException:
-        explain(requests, traceback.format_exc())
+        log_failure(requests, traceback.format_exc())
         raise
     imported = {name: value for name, value in os.environ.items() if before.get(name) != value}
     fork_from_now_on()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the supervisors one by one
-    while request := Request.read(requests):
+    while request := ForkRequest.read(requests):
         parent = os.getpid()
         try:
             child = os.fork()
@@ -170,30 +170,30 @@ def serve_forks(requests: socket.socket) -> None:
         if child == 0:
             end_with_parent(parent)
             requests.close()
-            keep_server(server, request, imported)
+            supervise_server(server, request, imported)
         request.close()
     with suppress(ChildProcessError):
         while True:
             os.wait()
 
 
-def explain(requests: socket.socket, reason: str) -> None:
-    """Write the reason into the log of every request that waits."""
+def log_failure(requests: socket.socket, reason: str) -> None:
+    """Write the reason into the log of every waiting request."""
     requests.setblocking(False)
     with suppress(BlockingIOError):
-        while request := Request.read(requests):
+        while request := ForkRequest.read(requests):
             os.write(request.log, reason.encode())
             request.close()
 
 
-def keep_server(server: Any, request: Request, imported: dict[str, str]) -> NoReturn:
+def supervise_server(server: Any, request: ForkRequest, imported: dict[str, str]) -> NoReturn:
     """In a fork: run a server until it ends or its lifeline closes, and report on it.
 
     `imported` are variables that the import has set, such as folders of caches.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()
-    retitle("supervisor.py", SERVER, *request.arguments)
+    set_title("supervisor.py", SERVER, *request.arguments)
     os.environ.clear()
     os.environ.update(request.env | imported)
     os.write(request.status, b"%d\n" % os.getpid())
@@ -207,7 +207,9 @@ def keep_server(server: Any, request: Request, imported: dict[str, str]) -> NoRe
         os.close(request.status)
         end_with_parent(supervisor)
         run_server(server, request.arguments)
-    code = watch(Forked(child), request.lifeline, lambda code: os.write(request.status, b"%d\n" % code))
+    code = supervise_until_exit(
+        ForkedProcess(child), request.lifeline, lambda code: os.write(request.status, b"%d\n" % code)
+    )
     os._exit(code)
 
 
@@ -217,7 +219,7 @@ def run_server(server: Any, arguments: list[str]) -> NoReturn:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     code = 1
     try:
-        retitle(SERVER, *arguments)
+        set_title(SERVER, *arguments)
         server.run_server(server.prepare_server_args(arguments))
         code = 0
     except SystemExit as ended:
@@ -234,8 +236,8 @@ def run_server(server: Any, arguments: list[str]) -> NoReturn:
         os._exit(code)
 
 
-def retitle(*words: str) -> None:
-    """Show in the list of processes what this one does, as the command that SGLang itself is started by."""
+def set_title(*words: str) -> None:
+    """Show this process in the list of processes as the command that starts SGLang itself."""
     import setproctitle
 
     setproctitle.setproctitle(" ".join((sys.executable, *words)))

@@ -1,7 +1,7 @@
 """Our connection to a running SGLang server, as a backend of SGLang's frontend.
 
-The stock `RuntimeEndpoint` waits for ever and lets a stop string that is still being streamed slip into the text. This
-one bounds every request in time (`sprint_sgl/runtime/transport.py`) and reports each call's accounting and times.
+The stock `RuntimeEndpoint` waits for ever and streams the beginnings of stop strings into the text. This one bounds
+every request in time (`sprint_sgl/runtime/transport.py`) and reports the accounting and the times of each call.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ import httpx
 
 from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput, RequestFailed, RuntimeUnavailable
+from sprint_sgl.limits import REQUEST_LIMIT
 from sprint_sgl.protocol.prompts import DEFAULT_PROMPT_STYLE
-from sprint_sgl.runtime import gateway_client as behind
-from sprint_sgl.runtime.context_tokens import Tokenized, replied, tokenized
+from sprint_sgl.runtime.context_tokens import TokenizedContext, append_reply, tokenize
+from sprint_sgl.runtime.executor import call_options, context_of, set_call_options
 from sprint_sgl.runtime.frontend import (
     BaseBackend,
     ChatTemplate,
@@ -27,20 +28,16 @@ from sprint_sgl.runtime.frontend import (
     StreamExecutor,
     get_chat_template_by_model_path,
 )
-from sprint_sgl.runtime.messages import GENERATE, Meta, generated, held_back, json_object, request_body
+from sprint_sgl.runtime.gateway_client import GatewayWorker, reachable_workers, read_workers
+from sprint_sgl.runtime.messages import GENERATE, Meta, check_generation, held_back, parse_object, request_body
 from sprint_sgl.runtime.resolved_args import NO_PREFIX_CACHE, lacks_prefix_cache
-from sprint_sgl.runtime.tokenizer import Spelling, file_spelling, special_tokens, spelling
-from sprint_sgl.runtime.transport import Transport, checked
+from sprint_sgl.runtime.tokenizer import ModelTokenizer, matching_tokenizer
+from sprint_sgl.runtime.transport import Transport, check_response
 from sprint_sgl.storage.checkpoints import model_notes
 
 ABORT_LIMIT = 5.0  # seconds
 IDLE_LIMIT = 30.0  # seconds
-JOINING_TEST = "<prompt_1.1> Try 12 * 34 = 408 first.\n</prompt_1.1>\n\nBased on execution_1.1: ünïcode  \tand 字"
-SPELLING_TEST = (
-    f"{JOINING_TEST}, 12345678, don't DON'T,    \n\n\n  \\frac{{a}}{{b}}, e\u0301, \U0001f642, "
-    "\u0928\u092e\u0938\u094d\u0924\u0947\r\n"
-)
-CREW_LIMIT = 120.0  # seconds that other weights wait for all workers of a gateway
+WORKERS_LIMIT = 120.0  # seconds that other weights wait for all workers of a gateway
 
 
 class Endpoint(BaseBackend):  # type: ignore[misc]
@@ -49,8 +46,8 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
     url            its address, with or without a path such as a gateway's prefix
     time_limit     seconds that one request may take in all
     reconnects     how often a refused or reset connection is tried again, 0.2 s apart and doubling
-    token_prompts  send contexts as token ids where the server's tokenizer is here too, else as text
-    Raises RuntimeUnavailable where no SGLang server answers there, BadInput for a limit that is none.
+    token_prompts  send contexts as token ids if the server's tokenizer is on this machine; else as text
+    Raises RuntimeUnavailable if no SGLang server answers there, BadInput for a limit out of range.
     """
 
     def __init__(
@@ -58,7 +55,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         url: str,
         api_key: str | None = None,
         *,
-        time_limit: float = 600.0,
+        time_limit: float = REQUEST_LIMIT,
         reconnects: int = 2,
         connect_limit: float = 5.0,
         token_prompts: bool = True,
@@ -72,7 +69,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
             self.close()
             raise
         self._read_notes()
-        self._spellings: dict[str, Spelling | None] = {}
+        self._tokenizers: dict[str, ModelTokenizer | None] = {}
         self._asked_about_cache, self._asking_about_cache = threading.Event(), threading.Lock()
         self.token_prompts = token_prompts
 
@@ -83,31 +80,32 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         return str(self.model_info["model_path"])
 
     def get_chat_template(self) -> ChatTemplate:
-        """By the model's name, as SGLang's own endpoint does."""
+        """Return the template for the model's name, as SGLang's own endpoint does."""
         return get_chat_template_by_model_path(self.get_model_name())
 
     def session(self, time_limit: float | None = None) -> Endpoint:
-        """The same server over the same connections, for one run: closing it stops that run's requests alone."""
+        """Return an endpoint for one run over the same connections: closing it stops the requests of that run alone."""
         session = copy(self)
         session._transport = self._transport.session(time_limit)
         return session
 
     def close(self) -> None:
-        """Stops our requests on the server, which frees the threads that wait for them, and begins no others."""
+        """Stop our requests on the server, which frees the threads that wait for them, and begin no others."""
         self._transport.shut()
         deadline = time.monotonic() + ABORT_LIMIT
         with suppress(RequestFailed, RuntimeUnavailable):
             while (running := self._transport.running()) and time.monotonic() < deadline:
                 for request_id in running:
                     self.abort(request_id)
-                time.sleep(0.02)  # one that is still on its way to the server is aborted in the next round
+                time.sleep(0.02)  # a request on its way to the server is aborted in the next round
         self._transport.close()
 
     def get_server_info(self) -> Meta:
-        return dict(self._transport.request("GET", "/get_server_info").json())  # gateways know no other path
+        response = self._transport.send("GET", "/get_server_info")  # gateways know no other path
+        return dict(check_response(response).json())
 
-    def note_missing_cache(self) -> None:
-        """Say on the terminal, once, that this server keeps no prefixes where that is so: forks live on them."""
+    def warn_without_cache(self) -> None:
+        """Say on the terminal, once, if this server keeps no prefixes: forks depend on them."""
         if self._asked_about_cache.is_set():
             return
         with self._asking_about_cache, suppress(RuntimeUnavailable):
@@ -119,31 +117,31 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
             self._asked_about_cache.set()
 
     def load_weights(self, model_path: str) -> None:
-        """Swaps in another model of the same architecture and tokenizer; the server keeps running.
+        """Load another model of the same architecture and tokenizer into the running server.
 
-        Raises BadInput where the two tokenizers are files here and differ: the server would keep its first one.
+        Raises BadInput if the two tokenizers are files here and differ: the server would keep its first one.
         """
         ours, theirs = (Path(str(path)) / "tokenizer.json" for path in (self.model_info["tokenizer_path"], model_path))
         if ours.is_file() and theirs.is_file() and ours.read_bytes() != theirs.read_bytes():
             raise BadInput(f"{model_path} has another tokenizer than {ours.parent}, which the server was started with")
-        for response in self._send_to_all("/update_weights_from_disk", {"model_path": model_path}):
+        for response in self._post_to_all("/update_weights_from_disk", {"model_path": model_path}):
             self._check_loaded(response, model_path)
         self.read_model()
 
     def _check_loaded(self, response: httpx.Response, model_path: str) -> None:
-        answer = json_object(response)
-        if "cache was not flushed" in str(answer.get("message")):  # a request that was given up still runs
+        reply = parse_object(response.content)
+        if "cache was not flushed" in str(reply.get("message")):  # a request that was given up still runs
             self._flush_once_idle()
-        elif response.status_code != 200 or not answer.get("success"):
-            said = answer.get("message") or response.text.strip()[:500]
-            raise RequestFailed(f"{self.url} did not load {model_path}: {said}")
+        elif response.status_code != 200 or not reply.get("success"):
+            reason = reply.get("message") or response.text.strip()[:500]
+            raise RequestFailed(f"{self.url} did not load {model_path}: {reason}")
 
-    def _send_to_all(self, path: str, body: Meta) -> list[httpx.Response]:
-        """The answer of the server, or those of all workers where it is a gateway that has no such path.
+    def _post_to_all(self, path: str, body: Meta) -> list[httpx.Response]:
+        """Return the server's response, or those of all workers if the server is a gateway without this path.
 
-        Raises RuntimeUnavailable where not all workers come up, RequestFailed where they cannot be reached.
+        Raises RuntimeUnavailable if not all workers come up, RequestFailed if they cannot be reached.
         """
-        response, deadline = self._transport.send("POST", path, body), time.monotonic() + CREW_LIMIT
+        response, deadline = self._transport.send("POST", path, body), time.monotonic() + WORKERS_LIMIT
         if response.status_code != 404 or not self.workers():
             return [response]
         while not all(worker.healthy for worker in self.workers()):
@@ -152,19 +150,19 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
             time.sleep(0.5)
         out_of_reach = f"{self.url} has no {path}, and its workers cannot be reached from here"
         workers = self.workers()
-        if behind.within_reach(workers, self.url) != workers:
+        if reachable_workers(workers, self.url) != workers:
             raise RequestFailed(out_of_reach)
         try:
             return [self._transport.send("POST", path, body, at=worker.url) for worker in workers]
         except RuntimeUnavailable as error:
             raise RequestFailed(out_of_reach) from error
 
-    def workers(self) -> list[behind.Worker]:
-        """Those of a gateway; none where it is a server itself."""
-        return behind.workers(json_object(self._transport.send("GET", "/workers")))
+    def workers(self) -> list[GatewayWorker]:
+        """Return a gateway's workers; none if the server is no gateway."""
+        return read_workers(self._transport.send("GET", "/workers"))
 
     def _flush_once_idle(self) -> None:
-        """Raises RequestFailed where requests still run after some seconds."""
+        """Raise RequestFailed if requests still run after IDLE_LIMIT."""
         deadline = time.monotonic() + IDLE_LIMIT
         while self._transport.send("POST", "/flush_cache").status_code != 200:
             if time.monotonic() > deadline:
@@ -172,103 +170,94 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
             time.sleep(0.1)
 
     def read_model(self) -> None:
-        """Asks the server which model it serves, and what the model's notes say of its use."""
+        """Ask the server which model it serves, and read what the model's notes say of its use."""
         self.model_info = self._read_model_info()
         self._read_notes()
 
     def flush_cache(self) -> None:
         response = self._transport.send("POST", "/flush_cache")
-        if response.status_code == 206:  # a gateway that reached some of its workers; one that is gone has no cache
-            for worker in behind.within_reach(self.workers(), self.url):
+        if response.status_code == 206:  # a gateway that reached some of its workers; a dead worker has no cache
+            for worker in reachable_workers(self.workers(), self.url):
                 if worker.healthy:
-                    self._transport.request("POST", "/flush_cache", at=worker.url)
+                    check_response(self._transport.send("POST", "/flush_cache", at=worker.url))
         else:
-            checked(response)
+            check_response(response)
 
     def cache_prefix(self, prefix_str: str) -> None:
-        self._transport.request("POST", GENERATE, {"text": prefix_str, "sampling_params": {"max_new_tokens": 0}})
+        self._generate_plain(prefix_str, 0)
 
     def warm_up(self, tokens: int = 4) -> None:
-        """Generates a few tokens for nothing: the first request pays for what the runtime sets up late."""
-        self._transport.request("POST", GENERATE, {"text": "1 2 3", "sampling_params": {"max_new_tokens": tokens}})
+        """Generate a few tokens for nothing: the first request pays for what the runtime sets up late."""
+        self._generate_plain("1 2 3", tokens)
+
+    def _generate_plain(self, text: str, tokens: int) -> None:
+        body = {"text": text, "sampling_params": {"max_new_tokens": tokens}}
+        check_response(self._transport.send("POST", GENERATE, body))
 
     def abort(self, request_id: str) -> None:
-        """Stops a request on the server, or on whichever worker of a gateway has it, if that can be reached from here.
+        """Stop a request on the server, or on the worker of a gateway that has it if this machine can reach it.
 
-        One that has ended is no error.
+        A request that has ended is no error.
         """
         body, limit = {"rid": request_id}, ABORT_LIMIT
         response = self._transport.send("POST", "/abort_request", body, limit)
         if response.status_code == 404 and (workers := self.workers()):
-            for worker in behind.within_reach(workers, self.url):
-                with suppress(RuntimeUnavailable):  # one that is gone has stopped it
+            for worker in reachable_workers(workers, self.url):
+                with suppress(RuntimeUnavailable):  # a dead worker has stopped the request
                     self._transport.send("POST", "/abort_request", body, limit, at=worker.url)
         else:
-            checked(response)
+            check_response(response)
 
     def generate(self, s: StreamExecutor, sampling_params: SglSamplingParams) -> tuple[str, Meta]:
-        """The continuation of `s.text_` and its accounting, with `start` and `end` on the perf_counter clock."""
+        """Return the continuation and its accounting, with `start` and `end` on the perf_counter clock."""
         start = time.perf_counter()
         context = self._context(s)
-        response = self._transport.request("POST", GENERATE, request_body(s, context, sampling_params))
-        answer = generated(json_object(response), self.url)
-        self._remember(s, context, answer)
+        response = check_response(self._transport.send("POST", GENERATE, request_body(s, context, sampling_params)))
+        reply = check_generation(parse_object(response.content), self.url)
+        self._keep_tokens(s, context, reply)
         times = {"start": start, "end": time.perf_counter(), "retries": response.extensions["retries"]}
-        return answer["text"], answer["meta_info"] | times
+        return reply["text"], reply["meta_info"] | times
 
     def generate_stream(self, s: StreamExecutor, sampling_params: SglSamplingParams) -> Iterator[tuple[str, Meta]]:
-        """The same in pieces; text that may turn out to be a stop string is held back until it is decided."""
+        """Yield the continuation in pieces; text that may be the beginning of a stop string is held back."""
         start = time.perf_counter()
         sent = 0
-        answer: Meta = {"text": "", "meta_info": {}}
+        reply: Meta = {"text": "", "meta_info": {}}
         context = self._context(s)
-        for answer in self._transport.stream(request_body(s, context, sampling_params) | {"stream": True}):
-            text, meta = answer["text"], answer["meta_info"]
+        for reply in self._transport.stream(request_body(s, context, sampling_params) | {"stream": True}):
+            text, meta = reply["text"], reply["meta_info"]
             done = meta.get("finish_reason") is not None
             ready = len(text) if done else len(text) - held_back(text, sampling_params.stop)
             if ready > sent or done:
                 yield text[sent:ready], meta | {"start": start, "end": time.perf_counter()}
                 sent = max(sent, ready)
-        if answer["meta_info"].get("finish_reason") is None:
-            raise RuntimeUnavailable(f"{self.url} broke off a stream after {len(answer['text'])} characters")
-        self._remember(s, context, answer)
+        if reply["meta_info"].get("finish_reason") is None:
+            raise RuntimeUnavailable(f"{self.url} broke off a stream after {len(reply['text'])} characters")
+        self._keep_tokens(s, context, reply)
 
-    def _context(self, s: StreamExecutor) -> Tokenized | None:
-        """The executor's text in the tokens of its earlier replies; None where it has to be sent as text."""
-        spelt = self._spelling() if self.token_prompts else None
-        if spelt is None:
+    def _context(self, s: StreamExecutor) -> TokenizedContext | None:
+        """Return the executor's text in the tokens of its earlier replies; None if it has to be sent as text."""
+        tokenizer = self._tokenizer() if self.token_prompts else None
+        if tokenizer is None:
             return None
-        return tokenized(s.text_, getattr(s, "tokenized", Tokenized()), spelt.encode, spelt.encode_first)
+        return tokenize(context_of(s), call_options(s).tokenized, tokenizer.encode, tokenizer.encode_first)
 
-    def _remember(self, s: StreamExecutor, context: Tokenized | None, answer: Meta) -> None:
-        if context is not None and (spelt := self._spelling()):
-            s.tokenized = replied(context, answer["text"], answer.get("output_ids") or (), spelt.decode)
+    def _keep_tokens(self, s: StreamExecutor, context: TokenizedContext | None, reply: Meta) -> None:
+        """Keep the tokens of the context and its reply for the executor's next call."""
+        if context is not None and (tokenizer := self._tokenizer()):
+            ids = reply.get("output_ids") or ()
+            set_call_options(s, tokenized=append_reply(context, reply["text"], ids, tokenizer.decode))
 
-    def _spelling(self) -> Spelling | None:
-        """The server's tokenizer; None where it is not here, or where that of the same name spells differently."""
+    def _tokenizer(self) -> ModelTokenizer | None:
+        """Return the server's tokenizer; None if this machine has none that encodes as the server does."""
         name = str(self.model_info.get("tokenizer_path") or self.get_model_name())
-        if name not in self._spellings:
-            self._spellings[name] = self._found_spelling(name)
-        return self._spellings[name]
+        if name not in self._tokenizers:
+            self._tokenizers[name] = matching_tokenizer(name, self._server_tokens)
+        return self._tokenizers[name]
 
-    def _found_spelling(self, name: str) -> Spelling | None:
-        """Its tokenizer.json where that spells as the server does, else what transformers makes of it, if anything.
-
-        A server that cannot be asked, such as a gateway, is taken to spell as transformers does.
-        """
-        from_file = file_spelling(name)
-        text = SPELLING_TEST + "".join(special_tokens(name))
-        theirs = self._tokens_of(text) if from_file else None
-        if from_file and theirs == from_file.encode_first(text) and from_file.joins(JOINING_TEST):
-            return from_file
-        if (ours := spelling(name)) is None or not ours.joins(JOINING_TEST):
-            return None
-        theirs = theirs or self._tokens_of(text)
-        return ours if theirs in (None, ours.encode_first(text)) else None
-
-    def _tokens_of(self, text: str) -> list[int] | None:
-        """The server's tokens of a text, where it can be asked."""
-        return json_object(self._transport.send("POST", "/tokenize", {"prompt": text})).get("tokens")
+    def _server_tokens(self, text: str) -> list[int] | None:
+        """Return the server's tokens of a text; None if it cannot be asked."""
+        return parse_object(self._transport.send("POST", "/tokenize", {"prompt": text}).content).get("tokens")
 
     def _read_model_info(self) -> Meta:
         for path in ("/model_info", "/get_model_info"):
@@ -277,7 +266,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
                 raise RuntimeUnavailable(f"{self.url} refuses this API key (HTTP {response.status_code})")
             if response.status_code == 503:
                 raise RuntimeUnavailable(f"{self.url} is not ready (HTTP 503): ask again once its model has loaded")
-            info = json_object(response)
+            info = parse_object(response.content)
             if response.status_code == 200 and info.get("model_path"):
                 return info
         raise RuntimeUnavailable(

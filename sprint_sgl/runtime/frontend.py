@@ -1,7 +1,7 @@
 """SGLang's frontend language: the parts that this project uses, imported in one second instead of ten.
 
-`import sglang` imports torch and transformers, in order to patch transformers for the server. A client needs neither,
-so they are left out here. The patches are applied once this process imports SGLang's server after all.
+`import sglang` imports torch and transformers to patch transformers for the server. A client needs neither, so both are
+left out here. The patches are applied if this process imports SGLang's server after all.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NEED_PATCHES = ("sglang.srt.server_args", "sglang.srt.utils.hf_transformers")  #
 
 
 class _PatchOnDemand(MetaPathFinder):
-    """Applies SGLang's patches of transformers once something is imported that needs them."""
+    """Applies SGLang's patches of transformers once a module is imported that needs them."""
 
     applied = False
 

@@ -3,8 +3,8 @@
     with launch(runtime="gateway"):     # conf/runtime/gateway.yaml: how many workers, of which runtime, which policy
         ...
 
-A worker that dies is started again under its address, with the model that the others serve by then, and the gateway
-finds it there. The gateway retries nothing by itself: the endpoint does, and counts it.
+A worker that dies is restarted under its address, with the model that the other workers serve by then, and the gateway
+finds it there. The gateway itself retries nothing: the endpoint does, and counts its retries.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput, SprintError
 from sprint_sgl.runtime.server import (
     RuntimeConfig,
-    Server,
+    ServerProcess,
     check_port,
     default_runtime,
     free_port,
-    note_changes,
     ready_path,
     runtime_config,
-    start,
+    start_command,
     start_server,
     wait_until_ready,
+    warn_changed_arguments,
 )
 
 POLICIES = ("cache_aware", "round_robin", "random", "power_of_two", "least_load", "prefix_hash")
-RESTARTS = 3  # of each worker, one after another
-STEADY = 600.0  # seconds after which a worker counts as one that has never died
-POLL = 0.5  # seconds
-POLL_LIMIT = 5.0  # and those that a worker may take to say which model it serves
-REVIVAL_LIMIT = 60.0  # where another is started with that model, on a machine that may be busy
+RESTARTS = 3  # of each worker, without STEADY seconds between two of them
+STEADY = 600.0  # seconds after which a worker's earlier restarts no longer count
+POLL = 0.5  # seconds between two looks at the workers
+POLL_LIMIT = 5.0  # seconds that a worker may take to say which model it serves
+RESTART_LIMIT = 60.0  # the same before a restart with that model, on a machine that may be busy
 HEALTH = {
     "health-check-interval-secs": 1,
     "health-check-timeout-secs": 5,
@@ -53,7 +53,7 @@ HEALTH = {
 
 
 def gateway_command(workers: Sequence[str], policy: str, host: str, port: int, api_key: str | None = None) -> list[str]:
-    """The command that starts a gateway before these addresses. Its metrics are this machine's alone."""
+    """Return the command that starts a gateway for these workers. Only this machine can read its metrics."""
     values = {"host": host, "port": port, "policy": policy, "log-level": "warn", **HEALTH}
     values |= {"prometheus-host": "127.0.0.1", "prometheus-port": free_port()}
     values |= {"api-key": api_key} if api_key else {}
@@ -61,8 +61,8 @@ def gateway_command(workers: Sequence[str], policy: str, host: str, port: int, a
     return [sys.executable, "-m", "smg", "launch", "--worker-urls", *workers, *flags, "--disable-retries"]
 
 
-def check(config: RuntimeConfig) -> None:
-    """Raises BadInput for what no gateway can be started with."""
+def check_gateway(config: RuntimeConfig) -> None:
+    """Raise BadInput for settings that no gateway can be started with."""
     if config.workers is not None and config.workers < 1:
         raise BadInput(f"workers must be at least 1, got {config.workers}")
     if config.policy not in POLICIES:
@@ -72,10 +72,10 @@ def check(config: RuntimeConfig) -> None:
 
 
 def worker_configs(config: RuntimeConfig, devices: Sequence[str]) -> list[RuntimeConfig]:
-    """The base, once for each worker, each with GPUs of its own where there are any. Raises BadInput for too few."""
+    """Return the base once for each worker, each with GPUs of its own if there are any. Raises BadInput for too few."""
     base = runtime_config(config.base or default_runtime())
     if base.url or base.workers is not None:
-        raise BadInput(f"runtime {config.base!r} cannot be a gateway's base: name one that is started here")
+        raise BadInput(f"runtime {config.base!r} cannot be a gateway's base: name a runtime that is started here")
     one = replace(base, args={**base.args, **config.args}, env={**base.env, **config.env})
     count = config.workers or 1
     if one.args.get("device") == "cpu" or not devices:
@@ -88,7 +88,7 @@ def worker_configs(config: RuntimeConfig, devices: Sequence[str]) -> list[Runtim
 
 
 def visible_devices() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
     if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [name for name in named.split(",") if name.strip()]
     if default_runtime() != "gpu":
@@ -98,11 +98,11 @@ def visible_devices() -> list[str]:
 
 
 @dataclass
-class Worker:
-    """A runtime behind the gateway, and how often it has been started again."""
+class RuntimeWorker:
+    """A runtime behind the gateway, and how often it has been restarted."""
 
     config: RuntimeConfig
-    server: Server
+    server: ServerProcess
     restarts: int = 0
     begun: float = field(default_factory=time.monotonic)
 
@@ -112,50 +112,53 @@ class Worker:
 
 
 @dataclass
-class Crew:
-    """The workers, and the thread that starts again those that die; `front` ends when none is left."""
+class WorkerGroup:
+    """A gateway's workers, and the thread that restarts those that die; the gateway ends when none is left."""
 
-    workers: list[Worker]
+    workers: list[RuntimeWorker]
     model: str
-    front: Server | None = None
+    gateway: ServerProcess | None = None
     _thread: threading.Thread | None = None
     _stopping: threading.Event = field(default_factory=threading.Event)
     _given_up: set[str] = field(default_factory=set)
     _client: httpx.Client = field(default_factory=httpx.Client)
 
-    def watch(self, front: Server) -> None:
-        self.front = front
-        self._thread = threading.Thread(target=self._keep_up, name="workers of the gateway", daemon=True)
+    def supervise(self, gateway: ServerProcess) -> None:
+        """Restart workers that die, from now on and in a thread, until `stop`."""
+        self.gateway = gateway
+        self._thread = threading.Thread(target=self._restart_dead_workers, name="workers of the gateway", daemon=True)
         self._thread.start()
 
-    def _keep_up(self) -> None:
+    def _restart_dead_workers(self) -> None:
         while not self._stopping.wait(POLL):
-            self.model = self._model_now(POLL_LIMIT)  # all of them may die at once, after their weights were changed
+            self.model = self._served_model(POLL_LIMIT)  # all workers may die at once, after their weights were changed
             for worker in self.workers:
                 if worker.ended and worker.server.url not in self._given_up:
-                    self._revive(worker)
+                    self._restart(worker)
 
-    def _revive(self, worker: Worker) -> None:
+    def _restart(self, worker: RuntimeWorker) -> None:
         url, code = worker.server.url, worker.server.supervisor.poll()
         if time.monotonic() - worker.begun > STEADY:
             worker.restarts = 0
         if worker.restarts == RESTARTS:
             self._given_up.add(url)
             say(f"worker {url} has died {RESTARTS + 1} times and stays away: {worker.server.log_tail()}", style="red")
-            if len(self._given_up) == len(self.workers) and self.front and self.front.supervisor.stdin:
-                self.front.supervisor.stdin.close()
+            if len(self._given_up) == len(self.workers) and self.gateway and self.gateway.supervisor.stdin:
+                self.gateway.supervisor.stdin.close()
             return
         worker.restarts, worker.begun = worker.restarts + 1, time.monotonic()
-        say(f"worker {url} ended (exit {code}): started again, {worker.restarts} of {RESTARTS} times", style="yellow")
+        say(f"worker {url} ended (exit {code}): restart {worker.restarts} of {RESTARTS}", style="yellow")
         worker.server.stop()
-        self.model = self._model_now(REVIVAL_LIMIT)
+        self.model = self._served_model(RESTART_LIMIT)
         try:
             worker.server = start_server(worker.config, self.model, port=int(url.rpartition(":")[2]))
-        except SprintError as error:  # its port is taken, or the model is gone: tried again until it is given up
+        except (
+            SprintError
+        ) as error:  # its port is taken, or the model is gone: the next poll tries again, RESTARTS times
             say(f"worker {url} cannot be started: {error}", style="red")
 
-    def _model_now(self, limit: float) -> str:
-        """What the first that answers serves; weights may have been changed since the start."""
+    def _served_model(self, limit: float) -> str:
+        """Return the model of the first worker that answers: weights may have been changed since the start."""
         key = self.workers[0].config.args.get("api-key")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         for worker in self.workers:
@@ -171,44 +174,44 @@ class Crew:
         if self._thread:
             self._thread.join()
         self._client.close()
-        servers = [worker.server for worker in self.workers] + ([self.front] if self.front else [])
+        servers = [worker.server for worker in self.workers] + ([self.gateway] if self.gateway else [])
         with ThreadPoolExecutor(max(1, len(servers))) as pool:
-            list(pool.map(Server.stop, servers))
+            list(pool.map(ServerProcess.stop, servers))
 
 
 @contextmanager
-def behind_gateway(
+def running_gateway(
     config: RuntimeConfig,
     model: str,
     host: str,
     port: int,
     startup_limit: float,
     meanwhile: Callable[[], object] | None = None,
-) -> Iterator[Server]:
-    """The gateway's address, its log and its supervisor, once all its workers are up; all end with the `with`.
+) -> Iterator[ServerProcess]:
+    """Yield a gateway that is ready, with all its workers up; all of them end with the `with`.
 
-    Raises BadInput for settings that cannot be, LaunchFailed where the port is taken or something does not come up.
+    Raises BadInput for unusable settings, LaunchFailed if the port is taken or a process does not come up.
     """
-    check(config)
+    check_gateway(config)
     if port:
         check_port(host, port)
-    crew = Crew([], model)
+    group = WorkerGroup([], model)
     try:
         for each in worker_configs(config, visible_devices()):
-            crew.workers.append(Worker(each, start_server(each, model)))
+            group.workers.append(RuntimeWorker(each, start_server(each, model)))
         if meanwhile:
             meanwhile()
-        for worker in crew.workers:
+        for worker in group.workers:
             wait_until_ready(worker.server, startup_limit, ready_path(worker.config))
-            note_changes(worker.server, worker.config.args, worker.config.args.get("api-key"))
-        front = started_gateway([worker.server.url for worker in crew.workers], config, host, port or free_port(host))
-        crew.watch(front)
-        wait_until_ready(front, startup_limit, "/readiness")
-        yield front
+            warn_changed_arguments(worker.server, worker.config.args, worker.config.args.get("api-key"))
+        gateway = start_gateway([worker.server.url for worker in group.workers], config, host, port or free_port(host))
+        group.supervise(gateway)
+        wait_until_ready(gateway, startup_limit, "/readiness")
+        yield gateway
     finally:
-        crew.stop()
+        group.stop()
 
 
-def started_gateway(workers: Sequence[str], config: RuntimeConfig, host: str, port: int) -> Server:
+def start_gateway(workers: Sequence[str], config: RuntimeConfig, host: str, port: int) -> ServerProcess:
     command = gateway_command(workers, config.policy, host, port, config.args.get("api-key"))
-    return start(command, f"http://{host}:{port}", config.env)
+    return start_command(command, f"http://{host}:{port}", config.env)

@@ -1,4 +1,4 @@
-"""A gateway as its client sees it: what it says when it has no worker for a request, and where its workers are.
+"""A gateway as its client sees it: how it says that it has no worker for a request, and where its workers are.
 
 The gateway is `smg`. It has no path for aborts or for other weights; its workers have, under their own addresses.
 """
@@ -13,36 +13,44 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
+
+from sprint_sgl.runtime.messages import parse_object
+
 NO_WORKER = re.compile(r"call_upstream_|no_available_workers|no_healthy_workers|read_response|worker_overload")
 LONGEST_PAUSE = 5.0  # seconds
 
 
 @dataclass(frozen=True)
-class Worker:
+class GatewayWorker:
+    """A worker as its gateway reports it."""
+
     url: str
     healthy: bool
 
 
-def lacks_worker(status: int, answer: Mapping[str, Any]) -> bool:
-    """Whether a gateway answers so because a worker died or none is up: the request can be sent again."""
-    error = answer.get("error")
+def lacks_worker(response: httpx.Response) -> bool:
+    """Whether a gateway has no worker for the request now, so that it can be sent again."""
+    if response.status_code < 500:
+        return False
+    error = parse_object(response.content).get("error")
     code = error.get("code") if isinstance(error, Mapping) else None
-    return status >= 500 and isinstance(code, str) and NO_WORKER.match(code) is not None
+    return isinstance(code, str) and NO_WORKER.match(code) is not None
 
 
-def lost_worker(answer: Mapping[str, Any]) -> bool:
-    """Whether a gateway ends a stream so because the worker that wrote it died: what it had written is lost."""
-    error = answer.get("error")
+def worker_died(event: Mapping[str, Any]) -> bool:
+    """Whether a gateway ends a stream because its worker died: what the worker had written is lost."""
+    error = event.get("error")
     return isinstance(error, Mapping) and error.get("type") == "stream_error"
 
 
-def pause(attempt: int) -> float:
-    """Seconds before that attempt, from the first on: 0.2 and doubling."""
+def worker_pause(attempt: int) -> float:
+    """Return the seconds to wait for a worker before an attempt, counted from 1: 0.2 and doubling."""
     return float(min(0.1 * 2**attempt, LONGEST_PAUSE))
 
 
-def within_reach(workers: Sequence[Worker], gateway: str) -> list[Worker]:
-    """Those whose addresses mean the same machine here: not the loopback ones behind a gateway elsewhere."""
+def reachable_workers(workers: Sequence[GatewayWorker], gateway: str) -> list[GatewayWorker]:
+    """Return the workers whose addresses mean the same machine here: loopback addresses of a remote gateway do not."""
     return [worker for worker in workers if _is_loopback(gateway) or not _is_loopback(worker.url)]
 
 
@@ -53,8 +61,8 @@ def _is_loopback(url: str) -> bool:
     return host == "localhost"
 
 
-def workers(answer: Mapping[str, Any]) -> list[Worker]:
-    """Of what a gateway answers under /workers; none where it is no gateway."""
-    found = answer.get("workers")
-    rows = [row for row in found if isinstance(row, Mapping)] if isinstance(found, list) else []
-    return [Worker(str(row["url"]), bool(row.get("is_healthy"))) for row in rows if "url" in row]
+def read_workers(response: httpx.Response) -> list[GatewayWorker]:
+    """Return the workers in a gateway's reply under /workers; none if the server is no gateway."""
+    listed = parse_object(response.content).get("workers")
+    rows = [row for row in listed if isinstance(row, Mapping)] if isinstance(listed, list) else []
+    return [GatewayWorker(str(row["url"]), bool(row.get("is_healthy"))) for row in rows if "url" in row]

@@ -1,11 +1,11 @@
-"""Starts a real SGLang runtime, or uses one that runs already.
+"""Start an SGLang runtime, or use one that runs already.
 
     with launch():                              # the shipped model on this machine
         state = sprint_program.run("Use 3, 7, 12 and 25 to make 66")
-    with connect("http://127.0.0.1:30000"):     # somebody's server
+    with connect("http://127.0.0.1:30000"):     # a server that runs already
         ...
 
-Both set the default backend of SGLang's frontend for the time of the `with` and give it back afterwards.
+Both set the default backend of SGLang's frontend for the time of the `with` and restore it afterwards.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sprint_sgl.errors import BadInput
+from sprint_sgl.limits import REQUEST_LIMIT
 from sprint_sgl.runtime.server import (
     DEFAULT_MODEL,
     RuntimeConfig,
-    Server,
+    ServerProcess,
     default_runtime,
-    note_changes,
     ready_path,
     resolve_model,
     runtime_config,
     start_server,
     wait_until_ready,
+    warn_changed_arguments,
 )
 
 if TYPE_CHECKING:
@@ -37,9 +38,9 @@ DEFAULT_BASELINE = "countdown-mini-rft"
 
 
 def gateway_config(name: str | None, **given: Any) -> RuntimeConfig | None:
-    """The runtime of that name with another number, base or policy of a gateway's workers; None where none is named.
+    """Return the runtime of that name with other workers, base or policy of its gateway; None if no runtime is named.
 
-    Raises BadInput where it is no gateway.
+    Raises BadInput if the runtime is no gateway.
     """
     config, changes = runtime_config(name) if name else None, {k: v for k, v in given.items() if v is not None}
     if changes and (config is None or config.workers is None):
@@ -48,14 +49,14 @@ def gateway_config(name: str | None, **given: Any) -> RuntimeConfig | None:
 
 
 def baseline_for(model: str | None, baseline: str | None) -> str | None:
-    """The sequential model to compare with, as a path: the named one, or the one shipped beside the default model."""
+    """Return the path of the sequential model to compare with: the named one, or the default model's companion."""
     if baseline:
         return resolve_model(baseline)
     return resolve_model(DEFAULT_BASELINE) if model in (None, DEFAULT_MODEL) else None
 
 
 @contextmanager
-def running(
+def running_server(
     model: str = DEFAULT_MODEL,
     *,
     runtime: str | RuntimeConfig | None = None,
@@ -65,24 +66,24 @@ def running(
     startup_limit: float = 300.0,
     meanwhile: Callable[[], object] | None = None,
     **args: Any,
-) -> Iterator[Server]:
-    """A server that is ready, for the time of the `with`; arguments and errors as for `launch`.
+) -> Iterator[ServerProcess]:
+    """Yield a server that is ready; it ends with the `with`. Arguments and errors as for `launch`.
 
-    `meanwhile` is called while the server loads: slow imports on our side need not come first.
+    `meanwhile` is called while the server loads, such as for slow imports on our side.
     """
     given = runtime if isinstance(runtime, RuntimeConfig) else runtime_config(runtime) if runtime else RuntimeConfig()
-    several = given.workers is not None
-    config = given if given.args or given.url or several else runtime_config(default_runtime())
+    is_gateway = given.workers is not None
+    config = given if given.args or given.url or is_gateway else runtime_config(default_runtime())
     if config.url:
         raise BadInput(f"the runtime runs already, at {config.url}: use connect({config.url!r}) or --url {config.url}")
     overrides = {key.replace("_", "-"): value for key, value in args.items()}
     if api_key:
         overrides["api-key"] = api_key
     config = replace(config, args={**config.args, **overrides})
-    if several:
-        from sprint_sgl.runtime.gateway import behind_gateway
+    if is_gateway:
+        from sprint_sgl.runtime.gateway import running_gateway
 
-        with behind_gateway(config, model, host, port, startup_limit, meanwhile) as server:
+        with running_gateway(config, model, host, port, startup_limit, meanwhile) as server:
             yield server
         return
     server = start_server(config, model, host=host, port=port)
@@ -90,7 +91,7 @@ def running(
         if meanwhile:
             meanwhile()
         wait_until_ready(server, startup_limit, ready_path(config))
-        note_changes(server, config.args, api_key or config.args.get("api-key"))
+        warn_changed_arguments(server, config.args, api_key or config.args.get("api-key"))
         yield server
     finally:
         server.stop()
@@ -104,21 +105,21 @@ def launch(
     port: int = 0,
     api_key: str | None = None,
     startup_limit: float = 300.0,
-    time_limit: float = 600.0,
+    time_limit: float = REQUEST_LIMIT,
     **args: Any,
 ) -> Iterator[Endpoint]:
-    """A runtime of our own for the time of the `with`: yields its endpoint, set as the default backend.
+    """Start a runtime and yield its endpoint, set as the default backend; the runtime ends with the `with`.
 
     model          shipped name, folder or hub id
-    runtime        a name in conf/runtime, or its content; the default is the GPU's where there is one, else the CPU's
+    runtime        a name in conf/runtime, or its content; by default the GPU's if there is one, else the CPU's
     port           0 picks a free one
     startup_limit  seconds until it must answer; time_limit, seconds that one request may take
     args           sglang server arguments (`max_total_tokens=8192`) over those of the runtime
-    Raises BadInput for what is not there, LaunchFailed with the end of the server's log.
+    Raises BadInput for an unknown model or runtime, LaunchFailed with the end of the server's log.
     """
     options: dict[str, Any] = {"runtime": runtime, "port": port, "api_key": api_key, "startup_limit": startup_limit}
     with (
-        running(model, meanwhile=_import_frontend, **options, **args) as server,
+        running_server(model, meanwhile=_import_frontend, **options, **args) as server,
         connect(server.url, api_key, time_limit=time_limit) as endpoint,
     ):
         yield endpoint
@@ -130,9 +131,9 @@ def _import_frontend() -> None:
 
 @contextmanager
 def connect(url: str, api_key: str | None = None, **options: Any) -> Iterator[Endpoint]:
-    """A running SGLang server as the default backend for the time of the `with`; options as for `Endpoint`.
+    """Yield the endpoint of a running SGLang server, set as the default backend in the `with`.
 
-    Raises RuntimeUnavailable where no SGLang server answers.
+    Options as for `Endpoint`. Raises RuntimeUnavailable if no SGLang server answers.
     """
     from sprint_sgl.runtime.endpoint import Endpoint
     from sprint_sgl.runtime.frontend import global_config

@@ -1,4 +1,4 @@
-"""What goes to an SGLang server and what comes back: the body of a generation, its answer, its refusals."""
+"""What goes to an SGLang server and what comes back: the body of a generation, its reply, its refusals."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import re
 import uuid
 from typing import Any
 
-import httpx
-
 from sprint_sgl.errors import ContextFull, RequestFailed, SprintError
-from sprint_sgl.runtime import gateway_client as behind
-from sprint_sgl.runtime.context_tokens import Tokenized
+from sprint_sgl.runtime.context_tokens import TokenizedContext
+from sprint_sgl.runtime.executor import call_options, context_of
 from sprint_sgl.runtime.frontend import SglSamplingParams, StreamExecutor
 
 GENERATE = "/generate"
@@ -19,35 +17,24 @@ GENERATE = "/generate"
 Meta = dict[str, Any]
 
 
-def lacks_worker(response: httpx.Response) -> bool:
-    """Whether a gateway has nobody to send the request to, for now."""
-    return response.status_code >= 500 and behind.lacks_worker(response.status_code, json_object(response))
-
-
-def refused(said: str) -> SprintError:
-    """What a server's refusal means: SGLang has no code for a prompt that is too long."""
-    full = re.search(r"context length|exceeds the maximum allowed length", said)
-    return ContextFull(said) if full else RequestFailed(said)
-
-
-def request_body(s: StreamExecutor, context: Tokenized | None, sampling_params: SglSamplingParams) -> Meta:
-    """A generation from the executor's text; from the context's tokens where they are known."""
+def request_body(s: StreamExecutor, context: TokenizedContext | None, sampling_params: SglSamplingParams) -> Meta:
+    """Return the body of a generation that continues the executor's text, as token ids where `context` has them."""
+    options = call_options(s)
     params = sampling_params.to_srt_kwargs() | {"skip_special_tokens": True, "spaces_between_special_tokens": False}
-    if (seed := getattr(s, "sampling_seed", None)) is not None:
-        params["sampling_seed"] = seed
-    params |= getattr(s, "extra_sampling_params", {})
-    prompt: Meta = {"text": s.text_} if context is None else {"input_ids": context.ids}
-    body = prompt | {"sampling_params": params, "rid": getattr(s, "request_id", None) or uuid.uuid4().hex}
-    return body | ({"return_logprob": True} if getattr(s, "return_logprob", False) else {})
+    if options.seed is not None:
+        params["sampling_seed"] = options.seed
+    prompt: Meta = {"text": context_of(s)} if context is None else {"input_ids": context.ids}
+    body = prompt | {"sampling_params": params | options.sampling, "rid": options.request_id or uuid.uuid4().hex}
+    return body | ({"return_logprob": True} if options.logprobs else {})
 
 
-def renamed(body: Meta | None, attempt: int) -> Meta | None:
-    """The server may still hold the first attempt's request: a second one needs a name of its own."""
+def rename_request(body: Meta | None, attempt: int) -> Meta | None:
+    """Return the body with a request id of its own for a later attempt: the server may still hold the first one."""
     return body | {"rid": f"{body['rid']}~{attempt}"} if body and attempt and "rid" in body else body
 
 
 def held_back(text: str, stops: str | list[str] | tuple[str, ...]) -> int:
-    """Length of the longest end of the text that begins one of the stop strings."""
+    """Return the length of the longest end of the text that begins one of the stop strings."""
     stops = [stops] if isinstance(stops, str) else stops
     longest = max((len(stop) for stop in stops), default=1) - 1
     for length in range(min(longest, len(text)), 0, -1):
@@ -56,22 +43,23 @@ def held_back(text: str, stops: str | list[str] | tuple[str, ...]) -> int:
     return 0
 
 
-def json_object(response: httpx.Response) -> Meta:
-    """The answer's JSON object, an empty one for an answer that is none."""
-    return parsed(response.content)
-
-
-def parsed(text: str | bytes) -> Meta:
-    """Its JSON object, an empty one for a text that is none."""
+def parse_object(content: str | bytes) -> Meta:
+    """Parse a JSON object; return {} if the content is not one."""
     try:
-        value = json.loads(text)
+        value = json.loads(content)
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
 
 
-def generated(answer: Meta, url: str) -> Meta:
-    """Raises RequestFailed where a text or its accounting is missing."""
-    if isinstance(answer.get("text"), str) and isinstance(answer.get("meta_info"), dict):
-        return answer
-    raise RequestFailed(f"{url}{GENERATE} does not answer as an SGLang server does: {json.dumps(answer)[:200]}")
+def check_generation(reply: Meta, url: str) -> Meta:
+    """Return the reply. Raises RequestFailed if its text or its accounting is missing."""
+    if isinstance(reply.get("text"), str) and isinstance(reply.get("meta_info"), dict):
+        return reply
+    raise RequestFailed(f"{url}{GENERATE} does not answer as an SGLang server does: {json.dumps(reply)[:200]}")
+
+
+def refusal_error(message: str) -> SprintError:
+    """Return the error for a server's refusal: SGLang has no status code for a prompt that is too long."""
+    full = re.search(r"context length|exceeds the maximum allowed length", message)
+    return ContextFull(message) if full else RequestFailed(message)

@@ -1,7 +1,7 @@
-"""Connections to one server, as many as there are requests at a time, each found without a look at the others.
+"""A connection pool for one server in which a request costs the same however many connections there are.
 
-httpx's own pool asks every connection how it is, some of them once for every other, whenever a request begins or ends:
-with 40 connections that is half of what a request costs, with a thousand it stands still.
+httpx's own pool checks every connection, some of them once for every other, whenever a request begins or ends: with 40
+connections that is half the cost of a request, and with a thousand nothing moves.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from collections.abc import Iterator
 
 import httpx
 
-IDLE_LIMIT = 4.0  # seconds; servers of uvicorn's close a connection after 5
+IDLE_LIMIT = 4.0  # seconds; uvicorn closes an idle connection after 5
 
 
 class Connections(httpx.BaseTransport):
-    """A transport for any number of threads: the connection that was used last is used next, the others run out."""
+    """An httpx transport for any number of threads; the last used connection is used next, so that others expire."""
 
     def __init__(self) -> None:
         self._tls = httpx.create_ssl_context()
@@ -26,25 +26,25 @@ class Connections(httpx.BaseTransport):
         self._lock = threading.Lock()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        connection = self._taken()
+        connection = self._acquire()
         try:
             response = connection.handle_request(request)
         except BaseException:
-            self._give_back(connection)
+            self._release(connection)
             raise
         assert isinstance(response.stream, httpx.SyncByteStream)
         response.stream = _Body(response.stream, self, connection)
         return response
 
     def close(self) -> None:
-        """Closes all, those in use too, which does not wake a thread that waits for one."""
+        """Close all connections, even those in use; that does not wake a thread that waits for a reply."""
         with self._lock:
             connections, self._all = self._all, set()
             self._idle.clear()
         for connection in connections:
             connection.close()
 
-    def _taken(self) -> httpx.HTTPTransport:
+    def _acquire(self) -> httpx.HTTPTransport:
         with self._lock:
             if self._idle:
                 return self._idle.pop()[1]
@@ -53,7 +53,7 @@ class Connections(httpx.BaseTransport):
             self._all.add(connection)
             return connection
 
-    def _give_back(self, connection: httpx.HTTPTransport) -> None:
+    def _release(self, connection: httpx.HTTPTransport) -> None:
         now, old = time.monotonic(), []
         with self._lock:
             if connection in self._all:
@@ -66,7 +66,7 @@ class Connections(httpx.BaseTransport):
 
 
 class _Body(httpx.SyncByteStream):
-    """A response's body, whose end gives its connection back."""
+    """A response's body, which releases its connection when it is closed."""
 
     def __init__(self, body: httpx.SyncByteStream, connections: Connections, connection: httpx.HTTPTransport) -> None:
         self._body, self._connections, self._connection = body, connections, connection
@@ -81,4 +81,4 @@ class _Body(httpx.SyncByteStream):
         finally:
             if not self._ended:
                 self._ended = True
-                self._connections._give_back(self._connection)
+                self._connections._release(self._connection)

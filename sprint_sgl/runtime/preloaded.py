@@ -21,7 +21,7 @@ from pathlib import Path
 
 from sprint_sgl.errors import LaunchFailed
 
-LOST = 70  # exit code of a server of which nothing was heard: its import failed, or its supervisor was killed
+LOST = 70  # exit code of a server that reported none: its import failed, or its supervisor was killed
 # Variables that are read while SGLang and its libraries are imported. Another value needs another importing process;
 # all other variables are set anew in each fork.
 READ_AT_IMPORT = (
@@ -45,7 +45,7 @@ class PreloadedServer:
         self._reading = threading.Lock()
 
     def supervisor_pid(self) -> int | None:
-        """Return the supervisor's process id; None where the server has not been forked, or never will be."""
+        """Return the supervisor's process id; None if the server has not been forked, or never will be."""
         self._read(0.0)
         return int(self._report.split()[0]) if b"\n" in self._report else None
 
@@ -55,7 +55,7 @@ class PreloadedServer:
         return self._code()
 
     def wait(self, timeout: float | None = None) -> int:
-        """Return the exit code. Raises subprocess.TimeoutExpired after that many seconds."""
+        """Return the exit code. Raises subprocess.TimeoutExpired after `timeout` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
         self._read(0.0)
         while (code := self._code()) is None:
@@ -72,7 +72,7 @@ class PreloadedServer:
                 os.kill(pid, signal.SIGKILL)
 
     def stop(self, limit: float) -> None:
-        """End the server and wait for it, `limit` seconds until it is killed; not for one that was never forked."""
+        """End the server, killing it after `limit` seconds, and wait for its end unless it was never forked."""
         self.stdin.close()
         if self.supervisor_pid() is not None:
             try:
@@ -123,7 +123,7 @@ class Preloader:
         return self.process.poll() is None
 
     def fork(self, arguments: Sequence[str], env: Mapping[str, str], log: int) -> PreloadedServer:
-        """Start a server with those arguments; it begins once the imports are done. Raises LaunchFailed."""
+        """Start a server with these arguments; it begins once the imports are done. Raises LaunchFailed."""
         lifeline, ours = os.pipe()
         reports, status = os.pipe()
         message = json.dumps([list(arguments), dict(env)]).encode()
@@ -151,18 +151,18 @@ _LOCK = threading.Lock()
 _PRELOADERS: dict[tuple[tuple[str, str], ...], Preloader] = {}
 
 
-def start(arguments: Sequence[str], env: Mapping[str, str], log: Path) -> PreloadedServer:
-    """Start an SGLang server for CPU cores with those arguments and that environment; its output goes to `log`.
+def fork_server(arguments: Sequence[str], env: Mapping[str, str], log: Path) -> PreloadedServer:
+    """Start an SGLang server for CPU cores with these arguments and environment; its output goes to `log`.
 
-    Raises LaunchFailed where the importing process does not take it.
+    Raises LaunchFailed if the importing process does not take the request.
     """
     with log.open("ab") as file, _LOCK:
         return _preloader(env, file.fileno()).fork(arguments, env, file.fileno())
 
 
 @contextmanager
-def held(env: Mapping[str, str], log: Path) -> Iterator[None]:
-    """Keep the importing process for the time of the `with`, also while no runtime is up."""
+def keep_preloader(env: Mapping[str, str], log: Path) -> Iterator[None]:
+    """Keep the importing process alive in the `with`, also while no runtime is up."""
     with log.open("ab") as file, _LOCK:
         preloader = _preloader(env, file.fileno())
         preloader.holders += 1

@@ -1,4 +1,4 @@
-"""What a runtime really runs with: SGLang changes arguments as it resolves them, and says so in its log alone."""
+"""The arguments that a runtime really has: SGLang changes some as it resolves them, and tells its log alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Plain = str | int | float  # and bool, which is an int
 def changed_arguments(asked: Mapping[str, Any], info: Mapping[str, Any]) -> list[str]:
     """Return a line for each server argument that the runtime's /server_info has with another value than asked for.
 
-    Arguments that it does not report under their own names are passed over, and so are lists and mappings.
+    Lists, mappings and arguments that it does not report under their own names are skipped.
     """
     lines = []
     for name, value in asked.items():
@@ -30,12 +30,12 @@ def changed_arguments(asked: Mapping[str, Any], info: Mapping[str, Any]) -> list
 
 
 def lacks_prefix_cache(info: Mapping[str, Any]) -> bool:
-    """Whether /server_info says that prefixes are not kept; a server that does not say is taken to keep them."""
+    """Whether /server_info says that no prefixes are kept; a server that says nothing is taken to keep them."""
     return bool(info.get("disable_radix_cache"))
 
 
 def _text(value: Any) -> str:
-    """Numbers by their value, 3600 is 3600.0, and switches in any spelling."""
+    """Return a number by its value, so that 3600 is 3600.0, and a switch in lower case."""
     try:
         return str(float(value)) if not isinstance(value, bool) else str(value).lower()
     except ValueError:

@@ -25,20 +25,21 @@ from sprint_sgl.storage.shipped import CONF, conf_names, model_names
 
 DEFAULT_MODEL = "countdown-mini-sprint"
 LOG_LINES = 25
-INFO_LIMIT = 10.0  # seconds for the question what a runtime runs with
+INFO_LIMIT = 10.0  # seconds that a runtime may take to report its arguments
 STOP_LIMIT = 15.0  # seconds until a server that was told to end is killed
-# One dead process ends all of a runtime; SGLang would first sleep for 65 s, on a CPU too, in case of GPU dumps.
-AT_ONCE = dict.fromkeys(("SGLANG_PYSPY_DUMP_BEFORE_CRASH", "SGLANG_CUDA_COREDUMP_BEFORE_CRASH"), "0")
+# SGLang ends a runtime when one of its processes dies, but would first sleep for 65 s, on a CPU too, for GPU dumps.
+END_AT_ONCE = dict.fromkeys(("SGLANG_PYSPY_DUMP_BEFORE_CRASH", "SGLANG_CUDA_COREDUMP_BEFORE_CRASH"), "0")
 
 
 @dataclass
 class RuntimeConfig:
-    """`args` are sglang's server arguments by their own names; `url` stands for a server that runs already.
+    """How a runtime is started, or where one runs. Without args, url and workers: this machine's GPU, else its CPU.
 
-    With `workers` it is as many copies of the runtime `base` behind a gateway that routes by `policy`
-    (gateway.py). Without any of these it is this machine's own: the GPU's if there is one, else the CPU's.
-    A `preloaded` runtime, on CPU cores and Linux only, is forked from a process that has imported SGLang
-    (cpu_server.py); elsewhere it starts as SGLang starts it.
+    args        SGLang's server arguments, by their own names
+    env         environment variables of the server
+    preloaded   fork it from a process that has imported SGLang (cpu_server.py); on CPU cores and Linux only
+    url         a server that runs already
+    workers     how many copies of the runtime `base` run behind a gateway that routes by `policy` (gateway.py)
     """
 
     args: dict[str, Any] = field(default_factory=dict)
@@ -51,7 +52,7 @@ class RuntimeConfig:
 
 
 def runtime_config(name: str) -> RuntimeConfig:
-    """The runtime that conf/runtime names so. Raises BadInput with the names that there are."""
+    """Return the settings of conf/runtime/NAME.yaml. Raises BadInput with the known names."""
     from omegaconf import OmegaConf
 
     if name not in (names := conf_names("runtime")):
@@ -61,13 +62,14 @@ def runtime_config(name: str) -> RuntimeConfig:
 
 
 def default_runtime() -> str:
+    """Return the name of this machine's own runtime: gpu, or cpu if it has no GPU."""
     return "gpu" if shutil.which("nvidia-smi") and Path("/dev/nvidia0").exists() else "cpu"
 
 
 def resolve_model(model: str) -> str:
-    """A shipped model's name, a folder, a run's folder for its best checkpoint, or a hub id, as sglang's model path.
+    """Return SGLang's model path for a shipped name, a folder, a run's folder (its best checkpoint), or a hub id.
 
-    Raises BadInput for a folder that is not there.
+    Raises BadInput if there is no such model.
     """
     folder = weights_folder(model)
     refuse_adapters(folder)
@@ -98,7 +100,7 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 def check_port(host: str, port: int) -> None:
-    """Raises LaunchFailed where somebody listens already, or this machine cannot, BadInput for no host."""
+    """Raise LaunchFailed if this machine cannot listen there, BadInput for an empty host."""
     if not host:
         raise BadInput("the host is empty: give an address of this machine, or 0.0.0.0 for all of them")
     with socket.socket() as probe:
@@ -112,15 +114,15 @@ def check_port(host: str, port: int) -> None:
 
 
 @dataclass
-class Server:
+class ServerProcess:
     """A started server: its address, its log, and the supervisor that ends it with us."""
 
     url: str
     log: Path
     supervisor: subprocess.Popen[bytes] | preloaded.PreloadedServer
 
-    def last_words(self, code: int) -> str:
-        """Say how the server ended, with the end of its log."""
+    def exit_report(self, code: int) -> str:
+        """Describe how the server ended, with the end of its log."""
         lost = f"exit {code}: the process it was forked from ended, or its supervisor was killed"
         how = lost if code == preloaded.LOST else f"exit {code}"
         return f"({how}); its log ends:\n{self.log_tail()}"
@@ -130,7 +132,7 @@ class Server:
         return "\n".join(lines[-LOG_LINES:])
 
     def stop(self) -> None:
-        """Ends the server and everything that it started; waits until that is so."""
+        """End the server and everything that it started, and wait for their end."""
         if isinstance(self.supervisor, preloaded.PreloadedServer):
             self.supervisor.stop(STOP_LIMIT)
         else:
@@ -149,42 +151,44 @@ def start_server(
     *,
     host: str = "127.0.0.1",
     port: int = 0,
-) -> Server:
-    """Starts the server process and returns at once; `wait_until_ready` follows."""
+) -> ServerProcess:
+    """Start the server process and return at once; `wait_until_ready` follows."""
     if port:
         check_port(host, port)
     port = port or free_port(host)
     arguments, url = server_arguments(config, model, host, port), f"http://{host}:{port}"
     if not config.preloaded or sys.platform != "linux":
-        return start([sys.executable, "-m", "sglang.launch_server", *arguments], url, config.env)
+        return start_command([sys.executable, "-m", "sglang.launch_server", *arguments], url, config.env)
     if (device := config.args.get("device")) != "cpu":
         raise BadInput(f"preloaded=true needs device=cpu, got {device!r}; set preloaded=false")
     if config.args.get("enable-torch-compile"):
         raise BadInput("enable-torch-compile needs preloaded=false: a preloaded runtime has no compiler")
-    log = new_log()
-    return Server(url, log, preloaded.start(arguments, environment(config.env), log))
+    log = create_log()
+    return ServerProcess(url, log, preloaded.fork_server(arguments, server_environment(config.env), log))
 
 
-def start(command: Sequence[str], url: str, env: Mapping[str, str]) -> Server:
-    """Starts a server's command under a supervisor, with that beside our own environment."""
-    log = new_log()
+def start_command(command: Sequence[str], url: str, env: Mapping[str, str]) -> ServerProcess:
+    """Start a server's command under a supervisor, with `env` added to our own environment."""
+    log = create_log()
     with log.open("wb") as file:
         output = {"stdout": file, "stderr": subprocess.STDOUT}
-        return Server(url, log, supervise(command, env=environment(env), start_new_session=True, **output))
+        return ServerProcess(
+            url, log, supervise(command, env=server_environment(env), start_new_session=True, **output)
+        )
 
 
-def new_log() -> Path:
+def create_log() -> Path:
     return Path(tempfile.mkdtemp(prefix="sprint-sgl-")) / "server.log"
 
 
-def environment(env: Mapping[str, str]) -> dict[str, str]:
-    """Return our own environment with those variables, as a server is to have it."""
+def server_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """Return our own environment with these variables, for a server."""
     inherited = {key: value for key, value in os.environ.items() if key != "SGLANG_USE_CPU_ENGINE"}
-    return {**AT_ONCE, **inherited, **env}
+    return {**END_AT_ONCE, **inherited, **env}
 
 
-def wait_until_ready(server: Server, limit: float, path: str = "/health") -> None:
-    """Return once the server answers at that path; 401, a request for a key, counts.
+def wait_until_ready(server: ServerProcess, limit: float, path: str = "/health") -> None:
+    """Return once the server answers at that path; 401, its request for a key, counts.
 
     Raises LaunchFailed, with the end of its log, if it dies or takes too long.
     """
@@ -193,7 +197,7 @@ def wait_until_ready(server: Server, limit: float, path: str = "/health") -> Non
     deadline = time.monotonic() + limit
     while time.monotonic() < deadline:
         if (code := server.supervisor.poll()) is not None:
-            raise LaunchFailed(f"the runtime ended while it was loading {server.last_words(code)}")
+            raise LaunchFailed(f"the runtime ended while it was loading {server.exit_report(code)}")
         try:
             if httpx.get(f"{server.url}{path}", timeout=2.0).status_code in (200, 401):
                 return
@@ -203,19 +207,19 @@ def wait_until_ready(server: Server, limit: float, path: str = "/health") -> Non
     raise LaunchFailed(f"the runtime did not answer within {limit:g} s; its log ends:\n{server.log_tail()}")
 
 
-def note_changes(server: Server, asked: Mapping[str, Any], api_key: str | None) -> None:
-    """Say on the terminal which arguments SGLang has changed, the radix cache among them."""
+def warn_changed_arguments(server: ServerProcess, asked: Mapping[str, Any], api_key: str | None) -> None:
+    """Say on the terminal which arguments SGLang has changed, and whether it keeps no radix cache."""
     import httpx
 
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     try:
         info = httpx.get(f"{server.url}/server_info", headers=headers, timeout=INFO_LIMIT).json()
     except (httpx.HTTPError, ValueError):
-        return  # whoever asks it next is told why
+        return  # the next request raises the reason
     for line in changed_arguments(asked, info) if isinstance(info, dict) else ():
         say(f"runtime at {server.url}: {line}", "yellow")
 
 
 def ready_path(config: RuntimeConfig) -> str:
-    """Return where a server says that it is up: /health generates a token first, which takes a second."""
+    """Return the path that tells whether a server is up: /health generates a token first, which takes a second."""
     return "/model_info" if config.args.get("skip-server-warmup") else "/health"

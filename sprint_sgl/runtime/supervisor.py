@@ -1,10 +1,10 @@
-"""Runs a command and makes sure that nothing of it outlives whoever asked for it.
+"""Run a command and make sure that nothing of it outlives the process that asked for it.
 
     python -P supervisor.py COMMAND...
 
-The asking process holds the other end of our standard input. When that closes, for whatever reason (an
-exit, an exception, SIGKILL), or when a signal asks us to stop, the command's whole process group ends. Where
-we are killed ourselves, Linux ends the command, and SGLang's processes end with their parent.
+The asking process holds the other end of our standard input. When that end closes, for whatever reason (an exit, an
+exception, SIGKILL), or when a signal asks us to stop, the command's whole process group ends. If we are killed
+ourselves, Linux ends the command, and SGLang's processes end with their parent.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
 
-GRACE = 5.0
+GRACE = 5.0  # seconds
 PR_SET_PDEATHSIG = 1
 
 
@@ -32,7 +32,7 @@ def supervise(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]
 
 @contextmanager
 def supervised(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """The same for the time of a `with`, at whose end nothing of the command is left."""
+    """Yield a command's supervisor; at the end of the `with` nothing of the command is left."""
     supervisor = supervise(command, **options)
     try:
         yield supervisor
@@ -42,7 +42,7 @@ def supervised(command: Sequence[str], **options: Any) -> Iterator[subprocess.Po
         supervisor.wait()
 
 
-class Supervised(Protocol):
+class SupervisedProcess(Protocol):
     """A process that a supervisor watches; it leads a process group of its own."""
 
     @property
@@ -51,7 +51,7 @@ class Supervised(Protocol):
     def wait(self, timeout: float | None = None) -> int: ...
 
 
-class Forked:
+class ForkedProcess:
     """A forked child of ours, waited for as `subprocess.Popen` does, by any number of threads and signal handlers."""
 
     def __init__(self, pid: int) -> None:
@@ -59,7 +59,7 @@ class Forked:
 
     def wait(self, timeout: float | None = None) -> int:
         deadline = None if timeout is None else time.monotonic() + timeout
-        # The child is left to be waited for again; it goes with its parent.
+        # WNOWAIT leaves the child for the next caller; it goes with its parent.
         while (ended := os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is None:
             if deadline is not None and time.monotonic() > deadline:
                 raise subprocess.TimeoutExpired(["a forked process"], timeout or 0.0)
@@ -67,8 +67,8 @@ class Forked:
         return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
 
-def stop(process: Supervised) -> None:
-    """Asks the command's process group to end, then makes it."""
+def end_group(process: SupervisedProcess) -> None:
+    """Ask the process group to end, and kill it after GRACE seconds."""
     for number, wait in ((signal.SIGTERM, GRACE), (signal.SIGKILL, 1.0)):
         try:
             os.killpg(process.pid, number)
@@ -87,14 +87,16 @@ def end_with_parent(parent: int) -> None:
             os._exit(1)
 
 
-def watch(process: Supervised, lifeline: int, report: Callable[[int], object] = lambda code: None) -> int:
+def supervise_until_exit(
+    process: SupervisedProcess, lifeline: int, report: Callable[[int], object] = lambda code: None
+) -> int:
     """Wait for the process and return its exit code; end its group if the lifeline closes or a signal asks us to.
 
-    In both cases `report` is called with the exit code: with 1, before this process ends, where it was asked to.
+    In both cases `report` is called with the exit code; with 1, before this process ends, if it was asked to end.
     """
 
     def end(*_: object) -> None:
-        stop(process)
+        end_group(process)
         report(1)
         os._exit(1)
 
@@ -107,7 +109,7 @@ def watch(process: Supervised, lifeline: int, report: Callable[[int], object] = 
         signal.signal(number, end)
     threading.Thread(target=watch_parent, daemon=True).start()
     code = process.wait()
-    stop(process)
+    end_group(process)
     code = code if code >= 0 else 128 - code  # as a shell says which signal ended it
     report(code)
     return code
@@ -120,7 +122,7 @@ def main() -> int:
         start_new_session=True,
         preexec_fn=partial(end_with_parent, os.getpid()),
     )
-    return watch(process, lifeline=0)
+    return supervise_until_exit(process, lifeline=0)
 
 
 if __name__ == "__main__":

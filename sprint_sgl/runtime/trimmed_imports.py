@@ -1,7 +1,7 @@
 """Imports of large packages without the parts of them that are not used here.
 
-SGLang's server imports 8,800 modules, of which a runtime on CPU cores needs half. What it imports only where it is
-installed is hidden; what it insists on and never uses on a CPU is replaced by placeholders.
+SGLang's server imports 8,800 modules, of which a runtime on CPU cores needs half. Optional packages are hidden; modules
+that it requires but never uses on a CPU are replaced by placeholders.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class _PlaceholderType(type):
 
 
 class _Placeholder(metaclass=_PlaceholderType):
-    """An object that can be made, as decorators do at import time; what is read of it raises an ImportError."""
+    """An object that decorators can create at import time; reading an attribute raises an ImportError."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
@@ -47,7 +47,7 @@ def placeholder(module: str, name: str) -> type:
 
 
 class _PlaceholderModule(ModuleType):
-    """A module that has every name that is asked of it."""
+    """A module in which every name is a placeholder."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -60,8 +60,8 @@ class _PlaceholderModule(ModuleType):
 class _Placeholders(MetaPathFinder, Loader):
     """Finds a placeholder for each of the named modules and for every module below them.
 
-    It is switched off rather than taken out of the list, which other threads may be going through. If it is made for
-    one thread, by its identifier, no other gets placeholders.
+    It is switched off rather than taken out of sys.meta_path, which other threads may be iterating over. If `thread` is
+    given, only that thread gets placeholders.
     """
 
     def __init__(self, names: Sequence[str], thread: int | None = None) -> None:
@@ -83,9 +83,9 @@ class _Placeholders(MetaPathFinder, Loader):
 
 
 def leave_out(absent: Sequence[str] = (), placeholders: Sequence[str] = ()) -> None:
-    """From now on this process does not find the `absent` packages, and has placeholders for the other modules.
+    """Hide the `absent` packages from this process, and give it placeholders for the other modules.
 
-    What has been imported before stays as it is.
+    Modules that have been imported before stay as they are.
     """
     for name in absent:
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # Python's own sign for "not there"
@@ -112,7 +112,7 @@ def leaving_out(placeholders: Sequence[str]) -> Iterator[None]:
 
 
 class _NoCompiler(ModuleType):
-    """Stands in for torch._dynamo: functions that it is asked to decorate stay as they are."""
+    """A replacement for torch._dynamo whose decorators change nothing."""
 
     def __init__(self) -> None:
         super().__init__("torch._dynamo")

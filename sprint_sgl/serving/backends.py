@@ -8,7 +8,7 @@ from typing import Protocol
 from sprint_sgl.console import say
 from sprint_sgl.errors import RuntimeUnavailable, SprintError
 from sprint_sgl.runtime.endpoint import Endpoint
-from sprint_sgl.runtime.launcher import running
+from sprint_sgl.runtime.launcher import running_server
 
 LONGEST_PAUSE = 30.0  # seconds between two attempts to start a runtime
 POLL = 0.2  # seconds
@@ -99,7 +99,7 @@ class EmbeddedBackend:
                 say(f"the runtime of {self._model} {problem}: starting it again", style="yellow")
 
     def _serve_until_it_ends(self) -> None:
-        with running(self._model, runtime=self._runtime) as server:
+        with running_server(self._model, runtime=self._runtime) as server:
             endpoint = Endpoint(server.url)
             try:
                 endpoint.warm_up()

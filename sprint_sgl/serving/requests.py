@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from sprint_sgl.lang.conversation import Turn, conversation
+from sprint_sgl.lang.conversation import Turn, question_from
 from sprint_sgl.limits import COUNT_LIMIT, SECONDS_LIMIT
 from sprint_sgl.serving.fields import Only, RequestObject, as_list
 
@@ -164,7 +164,7 @@ class ChatRequest(ProgramRequest):
 
     @property
     def question(self) -> str:
-        return conversation([message.turn for message in self.messages])
+        return question_from([message.turn for message in self.messages])
 
 
 class CompletionRequest(ProgramRequest):
@@ -252,4 +252,4 @@ class ResponsesRequest(ProgramRequest):
     @property
     def question(self) -> str:
         turns = [Turn("system", self.instructions)] if self.instructions else []
-        return conversation([*turns, *(item.turn for item in self.input if isinstance(item, InputMessage))])
+        return question_from([*turns, *(item.turn for item in self.input if isinstance(item, InputMessage))])

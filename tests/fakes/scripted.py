@@ -16,6 +16,7 @@ from typing import Any
 
 from sprint_sgl import protocol
 from sprint_sgl.protocol.prompts import DEFAULT_PROMPT_STYLE
+from sprint_sgl.runtime.executor import call_options
 from sprint_sgl.runtime.frontend import BaseBackend, SglSamplingParams, StreamExecutor
 from sprint_sgl.trajectory import Trajectory
 
@@ -63,22 +64,21 @@ class ScriptedBackend(BaseBackend):  # type: ignore[misc]
 
     def generate(self, s: StreamExecutor, sampling_params: SglSamplingParams) -> tuple[str, dict[str, Any]]:
         start = time.perf_counter()
-        request_id = getattr(s, "request_id", None)
+        options = call_options(s)
         limit = min(sampling_params.max_new_tokens, max(0, self.room - count_tokens(s.text_)))
         text, finish = cut(self.script(s.text_), sampling_params.stop, limit)
-        aborted = self._wait(self.pause(s.text_), request_id)
+        aborted = self._wait(self.pause(s.text_), options.request_id)
         finish = {"type": "abort"} if aborted else finish
         with self._lock:
             seen = [request.context + request.text for request in self.requests]
-            seed = getattr(s, "sampling_seed", None)
             end = time.perf_counter()
-            self.requests.append(ScriptedRequest(s.text_, text, start, end, seed, request_id))
+            self.requests.append(ScriptedRequest(s.text_, text, start, end, options.seed, options.request_id))
         return text, {
             "prompt_tokens": count_tokens(s.text_),
             "cached_tokens": max((count_tokens(shared_prefix(s.text_, other)) for other in seen), default=0),
             "completion_tokens": count_tokens(text) + (finish["type"] == "stop"),
             "finish_reason": finish,
-            "output_token_logprobs": [(self.logprob(text), 0, None)] if getattr(s, "return_logprob", False) else [],
+            "output_token_logprobs": [(self.logprob(text), 0, None)] if options.logprobs else [],
             "start": start,
             "end": end,
         }

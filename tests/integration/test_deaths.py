@@ -1,4 +1,4 @@
-"""Runtimes of one's own: what is left of them when they, or those that started them, end well or badly."""
+"""Runtimes that we start: no process of theirs is left, however they or their parents end."""
 
 import json
 import os
@@ -16,7 +16,7 @@ import pytest
 
 from programs import sprint_program
 from sprint_sgl.errors import LaunchFailed, ProgramFailed
-from sprint_sgl.runtime.launcher import connect, launch, running
+from sprint_sgl.runtime.launcher import connect, launch, running_server
 from tests.fakes.commands import COMMAND, START_LIMIT, all_gone, answers, run_command, served, server_processes
 from tests.fakes.waiting import wait_for
 
@@ -82,7 +82,7 @@ def test_a_server_that_dies_while_loading_shows_the_end_of_its_log(sglang_import
 
 @pytest.mark.filterwarnings("ignore:Error in stream_executor")
 def test_a_server_that_stops_half_way_is_one_clear_error(sglang_imported: None) -> None:
-    with running() as server, connect(server.url):
+    with running_server() as server, connect(server.url):
         sprint_program.run(QUESTION)
         timer = threading.Timer(0.3, server.stop)
         timer.start()

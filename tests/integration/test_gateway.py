@@ -9,6 +9,7 @@ from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler
 from types import SimpleNamespace
 
+import httpx
 import psutil
 import pytest
 
@@ -18,21 +19,28 @@ from sprint_sgl.bench.runner import QuestionSample, Workload, run_workload
 from sprint_sgl.bench.runtime import ResidentRuntime
 from sprint_sgl.errors import BadInput, LaunchFailed, ProgramFailed, RequestFailed
 from sprint_sgl.lang.methods import named_method
-from sprint_sgl.runtime import gateway_client as behind
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.runtime.frontend import SglSamplingParams
 from sprint_sgl.runtime.gateway import (
     POLICIES,
     RESTARTS,
-    Crew,
-    Worker,
-    check,
+    RuntimeWorker,
+    WorkerGroup,
+    check_gateway,
     gateway_command,
-    started_gateway,
+    start_gateway,
     worker_configs,
 )
+from sprint_sgl.runtime.gateway_client import GatewayWorker, lacks_worker, reachable_workers, read_workers, worker_pause
 from sprint_sgl.runtime.launcher import DEFAULT_BASELINE, connect, gateway_config, launch
-from sprint_sgl.runtime.server import DEFAULT_MODEL, RuntimeConfig, free_port, resolve_model, start, wait_until_ready
+from sprint_sgl.runtime.server import (
+    DEFAULT_MODEL,
+    RuntimeConfig,
+    free_port,
+    resolve_model,
+    start_command,
+    wait_until_ready,
+)
 from sprint_sgl.serving import errors as faults
 from sprint_sgl.tasks.countdown.task import Countdown
 from tests.fakes.http_server import META, final_answer, send, server
@@ -92,7 +100,7 @@ def test_a_gateway_on_a_taken_port_is_refused_before_anything_starts() -> None:
 def test_the_gateways_own_parser_accepts_every_policy(policy: str) -> None:
     from smg.launch_router import parse_router_args
 
-    check(RuntimeConfig(workers=2, policy=policy))
+    check_gateway(RuntimeConfig(workers=2, policy=policy))
     command = gateway_command(["http://h:1", "http://h:2"], policy, "127.0.0.1", 30000, "key")
     parsed = parse_router_args(command[4:])
     assert (parsed.policy, parsed.port, parsed.worker_urls) == (policy, 30000, ["http://h:1", "http://h:2"])
@@ -169,14 +177,15 @@ def test_a_worker_that_cannot_be_started_again_is_given_up_and_the_gateway_ends_
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with server(final_answer) as url:  # somebody has taken its port
-        dead, front = start(["false"], url, {}), start(["sleep", "60"], "http://127.0.0.1:1", {})
+        dead = start_command(["false"], url, {})
+        gateway = start_command(["sleep", "60"], "http://127.0.0.1:1", {})
         dead.supervisor.wait()
-        crew = Crew([Worker(RuntimeConfig(), dead)], DEFAULT_MODEL)
+        group = WorkerGroup([RuntimeWorker(RuntimeConfig(), dead)], DEFAULT_MODEL)
         try:
-            crew.watch(front)
-            wait_for(lambda: front.supervisor.poll() is not None, 20.0)
+            group.supervise(gateway)
+            wait_for(lambda: gateway.supervisor.poll() is not None, 20.0)
         finally:
-            crew.stop()
+            group.stop()
     said = capsys.readouterr().err
     assert said.count("is taken: choose another") == RESTARTS
     assert "stays away" in said
@@ -194,22 +203,24 @@ def test_a_worker_that_cannot_be_started_again_is_given_up_and_the_gateway_ends_
     ],
 )
 def test_a_loopback_address_of_another_machine_is_out_of_reach(gateway: str, worker: str, near: bool) -> None:
-    each = behind.Worker(worker, True)
-    assert behind.within_reach([each], gateway) == ([each] if near else [])
+    each = GatewayWorker(worker, True)
+    assert reachable_workers([each], gateway) == ([each] if near else [])
 
 
 def test_pauses_double_up_to_five_seconds() -> None:
-    assert [behind.pause(attempt) for attempt in range(1, 9)] == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0]
+    assert [worker_pause(attempt) for attempt in range(1, 9)] == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0]
 
 
 def test_workers_are_read_from_a_gateways_answer_alone() -> None:
     answer = {"workers": [{"url": "http://h:1", "is_healthy": True}, {"url": "http://h:2", "is_healthy": False}]}
-    assert behind.workers(answer) == [behind.Worker("http://h:1", True), behind.Worker("http://h:2", False)]
-    assert behind.workers({"path": "/workers"}) == behind.workers({"workers": 3}) == []
+    found = read_workers(httpx.Response(200, json=answer))
+    assert found == [GatewayWorker("http://h:1", True), GatewayWorker("http://h:2", False)]
+    for other in ({"path": "/workers"}, {"workers": 3}, ["workers"]):
+        assert read_workers(httpx.Response(200, json=other)) == []
 
 
 def told(worker: list[tuple[str, str]]) -> Callable[[BaseHTTPRequestHandler, dict], None]:
-    """A scripted worker that notes paths and keys."""
+    """Return a scripted worker that records paths and keys."""
 
     def reply(handler: BaseHTTPRequestHandler, body: dict) -> None:
         worker.append((handler.path, handler.headers["Authorization"]))
@@ -226,7 +237,7 @@ def test_a_gateway_takes_the_key_and_its_workers_get_what_it_has_no_path_for() -
     workers: tuple[list[tuple[str, str]], list[tuple[str, str]]] = ([], [])
     config = RuntimeConfig(workers=2, args={"api-key": "secret"})
     with server(told(workers[0]), info) as one, server(told(workers[1]), info) as other:
-        gateway = started_gateway([one, other], config, "127.0.0.1", free_port())
+        gateway = start_gateway([one, other], config, "127.0.0.1", free_port())
         try:
             wait_until_ready(gateway, 60.0, "/readiness")
             with connect(gateway.url) as stranger, pytest.raises(RequestFailed, match="HTTP 401"):
@@ -258,7 +269,7 @@ def servers() -> list[psutil.Process]:
 
 
 def server_at_work(gateway: Endpoint) -> psutil.Process:
-    """One of them that has requests now: cache-aware routing may leave the other without."""
+    """Return a worker that has requests now: cache-aware routing may leave the other one idle."""
     busy: list[str] = []
 
     def found() -> bool:
@@ -333,9 +344,9 @@ def test_a_worker_that_is_killed_under_load_loses_no_question_and_comes_back(cre
 
 def test_json_of_the_scripted_gateway_is_what_smg_sends() -> None:
     """Copied from smg 1.13.0, both of whose workers had been killed."""
-    sent = json.loads(
+    sent = (
         '{"error":{"type":"server_error","code":"no_available_workers","message":"All workers are unavailable '
         '(circuit breaker open or unhealthy)","param":null}}'
     )
-    assert behind.lacks_worker(503, sent)
-    assert not behind.lacks_worker(200, {"text": "", "meta_info": META})
+    assert lacks_worker(httpx.Response(503, content=sent))
+    assert not lacks_worker(httpx.Response(200, json={"text": "", "meta_info": META}))

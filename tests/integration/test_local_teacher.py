@@ -9,8 +9,8 @@ import pytest
 from curation.jsonl import read_jsonl
 from curation.stages.extract import PROMPT
 from curation.teacher.calls import ReplyCache
-from sprint_sgl.runtime.launcher import running
-from sprint_sgl.runtime.server import Server
+from sprint_sgl.runtime.launcher import running_server
+from sprint_sgl.runtime.server import ServerProcess
 from tests.fakes.curation import curate, fates, ids, trace
 from training.mini import MiniShape, init_weights, train_tokenizer
 
@@ -20,12 +20,12 @@ TRACES = 3
 
 
 @pytest.fixture(scope="module")
-def server(sglang_imported: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(sglang_imported: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     model = tmp_path_factory.mktemp("model")
     texts = [PROMPT.template, *(trace(number)["response"] for number in range(9))]
     init_weights(model, train_tokenizer(texts, 600, model), SHAPE, seed=1)
     (model / "chat_template.jinja").write_text("{% for message in messages %}{{ message.content }}\n{% endfor %}")
-    with running(str(model)) as server:
+    with running_server(str(model)) as server:
         yield server
 
 
@@ -37,7 +37,9 @@ def replies(cache: Path) -> list[str]:
         store.close()
 
 
-def test_a_reply_is_held_to_the_schema_and_nonsense_is_rejected_with_its_reason(server: Server, tmp_path: Path) -> None:
+def test_a_reply_is_held_to_the_schema_and_nonsense_is_rejected_with_its_reason(
+    server: ServerProcess, tmp_path: Path
+) -> None:
     source, out = tmp_path / "traces.jsonl", tmp_path / "out"
     source.write_text("".join(json.dumps(trace(number)) + "\n" for number in range(1, 1 + TRACES)))
     options = ["teacher=sglang", "models.extract=default", "models.dag=default", f"teacher.base_url={server.url}/v1"]

@@ -1,4 +1,4 @@
-"""The process that CPU runtimes are forked from, seen by whoever asked for it; a server of ours stands for SGLang's."""
+"""The process that CPU runtimes are forked from, seen by the process that started it; a stub replaces SGLang."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sprint_sgl.runtime.preloaded import LOST, PreloadedServer
 from tests.fakes.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
-# What stands for SGLang: it sleeps, or ends with a code, or fails, as its only argument says.
+# Replaces SGLang: its only argument says whether it sleeps, ends with a code, or fails.
 STUB = """
 import sys, time
 from types import SimpleNamespace
@@ -46,7 +46,7 @@ def log(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """`python -m sprint_sgl.runtime.cpu_server` runs the stub, and no process of other tests is there."""
+    """`python -m sprint_sgl.runtime.cpu_server` runs the stub; processes of other tests are not used."""
     monkeypatch.setattr(preloaded, "_PRELOADERS", {})
     script = tmp_path / "stub.py"
     script.write_text(STUB)
@@ -59,7 +59,7 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def started(log: Path, argument: str) -> PreloadedServer:
-    return preloaded.start([argument], dict(os.environ), log)
+    return preloaded.fork_server([argument], dict(os.environ), log)
 
 
 def ended(server: PreloadedServer) -> int:
@@ -138,7 +138,7 @@ def test_after_its_death_the_next_runtime_has_a_new_process(log: Path) -> None:
 
 
 def test_a_held_process_outlives_its_servers(log: Path) -> None:
-    with preloaded.held(dict(os.environ), log):
+    with preloaded.keep_preloader(dict(os.environ), log):
         (parent,) = [each.process.pid for each in preloaded._PRELOADERS.values()]
         assert ended(started(log, "0")) == 0
         server = started(log, "sleep")
@@ -150,8 +150,8 @@ def test_a_held_process_outlives_its_servers(log: Path) -> None:
 
 
 def test_another_environment_has_a_process_of_its_own(log: Path) -> None:
-    one = preloaded.start(["sleep"], dict(os.environ), log)
-    other = preloaded.start(["sleep"], {**os.environ, "OMP_NUM_THREADS": "3"}, log)
+    one = preloaded.fork_server(["sleep"], dict(os.environ), log)
+    other = preloaded.fork_server(["sleep"], {**os.environ, "OMP_NUM_THREADS": "3"}, log)
     processes_of(one, log, runs=2)
     assert supervisor_of(one).ppid() != supervisor_of(other).ppid()
     for server in (one, other):
@@ -208,7 +208,7 @@ def test_variables_that_no_import_reads_are_each_servers_own(log: Path) -> None:
     script.write_text(STUB.replace('print("runs", args', 'import os\n    print("runs", os.environ.get("MY_OWN")'))
     logs = [log, log.with_name("other.log")]
     servers = [
-        preloaded.start(["0"], {**os.environ, "MY_OWN": name}, each)
+        preloaded.fork_server(["0"], {**os.environ, "MY_OWN": name}, each)
         for name, each in zip(("one", "two"), logs, strict=True)
     ]
     assert len(preloaded._PRELOADERS) == 1

@@ -91,7 +91,7 @@ def test_the_sequential_model_runs_on_the_same_runtime(baseline: Endpoint) -> No
 
 @pytest.mark.parametrize("name", method_names())
 def test_every_method_runs_and_accounts_for_its_tokens(baseline: Endpoint, name: str) -> None:
-    """The mini model was trained for none but two of them: what it answers is not looked at."""
+    """The mini model was trained for two of them only, so its answers are not checked."""
     method = named_method(name)
     baseline.max_sequential_tokens = 60
     run = method.program.run(QUESTION, temperature=method.temperature, max_new_tokens=40)
@@ -137,7 +137,7 @@ def test_a_token_limit_cuts_marks_and_counts(endpoint: Endpoint) -> None:
 
 @pytest.mark.parametrize("policy", [StragglerPolicy(quorum=0.5), StragglerPolicy(patience=2)])
 def test_a_cut_off_straggler_stops_on_the_runtime(endpoint: Endpoint, policy: StragglerPolicy) -> None:
-    """A replay, whose third executor would write for ten seconds."""
+    """In the replay the third executor would write for ten seconds."""
     shape = TrajectoryShape(3, (StageShape((4, 4, 4), 4, (8, 8, 1500)),), 4)
     backend = ReplayBackend(endpoint, shape)
     trajectory = sprint_program.run("one two six", backend=backend, straggler=policy, launch="barrier").trajectory

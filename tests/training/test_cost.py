@@ -15,7 +15,7 @@ from benchmarks.bench_cost import MINI, Case, compare
 from curation.countdown.rows import CountdownRowsConfig, Problems, make_rows
 from sprint_sgl.config import typed_settings
 from sprint_sgl.errors import BadInput
-from sprint_sgl.runtime.tokenizer import FileSpelling
+from sprint_sgl.runtime.tokenizer import JsonTokenizer
 from sprint_sgl.storage.shipped import CONF
 from training.estimate.cost import GIB, CostConfig, TrainingEstimate, duration_line, layouts_table, verdict
 from training.estimate.step_costs import StepCosts
@@ -204,7 +204,7 @@ def test_time_grows_with_epochs_and_shrinks_with_devices(tmp_path: Path) -> None
 def test_the_same_trajectories_are_counted_as_trees_transcripts_and_calls(tmp_path: Path) -> None:
     make_rows(CountdownRowsConfig(out=str(tmp_path), problems=Problems(three=8, four=4), validation=2))
     trees = estimate(f"model={MINI}", f"dataset={tmp_path}/sprint", "device=cpu")
-    spelling = FileSpelling(str(MINI / "tokenizer.json"))
+    spelling = JsonTokenizer(str(MINI / "tokenizer.json"))
     laid_out = [row_tree(row, spelling, 0) for row in read_rows(tmp_path / "sprint.train.jsonl")]
     assert trees.lengths == [len(tree.input_ids) for tree in laid_out]
     for tree, row in zip(laid_out, trees.rows, strict=True):

@@ -16,8 +16,8 @@ from curation.stages.reformat import RowFormat, rft_row, sprint_row
 from programs import sequential_program, sprint_program
 from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.rows import row_text
-from sprint_sgl.runtime.context_tokens import Tokenized, replied, tokenized
-from sprint_sgl.runtime.tokenizer import Spelling, TransformersSpelling
+from sprint_sgl.runtime.context_tokens import TokenizedContext, append_reply, tokenize
+from sprint_sgl.runtime.tokenizer import ModelTokenizer, TransformersTokenizer
 from sprint_sgl.tasks.countdown.problem import generate_problems
 from tests.fakes.scripted import Script, ScriptedBackend, ScriptedRequest, replay
 from training.check import EncodedRow, Encoder, lost_tags
@@ -96,21 +96,21 @@ def test_of_a_plain_row_the_context_is_masked_and_the_response_and_its_end_are_t
             assert lost_tags(row, encoded, encoder.decode) == []
 
 
-def sent(requests: Iterable[ScriptedRequest], script: Script, spelling: Spelling) -> Iterator[tuple[int, ...]]:
+def sent(requests: Iterable[ScriptedRequest], script: Script, spelling: ModelTokenizer) -> Iterator[tuple[int, ...]]:
     """The ids of each context as an endpoint sends it: what a model wrote in its own tokens, the rest put behind.
 
     A model writes on to the end of the line in which its stop string is, whose tokens need not end with the reply.
     """
-    known = [Tokenized()]
+    known = [TokenizedContext()]
     for request in requests:
         context = max(
-            (tokenized(request.context, each, spelling.encode, spelling.encode_first) for each in known),
+            (tokenize(request.context, each, spelling.encode, spelling.encode_first) for each in known),
             key=lambda context: len(context.marks),
         )
         yield context.ids
         written = script(request.context)
         line, end, _ = written[len(request.text) :].partition("\n")
-        known.append(replied(context, request.text, spelling.encode(request.text + line + end), spelling.decode))
+        known.append(append_reply(context, request.text, spelling.encode(request.text + line + end), spelling.decode))
 
 
 @pytest.mark.parametrize("launch", ["eager", "barrier"])
@@ -118,7 +118,7 @@ def test_every_call_of_a_program_is_a_path_of_the_tree_in_the_ids_that_are_sent(
     model: str, encoder: Encoder, launch: str
 ) -> None:
     """What the model writes behind each context is trained, and nothing of the context is trained from elsewhere."""
-    spelling = TransformersSpelling(encoder.template.tokenizer)
+    spelling = TransformersTokenizer(encoder.template.tokenizer)
     for trace in TRACES:
         trajectory = pack(trace).trajectory
         tree = row_tree(sprint_row(trajectory, prompt_style("mini"), RowFormat.tree), spelling, end=0)
@@ -132,7 +132,7 @@ def test_every_call_of_a_program_is_a_path_of_the_tree_in_the_ids_that_are_sent(
 
 
 def test_the_template_lays_a_row_out_as_the_tree_that_is_tested(encoder: Encoder) -> None:
-    spelling, end = TransformersSpelling(encoder.template.tokenizer), encoder.template.tokenizer.eos_token_id
+    spelling, end = TransformersTokenizer(encoder.template.tokenizer), encoder.template.tokenizer.eos_token_id
     for trace in TRACES:
         row = sprint_row(pack(trace).trajectory, prompt_style("mini"), RowFormat.tree)
         tree, encoded = row_tree(row, spelling, end), encoder.encode(row)

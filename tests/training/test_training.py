@@ -281,10 +281,10 @@ TREES = {"template": "sprint_tree", "attn_impl": "tree_paths", **CPU}
 
 
 def test_a_trees_tokens_and_its_paths_have_limits_of_their_own(base: Path, rows: Path, tmp_path: Path) -> None:
-    from sprint_sgl.runtime.tokenizer import FileSpelling
+    from sprint_sgl.runtime.tokenizer import JsonTokenizer
 
     files = [rows / "sprint.train.jsonl"]
-    spelling = FileSpelling(str(base / "tokenizer.json"))
+    spelling = JsonTokenizer(str(base / "tokenizer.json"))
     found = [row_tree(row, spelling, 0) for row in read_rows(files[0])]
     sizes, paths = sorted(len(tree.input_ids) for tree in found), sorted(tree.longest_path for tree in found)
     assert sizes[-1] > TINY.context > paths[-1]

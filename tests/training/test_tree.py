@@ -22,7 +22,7 @@ from curation.stages.reformat import RowFormat, sprint_row
 from sprint_sgl.errors import BadInput
 from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.rows import TREE, Row, make_row, row_text
-from sprint_sgl.runtime.tokenizer import TransformersSpelling
+from sprint_sgl.runtime.tokenizer import TransformersTokenizer
 from sprint_sgl.storage.shipped import MODELS
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
 from training.tree.attention import (
@@ -82,7 +82,7 @@ def loaded(folder: Path, attention: str = "tree_sdpa") -> tuple[Any, Any]:
 
 
 def laid_out(trajectory: Trajectory, tokenizer: Any) -> Tree:
-    return row_tree(row_of(trajectory), TransformersSpelling(tokenizer), tokenizer.eos_token_id)
+    return row_tree(row_of(trajectory), TransformersTokenizer(tokenizer), tokenizer.eos_token_id)
 
 
 def in_the_tree(model: Any, tree: Tree, padding: int = 0) -> torch.Tensor:
@@ -216,7 +216,7 @@ def test_trained_is_what_models_write_and_nothing_else() -> None:
 
 def test_a_row_without_stages_is_one_path() -> None:
     _, tokenizer = loaded(MODELS / "countdown-mini-sprint")
-    tree = row_tree(make_row("2+3=", "5."), TransformersSpelling(tokenizer), tokenizer.eos_token_id)
+    tree = row_tree(make_row("2+3=", "5."), TransformersTokenizer(tokenizer), tokenizer.eos_token_id)
     assert len(tree.nodes) == 1
     assert tokenizer.decode([label for label in tree.labels if label != IGNORED]) == f"5.{tokenizer.eos_token}"
     assert tree.position_ids == list(range(len(tree.input_ids)))
@@ -227,7 +227,7 @@ def test_a_transcript_that_no_program_would_write_is_refused() -> None:
     context, response = (message["content"] for message in row_of(countdown_trajectories(1)[0])["messages"])
     broken = make_row(context, response.replace("</Plan_1>\n\n", "</Plan_1>\n"), TREE)
     with pytest.raises(BadInput, match="not well-formed from character"):
-        row_tree(broken, TransformersSpelling(tokenizer), tokenizer.eos_token_id)
+        row_tree(broken, TransformersTokenizer(tokenizer), tokenizer.eos_token_id)
 
 
 def test_entry_and_exit_numbers_hold_for_any_tree() -> None:

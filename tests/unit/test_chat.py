@@ -11,7 +11,7 @@ from rich.console import Console
 from sprint_sgl.cli.chat import Chat
 from sprint_sgl.cli.solve import SolveOptions
 from sprint_sgl.errors import BadInput, ProgramFailed
-from sprint_sgl.lang.conversation import Turn, conversation
+from sprint_sgl.lang.conversation import Turn, question_from
 from sprint_sgl.tasks.question import MAX_CHARACTERS
 from tests.fakes.scripted import ScriptedBackend
 
@@ -103,6 +103,6 @@ def test_ctrl_c_stops_an_answer_and_its_requests(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_conversation_ends_with_a_users_message() -> None:
-    assert conversation([Turn("user", "only this")]) == "only this"
+    assert question_from([Turn("user", "only this")]) == "only this"
     with pytest.raises(BadInput, match="role 'assistant'"):
-        conversation([Turn("user", "q"), Turn("assistant", "a")])
+        question_from([Turn("user", "q"), Turn("assistant", "a")])

@@ -10,7 +10,7 @@ import pytest
 
 from programs import skeleton_of_thought
 from sprint_sgl.errors import BadInput
-from sprint_sgl.runtime.chat_template import _with_template, user_turn
+from sprint_sgl.runtime.chat_template import _tokenizer_with_template, user_turn
 from sprint_sgl.storage.shipped import MODELS
 from tests.fakes.scripted import ScriptedBackend
 
@@ -58,7 +58,7 @@ def test_a_template_that_fails_or_says_nothing_is_one_clear_error(model: Path) -
         user_turn(str(silent), "hello")
     (silent / "chat_template.jinja").unlink()
     (silent / "tokenizer_config.json").write_text("{")
-    _with_template.cache_clear()
+    _tokenizer_with_template.cache_clear()
     with pytest.raises(BadInput, match=r"tokenizer_config\.json is broken"):
         user_turn(str(silent), "hello")
 

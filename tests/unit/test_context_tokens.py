@@ -11,16 +11,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from sprint_sgl.runtime.context_tokens import Tokenized, replied, tokenized
-from sprint_sgl.runtime.endpoint import JOINING_TEST, SPELLING_TEST
+from sprint_sgl.runtime.context_tokens import TokenizedContext, append_reply, tokenize
 from sprint_sgl.runtime.server import DEFAULT_MODEL, resolve_model
-from sprint_sgl.runtime.tokenizer import Spelling, TransformersSpelling, file_spelling, special_tokens, spelling
+from sprint_sgl.runtime.tokenizer import (
+    JOINING_TEST,
+    TOKENIZER_TEST,
+    ModelTokenizer,
+    TransformersTokenizer,
+    json_tokenizer,
+    special_tokens,
+    transformers_tokenizer,
+)
 
 TEXTS = st.lists(st.text("ab <\n/é字", max_size=12), min_size=1, max_size=6)
 
 
 def encode(text: str) -> list[int]:
-    """A tokenizer of characters and, where it can, of pairs."""
+    """Encode pairs of characters, and a last single one."""
     pairs = [text[k : k + 2] for k in range(0, len(text), 2)]
     return [sum(ord(c) << 21 * k for k, c in enumerate(pair)) for pair in pairs]
 
@@ -30,7 +37,7 @@ def decode(ids: Sequence[int]) -> str:
 
 
 def characters(text: str) -> list[int]:
-    """Another spelling of the same text, such as a model may write."""
+    """Other tokens of the same text, such as a model may write."""
     return [ord(c) for c in text]
 
 
@@ -38,41 +45,41 @@ def characters(text: str) -> list[int]:
 def test_a_context_of_texts_and_replies_spells_all_of_it_and_keeps_the_tokens_of_replies(
     texts: list[str], seed: int
 ) -> None:
-    rng, text, known = random.Random(seed), "", Tokenized()
+    rng, text, known = random.Random(seed), "", TokenizedContext()
     for piece in texts:
         if rng.random() < 0.5:
             text += piece
             continue
-        context = tokenized(text, known, encode, encode)
+        context = tokenize(text, known, encode, encode)
         assert decode(context.ids) == text
-        known = replied(context, piece, characters(piece), decode)
+        known = append_reply(context, piece, characters(piece), decode)
         assert known.ids == (*context.ids, *characters(piece))
         text += piece
         assert known.text == text
 
 
 def test_tokens_of_the_stop_string_are_left_out_and_its_halves_written_anew() -> None:
-    context = tokenized("ab", Tokenized(), encode, encode)
-    reply = replied(context, "xyz", encode("xyz</p"), decode)  # xy, z<, /p
+    context = tokenize("ab", TokenizedContext(), encode, encode)
+    reply = append_reply(context, "xyz", encode("xyz</p"), decode)  # xy, z<, /p
     assert reply.text == "abxy"
     assert decode(reply.ids) == "abxy"
-    assert decode(tokenized("abxyz</prompt_1.1>", reply, encode, encode).ids) == "abxyz</prompt_1.1>"
+    assert decode(tokenize("abxyz</prompt_1.1>", reply, encode, encode).ids) == "abxyz</prompt_1.1>"
 
 
 def test_the_token_that_ended_a_reply_is_no_part_of_the_context() -> None:
     def without_end(ids: Sequence[int]) -> str:
         return decode([id for id in ids if id != ord("$")])
 
-    context = tokenized("ab", Tokenized(), encode, encode)
-    reply = replied(context, "xyz", [*characters("xyz"), ord("$")], without_end)
+    context = tokenize("ab", TokenizedContext(), encode, encode)
+    reply = append_reply(context, "xyz", [*characters("xyz"), ord("$")], without_end)
     assert (reply.text, reply.ids) == ("abxyz", (*context.ids, *characters("xyz")))
-    assert replied(context, "", [ord("$")], without_end) == context
+    assert append_reply(context, "", [ord("$")], without_end) == context
 
 
 def test_a_changed_text_keeps_what_stands_before_the_change() -> None:
-    first = replied(tokenized("question", Tokenized(), encode, encode), "plan", characters("plan"), decode)
-    second = replied(tokenized("questionplan more", first, encode, encode), "reply", characters("reply"), decode)
-    changed = tokenized("questionplan less", second, encode, encode)
+    first = append_reply(tokenize("question", TokenizedContext(), encode, encode), "plan", characters("plan"), decode)
+    second = append_reply(tokenize("questionplan more", first, encode, encode), "reply", characters("reply"), decode)
+    changed = tokenize("questionplan less", second, encode, encode)
     assert changed.ids[: len(first.ids)] == first.ids
     assert decode(changed.ids) == "questionplan less"
 
@@ -81,9 +88,9 @@ def test_only_a_text_without_a_known_beginning_is_opened_as_the_model_expects() 
     def first(text: str) -> list[int]:
         return [ord("^"), *encode(text)]
 
-    context = tokenized("ab", Tokenized(), encode, first)
+    context = tokenize("ab", TokenizedContext(), encode, first)
     assert decode(context.ids) == "^ab"
-    assert decode(tokenized("abcd", context, encode, first).ids) == "^abcd"
+    assert decode(tokenize("abcd", context, encode, first).ids) == "^abcd"
 
 
 def test_a_tokenizer_that_begins_every_text_with_a_blank_cannot_put_contexts_together() -> None:
@@ -93,25 +100,25 @@ def test_a_tokenizer_that_begins_every_text_with_a_blank_cannot_put_contexts_tog
     tokenizer.train_from_iterator([JOINING_TEST], trainers.BpeTrainer(show_progress=False))
     from transformers import PreTrainedTokenizerFast
 
-    spelt = TransformersSpelling(PreTrainedTokenizerFast(tokenizer_object=tokenizer))
+    spelt = TransformersTokenizer(PreTrainedTokenizerFast(tokenizer_object=tokenizer))
     assert spelt.decode(spelt.encode_first(JOINING_TEST)) == JOINING_TEST
     assert not spelt.joins(JOINING_TEST)
-    shipped = spelling(resolve_model(DEFAULT_MODEL))
+    shipped = transformers_tokenizer(resolve_model(DEFAULT_MODEL))
     assert shipped
     assert shipped.joins(JOINING_TEST)
 
 
 def test_a_tokenizer_that_is_not_on_this_machine_is_none() -> None:
-    assert spelling("nobody/such-model") is None
-    assert isinstance(spelling(resolve_model(DEFAULT_MODEL)), Spelling)
+    assert transformers_tokenizer("nobody/such-model") is None
+    assert isinstance(transformers_tokenizer(resolve_model(DEFAULT_MODEL)), ModelTokenizer)
 
 
 def test_the_shipped_tokenizer_spells_the_same_with_and_without_transformers() -> None:
     name = resolve_model(DEFAULT_MODEL)
-    light, whole = file_spelling(name), spelling(name)
+    light, whole = json_tokenizer(name), transformers_tokenizer(name)
     assert light
     assert whole
-    text = SPELLING_TEST + "".join(special_tokens(name))
+    text = TOKENIZER_TEST + "".join(special_tokens(name))
     assert light.encode_first(text) == whole.encode_first(text)
     assert light.decode(light.encode(text)) == whole.decode(whole.encode(text))
 

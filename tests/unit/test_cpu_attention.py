@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sprint_sgl.runtime.plugins.cpu_attention import (
-        CALL,
-        READ,
+        CALL_COST,
+        REQUESTS_A_READ,
         WORTH_SHARING,
-        Call,
+        AttentionCall,
         Extension,
         TorchPrefixBackend,
+        best_call_size,
         decode,
         extend,
-        families,
-        worthwhile,
+        prefix_groups,
     )
 
 HEADS, KEY_HEADS, SIZE, SLOTS = 4, 2, 8, 4096
@@ -33,7 +33,7 @@ SCALING = SIZE**-0.5
 
 
 def setup_module() -> None:
-    """SGLang's attention takes ten seconds to import: that is for the process that runs these tests, and no other."""
+    """Import SGLang's attention, which takes ten seconds, only in the process that runs these tests."""
     import torch
     from sglang.srt.layers.attention.torch_native_backend import TorchNativeAttnBackend
     from sglang.srt.model_executor.forward_batch_info import ForwardMode
@@ -59,11 +59,11 @@ def alone(query: Tensor, keys: Tensor, values: Tensor, slots: Tensor) -> Tensor:
     ).transpose(0, 1)
 
 
-def batch(families: list[tuple[int, list[int]]], seed: int) -> tuple[Tensor, list[int]]:
-    """Slots of requests: families of a common prefix and branches of some length; no slot has two owners else."""
+def batch(groups: list[tuple[int, list[int]]], seed: int) -> tuple[Tensor, list[int]]:
+    """Slots of requests: groups with a common prefix and branches of some length; no other slot is shared."""
     free = torch.randperm(SLOTS, generator=torch.Generator().manual_seed(seed)).tolist()
     lines = []
-    for prefix, branches in families:
+    for prefix, branches in groups:
         shared = [free.pop() for _ in range(prefix)]
         lines += [shared + [free.pop() for _ in range(branch)] for branch in branches]
     longest = max(map(len, lines))
@@ -71,8 +71,8 @@ def batch(families: list[tuple[int, list[int]]], seed: int) -> tuple[Tensor, lis
     return torch.tensor(filled, dtype=torch.int32), [len(line) for line in lines]
 
 
-def planned(slots: Tensor, lengths: list[int]) -> list[Call]:
-    return [call for family in families(slots, lengths) for call in family.calls(slots, lengths)]
+def planned(slots: Tensor, lengths: list[int]) -> list[AttentionCall]:
+    return [call for group in prefix_groups(slots, lengths) for call in group.calls(slots, lengths)]
 
 
 def together(query: Tensor, keys: Tensor, values: Tensor, slots: Tensor, lengths: list[int]) -> Tensor:
@@ -100,14 +100,14 @@ def test_a_batch_attends_as_each_of_its_requests_would_alone(asked: list[tuple[i
 
 @settings(max_examples=60)
 @given(FAMILIES, st.integers(0, 99))
-def test_every_request_is_in_one_family(asked: list[tuple[int, list[int]]], seed: int) -> None:
-    rows = [row for family in families(*batch(asked, seed)) for row in family.rows]
+def test_every_request_is_in_one_group(asked: list[tuple[int, list[int]]], seed: int) -> None:
+    rows = [row for group in prefix_groups(*batch(asked, seed)) for row in group.rows]
     assert sorted(rows) == list(range(sum(len(branches) for _, branches in asked)))
 
 
-def test_siblings_are_a_family_and_so_are_all_strangers() -> None:
-    found = families(*batch([(100, [5, 9, 2]), (WORTH_SHARING - 1, [3, 3]), (0, [50])], seed=0))
-    assert [(family.rows, family.shared) for family in found] == [([0, 1, 2], 100), ([3, 4, 5], 0)]
+def test_siblings_are_a_group_and_so_are_all_strangers() -> None:
+    found = prefix_groups(*batch([(100, [5, 9, 2]), (WORTH_SHARING - 1, [3, 3]), (0, [50])], seed=0))
+    assert [(group.rows, group.shared) for group in found] == [([0, 1, 2], 100), ([3, 4, 5], 0)]
 
 
 def test_siblings_read_what_they_share_once_until_what_is_their_own_outweighs_it() -> None:
@@ -121,9 +121,9 @@ def test_siblings_read_what_they_share_once_until_what_is_their_own_outweighs_it
 @given(st.integers(0, 5000), st.integers(1, 5000))
 def test_a_call_is_for_as_many_requests_as_are_cheapest(shared: int, own: int) -> None:
     def cost(size: int) -> float:
-        return (CALL + shared) / size + size * own / READ
+        return (CALL_COST + shared) / size + size * own / REQUESTS_A_READ
 
-    size = worthwhile(shared, own)
+    size = best_call_size(shared, own)
     assert cost(size) <= 1.07 * min(cost(max(1, size - 1)), cost(size + 1))
 
 
@@ -138,13 +138,13 @@ def test_what_an_earlier_request_has_left_in_a_row_is_not_read() -> None:
         torch.testing.assert_close(attended[row : row + 1], expected)
 
 
-def test_a_stranger_in_whose_row_another_familys_slots_are_left_stays_a_stranger() -> None:
+def test_a_stranger_in_whose_row_another_groups_slots_are_left_stays_a_stranger() -> None:
     slots, lengths = batch([(600, [300, 280]), (0, [40])], seed=6)
     order, stale = [2, 0, 1], slots[0].clone()
     stale[:40] = slots[2, :40]
     slots[2] = stale
-    found = families(slots[order], [lengths[row] for row in order])
-    assert [(family.rows, family.shared) for family in found] == [([1, 2], 600), ([0], 0)]
+    found = prefix_groups(slots[order], [lengths[row] for row in order])
+    assert [(group.rows, group.shared) for group in found] == [([1, 2], 600), ([0], 0)]
 
 
 def attended(backend: type[TorchNativeAttnBackend], mode: ForwardMode, value_size: int, **special: Any) -> Tensor:

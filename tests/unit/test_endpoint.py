@@ -246,7 +246,7 @@ def stream(*texts: str, finish: bool = True) -> Reply:
 
 
 def begun(end: Callable[[BaseHTTPRequestHandler], None]) -> Callable[[BaseHTTPRequestHandler], None]:
-    """An answer that ends so behind its headers."""
+    """Return a reply that breaks off in the given way after its headers."""
 
     def reply(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
@@ -343,5 +343,5 @@ def test_an_unexpected_status_in_a_stream_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("text", "held"), [("abc", 0), ("abc<", 1), ("abc</pro", 5), ("abc</prompt", 8), ("a</x", 0), ("", 0)]
 )
-def test_what_may_become_a_stop_string_isheld_back(text: str, held: int) -> None:
+def test_what_may_become_a_stop_string_is_held_back(text: str, held: int) -> None:
     assert held_back(text, ["</prompt_", "</Plan_"]) == held

@@ -30,7 +30,7 @@ def both(context: str) -> str:
 
 
 def ask(thinking: float, planning: float, script: Callable[[str], str] = both, **options: object) -> Run:
-    """A thought that takes so long, beside a planner whose every call takes so long."""
+    """Run with a thought that takes `thinking` seconds and a planner whose calls take `planning` seconds each."""
     backend = ScriptedBackend(script, pause=lambda context: thinking if is_thought(context) else planning)
     run = hedged_program.run("How much is it?", backend=backend, **options)
     assert sum(not request.context.startswith(SEQUENTIAL) for request in backend.requests) <= 20

@@ -81,6 +81,17 @@ def test_sglang_is_imported_only_where_it_runs(source: Path) -> None:
     assert "sglang" not in imported(source)
 
 
+# Attributes of SGLang's StreamExecutor that are no part of its interface, and our own one.
+EXECUTOR_INSIDE = {"text_", "variable_event", "meta_info", "default_sampling_para", "worker", "sid", "call_options"}
+
+
+@pytest.mark.parametrize("source", [s for s in SOURCES if s.name != "executor.py"], ids=str)
+def test_one_file_knows_the_inside_of_sglangs_executor(source: Path) -> None:
+    nodes = [node for node in ast.walk(tree_of(source)) if isinstance(node, ast.Attribute)]
+    of_executors = [n for n in nodes if ast.unparse(n.value).rpartition(".")[2] in ("s", "executor", "stream_executor")]
+    assert not {node.attr for node in of_executors} & EXECUTOR_INSIDE
+
+
 TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 
 

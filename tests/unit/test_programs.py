@@ -1,4 +1,4 @@
-"""The methods that SPRINT is compared with, against a scripted model: what they ask, choose and count."""
+"""The methods that SPRINT is compared with, on a scripted model: what they ask, choose and count."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from itertools import count
 from threading import Lock
 
 import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from programs import (
     best_of_n_program,
@@ -17,9 +19,12 @@ from programs import (
     tree_of_thoughts_program,
 )
 from programs.self_consistency import majority
-from programs.skeleton_of_thought import points_of
+from programs.skeleton_of_thought import read_points
+from sprint_sgl.bench.run import read_methods
 from sprint_sgl.errors import BadInput
-from sprint_sgl.lang.scoring import mark_in
+from sprint_sgl.lang.methods import method_names, named_method
+from sprint_sgl.lang.scoring import find_score
+from sprint_sgl.storage.shipped import CONF
 from tests.fakes.scripted import ScriptedBackend
 
 QUESTION = "How much is a half and a half?"
@@ -122,11 +127,16 @@ def test_a_skeleton_after_a_thought_is_read_and_one_that_is_no_list_is_the_solut
 
 
 def test_points_are_numbered_lines() -> None:
-    assert points_of("Here:\n1. one \n - 2) two\n**3.** three\nfour\n10. ten\n11.\n") == ["one", "two", "three", "ten"]
+    assert read_points("Here:\n1. one \n - 2) two\n**3.** three\nfour\n10. ten\n11.\n") == [
+        "one",
+        "two",
+        "three",
+        "ten",
+    ]
 
 
 def tree(context: str) -> str:
-    """Proposes "good" and "bad" in turn, marks what has most "good" highest, and answers with its count."""
+    """Propose "good" and "bad" in turn, score an attempt by its count of "good", and answer with that count."""
     if "Attempt:" in context:
         return f"Hm.\n{1 + context.partition('Attempt:')[2].count('good')}"
     if "Finish the solution" in context:
@@ -149,7 +159,7 @@ def test_a_tree_keeps_its_best_paths() -> None:
         tree_of_thoughts_program.run(QUESTION, keep=0, backend=ScriptedBackend(tree))
 
 
-def test_a_mark_that_cannot_be_read_is_the_lowest_and_counted() -> None:
+def test_a_score_that_cannot_be_read_is_the_lowest_and_counted() -> None:
     backend = ScriptedBackend(lambda context: "good luck" if "Attempt:" in context else r"\boxed{1}")
     run = tree_of_thoughts_program.run(QUESTION, depth=1, branches=2, keep=2, backend=backend)
     assert dict(run.trajectory.repairs) == {"unread_score": 1}  # both steps are the same, and are marked once
@@ -170,7 +180,7 @@ def test_a_mark_that_cannot_be_read_is_the_lowest_and_counted() -> None:
     ],
 )
 def test_the_mark_in_a_text(text: str, mark: int | None) -> None:
-    assert mark_in(text) == mark
+    assert find_score(text) == mark
 
 
 def graph(context: str) -> str:
@@ -200,3 +210,13 @@ def test_a_graph_merges_the_best_attempts_and_refines_the_best_merge() -> None:
     assert [len(stage.prompts) for stage in run.trajectory.stages] == [3, 3, 2, 2]
     assert len(backend.requests) == 11
     assert run.trajectory.answer_tokens
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_a_named_method_is_what_a_command_composes(name: str) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = OmegaConf.to_object(compose("bench", [f"program={name}"]))
+        (composed,) = read_methods(config)  # type: ignore[arg-type]
+        named = named_method(name)
+    assert (composed.name, composed.temperature, composed.settings) == (named.name, named.temperature, named.settings)
+    assert named.name == name

@@ -16,8 +16,9 @@ from programs import sprint_program
 from sprint_sgl.bench.replay import Replay, ReplayQuestion, StageShape, TrajectoryShape, filler_text
 from sprint_sgl.bench.replay_backend import ReplayBackend
 from sprint_sgl.errors import BadInput
-from sprint_sgl.lang.methods import method_of, named_method
-from sprint_sgl.lang.straggler import EVERYONE, StragglerPolicy, shortened
+from sprint_sgl.lang.joining import WAIT_FOR_ALL, JoinPolicy
+from sprint_sgl.lang.methods import build_method, named_method
+from sprint_sgl.lang.straggler import StragglerPolicy, shorten
 from sprint_sgl.tasks.datasets import DataSource
 from sprint_sgl.trajectory import Trajectory
 from sprint_sgl.view.trajectory_page import ShownRun, write_trajectory_page
@@ -33,8 +34,8 @@ policies = st.builds(
 )
 
 
-def run(policy: StragglerPolicy, seconds: float = 0.0, **options: Any) -> Trajectory:
-    """The executor of prompt 1.2 takes so long, the others a fifth of a second."""
+def run(policy: JoinPolicy | None, seconds: float = 0.0, **options: Any) -> Trajectory:
+    """Run with an executor of prompt 1.2 that takes `seconds`; the others take a fifth of a second."""
 
     def slow(context: str) -> float:
         return seconds if context.endswith("<execution_1.2>\n") else 0.2 if context.endswith(">\n") else 0.0
@@ -73,8 +74,8 @@ def test_rules_that_compare_siblings_cut_off_the_slow_one(policy: StragglerPolic
 
 
 def test_without_a_rule_everybody_is_waited_for() -> None:
-    for policy in (None, EVERYONE, StragglerPolicy(quorum=1), StragglerPolicy(patience=1000)):
-        trajectory = run(policy, seconds=0.3)  # type: ignore[arg-type]
+    for policy in (None, WAIT_FOR_ALL, StragglerPolicy(), StragglerPolicy(quorum=1), StragglerPolicy(patience=1000)):
+        trajectory = run(policy, seconds=0.3)
         assert statuses(trajectory) == ["ok"] * 4
         assert trajectory.seconds > 0.3
 
@@ -127,8 +128,8 @@ def test_what_was_cut_enters_the_context_as_it_stands_or_with_the_mark() -> None
             watch=lambda branch, text, seen=seen: seen.append(text) if branch.prompt == 2 else None,  # type: ignore[misc]
         ).trajectory
         contexts[mark] = backend.requests[-1].context
-        assert trajectory.stages[0].executions[1].text == policy.marked("word word word")
-        assert "".join(seen) == policy.marked("word word word")
+        assert trajectory.stages[0].executions[1].text == "word word word" + policy.suffix
+        assert "".join(seen) == "word word word" + policy.suffix
         assert Trajectory.from_json(trajectory.to_json()) == trajectory
     assert "<execution_1.2>\nword word word\n</execution_1.2>" in contexts[None]
     assert "<execution_1.2>\nword word word\nNo way.\n</execution_1.2>" in contexts["No way."]
@@ -136,7 +137,7 @@ def test_what_was_cut_enters_the_context_as_it_stands_or_with_the_mark() -> None
 
 
 def test_the_viewer_says_what_was_cut_off(tmp_path: Path) -> None:
-    cut, whole = run(StragglerPolicy(budget=10)), run(EVERYONE)
+    cut, whole = run(StragglerPolicy(budget=10)), run(WAIT_FOR_ALL)
     for trajectory, said in ((cut, 1), (whole, 0)):
         write_trajectory_page([ShownRun(trajectory)], tmp_path / "page.html", "runs")
         page = (tmp_path / "page.html").read_text()
@@ -158,7 +159,7 @@ def test_what_is_no_policy_is_refused(policy: Any) -> None:
         ({"patience": 0.5}, "straggler.patience must be a number, at least 1, got 0.5"),
         ({"patience": math.nan}, "straggler.patience must be"),
         ({"patience": "long"}, "straggler.patience must be a number, at least 1, got 'long'"),
-        ({"quorum": 0}, "straggler.quorum must be a share above 0 and up to 1, got 0"),
+        ({"quorum": 0}, "straggler.quorum must be in \(0, 1\], got 0"),
         ({"quorum": 75}, "straggler.quorum must be"),
         ({"mark": " "}, "straggler.mark must be a text"),
     ],
@@ -166,9 +167,9 @@ def test_what_is_no_policy_is_refused(policy: Any) -> None:
 def test_unusable_rules_are_one_clear_line(values: dict[str, Any], said: str) -> None:
     with pytest.raises(BadInput, match=said):
         StragglerPolicy(**values)
-    settings = named_method("sprint").settings
+    settings = named_method("sprint_stragglers").settings
     with pytest.raises(BadInput, match=said):
-        method_of({**settings, "straggler": {**settings["straggler"], **values}})
+        build_method({**settings, "straggler": {**settings["straggler"], **values}})
 
 
 @given(
@@ -180,9 +181,9 @@ def test_the_ideal_never_lengthens_and_waits_for_all_without_a_rule(
     policy: StragglerPolicy, siblings: list[tuple[int, int]], joins: int
 ) -> None:
     began, lengths = [b for b, _ in siblings], [n for _, n in siblings]
-    left = shortened(policy, began, lengths, joins)
+    left = shorten(policy, began, lengths, joins)
     assert all(0 <= after <= before for after, before in zip(left, lengths, strict=True))
-    assert shortened(EVERYONE, began, lengths, joins) == lengths
+    assert shorten(StragglerPolicy(), began, lengths, joins) == lengths
     allowed = [min(n, policy.budget or n) for n in lengths]
     whole = sum(a == b for a, b in zip(left, allowed, strict=True))
     assert whole >= math.ceil(min(policy.quorum or 1, 0.5 if policy.patience else 1) * len(lengths))
@@ -193,11 +194,11 @@ def test_the_ideal_never_lengthens_and_waits_for_all_without_a_rule(
 
 def test_the_ideal_of_each_rule_by_hand() -> None:
     lengths = [10, 20, 40, 100]
-    assert shortened(StragglerPolicy(budget=30), [0] * 4, lengths) == [10, 20, 30, 30]
-    assert shortened(StragglerPolicy(patience=3), [0] * 4, lengths) == [10, 20, 40, 60]
-    assert shortened(StragglerPolicy(patience=3), [0, 0, 0, 5], lengths) == [10, 20, 40, 60]
-    assert shortened(StragglerPolicy(quorum=0.75), [0, 0, 0, 5], lengths) == [10, 20, 40, 35]
-    assert shortened(StragglerPolicy(quorum=0.75), [0] * 4, lengths, joins=70) == [10, 20, 40, 70]
+    assert shorten(StragglerPolicy(budget=30), [0] * 4, lengths) == [10, 20, 30, 30]
+    assert shorten(StragglerPolicy(patience=3), [0] * 4, lengths) == [10, 20, 40, 60]
+    assert shorten(StragglerPolicy(patience=3), [0, 0, 0, 5], lengths) == [10, 20, 40, 60]
+    assert shorten(StragglerPolicy(quorum=0.75), [0, 0, 0, 5], lengths) == [10, 20, 40, 35]
+    assert shorten(StragglerPolicy(quorum=0.75), [0] * 4, lengths, joins=70) == [10, 20, 40, 70]
     shape = TrajectoryShape(1, (StageShape((5, 5), 2, (10, 90)),), 3)
     assert shape.cut(StragglerPolicy(quorum=0.5)).stages[0].executions == (10, 5)
     assert shape.cut(StragglerPolicy(budget=20)).sequential == 10 + 20 + 3

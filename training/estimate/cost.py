@@ -25,7 +25,7 @@ from sprint_sgl.config import entry_point
 from sprint_sgl.console import notes, screen
 from sprint_sgl.errors import BadInput
 from sprint_sgl.rows import Row
-from sprint_sgl.runtime.tokenizer import Spelling
+from sprint_sgl.runtime.tokenizer import ModelTokenizer
 from sprint_sgl.storage.checkpoints import model_config
 from training.estimate.step_costs import StepCosts
 from training.machines import Machines
@@ -133,7 +133,7 @@ class LayoutLengths:
     calls: tuple[int, ...]
 
     @staticmethod
-    def of_row(row: Row, spelling: Spelling) -> LayoutLengths:
+    def of_row(row: Row, spelling: ModelTokenizer) -> LayoutLengths:
         """Return the lengths of a row. Raise BadInput for a tree that cannot be laid out."""
         tree = row_tree(row, spelling, end=0)
         return LayoutLengths(len(tree.input_ids), tree.longest_path, tree.trunk_length, tuple(tree.call_lengths))

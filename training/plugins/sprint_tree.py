@@ -11,7 +11,7 @@ from typing import Any
 
 from swift.template import MaxLengthError, Template, TemplateMeta, register_template
 
-from sprint_sgl.runtime.tokenizer import TransformersSpelling
+from sprint_sgl.runtime.tokenizer import TransformersTokenizer
 from training.tree.attention import Spans, stack_spans
 from training.tree.tree_rows import encode_tree, row_tree
 
@@ -23,7 +23,7 @@ class SprintTree(Template):  # type: ignore[misc] # ms-swift ships no types
 
     def _encode(self, inputs: Any) -> dict[str, Any]:
         row = {"messages": inputs.messages, "channel": inputs.channel}
-        tree = row_tree(row, TransformersSpelling(self.tokenizer), self.tokenizer.eos_token_id)
+        tree = row_tree(row, TransformersTokenizer(self.tokenizer), self.tokenizer.eos_token_id)
         room = self.model_info.max_model_len
         if room and tree.longest_path > room:
             raise MaxLengthError(f"a path of {tree.longest_path} tokens exceeds the model's context of {room}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput
 from sprint_sgl.rows import TREE, Row
-from sprint_sgl.runtime.tokenizer import Spelling
+from sprint_sgl.runtime.tokenizer import ModelTokenizer
 from sprint_sgl.trajectory import Trajectory
 from training.tree.layout import Tree, plain_tree, trajectory_tree
 
@@ -13,7 +13,7 @@ TREE_TEMPLATE = "sprint_tree"  # our ms-swift template: training/plugins/sprint_
 ATTENTIONS = {True: ("tree_paths", "tree_sdpa"), False: ("tree_sdpa", "tree_flex")}  # by use_cpu
 
 
-def row_tree(row: Row, spelling: Spelling, end: int) -> Tree:
+def row_tree(row: Row, spelling: ModelTokenizer, end: int) -> Tree:
     """Return the tree of a row of channel `tree`, and a single path for any other row. `end` is the end token.
 
     Raise BadInput as read_trajectory does.

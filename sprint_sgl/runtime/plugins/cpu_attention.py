@@ -23,47 +23,47 @@ from torch.nn.functional import scaled_dot_product_attention
 if TYPE_CHECKING:
     from sglang.srt.model_executor.forward_batch_info import ForwardBatch
 
-WORTH_SHARING = 32  # tokens; a shorter common prefix is read by each request for itself
-CALL = 500  # a call of the attention costs as much as reading so many tokens from the cache,
-READ = 6  # and reading one as much as attending to it once for so many requests
+WORTH_SHARING = 32  # tokens; each request reads a shorter common prefix for itself
+CALL_COST = 500  # of an attention call, in tokens that are read from the cache at the same cost
+REQUESTS_A_READ = 6  # for which attending to a token costs as much as reading it
 
 
 @dataclass(frozen=True)
-class Family:
-    """Requests of a batch that have their first tokens in common: their places in the batch, and how many tokens.
+class PrefixGroup:
+    """Requests of a batch, by their places, that have their first `shared` tokens in common.
 
-    Those that share nothing with any other are one, too: they share the cost of a call.
+    Requests that share no prefix with another form a group, too: they share the cost of a call.
     """
 
     rows: Sequence[int]
     shared: int
 
-    def calls(self, slots: Tensor, lengths: Sequence[int]) -> Iterator[Call]:
-        """The family's attention, in as few calls as pay."""
+    def calls(self, slots: Tensor, lengths: Sequence[int]) -> Iterator[AttentionCall]:
+        """Yield the calls that compute the group's attention, each for the best number of requests."""
         many = len(self.rows)
         own = sum(lengths[row] for row in self.rows) / many - self.shared
-        calls = math.ceil(many / worthwhile(self.shared, own))
+        calls = math.ceil(many / best_call_size(self.shared, own))
         size = math.ceil(many / calls)
         for first in range(0, many, size):
-            yield Call.of(self.rows[first : first + size], self.shared, slots, lengths)
+            yield AttentionCall.of(self.rows[first : first + size], self.shared, slots, lengths)
 
 
-def worthwhile(shared: int, own: float) -> int:
-    """How many requests one call is for.
+def best_call_size(shared: int, own: float) -> int:
+    """Return the number of requests for which a call costs each of them least.
 
-    More of them share the call and the reading of what they have in common, and each attends in vain to what is the
-    others' own: a request's part of the cost is (CALL + shared) / size + size * own / READ, least at this size.
+    The requests of a call share its cost and the reading of their prefix, but each attends in vain to the tokens that
+    only the others have: (CALL_COST + shared) / size + size * own / REQUESTS_A_READ.
     """
-    return max(1, round(math.sqrt(READ * (CALL + shared) / own)))
+    return max(1, round(math.sqrt(REQUESTS_A_READ * (CALL_COST + shared) / own)))
 
 
 @dataclass(frozen=True)
-class Call:
-    """Requests that attend to one context, each to its part of it.
+class AttentionCall:
+    """One call of the attention for several requests, over one context of which each sees its own part.
 
-    rows     their places in the batch
-    slots    of the tokens that they share, then of what is each one's own
-    hidden   [requests, tokens]: -inf for what is another request's own, 0 elsewhere; None for a request alone
+    rows     places of the requests in the batch
+    slots    cache slots of their shared tokens, then of each request's own tokens
+    hidden   [requests, tokens]: -inf for another request's own tokens, 0 elsewhere; None for a single request
     """
 
     rows: slice | list[int]
@@ -71,10 +71,10 @@ class Call:
     hidden: Tensor | None
 
     @staticmethod
-    def of(rows: Sequence[int], shared: int, slots: Tensor, lengths: Sequence[int]) -> Call:
+    def of(rows: Sequence[int], shared: int, slots: Tensor, lengths: Sequence[int]) -> AttentionCall:
         first, *others = rows
         if not others:
-            return Call(slice(first, first + 1), slots[first, : lengths[first]], None)
+            return AttentionCall(slice(first, first + 1), slots[first, : lengths[first]], None)
         own = torch.tensor([lengths[row] - shared for row in rows])
         places = slice(first, first + len(rows)) if rows[-1] - first == len(others) else list(rows)
         longest = int(own.max())
@@ -83,14 +83,14 @@ class Call:
         requests = torch.arange(len(rows))
         hidden = torch.zeros(len(rows), len(context))
         hidden[:, shared:].masked_fill_(requests.repeat_interleave(own) != requests[:, None], float("-inf"))
-        return Call(places, context, hidden)
+        return AttentionCall(places, context, hidden)
 
 
-def families(slots: Tensor, lengths: Sequence[int]) -> list[Family]:
-    """The batch by common prefixes; `slots` is [requests, longest], `lengths` counts those of each that are its own.
+def prefix_groups(slots: Tensor, lengths: Sequence[int]) -> list[PrefixGroup]:
+    """Group the batch by common prefixes. `slots` is [requests, longest]; `lengths` says how many of a row are valid.
 
-    A slot holds one token behind one prefix, so that requests whose own slots at a place are the same have all before
-    in common. Behind a request's own its row still has those of earlier ones.
+    A slot holds one token after one prefix, so that two requests with the same slot at a place have everything before
+    it in common. After its valid slots a row still has those of earlier requests.
     """
     wanted = [max(WORTH_SHARING, length // 2) for length in lengths]
     deep = torch.tensor([min(tokens, slots.shape[1]) - 1 for tokens in wanted])
@@ -101,20 +101,22 @@ def families(slots: Tensor, lengths: Sequence[int]) -> list[Family]:
         near = [row for row in others if alike[first][row] and wanted[row] <= min(lengths[first], lengths[row])]
         if near:
             members = [first, *near]
-            found.append(Family(members, _common(slots[members], [lengths[row] for row in members])))
+            found.append(PrefixGroup(members, _common(slots[members], [lengths[row] for row in members])))
         else:
             strangers.append(first)
         left = [row for row in others if row not in near]
-    return [*found, Family(strangers, 0)] if strangers else found
+    return [*found, PrefixGroup(strangers, 0)] if strangers else found
 
 
 def _common(slots: Tensor, lengths: Sequence[int]) -> int:
-    """How many of their first slots are the same, of which no request has all."""
+    """Return how many first slots are the same in all rows; each row keeps at least one slot of its own."""
     return min(int((slots == slots[0]).all(0).cumprod(0).sum()), min(lengths) - 1)
 
 
-def decode(query: Tensor, keys: Tensor, values: Tensor, calls: Sequence[Call], scaling: float, output: Tensor) -> None:
-    """Attention of one new token for each request of the batch, into `output`, [requests, heads, head size]."""
+def decode(
+    query: Tensor, keys: Tensor, values: Tensor, calls: Sequence[AttentionCall], scaling: float, output: Tensor
+) -> None:
+    """Write the attention of one new token for each request into `output`, [requests, heads, head size]."""
     heads, size = query.shape[1:]
     key_heads = keys.shape[1]
     for call in calls:
@@ -126,17 +128,17 @@ def decode(query: Tensor, keys: Tensor, values: Tensor, calls: Sequence[Call], s
 
 
 def _read(cache: Tensor, slots: Tensor, dtype: torch.dtype) -> Tensor:
-    """[1, key heads, tokens, head size]"""
+    """Return the cached tokens as [1, key heads, tokens, head size]."""
     return cache.index_select(0, slots).transpose(0, 1)[None].to(dtype)
 
 
 @dataclass(frozen=True)
 class Extension:
-    """A request of a batch that gets several tokens, after those that are cached.
+    """A request of a batch with several new tokens after its cached ones.
 
     rows     places of its new tokens in the batch
-    slots    of all its tokens, the new ones last
-    mask     which tokens a new one sees, [new, all]; None where it is all of them, or all up to its own place
+    slots    cache slots of all its tokens, the new ones last
+    mask     [new, all], which tokens a new token sees; None for all tokens, or all up to its own place
     """
 
     rows: slice
@@ -151,7 +153,7 @@ class Extension:
 
 
 def extend(query: Tensor, keys: Tensor, values: Tensor, extension: Extension, scaling: float) -> Tensor:
-    """Causal attention of a request's new tokens over all of its tokens."""
+    """Return the causal attention of a request's new tokens over all of its tokens."""
     attended = scaled_dot_product_attention(
         query.transpose(0, 1)[None],
         _read(keys, extension.slots, query.dtype),
@@ -165,17 +167,17 @@ def extend(query: Tensor, keys: Tensor, values: Tensor, extension: Extension, sc
 
 
 class TorchPrefixBackend(TorchNativeAttnBackend):  # type: ignore[misc]
-    """SGLang's `torch_native` with the two functions above; other kinds of attention stay as they are there."""
+    """SGLang's `torch_native` with `decode` and `extend` of this file; other kinds of attention stay SGLang's."""
 
     def __init__(self, model_runner: Any) -> None:
         super().__init__(model_runner)
-        self._families: list[Family] = []
-        self._calls: list[Call] = []
+        self._groups: list[PrefixGroup] = []
+        self._calls: list[AttentionCall] = []
         self._extensions: list[Extension] = []
-        self._known: tuple[list[int], list[int]] | None = None
+        self._last_batch: tuple[list[int], list[int]] | None = None
 
     def init_forward_metadata(self, forward_batch: ForwardBatch) -> None:
-        """Plans what all layers of a forward pass do alike."""
+        """Plan the calls of a forward pass, which are the same for all layers."""
         super().init_forward_metadata(forward_batch)
         requests, lengths = forward_batch.req_pool_indices, forward_batch.seq_lens.tolist()
         if forward_batch.forward_mode.is_decode():
@@ -184,22 +186,22 @@ class TorchPrefixBackend(TorchNativeAttnBackend):  # type: ignore[misc]
             self._plan_extensions(requests.tolist(), lengths, forward_batch.extend_seq_lens.tolist())
 
     def _plan_calls(self, requests: Tensor, lengths: list[int]) -> None:
-        """A batch that only grew by a token each since the last step keeps its families."""
+        """Plan a decoding step; a batch that only grew by a token each since the last step keeps its groups."""
         slots = self.req_to_token_pool.req_to_token[requests, : max(lengths)]
         batch = requests.tolist()
-        if self._known != (batch, [length - 1 for length in lengths]):
-            self._families = families(slots, lengths)
-        self._known = batch, lengths
-        self._calls = [call for family in self._families for call in family.calls(slots, lengths)]
+        if self._last_batch != (batch, [length - 1 for length in lengths]):
+            self._groups = prefix_groups(slots, lengths)
+        self._last_batch = batch, lengths
+        self._calls = [call for group in self._groups for call in group.calls(slots, lengths)]
 
     def _plan_extensions(self, requests: list[int], lengths: list[int], new: list[int]) -> None:
         starts = accumulate(new, initial=0)
         table, each = self.req_to_token_pool.req_to_token, zip(requests, lengths, new, starts, strict=False)
         self._extensions = [Extension.of(start, n, table[request, :length]) for request, length, n, start in each]
-        self._known = None
+        self._last_batch = None
 
     def _run_sdpa_forward_decode(self, query: Tensor, output: Tensor, *args: Any, **options: Any) -> Tensor:
-        if _special(args, options, causal=False):
+        if _left_to_sglang(args, options, causal=False):
             super()._run_sdpa_forward_decode(query, output, *args, **options)
             return output
         keys, values = args[:2]
@@ -207,7 +209,7 @@ class TorchPrefixBackend(TorchNativeAttnBackend):  # type: ignore[misc]
         return output
 
     def _run_sdpa_forward_extend(self, query: Tensor, output: Tensor, *args: Any, **options: Any) -> Tensor:
-        if _special(args, options, causal=True):
+        if _left_to_sglang(args, options, causal=True):
             super()._run_sdpa_forward_extend(query, output, *args, **options)
             return output
         keys, values = args[:2]
@@ -217,8 +219,8 @@ class TorchPrefixBackend(TorchNativeAttnBackend):  # type: ignore[misc]
         return output
 
 
-def _special(args: Sequence[Any], options: dict[str, Any], causal: bool) -> bool:
-    """What is SGLang's: cross attention, all tokens behind an encoder's, a window, values of another size than keys."""
+def _left_to_sglang(args: Sequence[Any], options: dict[str, Any], causal: bool) -> bool:
+    """Whether SGLang has to compute it: cross attention, an encoder, a window, or values of another size than keys."""
     keys, values, *_, encoder_lens = args
     window = options["sliding_window_size"]
     return bool(

@@ -1,4 +1,4 @@
-"""What SGLang loads of us in each of its processes (entry point `sglang.srt.plugins`): one more attention backend."""
+"""The plugin that SGLang loads in each of its processes (entry point `sglang.srt.plugins`): an attention backend."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ ATTENTION_BACKEND = "torch_prefix"
 
 
 def register() -> None:
-    """Makes `--attention-backend torch_prefix` known; nothing changes for runtimes that do not ask for it."""
+    """Register `--attention-backend torch_prefix`; nothing changes for runtimes without that argument."""
     from sglang.srt.arg_groups.choices import add_attention_backend_choices
     from sglang.srt.layers.attention.attention_registry import register_attention_backend
 

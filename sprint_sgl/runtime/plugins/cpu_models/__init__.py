@@ -1,1 +1,1 @@
-"""The models that a CPU runtime registers with SGLang, which otherwise imports the files of all that it knows."""
+"""The models that a CPU runtime registers with SGLang, which otherwise imports the files of all its models."""

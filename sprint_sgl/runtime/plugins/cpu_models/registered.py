@@ -1,4 +1,4 @@
-"""Found by SGLang through SGLANG_EXTERNAL_MODEL_PACKAGE; for any other architecture it still imports all of them."""
+"""SGLang finds this file by SGLANG_EXTERNAL_MODEL_PACKAGE; for any other architecture it still imports all models."""
 
 from sglang.srt.models.qwen2 import Qwen2ForCausalLM
 from sglang.srt.models.transformers import TransformersForCausalLM
