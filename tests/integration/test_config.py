@@ -14,9 +14,9 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        (["training.mini", "rows=[README.md]", "weights=nowhere"], "weights=nowhere: no model is there"),
+        (["training.mini", "rows=[README.md]", "weights=nowhere"], "weights=nowhere: neither a model"),
         (["training.mini"], "rows is missing: give rows=..."),
-        (["training.mini", "rows=[nowhere.jsonl]"], "nowhere.jsonl is not there"),
+        (["training.mini", "rows=[nowhere.jsonl]"], "nowhere.jsonl does not exist"),
         (["training.export", "out=x"], "checkpoint is missing: give checkpoint=..."),
         (["training.train", "model=m"], "dataset is missing: give dataset=... and out=..."),
         (["training.train", "recipe=papr"], "Could not find 'recipe/papr'. Available options in 'recipe': authors, "),
