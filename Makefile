@@ -13,14 +13,15 @@ PIP_INDEX = $(BIN)/python -m pip config list | sed -n "s/^[^=]*\.index-url='\(.*
 # Some images switch compiled Python files off; each start of a runtime would then compile thousands of them again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-all fast check bench
+.PHONY: help setup demo test test-all fast check docs bench
 
 help:
 	@echo "make demo      a question solved by a trained planner and its executors, on this machine's CPU"
 	@echo "make test      the checks and every test"
 	@echo "make test-all  also the tests that repeat at length what others show, before a release"
 	@echo "make fast      the tests that start no runtime and train nothing"
-	@echo "make check     formatting, lint and types"
+	@echo "make check     formatting, lint, types, and the documentation's build"
+	@echo "make docs      the documentation as a site in work/site"
 	@echo "make bench     what speed-ups and overheads are here, as ratios, on a quiet machine"
 	@echo "make setup     only the set-up, which the others do by themselves"
 
@@ -59,6 +60,10 @@ check: $(STAMP)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/hadolint Dockerfile
+	@$(MAKE) --no-print-directory docs
+
+docs: $(STAMP)
+	$(BIN)/mkdocs build --strict --quiet
 
 $(BIN)/uv:
 	@for python in python3.11 python3 python; do \
