@@ -63,7 +63,7 @@ check: $(STAMP)
 	@$(MAKE) --no-print-directory docs
 
 docs: $(STAMP)
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(BIN)/uv:
 	@for python in python3.11 python3 python; do \

@@ -8,7 +8,7 @@ import sys
 from programs import sprint_program
 from sprint_sgl import connect, launch, render
 
-QUESTION = "Use 80, 42 and 46 to make 84"
+QUESTION = "Use 15, 3 and 62 to make 80"
 
 with connect(sys.argv[1]) if sys.argv[1:] else launch():
     state = sprint_program.run(QUESTION, temperature=0)

@@ -9,8 +9,8 @@ from programs import sprint_program
 from sprint_sgl import connect, launch
 
 QUESTIONS = [
-    "Use 80, 42 and 46 to make 84",
     "Use 15, 3 and 62 to make 80",
+    "Use 80, 42 and 46 to make 84",
     "Use 53, 33 and 60 to make 26",
     "Use 5, 20 and 4 to make 80",
 ]

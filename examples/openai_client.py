@@ -10,7 +10,7 @@ from openai import OpenAI
 
 address = sys.argv[1] if sys.argv[1:] else "http://127.0.0.1:8000"
 client = OpenAI(base_url=f"{address}/v1", api_key="none")
-question = {"role": "user", "content": "Use 80, 42 and 46 to make 84"}
+question = {"role": "user", "content": "Use 15, 3 and 62 to make 80"}
 model = client.models.list().data[0].id  # countdown-mini:sprint
 
 reply = client.chat.completions.create(model=model, messages=[question], temperature=0)
