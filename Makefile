@@ -12,14 +12,15 @@ PIP_INDEX = $(BIN)/python -m pip config list | sed -n "s/^[^=]*\.index-url='\(.*
 # Some images set this variable; each start of a runtime would then compile thousands of Python files again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-all fast check bench
+.PHONY: help setup demo test test-all fast check docs bench
 
 help:
 	@echo "make demo      solve a question with a trained planner and its executors, on this machine's CPU"
 	@echo "make test      run the checks and all tests but the longest"
 	@echo "make test-all  run the checks and all tests, before a release"
 	@echo "make fast      run the tests that start no runtime and train nothing"
-	@echo "make check     check formatting, lint and types"
+	@echo "make check     check formatting, lint, types, and the documentation's build"
+	@echo "make docs      the documentation as a site in work/site"
 	@echo "make bench     measure speed-ups and overheads, as ratios, on a quiet machine"
 	@echo "make setup     only build .venv; the other targets do so if necessary"
 
@@ -58,6 +59,10 @@ check: $(STAMP)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/hadolint Dockerfile
+	@$(MAKE) --no-print-directory docs
+
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(BIN)/uv:
 	@for python in python3.11 python3 python; do \

@@ -9,7 +9,7 @@ does not solve.
 Whether a result is a needed value is measured and not judged: "27+8=35 to 20=15" names the nearest needed value, then
 the distance, which is 0 for a hit. A model of a few million parameters learns to look up and to subtract; it did not
 learn to say yes or no directly, nor to find the operation that precedes a value. The way back to the target is
-therefore written after each value and read from left to right: "35<79+24" (LOG.md).
+therefore written after each value and read from left to right: "35<79+24" (docs/log.md).
 """
 
 from __future__ import annotations

@@ -1,0 +1,16 @@
+"""The picture of a run that the README shows."""
+
+from pathlib import Path
+
+from benchmarks.picture import picture
+from sprint_sgl.trajectory import Trajectory
+
+IMAGES = Path(__file__).parents[2] / "docs" / "images"
+
+
+def test_the_picture_in_the_documentation_is_what_the_command_draws() -> None:
+    run, baseline = (Trajectory.from_json((IMAGES / f"{name}.json").read_bytes()) for name in ("run", "baseline"))
+    drawn = picture(run, baseline)
+    assert drawn == (IMAGES / "plan.svg").read_text()
+    assert f"SPRINT: {run.sequential_tokens} tokens" in drawn
+    assert drawn.count("<rect") == 2 + len(run.calls)  # the background, the baseline, and a bar for each call
