@@ -34,16 +34,21 @@ def report(
     baseline: Annotated[
         str | None, typer.Option(help="the method to compare with; by default the sequential method")
     ] = None,
+    into: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="a Markdown page; the tables replace what its markers enclose")
+    ] = None,
 ) -> None:
     """Write tables and figures of one or several benchmark runs as a self-contained page.
 
     [dim]sprint-sgl report work/bench --out work/report[/dim]
+    [dim]sprint-sgl report work/three work/four --into docs/results.md[/dim]
     """
     with one_line_errors():
         from sprint_sgl.bench.report.page import write_report
 
-        write_report(runs, out, baseline)
-        say(f"{Path(out, 'report.html')}, {Path(out, 'report.csv')}")
+        write_report(runs, out, baseline, into)
+        written = [Path(out, f"report.{kind}") for kind in ("html", "csv", "md")]
+        say(", ".join(map(str, [*written, into] if into else written)))
 
 
 def profile(run: Annotated[Path, typer.Argument(help="a folder written by bench")]) -> None:

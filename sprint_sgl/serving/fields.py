@@ -25,6 +25,14 @@ JSON_TYPES: Mapping[type, str] = {
 }
 
 
+def _integral(value: Any) -> Any:
+    """Return 2 for 2.0, which JSON Schema calls an integer too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+INTEGRAL = BeforeValidator(_integral)
+
+
 class RequestObject(BaseModel):
     """A JSON object in a request. As in OpenAI's schema, an optional field may be null.
 

@@ -48,7 +48,7 @@ def test_an_answer_that_a_limit_cut_is_shown_as_such(page: Page) -> None:
 
 def test_what_a_model_writes_is_text(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = replace(PLAYED.stages[0], executions=(Execution(EVIL), Execution(EVIL)))
-    monkeypatch.setattr("test_serving.PLAYED", replace(PLAYED, stages=(stage,), final_answer=EVIL))
+    monkeypatch.setattr("tests.fakes.served.PLAYED", replace(PLAYED, stages=(stage,), final_answer=EVIL))
     with serving(FakeRuntime()) as url:
         ask(page, url)
         expect(page.locator("#status")).to_have_text("Done")

@@ -61,7 +61,15 @@ def test_a_report_has_a_page_a_table_and_figures(both: Path, tmp_path: Path) -> 
     assert [row["name"] for row in rows] == ["sprint", "sequential"]
     assert float(rows[0]["against.sequential.value"]) == pytest.approx(0.5)
     again = tmp_path / "again"
-    write_report([both], again)
+    page = tmp_path / "page.md"
+    page.write_text("Before.\n\n<!-- report: begin -->\nold\n<!-- report: end -->\n\nAfter.\n")
+    write_report([both], again, into=page)
+    tables = (again / "report.md").read_text()
+    assert "| sprint | 10 | 90.0 (70-100) |" in tables
+    assert "| sprint | sequential | 10 | +10.0 |" in tables
+    assert page.read_text() == (f"Before.\n\n<!-- report: begin -->\n\n{tables}\n<!-- report: end -->\n\nAfter.\n")
+    with pytest.raises(BadInput, match="has no part to replace"):
+        write_report([both], again, into=again / "report.md")
     assert (again / "report.html").read_bytes() == (tmp_path / "out" / "report.html").read_bytes()
 
 

@@ -32,6 +32,7 @@ from sprint_sgl.bench.report.findings import (
     parallel_share,
     stages_by_group,
 )
+from sprint_sgl.bench.report.markdown import markdown_section, replace_between_markers
 from sprint_sgl.bench.report.runs import (
     BenchRun,
     baseline_of_run,
@@ -70,6 +71,12 @@ class TaskSection:
     @property
     def questions(self) -> int:
         return self.lines[0].questions
+
+    @property
+    def table_lines(self) -> list[tuple[str, MethodFigures]]:
+        """Return the figures by group and over all questions, each with the name of its group."""
+        by_group = [(group, line) for lines in self.groups.values() for group, line in lines.items()]
+        return [*sorted(by_group, key=itemgetter(0)), *(("all" if by_group else "", line) for line in self.lines)]
 
     @cached_property
     def charts(self) -> dict[str, str]:
@@ -150,8 +157,13 @@ def lines_by_group(sides: Mapping[str, MethodRecords]) -> dict[str, dict[str, Me
     }
 
 
-def write_report(folders: Sequence[Path], to: str | Path, baseline: str | None = None) -> list[TaskSection]:
-    """Write report.html, report.csv and the figures as PNG; return a section for each task. Raises BadInput."""
+def write_report(
+    folders: Sequence[Path], to: str | Path, baseline: str | None = None, into: Path | None = None
+) -> list[TaskSection]:
+    """Write report.html, report.csv, report.md and the figures as PNG; return a section for each task.
+
+    `into` is a Markdown page whose part between the markers of a report is replaced by the tables. Raises BadInput.
+    """
     by_task, out = read_runs(folders), output_folder(to, REPORT)
     with chart_style():
         sections = [build_section(task, runs, baseline) for task, runs in by_task.items()]
@@ -163,6 +175,11 @@ def write_report(folders: Sequence[Path], to: str | Path, baseline: str | None =
                         figure.savefig(file, dpi=150)
                     figure.set_layout_engine("none")  # keeps the picture's layout for the page
         methods = list(dict.fromkeys(line.name for each in sections for line in each.lines))
+        tables = "\n\n".join(markdown_section(each.task, each.table_lines) for each in sections)
+        with whole_file(out / "report.md") as file:
+            file.write(f"{tables}\n")
+        if into:
+            replace_between_markers(into, tables)
         write_page(TEMPLATE, out / "report.html", sections=sections, methods=methods, transcript=protocol.transcript)
     return sections
 

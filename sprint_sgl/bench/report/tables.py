@@ -63,10 +63,10 @@ def build_tables(figures: Sequence[NamedFigures], ratios: Sequence[NamedComparis
     found = [
         _table(
             [*FIGURE_COLUMNS, JUDGE_COLUMN] if has_judge else FIGURE_COLUMNS,
-            (_figures_row(*each, has_judge) for each in figures),
+            (figures_row(*each, has_judge) for each in figures),
         )
     ]
-    return [*found, _table(COMPARISON_COLUMNS, (_comparison_row(*each) for each in ratios))] if ratios else found
+    return [*found, _table(COMPARISON_COLUMNS, (comparison_row(*each) for each in ratios))] if ratios else found
 
 
 def _table(columns: Sequence[str], rows: Iterable[tuple[str, ...]]) -> Table:
@@ -85,7 +85,8 @@ def _table(columns: Sequence[str], rows: Iterable[tuple[str, ...]]) -> Table:
     return table
 
 
-def _figures_row(group: str, line: MethodFigures, has_judge: bool) -> tuple[str, ...]:
+def figures_row(group: str, line: MethodFigures, has_judge: bool) -> tuple[str, ...]:
+    """Return the cells of FIGURE_COLUMNS, and of JUDGE_COLUMN if there is a judge."""
     figures = (
         group,
         line.name,
@@ -100,7 +101,7 @@ def _figures_row(group: str, line: MethodFigures, has_judge: bool) -> tuple[str,
     return (*figures, "" if line.judged is None else f"{100 * line.judged.value:.1f}") if has_judge else figures
 
 
-def _comparison_row(group: str, name: str, found: MethodComparison) -> tuple[str, ...]:
+def comparison_row(group: str, name: str, found: MethodComparison) -> tuple[str, ...]:
     """Return percentage points and their p-value, ratios with intervals, and the ratio of mean seconds."""
     return (
         group,
