@@ -1,4 +1,4 @@
-"""Build hook of hatch: put conf/ and models/ into wheels, where sprint_sgl/storage/shipped.py finds them."""
+"""Build hook of hatch: put conf/ and models/ into wheels, where sprint_sgl/storage/package_files.py finds them."""
 
 from typing import Any
 

@@ -24,11 +24,11 @@ from rich.console import Console
 
 from benchmarks.footprint import measure_footprint
 from programs import sprint_program
-from sprint_sgl.bench.run_folder import record_writer
+from sprint_sgl.bench.resume import record_writer
 from sprint_sgl.bench.runner import QuestionSample, Workload, run_workload
 from sprint_sgl.bench.runtime import SERVED, ResidentRuntime
 from sprint_sgl.console import screen
-from sprint_sgl.lang.methods import named_method
+from sprint_sgl.lang.registry import named_method
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.runtime.server import RuntimeConfig, free_port
 from sprint_sgl.tasks.base import Grade, Question

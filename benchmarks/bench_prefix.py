@@ -27,7 +27,6 @@ from programs import sprint_program
 from sprint_sgl.bench.replay import TrajectoryShape, filler_text
 from sprint_sgl.bench.replay_backend import ReplayBackend
 from sprint_sgl.console import screen
-from sprint_sgl.limits import REQUEST_LIMIT
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.runtime.launcher import running_server
 from sprint_sgl.runtime.messages import GENERATE
@@ -36,6 +35,7 @@ from sprint_sgl.runtime.tokenizer import transformers_tokenizer
 from sprint_sgl.runtime.transport import Transport
 from sprint_sgl.tasks.countdown.problem import draw_problems
 from sprint_sgl.trajectory import Trajectory
+from sprint_sgl.validation import REQUEST_LIMIT
 
 Ask = Callable[[Endpoint], Trajectory]
 

@@ -17,7 +17,7 @@ import typer
 from benchmarks.measuring import Runtime, Url, runtime_url, spread
 from programs import sprint_program
 from sprint_sgl.console import screen
-from sprint_sgl.lang.methods import named_method
+from sprint_sgl.lang.registry import named_method
 from sprint_sgl.runtime.launcher import connect
 from sprint_sgl.serving.admission import Admission
 from sprint_sgl.serving.backends import RemoteBackend

@@ -34,7 +34,7 @@ from sprint_sgl.bench.records import Record
 from sprint_sgl.bench.replay import Replay, TrajectoryShape
 from sprint_sgl.bench.runner import QuestionSample, Workload, answer_question
 from sprint_sgl.console import screen
-from sprint_sgl.lang.methods import Method
+from sprint_sgl.lang.registry import Method
 from sprint_sgl.lang.straggler import StragglerPolicy
 from sprint_sgl.runtime.server import DEFAULT_MODEL
 from sprint_sgl.tasks.base import Task

@@ -29,7 +29,6 @@ from sprint_sgl.lang.defaults import MAX_STAGES
 from sprint_sgl.lang.forks import end_forks, start_fork
 from sprint_sgl.lang.program import program
 from sprint_sgl.lang.thoughts import read_thought, thought_limit
-from sprint_sgl.limits import checked_count
 from sprint_sgl.runtime.executor import (
     abort_calls,
     backend_of,
@@ -41,6 +40,7 @@ from sprint_sgl.runtime.executor import (
 from sprint_sgl.runtime.frontend import BaseBackend, ProgramState, SglSamplingParams, StreamExecutor
 from sprint_sgl.tasks.question import checked_question
 from sprint_sgl.trajectory import Call, Trajectory
+from sprint_sgl.validation import checked_count
 
 THOUGHT_TOKENS = 2000
 THOUGHT = "thought_beside"

@@ -31,11 +31,11 @@ from sprint_sgl.lang.defaults import MAX_STAGES
 from sprint_sgl.lang.forks import end_forks, start_fork
 from sprint_sgl.lang.joining import JoinPolicy, checked_policy
 from sprint_sgl.lang.program import program
-from sprint_sgl.limits import checked_count
 from sprint_sgl.runtime.executor import set_context, token_limit
 from sprint_sgl.runtime.frontend import ProgramState
 from sprint_sgl.tasks.question import checked_question
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
+from sprint_sgl.validation import checked_count
 
 LAUNCHES = ("eager", "barrier")
 

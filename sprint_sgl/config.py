@@ -25,7 +25,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from sprint_sgl.console import one_line_errors
 from sprint_sgl.errors import BadInput
 from sprint_sgl.storage.output_folders import KINDS, output_folder
-from sprint_sgl.storage.shipped import CONF
+from sprint_sgl.storage.package_files import CONF
 
 T = TypeVar("T")
 

@@ -16,7 +16,6 @@ from rich.progress import track
 
 from sprint_sgl.console import notes
 from sprint_sgl.errors import BadInput
-from sprint_sgl.rows import TREE, Row, row_text
 from sprint_sgl.runtime.tokenizer import ModelTokenizer, TransformersTokenizer, cached_file, json_tokenizer
 from sprint_sgl.storage.checkpoints import (
     check_tokenizer,
@@ -26,8 +25,9 @@ from sprint_sgl.storage.checkpoints import (
     refuse_adapters,
     weights_folder,
 )
+from sprint_sgl.training_rows import TREE, Row, row_text
 from training.row_file import locate_errors, read_rows
-from training.tree.tree_rows import ATTENTIONS, TREE_TEMPLATE, read_trajectory, row_tree
+from training.tree.labels import ATTENTIONS, TREE_TEMPLATE, read_trajectory, row_tree
 
 # A bf16 checkpoint holds two bytes a weight, and twelve for the optimiser: a full-precision copy and two moments.
 CHECKPOINT_BYTES_PER_WEIGHT_BYTE = 7

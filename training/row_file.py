@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sprint_sgl.errors import BadInput
-from sprint_sgl.rows import Row
+from sprint_sgl.training_rows import Row
 
 ROLES = ["user", "assistant"]
 EXPECTED = "a file has one JSON object a line; dataset=FOLDER/NAME reads NAME.train.jsonl and NAME.valid.jsonl"

@@ -37,7 +37,7 @@ from training.card import write_card
 from training.machines import Machines, processor_has_bf16
 from training.preflight import check_training
 from training.record import draw_curves, run_record
-from training.tree.tree_rows import TREE_TEMPLATE
+from training.tree.labels import TREE_TEMPLATE
 
 # Arguments that a resumed run may change: they do not affect what has been learned so far.
 MAY_CHANGE = {"max_steps", "num_train_epochs", "save_steps", "save_total_limit", "logging_steps", "report_to"}

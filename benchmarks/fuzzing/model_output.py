@@ -152,7 +152,7 @@ def check_compared(text: str) -> None:
 
 @cache
 def program_named(name: str) -> Any:
-    from sprint_sgl.lang.methods import named_method
+    from sprint_sgl.lang.registry import named_method
 
     return named_method(name).program
 

@@ -26,7 +26,7 @@ Sent = tuple[str, str, list[tuple[bytes, bytes]], list[bytes]]
 @cache
 def app() -> Any:
     """Return the server's app, built once."""
-    from sprint_sgl.lang.methods import named_method
+    from sprint_sgl.lang.registry import named_method
     from sprint_sgl.serving.admission import Admission
     from sprint_sgl.serving.app import Api
     from sprint_sgl.serving.metrics import Metrics

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sprint_sgl.runtime.server import DEFAULT_MODEL
-from sprint_sgl.storage.shipped import MODELS
+from sprint_sgl.storage.package_files import MODELS
 
 SHAPES: dict[str, dict[str, Any]] = {
     "7b": {  # DeepSeek-R1-Distill-Qwen-7B

@@ -30,7 +30,7 @@ from sprint_sgl.console import one_line_errors, say, screen
 from sprint_sgl.errors import LaunchFailed
 from sprint_sgl.storage.files import whole_file
 from sprint_sgl.storage.output_folders import RUN_FILE, begin_run, kind_with_run_file
-from sprint_sgl.storage.shipped import conf_names
+from sprint_sgl.storage.package_files import conf_names
 
 GPU = kind_with_run_file("benchmarks.gpu.run", "--out ")
 MIN_SECONDS = 20.0  # a part starts only if more time is left

@@ -9,8 +9,8 @@ import random
 from collections.abc import Iterable
 
 from curation.countdown.traces import LIMIT, Op, minus, plus, products
-from sprint_sgl.rows import Row, make_row
 from sprint_sgl.tasks.countdown.problem import NUMBERS
+from sprint_sgl.training_rows import Row, make_row
 
 ITEMS = 20
 PAIRS = [(a, b) for b in NUMBERS for a in range(b, 201)]

@@ -20,9 +20,9 @@ from curation.stages.reformat import RowFormat, rft_row, sprint_row
 from sprint_sgl.config import entry_point
 from sprint_sgl.errors import BadInput
 from sprint_sgl.protocol.prompts import prompt_style
-from sprint_sgl.rows import Row
 from sprint_sgl.storage.output_folders import COUNTDOWN_ROWS, begin_run
 from sprint_sgl.tasks.countdown.problem import Problem, draw_problems
+from sprint_sgl.training_rows import Row
 
 
 @dataclass

@@ -14,7 +14,7 @@ from enum import Enum
 from curation.trace import Trace
 from sprint_sgl import protocol
 from sprint_sgl.protocol.prompts import PromptStyle
-from sprint_sgl.rows import TREE, Row, make_row
+from sprint_sgl.training_rows import TREE, Row, make_row
 from sprint_sgl.trajectory import Trajectory
 
 

@@ -13,8 +13,8 @@ from curation.records import PackedTrace
 from curation.stages.reformat import RowFormat, rft_row, sprint_row
 from sprint_sgl.errors import BadInput
 from sprint_sgl.protocol.prompts import PromptStyle, prompt_style
-from sprint_sgl.rows import Row
 from sprint_sgl.storage.files import whole_file
+from sprint_sgl.training_rows import Row
 
 SPLITS = ("train", "valid")
 KINDS = ("sprint", "rft")

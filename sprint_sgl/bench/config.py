@@ -13,9 +13,9 @@ from hydra.types import RunMode
 from omegaconf import MISSING
 
 from sprint_sgl.errors import BadInput
-from sprint_sgl.lang.methods import method_names, weights_for
-from sprint_sgl.limits import checked_count, checked_seconds, checked_temperature
+from sprint_sgl.lang.registry import method_names, weights_for
 from sprint_sgl.runtime.server import RuntimeConfig
+from sprint_sgl.validation import checked_count, checked_seconds, checked_temperature
 
 LONGEST_NAME = 120  # characters of a job folder's name
 

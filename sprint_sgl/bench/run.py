@@ -19,14 +19,14 @@ from sprint_sgl.bench.failures import FAILURES, QuestionFailure, write_failures
 from sprint_sgl.bench.judging import VERDICTS, add_verdicts, ask_judge
 from sprint_sgl.bench.records import Record, read_records, truncate_partial_line
 from sprint_sgl.bench.report.tables import comparison_tables
-from sprint_sgl.bench.run_folder import claim_folder, earlier_failures, earlier_records, record_writer
+from sprint_sgl.bench.resume import claim_folder, earlier_failures, earlier_records, record_writer
 from sprint_sgl.bench.runner import QuestionSample, Workload, run_workload
 from sprint_sgl.bench.runtime import resident_runtime
 from sprint_sgl.bench.sweep import report_runs
 from sprint_sgl.config import entry_point, instantiate_target
 from sprint_sgl.console import say, screen
 from sprint_sgl.errors import BadInput, RequestFailed
-from sprint_sgl.lang.methods import Method, build_method, named_method
+from sprint_sgl.lang.registry import Method, build_method, named_method
 from sprint_sgl.storage.files import RECORDS, whole_file
 from sprint_sgl.storage.output_folders import BENCH, locked_folder, output_folder
 from sprint_sgl.tasks.base import Question, Task

@@ -14,7 +14,7 @@ from sprint_sgl.bench.failures import QuestionFailure
 from sprint_sgl.bench.records import Record, RecordKey
 from sprint_sgl.bench.runtime import ResidentRuntime
 from sprint_sgl.errors import BadInput, ContextFull, SprintError
-from sprint_sgl.lang.methods import Method
+from sprint_sgl.lang.registry import Method
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.tasks.base import Grade, Question, Task
 from sprint_sgl.trajectory import Trajectory

@@ -25,12 +25,12 @@ from sprint_sgl.cli.options import (
 )
 from sprint_sgl.console import notes, one_line_errors, print_plain, say, screen, wait_notice
 from sprint_sgl.errors import BadInput
-from sprint_sgl.limits import REQUEST_LIMIT
 from sprint_sgl.protocol.prompts import prompt_style as load_style
 from sprint_sgl.runtime.launcher import baseline_for, connect
 from sprint_sgl.runtime.launcher import launch as launched
 from sprint_sgl.runtime.server import DEFAULT_MODEL
 from sprint_sgl.tasks.question import checked_question
+from sprint_sgl.validation import REQUEST_LIMIT
 from sprint_sgl.view.terminal import cost_table
 
 if TYPE_CHECKING:

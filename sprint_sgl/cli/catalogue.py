@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sprint_sgl.errors import BadInput
-from sprint_sgl.storage.shipped import CONF, MODELS, conf_names, model_names
+from sprint_sgl.storage.package_files import CONF, MODELS, conf_names, model_names
 
 # Folders of conf/ that users choose from, and the options that take their names.
 GROUPS = {

@@ -25,7 +25,7 @@ from sprint_sgl.errors import BadInput, CommandFailed
 from sprint_sgl.runtime.supervisor import supervised
 from sprint_sgl.storage.files import make_folder, whole_file
 from sprint_sgl.storage.output_folders import EXPERIMENT, locked_folder
-from sprint_sgl.storage.shipped import conf_names
+from sprint_sgl.storage.package_files import conf_names
 
 LOG_TAIL = 2000  # characters
 ENTRY_POINTS = ("sprint_sgl.bench.", "curation.", "training.")

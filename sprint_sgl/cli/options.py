@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from sprint_sgl.limits import COUNT_LIMIT, SECONDS_LIMIT
+from sprint_sgl.validation import COUNT_LIMIT, SECONDS_LIMIT
 
 ApiKey = Annotated[
     str | None, typer.Option(envvar="SPRINT_API_KEY", help="key of the server at --url", show_envvar=True)

@@ -56,7 +56,7 @@ def train(context: typer.Context) -> None:
     [dim]sprint-sgl train cost recipe=paper machines.processes=8 device=a100_40gb[/dim]
     """
     if context.args[:1] == ["check"]:
-        importlib.import_module("training.check").main(context.args[1:])
+        importlib.import_module("training.check_rows").main(context.args[1:])
     elif context.args[:1] == ["cost"]:
         _run_other_package("training.estimate.cost", context, context.args[1:])
     else:

@@ -12,9 +12,9 @@ import typer
 from sprint_sgl.cli.options import ApiKey, Model, RuntimeName
 from sprint_sgl.console import one_line_errors, say, wait_notice
 from sprint_sgl.errors import LaunchFailed
-from sprint_sgl.limits import COUNT_LIMIT, SECONDS_LIMIT
 from sprint_sgl.runtime.launcher import gateway_config, running_server
 from sprint_sgl.runtime.server import DEFAULT_MODEL
+from sprint_sgl.validation import COUNT_LIMIT, SECONDS_LIMIT
 
 
 def launch_runtime(

@@ -9,8 +9,8 @@ from typing import Any
 from rich.console import Console
 
 from sprint_sgl.lang.calls import Branch
-from sprint_sgl.lang.methods import named_method
 from sprint_sgl.lang.program import Run
+from sprint_sgl.lang.registry import named_method
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.tasks.countdown.checker import Verdict, check_countdown, countdown_problem
 from sprint_sgl.trajectory import Trajectory

@@ -13,10 +13,10 @@ from contextlib import suppress
 import sympy
 
 from sprint_sgl.grading import units
+from sprint_sgl.grading.answer_parser import readings
 from sprint_sgl.grading.match import Match, all_of, any_of, at_most
 from sprint_sgl.grading.notation import UnreadableAnswer
 from sprint_sgl.grading.prose import answers_in_prose, without_opener
-from sprint_sgl.grading.reading import readings
 from sprint_sgl.grading.scalars import compare_scalars
 from sprint_sgl.grading.values import (
     Collection,

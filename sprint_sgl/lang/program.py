@@ -16,7 +16,6 @@ from typing import Any, Literal, overload
 from sprint_sgl.errors import BadInput, ProgramFailed, RuntimeUnavailable, SprintError
 from sprint_sgl.lang.calls import model_note
 from sprint_sgl.lang.defaults import MAX_NEW_TOKENS, TEMPERATURE
-from sprint_sgl.limits import checked_count, checked_temperature
 from sprint_sgl.runtime.executor import end_executor
 from sprint_sgl.runtime.frontend import (
     ProgramState,
@@ -27,6 +26,7 @@ from sprint_sgl.runtime.frontend import (
     global_config,
 )
 from sprint_sgl.trajectory import Trajectory
+from sprint_sgl.validation import checked_count, checked_temperature
 
 AHEAD = 4  # runs of a batch that have begun or wait to be read, for each thread
 Row = Mapping[str, Any] | Sequence[Any] | str

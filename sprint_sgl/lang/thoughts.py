@@ -8,9 +8,9 @@ from sprint_sgl import protocol
 from sprint_sgl.grading.extract import read_answer
 from sprint_sgl.lang.calls import model_note
 from sprint_sgl.lang.defaults import MAX_SEQUENTIAL_TOKENS
-from sprint_sgl.limits import checked_count
 from sprint_sgl.runtime.executor import backend_of
 from sprint_sgl.runtime.frontend import ProgramState
+from sprint_sgl.validation import checked_count
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ patterns    regular expressions for text that is still being written
 from __future__ import annotations
 
 from sprint_sgl.protocol.lexer import FINAL_ANSWER, escape_tags, tag_texts, unescape_tags
+from sprint_sgl.protocol.model_output import PlanText, parse, read_execution, read_plan
 from sprint_sgl.protocol.patterns import PAGE_PATTERNS, PROMPT_PATTERN, TAG_PATTERN, open_execution_numbers
-from sprint_sgl.protocol.reading import PlanText, parse, read_execution, read_plan
 from sprint_sgl.protocol.rendering import (
     ANSWER_STOP,
     EXECUTOR_STOPS,

@@ -17,7 +17,6 @@ import httpx
 
 from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput, RequestFailed, RuntimeUnavailable
-from sprint_sgl.limits import REQUEST_LIMIT
 from sprint_sgl.protocol.prompts import DEFAULT_PROMPT_STYLE
 from sprint_sgl.runtime.context_tokens import TokenizedContext, append_reply, tokenize
 from sprint_sgl.runtime.executor import call_options, context_of, set_call_options
@@ -34,6 +33,7 @@ from sprint_sgl.runtime.resolved_args import NO_PREFIX_CACHE, lacks_prefix_cache
 from sprint_sgl.runtime.tokenizer import ModelTokenizer, matching_tokenizer
 from sprint_sgl.runtime.transport import Transport, check_response
 from sprint_sgl.storage.checkpoints import model_notes
+from sprint_sgl.validation import REQUEST_LIMIT
 
 ABORT_LIMIT = 5.0  # seconds
 IDLE_LIMIT = 30.0  # seconds

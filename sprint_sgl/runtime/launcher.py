@@ -17,7 +17,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sprint_sgl.errors import BadInput
-from sprint_sgl.limits import REQUEST_LIMIT
 from sprint_sgl.runtime.server import (
     DEFAULT_MODEL,
     RuntimeConfig,
@@ -30,6 +29,7 @@ from sprint_sgl.runtime.server import (
     wait_until_ready,
     warn_changed_arguments,
 )
+from sprint_sgl.validation import REQUEST_LIMIT
 
 if TYPE_CHECKING:
     from sprint_sgl.runtime.endpoint import Endpoint

@@ -21,7 +21,7 @@ from sprint_sgl.runtime import preloaded
 from sprint_sgl.runtime.resolved_args import changed_arguments
 from sprint_sgl.runtime.supervisor import supervise
 from sprint_sgl.storage.checkpoints import may_be_on_hub, refuse_adapters, weights_folder
-from sprint_sgl.storage.shipped import CONF, conf_names, model_names
+from sprint_sgl.storage.package_files import CONF, conf_names, model_names
 
 DEFAULT_MODEL = "countdown-mini-sprint"
 LOG_LINES = 25

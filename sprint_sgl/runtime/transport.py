@@ -17,7 +17,6 @@ from itertools import count
 import httpx
 
 from sprint_sgl.errors import RequestFailed, RuntimeUnavailable, SprintError
-from sprint_sgl.limits import checked_seconds
 from sprint_sgl.runtime.gateway_client import lacks_worker, worker_died, worker_pause
 from sprint_sgl.runtime.messages import (
     GENERATE,
@@ -28,6 +27,7 @@ from sprint_sgl.runtime.messages import (
     rename_request,
 )
 from sprint_sgl.runtime.pool import Connections
+from sprint_sgl.validation import checked_seconds
 
 WORKER_LIMIT = 180.0  # seconds that a generation waits for a gateway to have a worker again
 SHORTEST = 0.1  # seconds that the last attempt is given

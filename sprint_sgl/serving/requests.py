@@ -11,8 +11,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Discriminator, Field, Tag
 
 from sprint_sgl.lang.conversation import Turn, question_from
-from sprint_sgl.limits import COUNT_LIMIT, SECONDS_LIMIT
 from sprint_sgl.serving.fields import INTEGRAL, Only, RequestObject, as_list
+from sprint_sgl.validation import COUNT_LIMIT, SECONDS_LIMIT
 
 MAX_STOPS = 4  # OpenAI's limit
 TokenCount = Annotated[int | None, INTEGRAL, Field(ge=1, le=COUNT_LIMIT)]

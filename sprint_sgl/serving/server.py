@@ -20,7 +20,7 @@ from fastapi import FastAPI
 
 from sprint_sgl.console import say, wait_notice
 from sprint_sgl.errors import BadInput
-from sprint_sgl.lang.methods import Method, named_method, weights_for
+from sprint_sgl.lang.registry import Method, named_method, weights_for
 from sprint_sgl.runtime.server import check_port, free_port, resolve_model
 from sprint_sgl.serving.admission import Admission
 from sprint_sgl.serving.app import Api

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from sprint_sgl.errors import BadInput, DeadlinePassed, NoSuchModel, ServerStopping
 from sprint_sgl.lang.calls import Branch, Watch
-from sprint_sgl.lang.methods import Method
+from sprint_sgl.lang.registry import Method
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.serving.admission import Admission
 from sprint_sgl.serving.backends import Backend

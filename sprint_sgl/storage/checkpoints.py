@@ -8,7 +8,7 @@ from threading import Lock
 from typing import Any
 
 from sprint_sgl.errors import BadInput
-from sprint_sgl.storage.shipped import MODELS, model_names
+from sprint_sgl.storage.package_files import MODELS, model_names
 
 MODEL_NOTES = "sprint.json"
 ADAPTER = "adapter_config.json"

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from sprint_sgl.storage.files import file_digest
-from sprint_sgl.storage.shipped import CHECKOUT
+from sprint_sgl.storage.package_files import CHECKOUT
 
 HUB_LIMIT = 10.0  # seconds
 

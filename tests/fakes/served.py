@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sprint_sgl.errors import RuntimeUnavailable
-from sprint_sgl.lang.methods import Method, named_method
+from sprint_sgl.lang.registry import Method, named_method
 from sprint_sgl.serving.admission import Admission
 from sprint_sgl.serving.app import Api
 from sprint_sgl.serving.metrics import Metrics

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from sprint_sgl.bench.replay import StageShape, TrajectoryShape
-from sprint_sgl.storage.shipped import MODELS
+from sprint_sgl.storage.package_files import MODELS
 from tests.fakes.scripted import ScriptedBackend
 
 MINI = str(MODELS / "countdown-mini-sprint")

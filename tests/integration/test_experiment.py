@@ -18,7 +18,7 @@ from hydra import compose, initialize_config_dir
 from sprint_sgl.cli.experiment import Experiment, ExperimentConfig, process_arguments, run_experiment
 from sprint_sgl.config import typed_settings
 from sprint_sgl.errors import BadInput, CommandFailed
-from sprint_sgl.storage.shipped import CONF
+from sprint_sgl.storage.package_files import CONF
 from tests.fakes.waiting import wait_for
 
 ROWS = "curation.countdown.rows problems.three=3 problems.four=0 validation=1"

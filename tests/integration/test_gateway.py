@@ -18,7 +18,7 @@ from sprint_sgl.bench.records import Record
 from sprint_sgl.bench.runner import QuestionSample, Workload, run_workload
 from sprint_sgl.bench.runtime import ResidentRuntime
 from sprint_sgl.errors import BadInput, LaunchFailed, ProgramFailed, RequestFailed
-from sprint_sgl.lang.methods import named_method
+from sprint_sgl.lang.registry import named_method
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.runtime.frontend import SglSamplingParams
 from sprint_sgl.runtime.gateway import (

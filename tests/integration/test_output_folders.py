@@ -33,7 +33,7 @@ from sprint_sgl.storage.output_folders import (
     locked_folder,
     output_folder,
 )
-from sprint_sgl.storage.shipped import MODELS
+from sprint_sgl.storage.package_files import MODELS
 
 ROOT = Path(__file__).parents[2]
 

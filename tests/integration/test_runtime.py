@@ -13,7 +13,7 @@ from sprint_sgl import protocol
 from sprint_sgl.bench.replay import StageShape, TrajectoryShape
 from sprint_sgl.bench.replay_backend import ReplayBackend
 from sprint_sgl.errors import RequestFailed
-from sprint_sgl.lang.methods import method_names, named_method
+from sprint_sgl.lang.registry import method_names, named_method
 from sprint_sgl.lang.straggler import StragglerPolicy
 from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.runtime.endpoint import Endpoint

@@ -14,7 +14,7 @@ from sprint_sgl.errors import BadInput, LaunchFailed
 from sprint_sgl.runtime.launcher import launch
 from sprint_sgl.runtime.server import RuntimeConfig, resolve_model, runtime_config, server_arguments
 from sprint_sgl.runtime.supervisor import supervise
-from sprint_sgl.storage.shipped import conf_names
+from sprint_sgl.storage.package_files import conf_names
 
 HUB_ID = "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"
 

@@ -16,11 +16,11 @@ from curation.countdown.rows import CountdownRowsConfig, Problems, make_rows
 from sprint_sgl.config import typed_settings
 from sprint_sgl.errors import BadInput
 from sprint_sgl.runtime.tokenizer import JsonTokenizer
-from sprint_sgl.storage.shipped import CONF
+from sprint_sgl.storage.package_files import CONF
 from training.estimate.cost import GIB, CostConfig, TrainingEstimate, duration_line, layouts_table, verdict
 from training.estimate.step_costs import StepCosts
 from training.row_file import read_rows
-from training.tree.tree_rows import row_tree
+from training.tree.labels import row_tree
 
 SEVEN_BILLION = 7_615_616_512
 

@@ -15,14 +15,14 @@ from curation.stages.pack import pack
 from curation.stages.reformat import RowFormat, rft_row, sprint_row
 from programs import sequential_program, sprint_program
 from sprint_sgl.protocol.prompts import prompt_style
-from sprint_sgl.rows import row_text
 from sprint_sgl.runtime.context_tokens import TokenizedContext, append_reply, tokenize
 from sprint_sgl.runtime.tokenizer import ModelTokenizer, TransformersTokenizer
 from sprint_sgl.tasks.countdown.problem import generate_problems
+from sprint_sgl.training_rows import row_text
 from tests.fakes.scripted import Script, ScriptedBackend, ScriptedRequest, replay
-from training.check import EncodedRow, Encoder, lost_tags
+from training.check_rows import EncodedRow, Encoder, lost_tags
 from training.mini import QWEN_SPLIT
-from training.tree.tree_rows import row_tree
+from training.tree.labels import row_tree
 
 ROOT = Path(__file__).parents[2]
 TRACES = [trace for problem in islice(generate_problems(4, 3), 12) if (trace := write_trace(problem))][:3]

@@ -24,16 +24,16 @@ from sprint_sgl import protocol
 from sprint_sgl.config import typed_settings
 from sprint_sgl.errors import BadInput
 from sprint_sgl.protocol import EXECUTOR_STOPS, PLANNER_STOPS
-from sprint_sgl.rows import make_row, row_text
 from sprint_sgl.runtime.launcher import launch
 from sprint_sgl.runtime.server import free_port, resolve_model, runtime_config
 from sprint_sgl.storage.checkpoints import best_checkpoint, last_checkpoint, model_notes
 from sprint_sgl.storage.output_folders import TRAINING, locked_folder
-from sprint_sgl.storage.shipped import CONF
+from sprint_sgl.storage.package_files import CONF
+from sprint_sgl.training_rows import make_row, row_text
 from tests.fakes.waiting import wait_for
 from training.card import write_card
-from training.check import Encoder
-from training.check import main as check_command
+from training.check_rows import Encoder
+from training.check_rows import main as check_command
 from training.export import export
 from training.machines import Machines, processor_has_bf16
 from training.mini import MiniShape, init_weights, row_texts, train_tokenizer, transfer_weights
@@ -51,7 +51,7 @@ from training.train import (
     train,
     write_run_files,
 )
-from training.tree.tree_rows import row_tree
+from training.tree.labels import row_tree
 
 CPU = {"use_cpu": True}
 ZERO_3 = {"deepspeed": "zero3", "optimizer": None}

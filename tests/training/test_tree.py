@@ -21,9 +21,9 @@ from curation.stages.pack import pack
 from curation.stages.reformat import RowFormat, sprint_row
 from sprint_sgl.errors import BadInput
 from sprint_sgl.protocol.prompts import prompt_style
-from sprint_sgl.rows import TREE, Row, make_row, row_text
 from sprint_sgl.runtime.tokenizer import TransformersTokenizer
-from sprint_sgl.storage.shipped import MODELS
+from sprint_sgl.storage.package_files import MODELS
+from sprint_sgl.training_rows import TREE, Row, make_row, row_text
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
 from training.tree.attention import (
     Spans,
@@ -34,8 +34,8 @@ from training.tree.attention import (
     stack_spans,
     tree_attention,
 )
+from training.tree.labels import row_tree
 from training.tree.layout import IGNORED, Tree, TreeNode
-from training.tree.tree_rows import row_tree
 
 STYLE = prompt_style("mini")
 WORDS = ["try", "12", "+", "7 = 19,", "so this", "fails;", "ünï 字", "<odd>", "\\frac{1}{2}\nand", "then 84", "-", "3"]

@@ -20,12 +20,12 @@ from sprint_sgl.bench.records import Record, read_records, truncate_partial_line
 from sprint_sgl.bench.report.figures import MethodComparison, MethodFigures, MethodRecords
 from sprint_sgl.bench.report.statistics import mcnemar, mean, paired_p, ratio_of_means, share
 from sprint_sgl.bench.report.tables import comparison_tables
+from sprint_sgl.bench.resume import claim_folder, earlier_failures, earlier_records
 from sprint_sgl.bench.run import read_methods, read_questions
-from sprint_sgl.bench.run_folder import claim_folder, earlier_failures, earlier_records
 from sprint_sgl.bench.runner import QuestionSample, Workload, run_workload, sample_seed
 from sprint_sgl.config import flatten_settings
 from sprint_sgl.errors import BadInput, RequestFailed, RuntimeUnavailable
-from sprint_sgl.lang.methods import Method, method_names, named_method
+from sprint_sgl.lang.registry import Method, method_names, named_method
 from sprint_sgl.tasks.base import Grade, Question
 from sprint_sgl.trajectory import Call, Trajectory
 from tests.fakes.scripted import ScriptedBackend

@@ -11,7 +11,7 @@ import pytest
 from programs import skeleton_of_thought
 from sprint_sgl.errors import BadInput
 from sprint_sgl.runtime.chat_template import _tokenizer_with_template, user_turn
-from sprint_sgl.storage.shipped import MODELS
+from sprint_sgl.storage.package_files import MODELS
 from tests.fakes.scripted import ScriptedBackend
 
 CHATML = """{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}\

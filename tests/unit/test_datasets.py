@@ -13,7 +13,7 @@ from curation.records import Rejection
 from curation.stages.load import TraceColumns, TraceSource, load_traces
 from sprint_sgl.config import typed_settings
 from sprint_sgl.errors import BadInput
-from sprint_sgl.storage.shipped import CONF
+from sprint_sgl.storage.package_files import CONF
 from sprint_sgl.tasks.datasets import DataSource, read_rows
 
 THOUGHT = "<think>\nTwo and two.\n</think>\n\nIt is \\boxed{4}."

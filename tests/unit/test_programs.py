@@ -22,9 +22,9 @@ from programs.self_consistency import majority
 from programs.skeleton_of_thought import read_points
 from sprint_sgl.bench.run import read_methods
 from sprint_sgl.errors import BadInput
-from sprint_sgl.lang.methods import method_names, named_method
+from sprint_sgl.lang.registry import method_names, named_method
 from sprint_sgl.lang.scoring import find_score
-from sprint_sgl.storage.shipped import CONF
+from sprint_sgl.storage.package_files import CONF
 from tests.fakes.scripted import ScriptedBackend
 
 QUESTION = "How much is a half and a half?"

@@ -23,8 +23,8 @@ from sprint_sgl.protocol import (
     unescape_tags,
 )
 from sprint_sgl.protocol.lexer import find_tags
+from sprint_sgl.protocol.model_output import match_executions
 from sprint_sgl.protocol.prompts import prompt_style, style_names
-from sprint_sgl.protocol.reading import match_executions
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
 from tests.fakes.rows import rows
 

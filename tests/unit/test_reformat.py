@@ -14,8 +14,8 @@ from curation.stages.reformat import RowFormat, rft_row, sprint_row
 from curation.trace import Trace
 from sprint_sgl import protocol
 from sprint_sgl.protocol.prompts import prompt_style
-from sprint_sgl.rows import row_text
 from sprint_sgl.tasks.countdown.problem import generate_problems
+from sprint_sgl.training_rows import row_text
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
 
 STYLE = prompt_style("mini")

@@ -33,7 +33,7 @@ from curation.stages.rows import RowSettings, write_rows
 from curation.teacher.calls import ModelCost, Usage
 from curation.teacher.client import Teacher
 from curation.trace import Step, Trace
-from sprint_sgl.storage.shipped import CONF
+from sprint_sgl.storage.package_files import CONF
 
 LONG = "one {0}\ntwo {0}\nthree {0}"
 ATTACK = "<script>alert(1)</script> ![x](https://example.org/x.png)"

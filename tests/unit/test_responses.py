@@ -15,7 +15,7 @@ from curation.stages.reformat import RowFormat, rft_row, sprint_row
 from curation.stages.responses import split_response, strip_special_tokens
 from curation.trace import Step, Trace
 from sprint_sgl.protocol.prompts import prompt_style
-from sprint_sgl.rows import row_text
+from sprint_sgl.training_rows import row_text
 
 ANSWER = "It is \\boxed{4}."
 

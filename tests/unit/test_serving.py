@@ -16,7 +16,7 @@ import pytest
 
 from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput, ServerStopping
-from sprint_sgl.lang.methods import named_method
+from sprint_sgl.lang.registry import named_method
 from sprint_sgl.protocol.prompts import DEFAULT_PROMPT_STYLE, prompt_style
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.serving.admission import Admission

@@ -17,7 +17,7 @@ from sprint_sgl.bench.replay import Replay, ReplayQuestion, StageShape, Trajecto
 from sprint_sgl.bench.replay_backend import ReplayBackend
 from sprint_sgl.errors import BadInput
 from sprint_sgl.lang.joining import WAIT_FOR_ALL, JoinPolicy
-from sprint_sgl.lang.methods import build_method, named_method
+from sprint_sgl.lang.registry import build_method, named_method
 from sprint_sgl.lang.straggler import StragglerPolicy, shorten
 from sprint_sgl.tasks.datasets import DataSource
 from sprint_sgl.trajectory import Trajectory

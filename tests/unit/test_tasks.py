@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 
 from sprint_sgl.errors import BadInput
 from sprint_sgl.grading.extract import extract_answer
-from sprint_sgl.storage.shipped import CONF
+from sprint_sgl.storage.package_files import CONF
 from sprint_sgl.tasks.base import Question, Task
 from sprint_sgl.tasks.countdown.problem import combine_pair
 from sprint_sgl.tasks.countdown.task import Countdown, read_problem

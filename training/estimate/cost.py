@@ -24,15 +24,15 @@ from rich.table import Table
 from sprint_sgl.config import entry_point
 from sprint_sgl.console import notes, screen
 from sprint_sgl.errors import BadInput
-from sprint_sgl.rows import Row
 from sprint_sgl.runtime.tokenizer import ModelTokenizer
 from sprint_sgl.storage.checkpoints import model_config
+from sprint_sgl.training_rows import Row
 from training.estimate.step_costs import StepCosts
 from training.machines import Machines
 from training.preflight import check_channel, load_spelling, model_folder
 from training.row_file import locate_errors, read_rows
 from training.train import Recipe
-from training.tree.tree_rows import TREE_TEMPLATE, row_tree
+from training.tree.labels import TREE_TEMPLATE, row_tree
 
 GIB = 2**30
 MASTER_AND_MOMENTS = 12  # bytes a trained weight: DeepSpeed's full-precision copy and Adam's two moments

@@ -13,7 +13,7 @@ from swift.template import MaxLengthError, Template, TemplateMeta, register_temp
 
 from sprint_sgl.runtime.tokenizer import TransformersTokenizer
 from training.tree.attention import Spans, stack_spans
-from training.tree.tree_rows import encode_tree, row_tree
+from training.tree.labels import encode_tree, row_tree
 
 NAMES = ("tree_entry", "tree_exit")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput
-from sprint_sgl.rows import TREE, Row
 from sprint_sgl.runtime.tokenizer import ModelTokenizer
+from sprint_sgl.training_rows import TREE, Row
 from sprint_sgl.trajectory import Trajectory
 from training.tree.layout import Tree, plain_tree, trajectory_tree
 

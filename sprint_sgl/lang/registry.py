@@ -12,7 +12,7 @@ from sprint_sgl.config import compose_file, instantiate_target
 from sprint_sgl.errors import BadInput
 from sprint_sgl.lang.defaults import TEMPERATURE
 from sprint_sgl.lang.program import Program
-from sprint_sgl.storage.shipped import CONF, conf_names
+from sprint_sgl.storage.package_files import CONF, conf_names
 
 
 @dataclass(frozen=True)

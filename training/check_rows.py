@@ -26,12 +26,12 @@ from rich.text import Text
 from sprint_sgl.console import notes, one_line_errors, screen
 from sprint_sgl.errors import BadInput
 from sprint_sgl.protocol.lexer import find_tags
-from sprint_sgl.rows import Row, row_text
 from sprint_sgl.storage.checkpoints import check_tokenizer, model_type, weights_folder
+from sprint_sgl.training_rows import Row, row_text
 from training.preflight import check_channel, check_no_end_token, end_token_text, model_folder
 from training.row_file import locate_errors, read_rows
+from training.tree.labels import TREE_TEMPLATE
 from training.tree.layout import IGNORED
-from training.tree.tree_rows import TREE_TEMPLATE
 
 BARS, BAR_WIDTH = 10, 40
 INDENT = 8

@@ -19,7 +19,7 @@ from sprint_sgl.bench.runner import ProgressLine, Workload
 from sprint_sgl.bench.runtime import SERVED
 from sprint_sgl.config import changed_keys, flatten_settings
 from sprint_sgl.errors import BadInput
-from sprint_sgl.lang.methods import Method
+from sprint_sgl.lang.registry import Method
 from sprint_sgl.runtime.server import resolve_model
 from sprint_sgl.storage.files import RECORDS, open_to_append, whole_file
 from sprint_sgl.storage.provenance import git_commit, hub_revision, package_versions, weight_digests
