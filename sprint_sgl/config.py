@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import hydra
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -48,6 +49,7 @@ def entry_point(name: str, schema: type[T]) -> Callable[[Callable[[T], None]], C
                 getattr(module, function.__name__)()
                 return
             os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors instead of printing them
+            sys.argv[1:] = open_overrides(schema, sys.argv[1:])
             with one_line_errors():
                 try:
                     hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
@@ -61,6 +63,23 @@ def entry_point(name: str, schema: type[T]) -> Callable[[Callable[[T], None]], C
         return main
 
     return decorate
+
+
+def open_overrides(schema: type, overrides: Sequence[str]) -> list[str]:
+    """Return Hydra overrides that may add keys to the schema's dictionaries: recipe.args.KEY=VALUE needs no `+`."""
+    opened = tuple(f"{key}." for key in dictionary_keys(schema))
+    return [f"++{plain}" if (plain := word.lstrip("+")).startswith(opened) else word for word in overrides]
+
+
+def dictionary_keys(schema: type, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted names of a dataclass's fields, at any depth, that are dictionaries without keys of their own."""
+    kinds = get_type_hints(schema)
+    for each in fields(schema):
+        if each.default_factory is dict:
+            yield prefix + each.name
+        for kind in (kinds[each.name], *get_args(kinds[each.name])):  # X of X | None
+            if isinstance(kind, type) and is_dataclass(kind):
+                yield from dictionary_keys(kind, f"{prefix}{each.name}.")
 
 
 class SweepFolder(Callback):

@@ -82,13 +82,13 @@ def check_tree_args(args: Mapping[str, Any]) -> None:
         if attention in {name for names in ATTENTIONS.values() for name in names}:
             raise BadInput(
                 f"attn_impl={attention} needs template={TREE_TEMPLATE}: with template={args.get('template')} "
-                "set ++recipe.args.attn_impl=null"
+                "set recipe.args.attn_impl=null"
             )
         return
     if attention not in usable:
         raise BadInput(
-            f"template={TREE_TEMPLATE} needs ++recipe.args.attn_impl={' or '.join(usable)} on this device, got "
-            f"{attention}; rows without trees also work with ++recipe.args.template=dummy and any attention"
+            f"template={TREE_TEMPLATE} needs recipe.args.attn_impl={' or '.join(usable)} on this device, got "
+            f"{attention}; rows without trees also work with recipe.args.template=dummy and any attention"
         )
     for name in ("packing", "padding_free"):
         if args.get(name):
@@ -152,8 +152,8 @@ def check_window(folder: Path, context: int | None) -> None:
     if window and in_use and window < (context or sys.maxsize):
         raise BadInput(
             f"{folder} has layers with a sliding window of {window} tokens, which attention over trees does not "
-            "support: curate with rows.format=transcript, and train with ++recipe.args.template=dummy "
-            "++recipe.args.attn_impl=null"
+            "support: curate with rows.format=transcript, and train with recipe.args.template=dummy "
+            "recipe.args.attn_impl=null"
         )
 
 

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from sprint_sgl.bench.config import BenchConfig
+from sprint_sgl.config import dictionary_keys, open_overrides
+from training.train import TrainConfig
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -40,3 +44,9 @@ def test_a_value_left_out_or_wrong_is_one_clear_line(command: list[str], said: s
     assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert "Traceback" not in done.stderr
+
+
+def test_dictionaries_take_new_keys_and_everything_else_does_not() -> None:
+    words = ["recipe.args.warmup_steps=3", "+recipe.env.A=1", "recipe=paper", "out=x", "~recipe.args.seed"]
+    assert open_overrides(TrainConfig, words) == ["++recipe.args.warmup_steps=3", "++recipe.env.A=1", *words[2:]]
+    assert set(dictionary_keys(BenchConfig)) == {"runtime.args", "runtime.env"}  # weights has the programs' names

@@ -16,7 +16,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from sprint_sgl.cli.experiment import Experiment, ExperimentConfig, process_arguments, run_experiment
-from sprint_sgl.config import typed_settings
+from sprint_sgl.config import open_overrides, typed_settings
 from sprint_sgl.errors import BadInput, CommandFailed
 from sprint_sgl.storage.package_files import CONF
 from tests.fakes.waiting import wait_for
@@ -101,6 +101,7 @@ def test_every_command_of_every_shipped_experiment_is_one_that_its_entry_point_t
         for commands in config.experiment.steps.values():
             for command in commands:
                 _, _, module, *overrides = process_arguments(command)
-                (name_of_config,) = re.findall(r'@entry_point\("(\w+)"', inspect.getsource(import_module(module)))
-                composed = compose(name_of_config, overrides)
+                entry = import_module(module)
+                ((config_name, schema),) = re.findall(r'@entry_point\("(\w+)", (\w+)\)', inspect.getsource(entry))
+                composed = compose(config_name, open_overrides(getattr(entry, schema), overrides))
                 assert composed.out.startswith(str(tmp_path))

@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 
 from benchmarks.bench_cost import MINI, Case, compare
 from curation.countdown.rows import CountdownRowsConfig, Problems, make_rows
-from sprint_sgl.config import typed_settings
+from sprint_sgl.config import open_overrides, typed_settings
 from sprint_sgl.errors import BadInput
 from sprint_sgl.runtime.tokenizer import JsonTokenizer
 from sprint_sgl.storage.package_files import CONF
@@ -47,7 +47,7 @@ def seven(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @cache
 def estimate(*overrides: str) -> TrainingEstimate:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return TrainingEstimate(typed_settings(compose("cost", list(overrides)), CostConfig))
+        return TrainingEstimate(typed_settings(compose("cost", open_overrides(CostConfig, overrides)), CostConfig))
 
 
 def test_the_papers_recipe_fits_eight_cards_of_40_gb_and_not_four(seven: Path) -> None:
@@ -90,7 +90,7 @@ def test_offloading_leaves_no_states_and_sequence_parallel_shares_a_row(seven: P
 def test_fused_loss_and_checkpointing_take_less() -> None:
     plain = estimate(f"model={MINI}").memory(2048).activations
     again = estimate(f"model={MINI}", "recipe.args.gradient_checkpointing=true").memory(2048).activations
-    fused = estimate(f"model={MINI}", "+recipe.args.use_liger_kernel=true").memory(2048).activations
+    fused = estimate(f"model={MINI}", "recipe.args.use_liger_kernel=true").memory(2048).activations
     assert again < 0.5 * plain
     assert fused < plain
 
@@ -105,7 +105,7 @@ def test_attention_makes_the_work_of_a_row_grow_faster_than_the_row(seven: Path)
 
 @pytest.mark.release
 def test_lora_with_a_fused_loss_and_adapters_in_full_precision(seven: Path) -> None:
-    fused = estimate("recipe=lora", "device=a100_40gb", f"model={seven}", "+recipe.args.use_liger_kernel=true")
+    fused = estimate("recipe=lora", "device=a100_40gb", f"model={seven}", "recipe.args.use_liger_kernel=true")
     assert fused.memory(512).activations > 0
     alone = estimate("recipe=lora", "device=a100_40gb", f"model={seven}", "recipe.args.deepspeed=null")
     assert alone.memory(64).optimizer == alone.sizes.trained * 8
@@ -230,9 +230,9 @@ def test_a_mask_of_all_pairs_takes_three_bytes_each() -> None:
 
 def test_what_cannot_be_estimated_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="neither a config of ms-swift"):
-        estimate(f"model={MINI}", "+recipe.args.deepspeed=zero9").memory(64)
+        estimate(f"model={MINI}", "recipe.args.deepspeed=zero9").memory(64)
     with pytest.raises(BadInput, match="must divide the number of devices, 3, got 2"):
-        estimate(f"model={MINI}", "+recipe.args.sequence_parallel_size=2", "machines.processes=3")
+        estimate(f"model={MINI}", "recipe.args.sequence_parallel_size=2", "machines.processes=3")
     make_rows(CountdownRowsConfig(out=str(tmp_path / "rows"), problems=Problems(three=4, four=0), validation=1))
     with pytest.raises(BadInput, match="all rows are longer than 16 tokens"):
         estimate(f"model={MINI}", f"dataset={tmp_path}/rows/rft", "recipe.args.max_length=16").work()

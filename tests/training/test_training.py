@@ -21,7 +21,7 @@ from hydra import initialize_config_dir
 from curation.countdown.rows import CountdownRowsConfig, Problems, make_rows
 from programs import sprint_program
 from sprint_sgl import protocol
-from sprint_sgl.config import typed_settings
+from sprint_sgl.config import open_overrides, typed_settings
 from sprint_sgl.errors import BadInput
 from sprint_sgl.protocol import EXECUTOR_STOPS, PLANNER_STOPS
 from sprint_sgl.runtime.launcher import launch
@@ -84,7 +84,7 @@ def recipe(**changes: object) -> Recipe:
 def composed(*overrides: str) -> TrainConfig:
     """Return the config that the entry point makes of these overrides."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return typed_settings(compose_config("train", list(overrides)), TrainConfig)
+        return typed_settings(compose_config("train", open_overrides(TrainConfig, overrides)), TrainConfig)
 
 
 def test_the_command_names_every_argument_of_the_recipe(tmp_path: Path) -> None:
@@ -684,7 +684,7 @@ def test_ms_swift_trains_stops_resumes_and_its_model_exports(rows: Path, base: P
 def test_nothing_trains_on_when_the_command_has_been_killed(rows: Path, base: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     words = [sys.executable, "-m", "training.train", f"model={base}", f"dataset={rows}/rft", f"out={out}"]
-    words += ["+recipe.args.max_steps=5000", "recipe.args.save_steps=1", "recipe.args.eval_strategy=no"]
+    words += ["recipe.args.max_steps=5000", "recipe.args.save_steps=1", "recipe.args.eval_strategy=no"]
     command = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_for(lambda: command.poll() is not None or last_checkpoint(out) is not None, limit=300)
     assert command.poll() is None
@@ -724,7 +724,7 @@ def test_submitit_runs_a_training_for_each_value(rows: Path, base: Path, tmp_pat
     words = [sys.executable, "-m", "sprint_sgl.cli.app", "train", "--multirun", "hydra/launcher=submitit_local"]
     words += ["hydra.launcher.timeout_min=10", f"hydra.sweep.dir={tmp_path}/sweep", f"model={base}"]
     words += [f"dataset={rows}/rft", f"out={tmp_path}/${{recipe.args.seed}}", "recipe.args.seed=1,2"]
-    words += ["+recipe.args.max_steps=1", "recipe.args.eval_strategy=no", "recipe.args.report_to=none"]
+    words += ["recipe.args.max_steps=1", "recipe.args.eval_strategy=no", "recipe.args.report_to=none"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert all(last_checkpoint(tmp_path / seed) for seed in ("1", "2"))

@@ -23,7 +23,19 @@ MAY_IMPORT_SGLANG = (
 
 # The floors of the library, lowest first: a package imports those before it, and nothing of those after it.
 FLOORS = (
-    *("errors", "validation", "trajectory", "training_rows", "storage", "console", "config", "protocol", "grading", "tasks", "view"),
+    *(
+        "errors",
+        "validation",
+        "trajectory",
+        "training_rows",
+        "storage",
+        "console",
+        "config",
+        "protocol",
+        "grading",
+        "tasks",
+        "view",
+    ),
     *("runtime", "lang", "bench", "serving", "capacity", "cli"),
 )
 

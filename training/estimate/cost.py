@@ -329,10 +329,10 @@ def verdict(estimate: TrainingEstimate, memory: DeviceMemory) -> str:
     if memory.peak <= estimate.config.device.memory * GIB:
         return f"It fits, with rows of up to {most:,} tokens."
     if not most:
-        return "It does not fit with rows of any length: use more devices, or ++recipe.args.deepspeed=zero3_offload."
+        return "It does not fit with rows of any length: use more devices, or recipe.args.deepspeed=zero3_offload."
     ways = [f"recipe.args.max_length={most}"]
     if not estimate.args.get("use_liger_kernel"):
-        ways.append("+recipe.args.use_liger_kernel=true (package liger-kernel)")
+        ways.append("recipe.args.use_liger_kernel=true (package liger-kernel)")
     return f"It does not fit. Rows of {most:,} tokens would fit: {' or '.join(ways)}."
 
 
