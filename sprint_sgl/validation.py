@@ -1,14 +1,25 @@
-"""Limits of numbers in requests; larger ones would fail later, in a runtime, a socket or a clock."""
+"""Checks of what a person gives: limits of numbers, which would fail later in a runtime, a socket or a clock; names."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
+from difflib import get_close_matches
 
 from sprint_sgl.errors import BadInput
 
 COUNT_LIMIT = 2**31 - 1  # of tokens, stages and the like; runtimes take 32-bit integers
 SECONDS_LIMIT = 10**6  # sockets count milliseconds in 32 bits
 REQUEST_LIMIT = 600.0  # seconds that one request to a runtime may take, unless the caller gives another limit
+
+
+SIMILARITY = 0.73  # a name this similar is suggested, in [0, 1]: max_tokens and max_output_tokens are just above
+
+
+def suggestion(name: str, known: Collection[str]) -> str:
+    """Return ", did you mean NAME?" for the known name that is nearest, and "" if none is near."""
+    near = get_close_matches(name, known, n=1, cutoff=SIMILARITY)
+    return f", did you mean {near[0]}?" if near else ""
 
 
 def checked_count(name: str, value: object) -> int:

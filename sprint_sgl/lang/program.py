@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
+from inspect import Parameter, Signature, getdoc, signature
 from itertools import islice
 from typing import Any, Literal, overload
 
@@ -26,7 +27,7 @@ from sprint_sgl.runtime.frontend import (
     global_config,
 )
 from sprint_sgl.trajectory import Trajectory
-from sprint_sgl.validation import checked_count, checked_temperature
+from sprint_sgl.validation import checked_count, checked_temperature, suggestion
 
 AHEAD = 4  # runs of a batch that have begun or wait to be read, for each thread
 Row = Mapping[str, Any] | Sequence[Any] | str
@@ -58,6 +59,15 @@ class Run(ProgramState):  # type: ignore[misc]
         if var_name is None:
             self._done.wait()
         self.raise_failure()
+
+    def __repr__(self) -> str:
+        if not self._done.is_set():
+            return "<Run, not ended>"
+        if self._failure is not None:
+            return f"<Run, failed: {self._failure}>"
+        run = self.trajectory
+        cost = f"{run.sequential_tokens} sequential of {run.total_tokens} tokens"
+        return f"<Run, {len(run.stages)} stages, {cost}, answer {self['answer']!r}>"
 
     def raise_failure(self) -> None:
         if self._failure is not None:
@@ -92,15 +102,18 @@ class Program(SglFunction):  # type: ignore[misc]
     ) -> None:
         super().__init__(func, bind_arguments=bind_arguments)
         self.answer_after = answer_after
+        self.run = _documented(self)  # type: ignore[method-assign]
 
     def bind(self, **kwargs: Any) -> Program:
         """Return the program with these arguments fixed. Raises BadInput for an argument that it does not have."""
-        self._check(kwargs)
+        self._check(kwargs, self.arg_names)
         return Program(self.func, {**self.bind_arguments, **kwargs}, self.answer_after)
 
-    def _check(self, arguments: Mapping[str, Any]) -> None:
+    def _check(self, arguments: Mapping[str, Any], known: Sequence[str]) -> None:
         if unknown := [key for key in arguments if key not in self.arg_names]:
-            raise BadInput(f"{self.func.__name__} has no argument {unknown[0]!r}; it has {', '.join(self.arg_names)}")
+            near = suggestion(unknown[0], known)
+            has = f"{near} It has" if near else "; it has"
+            raise BadInput(f"{self.func.__name__} has no argument {unknown[0]!r}{has} {', '.join(known)}")
 
     def run(
         self,
@@ -124,6 +137,8 @@ class Program(SglFunction):  # type: ignore[misc]
         kwargs           the program's own arguments
         Raises ProgramFailed, which names the branch, RuntimeUnavailable if no backend is set, and BadInput.
         """
+        arguments = {**self.bind_arguments, **kwargs}
+        self._check(arguments, [*self.arg_names, *RUN_OPTIONS])
         backend = _backend(backend)
         if max_new_tokens is not None:
             checked_count("max_new_tokens", max_new_tokens)
@@ -139,8 +154,6 @@ class Program(SglFunction):  # type: ignore[misc]
             stop_token_ids=[],
             stop_regex=[],
         )
-        arguments = {**self.bind_arguments, **kwargs}
-        self._check(arguments)
         run = Run(StreamExecutor(backend, arguments, sampling, chat_template=RAW, stream=stream))
         if stream:
             threading.Thread(target=run.execute, args=(self, args, arguments), daemon=True).start()
@@ -200,6 +213,26 @@ class Program(SglFunction):  # type: ignore[misc]
         if progress_bar:
             futures = _with_progress(futures, len(batch_kwargs) if isinstance(batch_kwargs, Sized) else None)
         return _iterate_runs(pool, futures, session) if generator_style else _collect_runs(pool, futures)
+
+
+RUN_OPTIONS = [
+    name for name, option in signature(Program.run).parameters.items() if option.kind is Parameter.KEYWORD_ONLY
+]
+
+
+def _documented(program: Program) -> Callable[..., Run]:
+    """Return `program.run` with the signature and the text that help() and editors show: its own arguments first."""
+
+    def run(*args: Any, **kwargs: Any) -> Run:
+        return Program.run(program, *args, **kwargs)
+
+    own = list(signature(program.func).parameters.values())[1:]  # without the state
+    options = signature(Program.run).parameters
+    shown = [each.replace(kind=Parameter.POSITIONAL_OR_KEYWORD) for each in own]
+    run.__signature__ = Signature([*shown, *(options[name] for name in RUN_OPTIONS)])  # type: ignore[attr-defined]
+    run.__doc__ = f"{getdoc(program.func)}\n\n{getdoc(Program.run)}"
+    run.__qualname__ = f"{program.func.__name__}.run"
+    return run
 
 
 @overload

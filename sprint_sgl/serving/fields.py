@@ -5,15 +5,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Mapping
-from difflib import get_close_matches
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from sprint_sgl.validation import suggestion
+
 NOT_SUPPORTED = "not_supported"
-SIMILARITY = 0.73  # a name this similar is suggested, in [0, 1]: max_tokens and max_output_tokens are just above
 LONGEST_NAME = 64
 _PLAIN = re.compile(rf"[\w.-]{{1,{LONGEST_NAME}}}")
 JSON_TYPES: Mapping[type, str] = {
@@ -52,7 +52,7 @@ class RequestObject(BaseModel):
         given = {name: field for name, field in value.items() if field is not None}
         for name in given:
             if name not in cls.model_fields and name not in cls.ignored:
-                message = refusal_message(name, cls._supported())
+                message = f"not supported here{suggestion(name, cls._supported())}"
                 raise PydanticCustomError(
                     NOT_SUPPORTED, "{message}", {"field": printable_name(name), "message": message}
                 )
@@ -95,11 +95,6 @@ class Only:
             accepted = " or ".join(json.dumps(each) for each in self.values)
             message = "not supported here, only {accepted} is accepted"
             raise PydanticCustomError(NOT_SUPPORTED, message, {"accepted": accepted})
-
-
-def refusal_message(name: str, supported: Collection[str]) -> str:
-    near = get_close_matches(name, supported, n=1, cutoff=SIMILARITY)
-    return f"not supported here, did you mean {near[0]}?" if near else "not supported here"
 
 
 def printable_name(name: str) -> str:

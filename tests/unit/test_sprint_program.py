@@ -5,6 +5,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from inspect import signature
 
 import pytest
 
@@ -209,7 +210,23 @@ def test_the_collector_asks_no_thread_whether_it_lives(monkeypatch: pytest.Monke
     assert asked == []
 
 
+def test_help_shows_the_programs_own_arguments_and_those_of_every_run() -> None:
+    names = list(signature(sprint_program.run).parameters)
+    assert names[:3] == ["question", "max_stages", "launch"]
+    assert {"temperature", "stream", "backend"} <= set(names)
+    assert not {"args", "kwargs", "s"} & set(names)
+    assert list(signature(sprint_program.bind(max_stages=2).run).parameters) == names
+
+
+def test_a_states_repr_is_a_line_about_the_run() -> None:
+    state = run(ScriptedBackend(replay(TWO_STAGES)))
+    cost = f"{state.trajectory.sequential_tokens} sequential of {state.trajectory.total_tokens} tokens"
+    assert repr(state) == f"<Run, 2 stages, {cost}, answer {state['answer']!r}>"
+
+
 def test_options_that_a_program_does_not_have_are_named() -> None:
+    with pytest.raises(BadInput, match=r"no argument 'temprature', did you mean temperature\? It has question, "):
+        run(ScriptedBackend(replay(TWO_STAGES)), temprature=1)
     with pytest.raises(BadInput, match="no argument 'stop'; it has question, max_stages"):
         run(ScriptedBackend(replay(TWO_STAGES)), stop="x")
     for name, value in (("max_stages", "a"), ("max_stages", 0), ("launch", "never"), ("on_failure", None),
