@@ -15,7 +15,7 @@ from sprint_sgl.serving.fields import INTEGRAL, Only, RequestObject, as_list
 from sprint_sgl.validation import COUNT_LIMIT, SECONDS_LIMIT
 
 MAX_STOPS = 4  # OpenAI's limit
-TokenCount = Annotated[int | None, INTEGRAL, Field(ge=1, le=COUNT_LIMIT)]
+TokenCount = Annotated[Annotated[int, Field(ge=1, le=COUNT_LIMIT)] | None, INTEGRAL]
 
 # Fields about accounts, storage and scheduling, which change nothing in an answer.
 HARMLESS = frozenset(
@@ -68,7 +68,7 @@ class ProgramRequest(RequestObject, ABC):
     model: str | None = None
     temperature: Annotated[float | None, Field(ge=0, le=2)] = None
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    seed: Annotated[int | None, INTEGRAL, Field(ge=-(2**63), lt=2**63)] = None
+    seed: Annotated[Annotated[int, Field(ge=-(2**63), lt=2**63)] | None, INTEGRAL] = None
     stop: Annotated[list[str], as_list("a text or a list of texts"), Field(max_length=MAX_STOPS)] = Field(
         default_factory=list
     )
