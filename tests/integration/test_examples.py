@@ -40,9 +40,10 @@ def test_each_script_is_short() -> None:
 
 def test_the_notebook_is_valid_and_runs_line_by_line_as_python() -> None:
     cells = json.loads((EXAMPLES / "sprint.ipynb").read_text())["cells"]
-    for cell in cells:
-        if cell["cell_type"] == "code":
-            compile("".join(cell["source"]), "sprint.ipynb", "exec")
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert code
+    for source in code:
+        compile(source, "sprint.ipynb", "exec")
 
 
 @pytest.mark.runtime

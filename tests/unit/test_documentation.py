@@ -68,7 +68,7 @@ def test_every_override_that_a_page_names_composes(page: Path) -> None:
             continue
         importlib.import_module(ENTRY_POINTS[name])  # registers the dataclass
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            compose(name, list(composed(words)))
+            assert compose(name, list(composed(words)))
 
 
 def test_the_readme_is_short() -> None:
