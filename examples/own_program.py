@@ -31,5 +31,5 @@ def first_right_program(s, question, samples=4, prompt_style=None, seed=None, wa
 
 if __name__ == "__main__":
     with connect(sys.argv[1]) if sys.argv[1:] else launch("countdown-mini-rft"):
-        state = first_right_program.run("Use 3, 7, 12 and 25 to make 66", samples=4)
+        state = first_right_program.run("Use 15, 3 and 62 to make 80", samples=4)
     print(state["answer"], state.trajectory.sequential_tokens, "sequential tokens")

@@ -71,5 +71,12 @@ def test_every_override_that_a_page_names_composes(page: Path) -> None:
             assert compose(name, list(composed(words)))
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_a_page_includes_exist(page: Path) -> None:
+    text = page.read_text()
+    assert "--8 <" not in text  # what a formatter of Python makes of the sign
+    assert all((ROOT / name).is_file() for name in re.findall(r'^--8<-- "(.+)"$', text, re.MULTILINE))
+
+
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_bytes()) <= 6 * 1024
