@@ -8,7 +8,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
-from curation.countdown.traces import LIMIT, Op, minus, plus, products
+from curation.countdown.operations import Op, minus, plus
+from curation.countdown.traces import LIMIT, products
 from sprint_sgl.tasks.countdown.problem import NUMBERS
 from sprint_sgl.training_rows import Row, make_row
 

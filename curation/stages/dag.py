@@ -11,7 +11,8 @@ from curation.annotate.numbering import split_lines
 from curation.annotate.reply_parser import ParentsReply, read_parents
 from curation.records import LinkedTrace, Rejection, SegmentedTrace
 from curation.stages.extract import RULES
-from curation.teacher.client import CallFailed, Teacher
+from curation.teacher.client import Teacher
+from curation.teacher.failures import CallFailed
 from curation.trace import Step, Trace
 from sprint_sgl.errors import BadInput
 

@@ -10,7 +10,8 @@ from curation.annotate.components import Component, Refused, cover
 from curation.annotate.numbering import number_lines, split_lines
 from curation.annotate.reply_parser import ComponentsReply, read_components
 from curation.records import RawTrace, Rejection, SegmentedTrace
-from curation.teacher.client import CallFailed, Teacher
+from curation.teacher.client import Teacher
+from curation.teacher.failures import CallFailed
 
 PROMPT = Template((Path(__file__).parent / "prompts" / "extract.txt").read_text())
 RULES = "rules"

@@ -22,7 +22,7 @@ from openai import AsyncOpenAI, NotFoundError
 from openai.types import Batch as Job
 
 from curation.teacher.calls import BAD_REQUEST, FAULTS, Reply, ReplyCache, TeacherRequest
-from curation.teacher.client import EndpointFailed, request_fault, translate_errors
+from curation.teacher.failures import EndpointFailed, request_fault, translate_errors
 from sprint_sgl.storage.files import whole_file
 
 MOST_REQUESTS = 50_000  # the Batch API's limit for one batch

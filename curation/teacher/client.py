@@ -1,13 +1,6 @@
 """The LLM that annotates traces, behind any endpoint with OpenAI's chat completions.
 
-A reply is cached on disk before it is read, under a digest of the whole request: no process pays for it again. Errors:
-
-EndpointFailed   every further call would fail alike: the run stops
-└── BadRequest   the endpoint refuses the request, and may answer one with another prompt
-BudgetReached    the next call might cost more than is left: the run stops
-CallFailed       the call of one trace failed, and another start may succeed
-└── Deferred     the call waits for a batch (curation/teacher/batches.py)
-Refused          the reply, or the request itself, cannot be used (curation/annotate/components.py)
+A reply is cached on disk before it is read, under a digest of the whole request: no process pays for it again.
 """
 
 from __future__ import annotations
@@ -15,15 +8,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
-from collections.abc import Callable, Collection, Container, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import TracebackType
 from typing import TypeVar
 
-import openai
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletion
 from pydantic import BaseModel
@@ -32,9 +22,7 @@ from curation.annotate.components import Refused
 from curation.teacher.budget import Budget, BudgetReached
 from curation.teacher.calls import (
     BAD_REQUEST,
-    DECLINED,
     FAULTS,
-    TOO_LONG,
     Account,
     Price,
     Reply,
@@ -43,7 +31,8 @@ from curation.teacher.calls import (
     Usage,
 )
 from curation.teacher.deferred import DeferredRequests
-from sprint_sgl.errors import BadInput, RequestFailed
+from curation.teacher.failures import BadRequest, CallFailed, Deferred, EndpointFailed, hide_key, translate_errors
+from sprint_sgl.errors import BadInput
 
 OPENAI_URL = "https://api.openai.com/v1"
 NO_KEY = "none"
@@ -52,26 +41,6 @@ SIMPLE_PROMPT = "Answer with one word: yes."  # one that every model answers
 COMPLAINT = "Your reply cannot be used. {} Answer again, in full and in the required form."
 
 T = TypeVar("T")
-
-
-class EndpointFailed(RequestFailed):
-    pass
-
-
-class BadRequest(EndpointFailed):
-    pass
-
-
-class CallFailed(RequestFailed):
-    """`reason` is a short phrase, by which failures are counted."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
-class Deferred(CallFailed):
-    pass
 
 
 @dataclass
@@ -304,7 +273,7 @@ class Teacher:
         with translate_errors(self.client, request.model, self._answering):
             raw = await self.client.chat.completions.with_raw_response.create(**request.body)
             if not isinstance(raw.parse(), ChatCompletion):
-                body = _hide_key(raw.text, self.client)
+                body = hide_key(raw.text, self.client)
                 raise EndpointFailed(f"{self.config.url} does not answer as an OpenAI endpoint does: {body}")
             parsed = json.loads(raw.text)
         reply = Reply.of(parsed, request.prompt_tokens)
@@ -314,50 +283,3 @@ class Teacher:
 
 
 # Errors
-
-
-@contextmanager
-def translate_errors(client: AsyncOpenAI, model: str, answering: Container[str] = ()) -> Iterator[None]:
-    """Translate the client's errors into this module's, without the key.
-
-    `answering`: models that have answered other requests.
-    """
-    try:
-        yield
-    except openai.OpenAIError as error:
-        message = _hide_key(f"{error} {error.__cause__ or ''}", client)
-        raise _translate(error, f"{client.base_url} with model {model}: {message}", model in answering) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CallFailed("unreadable answer", f"{client.base_url} sent broken JSON: {error}") from None
-
-
-def _hide_key(text: str, client: AsyncOpenAI) -> str:
-    """Return the first 400 characters in one line, without the key."""
-    line = " ".join(text.split())
-    return (line if client.api_key == NO_KEY else line.replace(client.api_key, "(key)"))[:400]
-
-
-_TOO_LONG = re.compile(r"context.?(length|window)|maximum (model|sequence) length|too long", re.I)
-_DECLINED = ("content_filter", "content_policy_violation", "invalid_prompt")
-
-
-def request_fault(code: object, message: object) -> str | None:
-    """Return why an endpoint's error blames the request itself: too long, or declined for its content; else None."""
-    if _TOO_LONG.search(f"{code} {message}"):
-        return TOO_LONG
-    return DECLINED if code in _DECLINED else None
-
-
-def _translate(error: openai.OpenAIError, message: str, answering: bool) -> Exception:
-    match error:
-        case openai.APITimeoutError():
-            return CallFailed("timed out", message)
-        case openai.RateLimitError() if "insufficient_quota" not in (error.code, error.type):
-            return CallFailed("rate limited", message)
-        case openai.APIStatusError(status_code=408 | 409) | openai.InternalServerError():
-            return CallFailed("server error", message)
-        case openai.APIStatusError(status_code=400 | 413 | 422) if fault := request_fault(error.code, error.message):
-            return Refused(fault, message)
-        case openai.APIStatusError(status_code=400 | 422):
-            return Refused(BAD_REQUEST, message) if answering else BadRequest(message)
-    return EndpointFailed(message)

@@ -22,8 +22,9 @@ from curation.teacher import batches as batch
 from curation.teacher.batches import Batch, Collected, collect, pending_keys, split_into_batches, submit
 from curation.teacher.budget import BudgetReached
 from curation.teacher.calls import Price, ReplyCache, TeacherRequest, estimate_tokens
-from curation.teacher.client import STATE, CallFailed, Deferred, EndpointFailed, Teacher, TeacherConfig
+from curation.teacher.client import STATE, Teacher, TeacherConfig
 from curation.teacher.deferred import DeferredRequests
+from curation.teacher.failures import CallFailed, Deferred, EndpointFailed
 from sprint_sgl.errors import BadInput
 from tests.fakes.fake_endpoint import Answer, FakeEndpoint, answer
 
