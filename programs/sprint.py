@@ -1,6 +1,6 @@
 """SPRINT: a planner proposes tasks, executors carry them out side by side, the planner goes on with their results.
 
-    state = sprint_program.run("Use 3, 7, 12 and 25 to make 66")
+    state = sprint_program.run("Use 15, 3 and 62 to make 80")
     state["answer"], state.trajectory
 
 One round (paper, section 3.1, figure 1):

@@ -57,7 +57,7 @@ def solve(
 ) -> None:
     """Answer one question and show its stages as they are written.
 
-    [dim]sprint-sgl solve "Use 3, 7, 12 and 25 to make 66"[/dim]
+    [dim]sprint-sgl solve "Use 15, 3 and 62 to make 80"[/dim]
     [dim]sprint-sgl solve --url http://127.0.0.1:30000 --prompt-style sprint "What is 12 * 34?"[/dim]
     """
     with one_line_errors():

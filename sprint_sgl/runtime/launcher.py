@@ -1,7 +1,7 @@
 """Start an SGLang runtime, or use one that runs already.
 
     with launch():                              # the shipped model on this machine
-        state = sprint_program.run("Use 3, 7, 12 and 25 to make 66")
+        state = sprint_program.run("Use 15, 3 and 62 to make 80")
     with connect("http://127.0.0.1:30000"):     # a server that runs already
         ...
 
