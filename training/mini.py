@@ -124,13 +124,13 @@ def transfer_weights(folder: Path, source: Path, context: int, seed: int) -> tup
     old, new = (AutoTokenizer.from_pretrained(at).get_vocab() for at in (source, folder))
     shared = sorted(set(old) & set(new))
     model = AutoModelForCausalLM.from_pretrained(source, dtype="float32")
-    before = [
-        module.weight.detach().clone() for module in (model.get_input_embeddings(), model.get_output_embeddings())
-    ]
+    ends = (model.get_input_embeddings, model.get_output_embeddings)  # of one tensor where embeddings are tied
+    before = [end().weight.detach().clone() for end in ends]
     model.resize_token_embeddings(len(new), mean_resizing=False)
-    for module, rows in zip((model.get_input_embeddings(), model.get_output_embeddings()), before, strict=True):
-        module.weight.data.normal_(std=model.config.initializer_range)
-        module.weight.data[[new[token] for token in shared]] = rows[[old[token] for token in shared]]
+    for end, rows in zip(ends, before, strict=True):
+        weights = end().weight.data
+        weights.normal_(std=model.config.initializer_range)
+        weights[[new[token] for token in shared]] = rows[[old[token] for token in shared]]
     model.config.max_position_embeddings, model.config.use_cache = context, True
     model.config.eos_token_id = model.config.pad_token_id = new[END]
     model.save_pretrained(folder)

@@ -31,11 +31,18 @@ from curation.teacher.calls import (
     Usage,
 )
 from curation.teacher.deferred import DeferredRequests
-from curation.teacher.failures import BadRequest, CallFailed, Deferred, EndpointFailed, hide_key, translate_errors
+from curation.teacher.failures import (
+    NO_KEY,
+    BadRequest,
+    CallFailed,
+    Deferred,
+    EndpointFailed,
+    hide_key,
+    translate_errors,
+)
 from sprint_sgl.errors import BadInput
 
 OPENAI_URL = "https://api.openai.com/v1"
-NO_KEY = "none"
 STATE = "batches.json"  # in the cache's folder
 SIMPLE_PROMPT = "Answer with one word: yes."  # one that every model answers
 COMPLAINT = "Your reply cannot be used. {} Answer again, in full and in the required form."

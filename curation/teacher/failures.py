@@ -14,26 +14,15 @@ import json
 import re
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 import openai
 from openai import AsyncOpenAI
 
 from curation.annotate.components import Refused
-from curation.teacher.calls import (
-    BAD_REQUEST,
-    DECLINED,
-    TOO_LONG,
-)
+from curation.teacher.calls import BAD_REQUEST, DECLINED, TOO_LONG
 from sprint_sgl.errors import RequestFailed
 
-OPENAI_URL = "https://api.openai.com/v1"
-NO_KEY = "none"
-STATE = "batches.json"  # in the cache's folder
-SIMPLE_PROMPT = "Answer with one word: yes."  # one that every model answers
-COMPLAINT = "Your reply cannot be used. {} Answer again, in full and in the required form."
-
-T = TypeVar("T")
+NO_KEY = "none"  # the key that is sent where there is none
 
 
 class EndpointFailed(RequestFailed):

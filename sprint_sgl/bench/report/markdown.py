@@ -34,9 +34,11 @@ def markdown_section(task: str, lines: Sequence[tuple[str, MethodFigures]]) -> s
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     head = [name.replace("\n", " ") for name in columns]
     ends = ["---" if name in TEXT_COLUMNS else "---:" for name in columns]
-    return "\n".join(
-        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in (head, ends, *rows)
-    )
+    return "\n".join(f"| {' | '.join(map(_escape, row))} |" for row in (head, ends, *rows))
+
+
+def _escape(cell: str) -> str:
+    return cell.replace("|", r"\|")
 
 
 def replace_between_markers(path: Path, text: str) -> None:
