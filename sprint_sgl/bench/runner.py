@@ -119,7 +119,7 @@ def answer_question(work: Workload, method: Method, sample: QuestionSample, endp
     question, backend_task = sample.question, work.task if isinstance(work.task, BackendTask) else None
     run = method.program.run(
         question.text,
-        temperature=method.temperature if work.temperature is None else work.temperature,
+        temperature=method.choose_temperature(work.temperature),
         max_new_tokens=work.max_new_tokens,
         seed=sample_seed(work.seed, sample),
         backend=backend_task.backend(question, endpoint) if backend_task else endpoint,

@@ -43,7 +43,7 @@ def solve(question: str, options: SolveOptions, endpoint: Endpoint, console: Con
                 question,
                 prompt_style=options.prompt_style,
                 seed=options.seed,
-                temperature=method.temperature if options.temperature is None else options.temperature,
+                temperature=method.choose_temperature(options.temperature),
                 backend=endpoint,
             )
         answers.append(MethodAnswer.of("sequential", run))
@@ -87,7 +87,7 @@ def run_sprint(question: str, options: SolveOptions, console: Console | None, en
             prompt_style=options.prompt_style,
             seed=options.seed,
             watch=watch if view else None,
-            temperature=method.temperature if options.temperature is None else options.temperature,
+            temperature=method.choose_temperature(options.temperature),
             max_new_tokens=options.max_new_tokens,
             stream=view is not None,
             backend=endpoint,

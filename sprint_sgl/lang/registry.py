@@ -24,6 +24,10 @@ class Method:
     temperature: float
     settings: Mapping[str, Any]
 
+    def choose_temperature(self, given: float | None) -> float:
+        """Return the given temperature; for None, the method's own."""
+        return self.temperature if given is None else given
+
 
 def method_names() -> list[str]:
     return conf_names("program")

@@ -54,7 +54,7 @@ class RunRequest:
         limit = {"max_tokens": self.max_new_tokens} if self.max_new_tokens and "max_tokens" in program.arg_names else {}
         run = program.run(
             self.question,
-            temperature=self.method.temperature if self.temperature is None else self.temperature,
+            temperature=self.method.choose_temperature(self.temperature),
             top_p=self.top_p,
             max_new_tokens=self.max_new_tokens,
             seed=self.seed,
