@@ -64,7 +64,7 @@ def by_runner(url: str, questions: int, concurrency: int) -> None:
     sprint, block, quiet = named_method("sprint"), 4 * concurrency, Console(quiet=True)
     work = Workload(ScriptedTask(), [sprint], lambda method: SERVED, asks, concurrency=concurrency, block=block)
     with TemporaryDirectory() as folder, record_writer(Path(folder, "records.jsonl"), [], questions, quiet) as keep:
-        runtime = ResidentRuntime(RuntimeConfig(), url, time_limit=600.0)
+        runtime = ResidentRuntime(RuntimeConfig(), url, 600.0, Path(folder))
         failures = run_workload(work, runtime, set(), keep)
         runtime.close()
     assert not failures

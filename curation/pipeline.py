@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from curation.estimate import estimate_calls, estimate_table
-from curation.progress import progress_bars
+from curation.progress import stage_bars
 from curation.records import LinkedTrace, PackedTrace, RawTrace, SegmentedTrace, TraceRecord, read_records
-from curation.report.summary import print_summary, summarise, write_card, write_html
+from curation.report.summary import Summary, format_reasons, print_summary, summarise, write_card, write_html
 from curation.stages import dag, extract
 from curation.stages.base import Outcome, PipelineStage, Report, StageCounts, read_all_results, read_results
 from curation.stages.decontaminate import NGrams, benchmark_questions, collect_grams
@@ -49,7 +49,11 @@ ORDER = ("load", "verify", "extract", "dag", "pack", "filter", "rows")
 
 @dataclass
 class Models:
-    """The annotators of steps and of dependencies: a model of the teacher's endpoint, or `rules`."""
+    """The annotators: each a model of the teacher's endpoint, or `rules`.
+
+    extract   finds the steps of a trace
+    dag       finds the steps on which each step depends
+    """
 
     extract: str = RULES
     dag: str = RULES
@@ -65,6 +69,7 @@ class CurationConfig:
     benchmarks    data sets whose questions must not be trained on
     time_limit    seconds for the comparison of one answer
     shard         the part of the source that this run takes, from 0 to shards - 1; curation.merge merges the parts
+    shards        number of parts
     dry_run       whether to only estimate calls, tokens and dollars: nothing is asked, nothing is written
     """
 
@@ -209,10 +214,32 @@ def finish(config: CurationConfig) -> None:
     by_stage = {name: result.settings for name, result in results.items()}
     write_card(summary, card_settings(by_stage, config.rows), folder / "README.md")
     print_summary(summary, screen())
-    if empty := [name for name, count in counts.items() if not count]:
-        say(f"{', '.join(empty)}: no rows. rows.validation={config.rows.validation} is the held-out share")
     if unfinished := [name for name, result in results.items() if result.temporary]:
         say(f"{', '.join(unfinished)}: start the run again to repeat the calls that failed at the endpoint")
+    if not any(counts.values()):
+        raise BadInput(explain_empty(summary, config))
+    if empty := [name for name, count in counts.items() if not count]:
+        say(
+            f"{', '.join(empty)}: no rows, since rows.validation={config.rows.validation} of the questions are held out"
+        )
+
+
+def explain_empty(summary: Summary, config: CurationConfig) -> str:
+    """Return why no trace has become a row, with the keys that decide it."""
+    lost = next((stage for stage in reversed(summary.funnel) if stage.rejected), None)
+    if lost is None:
+        return f"no rows: {config.source.path} has no traces"
+    reasons = (
+        f"no rows: {lost.stage} rejected {sum(lost.rejected.values())} of {lost.read} traces ({format_reasons(lost)})"
+    )
+    reasons += f"; {config.folder}/rejected/{lost.stage}.jsonl has the details"
+    short = sum(each.short_executions for each in read_records(config.folder / "pack.jsonl", PackedTrace))
+    if {"ratio", "no executions"} & lost.rejected.keys():
+        reasons += f". A trace needs filter.min_ratio={config.filter.min_ratio:g} steps per stage"
+        if short:
+            reasons += f", and {short} executions with fewer than min_lines={config.min_lines} lines joined their plan"
+        reasons += ": lower these keys, or curate traces whose approaches are longer"
+    return reasons
 
 
 def card_settings(by_stage: Mapping[str, Mapping[str, Any]], rows: RowSettings) -> dict[str, Any]:
@@ -235,7 +262,7 @@ async def curate(config: CurationConfig) -> None:
     async with Teacher(config.teacher, pending_keys(state)) as teacher:
         write_accounts(config.folder, teacher.account)  # first: they identify the folder as a curation's
         try:
-            with progress_bars(lambda: teacher.account.dollars) as report:
+            with stage_bars(lambda: teacher.account.dollars) as report:
                 await run_stages(config, report, teacher)
         except BudgetReached:
             await submit_batches(teacher, state)  # so that the next start gets further
@@ -279,7 +306,7 @@ async def dry_run(config: CurationConfig) -> None:
     with tempfile.TemporaryDirectory(prefix="sprint-sgl-") as folder:
         first = replace(config, stages=["load", "verify"], out=folder)
         async with Teacher(config.teacher) as teacher:
-            with progress_bars(lambda: 0.0) as report:
+            with stage_bars(lambda: 0.0) as report:
                 await run_stages(first, report, teacher)
         traces = read_records(first.folder / "verify.jsonl", RawTrace)
         estimates = await estimate_calls(traces, models, config.teacher)

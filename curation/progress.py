@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 
 from curation.stages.base import Report, StageCounts
 from sprint_sgl.console import notes
+from sprint_sgl.progress import progress_bars
 
 MOST_REASONS = 3
 
 
 @contextmanager
-def progress_bars(cost: Callable[[], float]) -> Iterator[Report]:
+def stage_bars(cost: Callable[[], float]) -> Iterator[Report]:
     """Yield the callback to which stages report; `cost` returns the dollars paid so far."""
     columns = (TextColumn("{task.description:<8}"), BarColumn(24), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.fields[details]}"), console=notes) as progress:
+    with progress_bars(*columns, TextColumn("{task.fields[details]}"), console=notes) as progress:
         tasks: dict[str, TaskID] = {}
         kept: list[int] = []
 

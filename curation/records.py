@@ -94,6 +94,13 @@ class PackedTrace(LinkedTrace):
     ratio: float
     later_results: tuple[LaterResult, ...]
 
+    @property
+    def short_executions(self) -> int:
+        """Return how many steps only plan because their execution is shorter than min_lines."""
+        return sum(bool(step.execution) for step in self.trace.steps) - sum(
+            len(stage.executions) for stage in self.trajectory.stages
+        )
+
 
 def record_line(record: TraceRecord | Rejection) -> str:
     """Return the record as a JSON line. Fields that are None are left out."""

@@ -14,7 +14,7 @@ from sprint_sgl.tasks.question import checked_question
 from sprint_sgl.trajectory import Trajectory
 
 
-@program(answer_after=protocol.THOUGHT_CLOSE)
+@program(answer_after=protocol.THOUGHT_CLOSE, needs="rft")
 def sequential_program(
     s: ProgramState,
     question: str,

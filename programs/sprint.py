@@ -40,7 +40,7 @@ from sprint_sgl.validation import checked_count
 LAUNCHES = ("eager", "barrier")
 
 
-@program(answer_after=protocol.FINAL_ANSWER_OPEN.strip())
+@program(answer_after=protocol.FINAL_ANSWER_OPEN.strip(), needs="sprint")
 def sprint_program(
     s: ProgramState,
     question: str,

@@ -23,7 +23,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from sprint_sgl.console import one_line_errors
+from sprint_sgl.console import one_line_errors, screen
 from sprint_sgl.errors import BadInput
 from sprint_sgl.storage.output_folders import KINDS, output_folder
 from sprint_sgl.storage.package_files import CONF
@@ -48,6 +48,11 @@ def entry_point(name: str, schema: type[T]) -> Callable[[Callable[[T], None]], C
                 module = importlib.import_module(sys.modules["__main__"].__spec__.name)  # type: ignore[union-attr]
                 getattr(module, function.__name__)()
                 return
+            if {"--help", "-h"} & {*sys.argv[1:]}:
+                from sprint_sgl.config_help import print_help
+
+                print_help(name, schema.__module__, schema.__name__, screen())
+                return
             os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors instead of printing them
             sys.argv[1:] = open_overrides(schema, sys.argv[1:])
             with one_line_errors():
@@ -65,10 +70,15 @@ def entry_point(name: str, schema: type[T]) -> Callable[[Callable[[T], None]], C
     return decorate
 
 
-def open_overrides(schema: type, overrides: Sequence[str]) -> list[str]:
-    """Return Hydra overrides that may add keys to the schema's dictionaries: recipe.args.KEY=VALUE needs no `+`."""
+def open_overrides(schema: type, words: Sequence[str]) -> list[str]:
+    """Return the words of a command line as Hydra needs them.
+
+    Overrides may add keys to the schema's dictionaries without a `+` (recipe.args.KEY=VALUE), and --multirun may stand
+    anywhere: Hydra's parser accepts no overrides after it if there are some before it.
+    """
     opened = tuple(f"{key}." for key in dictionary_keys(schema))
-    return [f"++{plain}" if (plain := word.lstrip("+")).startswith(opened) else word for word in overrides]
+    found = [f"++{plain}" if (plain := word.lstrip("+")).startswith(opened) else word for word in words]
+    return sorted(found, key=lambda word: word not in ("--multirun", "-m"))
 
 
 def dictionary_keys(schema: type, prefix: str = "") -> Iterator[str]:

@@ -19,10 +19,13 @@ SLURM = "slurm"
 
 @dataclass
 class Machines:
-    """`processes` (one a device) on each of `nodes`. Several nodes need this node's `rank` and the first node's
-    `address`.
+    """Where a training runs.
 
-    address=slurm takes rank and address from the Slurm job; the job runs one task on each node.
+    processes   on each node, one for each device
+    nodes       number of machines
+    rank        this node's number, from 0; needed with several nodes
+    address     host name of the first node; `slurm` takes rank and address from a Slurm job with one task on each node
+    port        on the first node
     """
 
     processes: int = 1

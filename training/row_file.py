@@ -5,13 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
+from typing import Literal
 
+from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput
-from sprint_sgl.training_rows import Row
+from sprint_sgl.training_rows import TREE, Row, row_text
 
 ROLES = ["user", "assistant"]
-EXPECTED = "a file has one JSON object a line; dataset=FOLDER/NAME reads NAME.train.jsonl and NAME.valid.jsonl"
+EXPECTED = (
+    "a file has one JSON object a line; dataset=FOLDER/NAME reads NAME.train.jsonl and NAME.valid.jsonl, "
+    "dataset=FILE.jsonl that file alone"
+)
+SAMPLE = 100  # rows by which the kind of a file is told
 
 
 def read_rows(path: Path) -> Iterator[Row]:
@@ -24,6 +31,15 @@ def read_rows(path: Path) -> Iterator[Row]:
             yield _parse_row(line, f"{path}, line {count}")
     if not count:
         raise BadInput(f"{path} is empty: {EXPECTED}")
+
+
+def rows_kind(path: Path) -> Literal["sprint", "rft"] | None:
+    """Return which rows a file begins with: SPRINT rows, which plan, or RFT rows, which do not; None if it has both."""
+    plans = {
+        row.get("channel") == TREE or protocol.open_plan(1).strip() in row_text(row)
+        for row in islice(read_rows(path), SAMPLE)
+    }
+    return None if len(plans) == 2 else "sprint" if plans == {True} else "rft"
 
 
 @contextmanager

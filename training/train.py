@@ -3,8 +3,8 @@ trains.
 
     python -m training.train model=work/mini/base dataset=work/countdown/sprint out=work/mini/sprint
 
-The command is printed and kept as `command.sh` in the run's folder. An interrupted run continues from its last
-checkpoint when it is started again.
+The command and its output are kept in the run's folder (`command.sh`, `train.log`). An interrupted run continues from
+its last checkpoint when it is started again.
 """
 
 from __future__ import annotations
@@ -13,14 +13,18 @@ import json
 import math
 import os
 import shlex
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich.table import Table
+from rich.text import Text
+
 from sprint_sgl.config import changed_keys, entry_point
-from sprint_sgl.console import say
+from sprint_sgl.console import notes, say
 from sprint_sgl.errors import BadInput
 from sprint_sgl.runtime.supervisor import supervised
 from sprint_sgl.storage.checkpoints import (
@@ -33,23 +37,29 @@ from sprint_sgl.storage.checkpoints import (
 )
 from sprint_sgl.storage.files import whole_file
 from sprint_sgl.storage.output_folders import TRAINING, locked_folder, output_folder
-from training.card import write_card
+from training.card import ARGUMENTS, serving_commands, write_card
 from training.machines import Machines, processor_has_bf16
 from training.preflight import check_training
+from training.progress import LOG, follow_training, log_tail
 from training.record import draw_curves, run_record
+from training.row_file import rows_kind
 from training.tree.labels import TREE_TEMPLATE
 
 # Arguments that a resumed run may change: they do not affect what has been learned so far.
 MAY_CHANGE = {"max_steps", "num_train_epochs", "save_steps", "save_total_limit", "logging_steps", "report_to"}
 MAY_CHANGE |= {"eval_strategy", "eval_steps", "per_device_eval_batch_size", "dataloader_num_workers"}
+NO_EVALUATION = {"eval_strategy": "no", "load_best_model_at_end": False, "split_dataset_ratio": 0}
 PLUGINS = Path(__file__).with_name("plugins")
 
 
 @dataclass
 class Recipe:
-    """`args` are ms-swift's own arguments, `env` the environment variables they need, `base` the model to fine-tune.
+    """A recipe.
 
-    `notes` become the run's sprint.json; without notes the base model's sprint.json is copied.
+    args    ms-swift's own arguments, any of them
+    env     environment variables that they need
+    base    the model to fine-tune, unless model= names one
+    notes   what sprint.json of the run says about the model's use; by default what the base model's says
     """
 
     args: dict[str, Any] = field(default_factory=dict)
@@ -66,33 +76,45 @@ class Recipe:
 
 @dataclass
 class TrainConfig:
+    """One ms-swift training.
+
+    model     hub id, folder, or a run's folder (its best checkpoint, else its last)
+    dataset   FOLDER/NAME for NAME.train.jsonl and NAME.valid.jsonl, which may be missing; or FILE.jsonl, all trained
+    out       folder for checkpoints, the command and its log; a run that is started again goes on from there
+    dry_run   whether to only print the command
+    """
+
     model: str
     dataset: str
     out: str
     recipe: Recipe = field(default_factory=Recipe)
     machines: Machines = field(default_factory=Machines)
-    dry_run: bool = False  # only print the command
+    dry_run: bool = False
 
 
 def data_files(config: TrainConfig) -> list[Path]:
-    """Return the files of training and validation rows."""
-    return [Path(f"{config.dataset}.{split}.jsonl") for split in ("train", "valid")]
+    """Return the file of training rows and, if there is one with rows, the file of validation rows."""
+    if config.dataset.endswith(".jsonl"):
+        return [Path(config.dataset)]
+    train, valid = (Path(f"{config.dataset}.{split}.jsonl") for split in ("train", "valid"))
+    return [train, valid] if valid.is_file() and valid.stat().st_size else [train]
 
 
 def compose_command(config: TrainConfig) -> list[str]:
     """Return the ms-swift command; it resumes from the last checkpoint in `out`, if any."""
     folder = weights_folder(config.model)
+    train, *valid = [str(file.absolute()) for file in data_files(config)]
     args: dict[str, Any] = {
         "model": absolute_model(folder),
         "model_type": model_type(folder),
-        "dataset": str(data_files(config)[0].absolute()),
-        "val_dataset": str(data_files(config)[1].absolute()),
+        "dataset": train,
         "output_dir": str(Path(config.out).absolute()),
         "add_version": False,
         "external_plugins": [str(PLUGINS / f"{name}.py") for name in plugin_names(config.recipe.args)],
         "callbacks": "throughput",
         "include_num_input_tokens_seen": True,
         **config.recipe.resolved_args(),
+        **({"val_dataset": valid} if valid else NO_EVALUATION),
     }
     if checkpoint := last_checkpoint(Path(config.out)):
         args["resume_from_checkpoint"] = str(checkpoint.absolute())
@@ -169,9 +191,12 @@ def train(config: TrainConfig) -> int:
     """Run the command in the foreground and return its exit status. Raise BadInput before anything loads."""
     config.machines.check(config.recipe.args)
     out = output_folder(config.out, TRAINING)
-    for note in check_training(config.model, data_files(config), out, config.recipe.args):
+    files = data_files(config)
+    for note in check_training(config.model, files, out, config.recipe.args):
         say(note)
-    record = run_record(asdict(config), weights_folder(config.model), data_files(config))
+    if len(files) == 1:
+        say(f"no validation rows beside {files[0]}: the training is not evaluated")
+    record = run_record(asdict(config), weights_folder(config.model), files)
     check_same_run(out, record)
     if step := finished_step(out, config.recipe.args):
         say(f"{out} is complete: trained to step {step}")
@@ -180,17 +205,37 @@ def train(config: TrainConfig) -> int:
     leads = config.machines.rank_and_address[0] == 0
     if leads:
         write_run_files(out, config, record, line)
-    print(line, flush=True)
+    log = out / (LOG if leads else f"node{config.machines.rank_and_address[0]}-{LOG}")
+    notes.print(recipe_table(config, record, log))
     try:
-        with supervised(command, env=os.environ | config.recipe.env) as supervisor:
-            code = supervisor.wait()
+        with (
+            log.open("ab") as file,
+            supervised(command, env=os.environ | config.recipe.env, stdout=file, stderr=subprocess.STDOUT) as process,
+        ):
+            code = follow_training(process, out)
         if code:
-            say(f"ms-swift ended with status {code}: see its output above", style="red")
+            say(f"ms-swift ended with status {code}; {log} ends:\n{log_tail(log)}", style="red")
         return code
     finally:
         if leads:
             draw_curves(out)
-            write_card(out)
+            if (card := write_card(out)) and last_checkpoint(out):
+                say(f"{card} is the model card. To use the model:\n{serving_commands(out, config.recipe.args)}")
+
+
+def recipe_table(config: TrainConfig, record: Mapping[str, Any], log: Path) -> Table:
+    """Return what is trained on what, with the arguments that matter most, and where the rest is found."""
+    args = config.recipe.resolved_args()
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("model", Text(config.model))
+    for path, file in record["data"].items():
+        table.add_row("rows", Text(f"{file['rows']:,} in {path}"))
+    table.add_row("recipe", Text(", ".join(f"{key}={args[key]}" for key in ARGUMENTS if key in args)))
+    table.add_row("devices", Text(str(config.machines.devices)))
+    table.add_row("command", Text(f"{config.out}/command.sh, its output {log}"))
+    return table
 
 
 def write_run_files(out: Path, config: TrainConfig, record: Mapping[str, Any], line: str) -> None:
@@ -201,8 +246,9 @@ def write_run_files(out: Path, config: TrainConfig, record: Mapping[str, Any], l
     files = {"run.json": json.dumps({**record, "starts": [*before, start]}, indent=2)}
     if not before:
         files["command.sh"] = line
-    if notes_of_model := config.recipe.notes or model_notes(str(weights_folder(config.model))):
-        files[MODEL_NOTES] = json.dumps(notes_of_model, indent=2)
+    notes_of_model = dict(config.recipe.notes or model_notes(str(weights_folder(config.model))))
+    notes_of_model["trained_on"] = rows_kind(data_files(config)[0])
+    files[MODEL_NOTES] = json.dumps(notes_of_model, indent=2)
     for name, text in files.items():
         with whole_file(out / name) as file:
             file.write(text + "\n")

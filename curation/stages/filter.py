@@ -63,12 +63,12 @@ class Filter:
         """Plan-only steps in one stage have a high ratio, and nothing runs in parallel."""
         if any(stage.executions for stage in packed.trajectory.stages):
             return None
-        return "no executions", "all steps only plan"
+        return "no executions", f"all steps only plan{_short(packed)}"
 
     def _check_ratio(self, packed: PackedTrace) -> tuple[str, str] | None:
         if packed.ratio >= self.thresholds.min_ratio:
             return None
-        return "ratio", f"{packed.ratio:.2f} steps per stage, below {self.thresholds.min_ratio}"
+        return "ratio", f"{packed.ratio:.2f} steps per stage, below {self.thresholds.min_ratio}{_short(packed)}"
 
     def _check_contents(self, packed: PackedTrace) -> tuple[str, str] | None:
         """The steps in order must be the thought, and the trajectory must hold them."""
@@ -100,6 +100,11 @@ class Filter:
         if chars <= self.thresholds.max_chars:
             return None
         return "too long", f"{chars} characters, above {self.thresholds.max_chars}"
+
+
+def _short(packed: PackedTrace) -> str:
+    count = packed.short_executions
+    return f"; {count} executions are shorter than min_lines and joined their plan" if count else ""
 
 
 def texts_of(trajectory: Trajectory) -> Iterator[str]:

@@ -30,9 +30,12 @@ FIELDS = {**REQUIRED, "response": "response"}
 
 @dataclass
 class TraceColumns:
-    """The columns of a row. Without `id` a trace's id is a hash of question and response.
+    """The names of a row's columns; a column inside of another is given as outer.inner.
 
-    Different traces with the same id get different suffixes.
+    question    the question
+    response    the thought and what follows it, or messages
+    answer      the right answer
+    id          of the trace, by default a hash of question and response; equal ids get different suffixes
     """
 
     question: str = "question"
@@ -43,6 +46,8 @@ class TraceColumns:
 
 @dataclass
 class TraceSource(DataSource):
+    """Where the traces are read from."""
+
     columns: TraceColumns = field(default_factory=TraceColumns)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
 from sprint_sgl.bench.config import BenchConfig, task_name
 from sprint_sgl.bench.failures import FAILURES, QuestionFailure, read_failures
@@ -20,6 +20,7 @@ from sprint_sgl.bench.runtime import SERVED
 from sprint_sgl.config import changed_keys, flatten_settings
 from sprint_sgl.errors import BadInput
 from sprint_sgl.lang.registry import Method
+from sprint_sgl.progress import progress_bars
 from sprint_sgl.runtime.server import resolve_model
 from sprint_sgl.storage.files import RECORDS, open_to_append, whole_file
 from sprint_sgl.storage.provenance import git_commit, hub_revision, package_versions, weight_digests
@@ -113,14 +114,15 @@ def record_writer(
     path: Path, records: list[Record], total: int, console: Console
 ) -> Iterator[Callable[[Record], None]]:
     """Yield a function that writes a record, adds it to `records` and advances the progress bar."""
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console) as progress, open_to_append(path) as file:
-        bar, line = progress.add_task("starting", total=total, completed=len(records)), ProgressLine(records)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[details]}"))
+    with progress_bars(*columns, console=console) as progress, open_to_append(path) as file:
+        bar = progress.add_task("answers", total=total, completed=len(records), details="starting")
+        line = ProgressLine(records)
 
         def keep(record: Record) -> None:
             file.write(record.to_json() + "\n")
             file.flush()
             records.append(record)
-            progress.update(bar, advance=1, description=line.add(record))
+            progress.update(bar, advance=1, details=line.add(record))
 
         yield keep

@@ -76,7 +76,7 @@ def bench(config: BenchConfig, console: Console) -> list[Record]:
         truncate_partial_line(folder / RECORDS)
         records = earlier_records(read_records(folder / RECORDS), work, folder)
         with record_writer(folder / RECORDS, records, total, console) as keep:
-            runtime = resident_runtime(config.runtime, config.url, config.time_limit)
+            runtime = resident_runtime(config.runtime, config.url, config.time_limit, Path(config.out))
             failures = run_workload(work, runtime, {record.key for record in records}, keep)
         write_failures(folder / FAILURES, [*earlier_failures(folder, work, names), *failures])
         judge_error: RequestFailed | None = None

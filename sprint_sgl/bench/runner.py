@@ -13,8 +13,9 @@ from typing import Any, Protocol, runtime_checkable
 from sprint_sgl.bench.failures import QuestionFailure
 from sprint_sgl.bench.records import Record, RecordKey
 from sprint_sgl.bench.runtime import ResidentRuntime
+from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput, ContextFull, SprintError
-from sprint_sgl.lang.registry import Method
+from sprint_sgl.lang.registry import Method, misfit
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.tasks.base import Grade, Question, Task
 from sprint_sgl.trajectory import Trajectory
@@ -59,6 +60,7 @@ def run_workload(
     Raises RuntimeUnavailable if the runtime dies and does not come back.
     """
     failures: list[QuestionFailure] = []
+    warned = set[str]()
     for method, samples in work.remaining_blocks(done):
         while samples:
             try:
@@ -68,6 +70,9 @@ def run_workload(
                     raise
                 runtime.revive()
                 continue
+            if (line := misfit(method, endpoint)) and line not in warned:
+                say(line, style="yellow")
+                warned.add(line)
             failed = _run_block(work, method, samples, keep, runtime, endpoint)
             if failed and runtime.is_lost():
                 runtime.revive()

@@ -8,6 +8,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from sprint_sgl.bench.found_weights import FoundWeights
 from sprint_sgl.console import say
 from sprint_sgl.errors import RequestFailed, RuntimeUnavailable, SprintError
 from sprint_sgl.runtime.endpoint import Endpoint
@@ -20,10 +21,14 @@ WAIT_LIMIT = 300.0  # seconds to wait for a server that somebody else runs
 
 
 class ResidentRuntime:
-    """A runtime started as `runtime` says, or the running server at `url`."""
+    """A runtime started as `runtime` says, or the running server at `url`, which gets its weights back at the end.
 
-    def __init__(self, runtime: RuntimeConfig, url: str | None, time_limit: float) -> None:
+    `folder` keeps the note of those weights while others are loaded.
+    """
+
+    def __init__(self, runtime: RuntimeConfig, url: str | None, time_limit: float, folder: Path) -> None:
         self.runtime, self.url, self.time_limit = runtime, url or runtime.url, time_limit
+        self._found = FoundWeights(folder, self.url) if self.url else None
         self._stack = ExitStack()
         self._endpoint: Endpoint | None = None
         self._restarts = 0
@@ -38,9 +43,11 @@ class ResidentRuntime:
         serves = self._endpoint.get_model_name()
         if path not in (SERVED, serves):
             if not self.url and not can_swap_weights(serves, path):
-                self.close()
+                self._disconnect()
                 self._endpoint = self._start(path)
             else:
+                if self._found:
+                    self._found.note(serves)
                 self._swap(self._endpoint, path)
         self._empty_cache(self._endpoint)
         self._endpoint.warm_up()
@@ -88,7 +95,7 @@ class ResidentRuntime:
             raise RuntimeUnavailable(f"the runtime has died {self._restarts} times; finished records are kept")
         action = f"waiting for {self.url}, at most {WAIT_LIMIT:g} s" if self.url else "starting it again"
         say(f"the runtime is gone: {action}", style="yellow")
-        self.close()
+        self._disconnect()
         deadline = time.monotonic() + WAIT_LIMIT
         while self.url:
             try:
@@ -100,6 +107,12 @@ class ResidentRuntime:
                 time.sleep(1.0)
 
     def close(self) -> None:
+        """End the runtime, or leave the server as it was found; requests under way are stopped."""
+        self._disconnect()
+        if self._found:
+            self._found.give_back()
+
+    def _disconnect(self) -> None:
         self._stack.close()
         self._endpoint = None
 
@@ -116,10 +129,10 @@ def _same_bytes(one: Path, other: Path) -> bool:
 _RUNTIMES: dict[str, ResidentRuntime] = {}
 
 
-def resident_runtime(runtime: RuntimeConfig, url: str | None, time_limit: float) -> ResidentRuntime:
+def resident_runtime(runtime: RuntimeConfig, url: str | None, time_limit: float, folder: Path) -> ResidentRuntime:
     """Return this process's runtime with these settings; it ends with the process."""
-    key = repr((runtime, url, time_limit))
+    key = repr((runtime, url, time_limit, folder))
     if key not in _RUNTIMES:
-        _RUNTIMES[key] = ResidentRuntime(runtime, url, time_limit)
+        _RUNTIMES[key] = ResidentRuntime(runtime, url, time_limit, folder)
         atexit.register(_RUNTIMES[key].close)
     return _RUNTIMES[key]

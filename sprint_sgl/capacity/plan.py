@@ -60,12 +60,16 @@ class FleetLimits:
 class FleetConfig:
     """The settings of an estimate.
 
-    path, column         recorded trajectories, as in conf/task/replay.yaml; so are scale and characters_a_token
-    worker               a name in conf/worker
+    path, column         recorded trajectories: a file of rows, and the column with their texts
+    scale                factor on the lengths of the recorded texts
+    characters_a_token   by which texts without token counts are measured
+    workers              number of SGLang servers
+    questions            number of questions in all
     concurrency          concurrent questions for each worker
     policy               how the gateway chooses a worker: cache_aware or round_robin
     rounds               the sample has workers * concurrency * rounds questions
     price                dollars per GPU hour
+    seed                 of the draw of recorded trajectories
     """
 
     path: str = MISSING

@@ -19,6 +19,7 @@ from sprint_sgl.cli.options import (
     RequestLimit,
     RuntimeName,
     Seed,
+    StartupLimit,
     Style,
     Temperature,
     Url,
@@ -53,6 +54,7 @@ def solve(
     max_new_tokens: MaxNewTokens = None,
     seed: Seed = None,
     time_limit: RequestLimit = REQUEST_LIMIT,
+    startup_limit: StartupLimit = None,
     json: Annotated[bool, typer.Option("--json", help="print the trajectory as JSON")] = False,
 ) -> None:
     """Answer one question and show its stages as they are written.
@@ -65,7 +67,7 @@ def solve(
         style = prompt_style and load_style(prompt_style).name
         _check_no_url(url, model, runtime, baseline)
         sequential = None if url else baseline_for(model, baseline)
-        with _endpoint(url, api_key, model, runtime, time_limit) as endpoint:
+        with _endpoint(url, api_key, model, runtime, time_limit, startup_limit) as endpoint:
             from sprint_sgl.cli.solve import SolveOptions
             from sprint_sgl.cli.solve import solve as solve_question
 
@@ -93,10 +95,12 @@ def chat(
     max_new_tokens: MaxNewTokens = None,
     seed: Seed = None,
     time_limit: RequestLimit = REQUEST_LIMIT,
+    startup_limit: StartupLimit = None,
 ) -> None:
     """Hold a conversation with a planner and its executors; each question includes the earlier turns.
 
     /new starts a new conversation. /quit, Ctrl-D or Ctrl-C at the prompt ends the command; Ctrl-C stops an answer.
+    /help lists these commands.
     Lines from a pipe are answered one after the other.
 
     [dim]sprint-sgl chat[/dim]
@@ -105,7 +109,7 @@ def chat(
     with one_line_errors():
         style = prompt_style and load_style(prompt_style).name
         _check_no_url(url, model, runtime)
-        with _endpoint(url, api_key, model, runtime, time_limit) as endpoint:
+        with _endpoint(url, api_key, model, runtime, time_limit, startup_limit) as endpoint:
             from sprint_sgl.cli.chat import Chat
             from sprint_sgl.cli.solve import SolveOptions
 
@@ -121,18 +125,23 @@ def _check_no_url(url: str | None, *values: str | None) -> None:
 
 @contextmanager
 def _endpoint(
-    url: str | None, api_key: str | None, model: str | None, runtime: str | None, time_limit: float
+    url: str | None,
+    api_key: str | None,
+    model: str | None,
+    runtime: str | None,
+    time_limit: float,
+    startup_limit: float | None,
 ) -> Iterator[Endpoint]:
     """Yield an endpoint of the server at the URL, or of a runtime that is started and ends with the `with`."""
     if url is not None:
         if not url.strip():
             raise BadInput("--url is empty: give the address of a running SGLang server, or leave it out")
-        with connect(url, api_key, time_limit=time_limit) as endpoint:
+        with ExitStack() as stack:
+            with wait_notice(f"connecting to {url}"):
+                endpoint = stack.enter_context(connect(url, api_key, time_limit=time_limit))
             yield endpoint
         return
     begun, name = time.monotonic(), model or DEFAULT_MODEL
-    with ExitStack() as stack:
-        with wait_notice(f"starting an SGLang runtime for {name}"):
-            endpoint = stack.enter_context(launched(name, runtime=runtime, time_limit=time_limit))
+    with launched(name, runtime=runtime, time_limit=time_limit, startup_limit=startup_limit) as endpoint:
         say(f"{name} is up after {time.monotonic() - begun:.1f} s", style="dim")
         yield endpoint

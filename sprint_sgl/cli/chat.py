@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 
-from sprint_sgl.cli.solve import SolveOptions, run_sprint
+from sprint_sgl.cli.solve import SolveOptions, run_sprint, say_if_unfit, say_scope
 from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput, ProgramFailed
 from sprint_sgl.lang.conversation import Turn, question_from
@@ -15,7 +15,8 @@ from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.tasks.question import checked_question
 from sprint_sgl.view.terminal import cost_line
 
-NEW, QUIT = "/new", "/quit"
+NEW, QUIT, SHOW_HELP = "/new", "/quit", "/help"
+HELP = f"{NEW} starts a new conversation, {QUIT} ends, {SHOW_HELP} shows this; Ctrl-C stops an answer"
 PROMPT = "you: "
 
 
@@ -30,6 +31,9 @@ class Chat:
 
     def run(self) -> None:
         """Answer the lines that are typed or piped in, until /quit or the end of the input."""
+        say_if_unfit(self.endpoint)
+        say_scope(self.endpoint)
+        say(HELP, style="dim")
         self.endpoint.warm_up()
         for line in self._lines():
             if line == QUIT:
@@ -37,6 +41,10 @@ class Chat:
             if line == NEW:
                 self.turns.clear()
                 say("a new conversation: earlier turns are forgotten", style="dim")
+            elif line == SHOW_HELP:
+                say(HELP, style="dim")
+            elif line.startswith("/") and " " not in line:
+                say(f"unknown command {line}; {HELP}", style="red")
             else:
                 self._answer_line(line)
 

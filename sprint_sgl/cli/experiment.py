@@ -33,7 +33,11 @@ ENTRY_POINTS = ("sprint_sgl.bench.", "curation.", "training.")
 
 @dataclass
 class Experiment:
-    """`steps` in order; each is a list of commands, a module with overrides. Commands may refer to `values`."""
+    """Commands to run.
+
+    steps    in order; each is a list of commands (a module with overrides), which run side by side
+    values   to which the commands refer as ${experiment.values.NAME}
+    """
 
     steps: dict[str, list[str]] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)
@@ -41,6 +45,11 @@ class Experiment:
 
 @dataclass
 class ExperimentConfig:
+    """Several of these commands in a row; a finished step is not run again.
+
+    out   the folder of the experiment; each step writes below it
+    """
+
     out: str
     experiment: Experiment = field(default_factory=Experiment)
 

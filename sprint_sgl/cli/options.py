@@ -23,4 +23,7 @@ Seed = Annotated[
     int | None,
     typer.Option(min=-(2**63), max=2**63 - 1, help="seed, honoured by runtimes with deterministic inference"),
 ]
+StartupLimit = Annotated[
+    float | None, typer.Option(min=1.0, max=SECONDS_LIMIT, help="seconds until a started runtime must answer")
+]
 RequestLimit = Annotated[float, typer.Option(min=0.1, max=SECONDS_LIMIT, help="time limit of a request in seconds")]

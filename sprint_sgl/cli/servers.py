@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from sprint_sgl.cli.options import ApiKey, Model, RuntimeName
+from sprint_sgl.cli.options import ApiKey, Model, RuntimeName, StartupLimit
 from sprint_sgl.console import one_line_errors, say, wait_notice
 from sprint_sgl.errors import LaunchFailed
 from sprint_sgl.runtime.launcher import gateway_config, running_server
@@ -26,6 +26,7 @@ def launch_runtime(
     workers: Annotated[int | None, typer.Option(help="with --runtime gateway: number of runtimes")] = None,
     base: Annotated[str | None, typer.Option(help="with --runtime gateway: the --runtime of each worker")] = None,
     policy: Annotated[str | None, typer.Option(help="with --runtime gateway: cache_aware, round_robin, ...")] = None,
+    startup_limit: StartupLimit = None,
 ) -> None:
     """Run an SGLang runtime, or several behind a gateway, in the foreground until Ctrl-C.
 
@@ -38,7 +39,9 @@ def launch_runtime(
         config = gateway_config(runtime, workers=workers, base=base, policy=policy)
         with ExitStack() as stack:
             with wait_notice(f"starting an SGLang runtime for {name}"):
-                started = running_server(name, runtime=config, host=host, port=port, api_key=api_key)
+                started = running_server(
+                    name, runtime=config, host=host, port=port, api_key=api_key, startup_limit=startup_limit
+                )
                 server = stack.enter_context(started)
             took = time.monotonic() - begun
             workers_text = f" on {config.workers} workers" if config and config.workers else ""
@@ -79,6 +82,7 @@ def serve(
     shutdown_limit: Annotated[
         float, typer.Option(min=0.0, max=SECONDS_LIMIT, help="seconds that answers may still take after Ctrl-C")
     ] = 30.0,
+    startup_limit: StartupLimit = None,
 ) -> None:
     """Serve programs behind OpenAI's HTTP interface until Ctrl-C.
 
@@ -104,5 +108,6 @@ def serve(
             queue=queue,
             time_limit=time_limit,
             shutdown_limit=shutdown_limit,
+            startup_limit=startup_limit,
         )
         serve_forever(options)

@@ -8,9 +8,10 @@ from typing import Any
 
 from rich.console import Console
 
+from sprint_sgl.console import say
 from sprint_sgl.lang.calls import Branch
 from sprint_sgl.lang.program import Run
-from sprint_sgl.lang.registry import named_method
+from sprint_sgl.lang.registry import misfit, named_method
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.tasks.countdown.checker import Verdict, check_countdown, countdown_problem
 from sprint_sgl.trajectory import Trajectory
@@ -32,6 +33,9 @@ class SolveOptions:
 
 def solve(question: str, options: SolveOptions, endpoint: Endpoint, console: Console | None) -> list[MethodAnswer]:
     """Return SPRINT's answer, shown on the console if there is one, and the baseline's answer if options name it."""
+    say_if_unfit(endpoint)
+    if not countdown_problem(question):
+        say_scope(endpoint)
     endpoint.warm_up()
     answers = [MethodAnswer.of("SPRINT", run_sprint(question, options, console, endpoint))]
     if options.baseline:
@@ -48,6 +52,18 @@ def solve(question: str, options: SolveOptions, endpoint: Endpoint, console: Con
             )
         answers.append(MethodAnswer.of("sequential", run))
     return answers
+
+
+def say_if_unfit(endpoint: Endpoint) -> None:
+    """Say that the model was not trained for SPRINT, if its notes say so."""
+    if line := misfit(named_method("sprint"), endpoint):
+        say(line, style="yellow")
+
+
+def say_scope(endpoint: Endpoint) -> None:
+    """Say what the model knows, if it knows one thing only."""
+    if endpoint.scope:
+        say(f"this model knows {endpoint.scope}, and nothing else", style="yellow")
 
 
 @dataclass(frozen=True)

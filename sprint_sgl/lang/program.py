@@ -30,6 +30,7 @@ from sprint_sgl.trajectory import Trajectory
 from sprint_sgl.validation import checked_count, checked_temperature, suggestion
 
 AHEAD = 4  # runs of a batch that have begun or wait to be read, for each thread
+RowsKind = Literal["sprint", "rft"]
 Row = Mapping[str, Any] | Sequence[Any] | str
 RAW = get_chat_template("default")  # programs write chat turns as text; a model's own template would add stop strings
 
@@ -92,6 +93,7 @@ class Program(SglFunction):  # type: ignore[misc]
 
     Its body sets `s["answer"]` and returns the trajectory. `answer_after` is the tag behind which the planner's text is
     the answer, so that a stream can send it as it is written; without a tag the answer is known once the run has ended.
+    `needs` is the kind of rows, "sprint" or "rft", without which a model does not know how to write for the program.
     """
 
     def __init__(
@@ -99,15 +101,16 @@ class Program(SglFunction):  # type: ignore[misc]
         func: Callable[..., Any],
         bind_arguments: dict[str, Any] | None = None,
         answer_after: str | None = None,
+        needs: RowsKind | None = None,
     ) -> None:
         super().__init__(func, bind_arguments=bind_arguments)
-        self.answer_after = answer_after
+        self.answer_after, self.needs = answer_after, needs
         self.run = _documented(self)  # type: ignore[method-assign]
 
     def bind(self, **kwargs: Any) -> Program:
         """Return the program with these arguments fixed. Raises BadInput for an argument that it does not have."""
         self._check(kwargs, self.arg_names)
-        return Program(self.func, {**self.bind_arguments, **kwargs}, self.answer_after)
+        return Program(self.func, {**self.bind_arguments, **kwargs}, self.answer_after, self.needs)
 
     def _check(self, arguments: Mapping[str, Any], known: Sequence[str]) -> None:
         if unknown := [key for key in arguments if key not in self.arg_names]:
@@ -154,6 +157,8 @@ class Program(SglFunction):  # type: ignore[misc]
             stop_token_ids=[],
             stop_regex=[],
         )
+        if temperature and arguments.get("seed") is not None and hasattr(backend, "warn_without_seeds"):
+            backend.warn_without_seeds()
         run = Run(StreamExecutor(backend, arguments, sampling, chat_template=RAW, stream=stream))
         if stream:
             threading.Thread(target=run.execute, args=(self, args, arguments), daemon=True).start()
@@ -240,16 +245,18 @@ def program(function: Callable[..., Any]) -> Program: ...
 
 
 @overload
-def program(*, answer_after: str) -> Callable[[Callable[..., Any]], Program]: ...
+def program(
+    *, answer_after: str | None = None, needs: RowsKind | None = None
+) -> Callable[[Callable[..., Any]], Program]: ...
 
 
 def program(
-    function: Callable[..., Any] | None = None, *, answer_after: str | None = None
+    function: Callable[..., Any] | None = None, *, answer_after: str | None = None, needs: RowsKind | None = None
 ) -> Program | Callable[[Callable[..., Any]], Program]:
-    """Decorate a function: `@program` instead of `@sgl.function`, or `@program(answer_after=TAG)`."""
+    """Decorate a function: `@program` instead of `@sgl.function`, or `@program(answer_after=TAG)`; see `Program`."""
     if function is None:
-        return lambda function: Program(function, answer_after=answer_after)
-    return Program(function, answer_after=answer_after)
+        return lambda function: Program(function, answer_after=answer_after, needs=needs)
+    return Program(function, answer_after=answer_after, needs=needs)
 
 
 def _backend(backend: Any) -> Any:

@@ -10,6 +10,7 @@ import yaml
 
 from sprint_sgl.config import compose_file, instantiate_target
 from sprint_sgl.errors import BadInput
+from sprint_sgl.lang.calls import model_name, model_note
 from sprint_sgl.lang.defaults import TEMPERATURE
 from sprint_sgl.lang.program import Program
 from sprint_sgl.storage.package_files import CONF, conf_names
@@ -27,6 +28,17 @@ class Method:
     def choose_temperature(self, given: float | None) -> float:
         """Return the given temperature; for None, the method's own."""
         return self.temperature if given is None else given
+
+
+def misfit(method: Method, backend: Any) -> str | None:
+    """Return a line if the model was trained on other rows than the program needs; None if not, or if unknown."""
+    needs, trained_on = method.program.needs, model_note(backend, "trained_on")
+    if not needs or not trained_on or needs == trained_on:
+        return None
+    return (
+        f"{model_name(backend)} was trained on {trained_on} rows, and the program {method.name} needs a model trained "
+        f"on {needs} rows: expect wrong answers"
+    )
 
 
 def method_names() -> list[str]:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from copy import copy
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -29,7 +30,7 @@ from sprint_sgl.runtime.frontend import (
 )
 from sprint_sgl.runtime.gateway_client import GatewayWorker, reachable_workers, read_workers
 from sprint_sgl.runtime.messages import GENERATE, Meta, check_generation, held_back, parse_object, request_body
-from sprint_sgl.runtime.resolved_args import NO_PREFIX_CACHE, lacks_prefix_cache
+from sprint_sgl.runtime.resolved_args import NO_PREFIX_CACHE, NO_SEEDS, ignores_seeds, lacks_prefix_cache
 from sprint_sgl.runtime.tokenizer import ModelTokenizer, matching_tokenizer
 from sprint_sgl.runtime.transport import Transport, check_response
 from sprint_sgl.storage.checkpoints import model_notes
@@ -38,6 +39,22 @@ from sprint_sgl.validation import REQUEST_LIMIT
 ABORT_LIMIT = 5.0  # seconds
 IDLE_LIMIT = 30.0  # seconds
 WORKERS_LIMIT = 120.0  # seconds that other weights wait for all workers of a gateway
+
+
+@dataclass
+class _ServerFacts:
+    """What all sessions of an endpoint know of the server, and what they have said of it."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    info: Meta | None = None
+    said: set[str] = field(default_factory=set)
+
+    def say_once(self, line: str) -> None:
+        with self.lock:
+            if line in self.said:
+                return
+            self.said.add(line)
+        say(line, "yellow")
 
 
 class Endpoint(BaseBackend):  # type: ignore[misc]
@@ -70,7 +87,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
             raise
         self._read_notes()
         self._tokenizers: dict[str, ModelTokenizer | None] = {}
-        self._asked_about_cache, self._asking_about_cache = threading.Event(), threading.Lock()
+        self._facts = _ServerFacts()
         self.token_prompts = token_prompts
 
     def __repr__(self) -> str:
@@ -106,15 +123,29 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
 
     def warn_without_cache(self) -> None:
         """Say on the terminal, once, if this server keeps no prefixes: forks depend on them."""
-        if self._asked_about_cache.is_set():
-            return
-        with self._asking_about_cache, suppress(RuntimeUnavailable):
-            if self._asked_about_cache.is_set():
-                return
-            with suppress(RequestFailed, ValueError):  # a gateway may not know
-                if lacks_prefix_cache(self.get_server_info()):
-                    say(f"{self.url} {NO_PREFIX_CACHE}", "yellow")
-            self._asked_about_cache.set()
+        if lacks_prefix_cache(self._info_once()):
+            self._facts.say_once(f"{self.url} {NO_PREFIX_CACHE}")
+
+    def warn_without_seeds(self) -> None:
+        """Say on the terminal, once, if this server ignores seeds."""
+        if warning := self.seed_warning():
+            self._facts.say_once(warning)
+
+    def seed_warning(self) -> str | None:
+        """Return a line if this server ignores seeds; None if it honours them or does not say."""
+        return f"{self.url} {NO_SEEDS}" if ignores_seeds(self._info_once()) else None
+
+    def _info_once(self) -> Meta:
+        """Return what the server said of itself when it was asked first; {} if it does not say, as a gateway may."""
+        with self._facts.lock:
+            if self._facts.info is None:
+                try:
+                    self._facts.info = self.get_server_info()
+                except RuntimeUnavailable:
+                    return {}
+                except (RequestFailed, ValueError):
+                    self._facts.info = {}
+            return self._facts.info
 
     def load_weights(self, model_path: str) -> None:
         """Load another model of the same architecture and tokenizer into the running server.
@@ -280,3 +311,5 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         self.prompt_style = self.trained_style or DEFAULT_PROMPT_STYLE
         self.max_new_tokens: int | None = notes.get("max_new_tokens")
         self.max_sequential_tokens: int | None = notes.get("max_sequential_tokens")
+        self.trained_on: str | None = notes.get("trained_on")
+        self.scope: str | None = notes.get("scope")

@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from sprint_sgl.console import wait_notice
 from sprint_sgl.errors import BadInput
 from sprint_sgl.runtime.server import (
     DEFAULT_MODEL,
+    STARTUP_LIMIT,
     RuntimeConfig,
     ServerProcess,
     default_runtime,
@@ -29,7 +31,7 @@ from sprint_sgl.runtime.server import (
     wait_until_ready,
     warn_changed_arguments,
 )
-from sprint_sgl.validation import REQUEST_LIMIT
+from sprint_sgl.validation import REQUEST_LIMIT, checked_seconds
 
 if TYPE_CHECKING:
     from sprint_sgl.runtime.endpoint import Endpoint
@@ -63,7 +65,7 @@ def running_server(
     host: str = "127.0.0.1",
     port: int = 0,
     api_key: str | None = None,
-    startup_limit: float = 300.0,
+    startup_limit: float | None = None,
     meanwhile: Callable[[], object] | None = None,
     **args: Any,
 ) -> Iterator[ServerProcess]:
@@ -74,6 +76,8 @@ def running_server(
     given = runtime if isinstance(runtime, RuntimeConfig) else runtime_config(runtime) if runtime else RuntimeConfig()
     is_gateway = given.workers is not None
     config = given if given.args or given.url or is_gateway else runtime_config(default_runtime())
+    limits = (startup_limit, given.startup_limit, STARTUP_LIMIT)
+    limit = checked_seconds("startup_limit", next(each for each in limits if each is not None))
     if config.url:
         raise BadInput(f"the runtime runs already, at {config.url}: use connect({config.url!r}) or --url {config.url}")
     overrides = {key.replace("_", "-"): value for key, value in args.items()}
@@ -83,14 +87,14 @@ def running_server(
     if is_gateway:
         from sprint_sgl.runtime.gateway import running_gateway
 
-        with running_gateway(config, model, host, port, startup_limit, meanwhile) as server:
+        with running_gateway(config, model, host, port, limit, meanwhile) as server:
             yield server
         return
     server = start_server(config, model, host=host, port=port)
     try:
         if meanwhile:
             meanwhile()
-        wait_until_ready(server, startup_limit, ready_path(config))
+        wait_until_ready(server, limit, ready_path(config))
         warn_changed_arguments(server, config.args, api_key or config.args.get("api-key"))
         yield server
     finally:
@@ -104,7 +108,7 @@ def launch(
     runtime: str | RuntimeConfig | None = None,
     port: int = 0,
     api_key: str | None = None,
-    startup_limit: float = 300.0,
+    startup_limit: float | None = None,
     time_limit: float = REQUEST_LIMIT,
     **args: Any,
 ) -> Iterator[Endpoint]:
@@ -113,16 +117,15 @@ def launch(
     model          shipped name, folder or hub id
     runtime        a name in conf/runtime, or its content; by default the GPU's if there is one, else the CPU's
     port           0 picks a free one
-    startup_limit  seconds until it must answer; time_limit, seconds that one request may take
+    startup_limit  seconds until it must answer, by default the runtime's own; time_limit, of one request
     args           sglang server arguments (`max_total_tokens=8192`) over those of the runtime
     Raises BadInput for an unknown model or runtime, LaunchFailed with the end of the server's log.
     """
     options: dict[str, Any] = {"runtime": runtime, "port": port, "api_key": api_key, "startup_limit": startup_limit}
-    with (
-        running_server(model, meanwhile=_import_frontend, **options, **args) as server,
-        connect(server.url, api_key, time_limit=time_limit) as endpoint,
-    ):
-        yield endpoint
+    with ExitStack() as stack:
+        with wait_notice(f"starting an SGLang runtime for {model}"):
+            server = stack.enter_context(running_server(model, meanwhile=_import_frontend, **options, **args))
+        yield stack.enter_context(connect(server.url, api_key, time_limit=time_limit))
 
 
 def _import_frontend() -> None:

@@ -10,6 +10,10 @@ NO_PREFIX_CACHE = (
     "with deterministic inference only the attention backends triton, fa3 and fa4 keep it"
 )
 
+NO_SEEDS = (
+    "ignores seeds: answers at a temperature above 0 differ between runs. Only a runtime with "
+    "enable-deterministic-inference honours them, such as conf/runtime/a100_seeded.yaml"
+)
 
 Plain = str | int | float  # and bool, which is an int
 
@@ -32,6 +36,11 @@ def changed_arguments(asked: Mapping[str, Any], info: Mapping[str, Any]) -> list
 def lacks_prefix_cache(info: Mapping[str, Any]) -> bool:
     """Whether /server_info says that no prefixes are kept; a server that says nothing is taken to keep them."""
     return bool(info.get("disable_radix_cache"))
+
+
+def ignores_seeds(info: Mapping[str, Any]) -> bool:
+    """Whether /server_info says that inference is not deterministic; a server that says nothing is taken to be."""
+    return info.get("enable_deterministic_inference") is False
 
 
 def _text(value: Any) -> str:

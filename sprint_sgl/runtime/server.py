@@ -25,6 +25,8 @@ from sprint_sgl.storage.package_files import CONF, conf_names, model_names
 
 DEFAULT_MODEL = "countdown-mini-sprint"
 LOG_LINES = 25
+STARTUP_LIMIT = 300.0  # seconds
+WARNINGS = ("WARNING", "Warning:", "warnings.warn(", "warn(")  # lines of a log that are not a cause
 INFO_LIMIT = 10.0  # seconds that a runtime may take to report its arguments
 STOP_LIMIT = 15.0  # seconds until a server that was told to end is killed
 # SGLang ends a runtime when one of its processes dies, but would first sleep for 65 s, on a CPU too, for GPU dumps.
@@ -39,7 +41,10 @@ class RuntimeConfig:
     env         environment variables of the server
     preloaded   fork it from a process that has imported SGLang (cpu_server.py); on CPU cores and Linux only
     url         a server that runs already
-    workers     how many copies of the runtime `base` run behind a gateway that routes by `policy` (gateway.py)
+    workers     for a gateway: how many copies of the runtime `base` it has
+    base        for a gateway: the name of its workers' runtime; by default that of this machine
+    policy      for a gateway: how it chooses a worker (gateway.py)
+    startup_limit   seconds until the runtime must answer, 300 by default
     """
 
     args: dict[str, Any] = field(default_factory=dict)
@@ -49,6 +54,7 @@ class RuntimeConfig:
     workers: int | None = None
     base: str | None = None
     policy: str = "cache_aware"
+    startup_limit: float | None = None
 
 
 def runtime_config(name: str) -> RuntimeConfig:
@@ -128,8 +134,9 @@ class ServerProcess:
         return f"({how}); its log ends:\n{self.log_tail()}"
 
     def log_tail(self) -> str:
+        """Return the last lines of the log that are not warnings."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
-        return "\n".join(lines[-LOG_LINES:])
+        return "\n".join([line for line in lines if not any(word in line for word in WARNINGS)][-LOG_LINES:])
 
     def stop(self) -> None:
         """End the server and everything that it started, and wait for their end."""
@@ -204,7 +211,10 @@ def wait_until_ready(server: ServerProcess, limit: float, path: str = "/health")
         except httpx.HTTPError:
             pass
         time.sleep(0.05)
-    raise LaunchFailed(f"the runtime did not answer within {limit:g} s; its log ends:\n{server.log_tail()}")
+    raise LaunchFailed(
+        f"the runtime did not answer within {limit:g} s: raise --startup-limit (bench: runtime.startup_limit) if it "
+        f"still loads; its log ends:\n{server.log_tail()}"
+    )
 
 
 def warn_changed_arguments(server: ServerProcess, asked: Mapping[str, Any], api_key: str | None) -> None:

@@ -56,8 +56,8 @@ class RemoteBackend:
 class EmbeddedBackend:
     """A runtime that a thread of this process starts, and starts again when it dies."""
 
-    def __init__(self, model: str, runtime: str | None) -> None:
-        self._model, self._runtime = model, runtime
+    def __init__(self, model: str, runtime: str | None, startup_limit: float | None = None) -> None:
+        self._model, self._runtime, self._startup_limit = model, runtime, startup_limit
         self._endpoint: Endpoint | None = None
         self._first_error: SprintError | None = None
         self._first_start_done, self._stopping = threading.Event(), threading.Event()
@@ -99,7 +99,7 @@ class EmbeddedBackend:
                 say(f"the runtime of {self._model} {problem}: starting it again", style="yellow")
 
     def _serve_until_it_ends(self) -> None:
-        with running_server(self._model, runtime=self._runtime) as server:
+        with running_server(self._model, runtime=self._runtime, startup_limit=self._startup_limit) as server:
             endpoint = Endpoint(server.url)
             try:
                 endpoint.warm_up()

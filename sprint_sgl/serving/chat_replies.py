@@ -26,11 +26,17 @@ DONE = "data: [DONE]\n\n"
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A finished run: the answer that the client gets, the trajectory, and whether a stop string ended the answer."""
+    """A finished run.
+
+    content      the answer that the client gets
+    stopped      whether a stop string ended the answer
+    warnings     what the client asked for and the runtime could not do
+    """
 
     content: str
     trajectory: Trajectory
     stopped: bool = False
+    warnings: tuple[str, ...] = ()
 
     @property
     def finish_reason(self) -> Literal["stop", "length"]:
@@ -42,7 +48,8 @@ class FinishedRun:
 class RunFigures(BaseModel):
     """The extension field `sprint`: tokens on the critical path and in total, the run's shape, and its seconds.
 
-    `cached_share` is the share of prompt tokens found in the prefix cache; `repairs` counts tag repairs by kind.
+    `cached_share` is the share of prompt tokens found in the prefix cache; `repairs` counts tag repairs by kind;
+    `warnings` say what was asked for and not done.
     """
 
     sequential_tokens: int
@@ -53,10 +60,12 @@ class RunFigures(BaseModel):
     cached_share: float
     repairs: dict[str, int]
     launch: str
+    warnings: list[str] | None = None
     trajectory: dict[str, Any] | None = None
 
     @staticmethod
-    def of(trajectory: Trajectory, whole: bool) -> RunFigures:
+    def of(run: FinishedRun, whole: bool) -> RunFigures:
+        trajectory = run.trajectory
         return RunFigures(
             sequential_tokens=trajectory.sequential_tokens,
             total_tokens=trajectory.total_tokens,
@@ -66,6 +75,7 @@ class RunFigures(BaseModel):
             cached_share=round(trajectory.cached_share, 4),
             repairs=dict(trajectory.repairs),
             launch=trajectory.launch,
+            warnings=list(run.warnings) or None,
             trajectory=trajectory.to_dict() if whole else None,
         )
 
@@ -109,7 +119,7 @@ class ReplyEnvelope:
         return sse_event(chunk)
 
     def figures(self, run: FinishedRun) -> dict[str, Any]:
-        return RunFigures.of(run.trajectory, self.whole_trajectory).model_dump(exclude_none=True)
+        return RunFigures.of(run, self.whole_trajectory).model_dump(exclude_none=True)
 
 
 class ReplyFormat(Protocol):

@@ -20,7 +20,7 @@ from fastapi import FastAPI
 
 from sprint_sgl.console import say, wait_notice
 from sprint_sgl.errors import BadInput
-from sprint_sgl.lang.registry import Method, named_method, weights_for
+from sprint_sgl.lang.registry import Method, misfit, named_method, weights_for
 from sprint_sgl.runtime.server import check_port, free_port, resolve_model
 from sprint_sgl.serving.admission import Admission
 from sprint_sgl.serving.app import Api
@@ -30,6 +30,7 @@ from sprint_sgl.serving.metrics import Metrics
 from sprint_sgl.serving.service import STOP_LIMIT, Service
 
 M_ARENA_MAX = -8  # its value in malloc.h
+CONNECT_LIMIT = 10.0  # seconds
 ERROR_REPLY_LIMIT = 5.0  # seconds to send the errors of runs that a shutdown has ended
 
 
@@ -51,6 +52,7 @@ class ServeOptions:
     queue: int
     time_limit: float
     shutdown_limit: float
+    startup_limit: float | None = None
 
     @property
     def served_name(self) -> str:
@@ -124,11 +126,18 @@ def start_backends(options: ServeOptions) -> Iterator[dict[str, tuple[Method, Ba
     with ExitStack() as stack:
         up: dict[str, Backend] = {}
         for path in dict.fromkeys(weights.values()):
-            up[path] = RemoteBackend(path, options.url_key) if options.url else EmbeddedBackend(path, options.runtime)
+            up[path] = (
+                RemoteBackend(path, options.url_key)
+                if options.url
+                else EmbeddedBackend(path, options.runtime, options.startup_limit)
+            )
             stack.callback(up[path].stop)
             up[path].start()
         with wait_notice(f"waiting for {len(up)} SGLang runtime{'s' * (len(up) > 1)}"):
             for backend in up.values():
                 backend.wait_until_up()
+        for method in methods if options.url else ():
+            if line := misfit(method, up[weights[method.name]].session(CONNECT_LIMIT)):
+                say(line, style="yellow")
         names = {f"{options.served_name}:{method.name}": (method, up[weights[method.name]]) for method in methods}
         yield {options.served_name: next(iter(names.values())), **names}

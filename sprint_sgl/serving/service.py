@@ -21,6 +21,7 @@ from sprint_sgl.serving.chat_replies import FinishedRun
 from sprint_sgl.serving.requests import ProgramRequest
 from sprint_sgl.serving.stream import cut_at_stop
 from sprint_sgl.tasks.question import checked_question
+from sprint_sgl.validation import suggestion
 
 STOP_LIMIT = 2.0  # seconds for a run to notice that the server is being stopped
 T = TypeVar("T")
@@ -46,15 +47,18 @@ class RunRequest:
     def __post_init__(self) -> None:
         names = self.method.program.arg_names
         if unknown := [name for name in self.options if name not in names]:
-            raise BadInput(f"sprint.{unknown[0]}: the program {self.method.name} has no such option")
+            raise BadInput(
+                f"sprint.{unknown[0]}: the program {self.method.name} has no such option{suggestion(unknown[0], names)}"
+            )
 
     def execute(self, endpoint: Endpoint, watch: Watch | None) -> FinishedRun:
         """Return the finished run of the program, made in the calling thread. Raises SprintError."""
-        program = self.method.program
+        program, temperature = self.method.program, self.method.choose_temperature(self.temperature)
+        warning = endpoint.seed_warning() if temperature and self.seed is not None else None
         limit = {"max_tokens": self.max_new_tokens} if self.max_new_tokens and "max_tokens" in program.arg_names else {}
         run = program.run(
             self.question,
-            temperature=self.method.choose_temperature(self.temperature),
+            temperature=temperature,
             top_p=self.top_p,
             max_new_tokens=self.max_new_tokens,
             seed=self.seed,
@@ -67,7 +71,7 @@ class RunRequest:
         trajectory = run.trajectory
         whole = trajectory.final_answer or run["answer"]
         content = cut_at_stop(whole, self.stops)
-        return FinishedRun(content.strip(), trajectory, stopped=content != whole)
+        return FinishedRun(content.strip(), trajectory, content != whole, (warning,) if warning else ())
 
 
 @dataclass

@@ -25,7 +25,8 @@ class DataSource:
 
     path     hub name, a .jsonl, .json, .parquet or .csv file, or the folder of a benchmark's run
     name     configuration of a hub data set
-    where    column path -> required value
+    split    of a hub data set
+    where    values that columns must have, as {COLUMN: VALUE}
     limit    maximum number of rows, after `where`
     """
 

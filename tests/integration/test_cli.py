@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from sprint_sgl.cli.app import main
+from sprint_sgl.storage.package_files import CONF
 
 
 class Done(NamedTuple):
@@ -50,20 +51,27 @@ def run_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
             "model='x' does not exist, and is not a hub id such as org/name",
         ),
         (["experiment", "out=work/nothing"], "no experiment is chosen: experiment=countdown_mini or formats"),
-        (["bench", "task.problems=0"], "task.problems must be at least 1, got 0"),
-        (["bench", "url=http://127.0.0.1:9", "runtime=gateway"], "leave either url=... or runtime=... out"),
-        (["bench", "task=nope"], "Could not find 'task/nope'. Available options in 'task': aime2024, "),
-        (["bench", "program.max_stage=4"], "'max_stage' is none of _target_, launch, max_stages, "),
-        (["bench", "against=[tree]"], "unknown program 'tree'; known: base, best_of_n, "),
-        (["bench", "weights.sprint=nope", "out=work/nothing"], "unknown model 'nope'"),
+        (["bench"], "You must specify 'task', e.g, task=<OPTION>. Available options: aime2024, "),
+        (["bench", "task=countdown", "task.problems=0"], "task.problems must be at least 1, got 0"),
+        (
+            ["bench", "task=countdown", "url=http://127.0.0.1:9", "runtime=gateway"],
+            "leave either url=... or runtime=... out",
+        ),
+        (
+            ["bench", "task=nope"],
+            "Could not find 'task/nope'. Available options in 'task': aime2024, ",
+        ),
+        (["bench", "task=countdown", "program.max_stage=4"], "'max_stage' is none of _target_, launch, max_stages, "),
+        (["bench", "task=countdown", "against=[tree]"], "unknown program 'tree'; known: base, best_of_n, "),
+        (["bench", "task=countdown", "weights.sprint=nope", "out=work/nothing"], "unknown model 'nope'"),
         (["serve", "--host", "0.0.0.0"], "0.0.0.0 can be reached by others: set SPRINT_SERVE_KEYS"),
         (["serve", "--allow-origin", "example.org"], "'example.org' is not an origin: give scheme, host and port"),
         (["serve", "--program", "tree"], "unknown program 'tree'; known: base, best_of_n, "),
         (["serve", "--url", "http://127.0.0.1:9"], "nothing answers at http://127.0.0.1:9"),
         (["view", "work/nothing.json"], "work/nothing.json cannot be read"),
-        (["bench", "out=", "task.problems=1"], "out= is empty"),
-        (["bench", "--multirun", "out=", "limit=1,2"], "out= is empty"),
-        (["bench", "--multirun", "out=.", "limit=1,2"], "out=. holds "),
+        (["bench", "task=countdown", "out=", "task.problems=1"], "out= is empty"),
+        (["bench", "task=countdown", "--multirun", "out=", "limit=1,2"], "out= is empty"),
+        (["bench", "task=countdown", "--multirun", "out=.", "limit=1,2"], "out=. holds "),
         (["curate", "source.path=x.jsonl", "out="], "out= is empty"),
         (["curate", "source.path=x.jsonl", "out=."], "and no run of sprint-sgl curate: give a new or an empty folder"),
         (["curate", "source.path=x.jsonl", "out=.", "shards=2"], "and no run of sprint-sgl curate"),
@@ -127,3 +135,24 @@ def test_every_commands_help_shows_an_example(run_command: Callable[..., Done], 
     done = run_command(command, "--help")
     assert done.status == 0
     assert f"sprint-sgl {command} " in done.out
+
+
+@pytest.mark.parametrize("words", [("bench",), ("train",), ("train", "cost"), ("curate",), ("fleet",), ("experiment",)])
+def test_help_lists_the_groups_and_keys_of_that_command_with_their_meaning(
+    run_command: Callable[..., Done], words: tuple[str, ...]
+) -> None:
+    done = run_command(*words, "--help")
+    examples, _, rest = done.out.partition("Groups, each a folder of conf/")
+    groups, _, keys = rest.partition("Keys, as KEY=VALUE, with their defaults")
+    assert examples.count(f"sprint-sgl {' '.join(words)} ") >= 3
+    names = [line.split("=")[0] for line in groups.splitlines() if "=" in line[:14]]
+    assert names
+    assert all((CONF / name).is_dir() for name in names)
+    lines = [line for line in keys.splitlines() if line[:1].islower()]
+    assert len(lines) > 2
+    assert all(len(line.partition(" ")[2].partition("  [")[0].strip()) > 1 for line in lines), lines
+
+
+def test_multirun_may_stand_behind_other_words(run_command: Callable[..., Done]) -> None:
+    done = run_command("bench", "task=countdown", "--multirun", "limit=1,2", "out=")
+    assert "out= is empty" in done.err

@@ -12,7 +12,10 @@ import openai
 import pytest
 
 from sprint_sgl import protocol
+from sprint_sgl.bench.found_weights import FOUND_WEIGHTS
 from sprint_sgl.runtime.endpoint import Endpoint
+from sprint_sgl.runtime.launcher import connect
+from sprint_sgl.runtime.server import DEFAULT_MODEL, resolve_model
 from sprint_sgl.tasks.countdown.problem import draw_problems
 from sprint_sgl.trajectory import Trajectory
 from tests.fakes.commands import COMMAND, START_LIMIT, run_command, served
@@ -44,7 +47,15 @@ def test_a_running_server_answers_with_the_prompt_style_that_is_asked_for(url: s
 
 
 def test_bench_goes_on_where_it_was_killed(url: str, tmp_path: Path) -> None:
-    overrides = [f"url={url}", f"out={tmp_path}", "task.problems=2", "task.numbers=[3]", "block=1", "temperature=0"]
+    overrides = [
+        f"url={url}",
+        f"out={tmp_path}",
+        "task=countdown",
+        "task.problems=2",
+        "task.numbers=[3]",
+        "block=1",
+        "temperature=0",
+    ]
     overrides.append("against=[sequential]")
     first = subprocess.Popen([*COMMAND, "bench", *overrides], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     records = tmp_path / "records.jsonl"
@@ -58,10 +69,27 @@ def test_bench_goes_on_where_it_was_killed(url: str, tmp_path: Path) -> None:
     assert done < len(rows) == 4
     assert len({(row["method"], row["id"]) for row in rows}) == 4
     assert "against" in second.stdout  # the two methods are compared
+    with connect(url) as endpoint:  # the killed start has left the other model there
+        assert endpoint.get_model_name() == resolve_model(DEFAULT_MODEL)
+    assert not (tmp_path / FOUND_WEIGHTS).exists()
+
+
+def test_a_served_model_that_was_trained_for_another_program_is_announced(url: str, tmp_path: Path) -> None:
+    words = [f"url={url}", "model=served", "program=sequential", f"out={tmp_path}", "task=countdown"]
+    done = run_command("bench", *words, "limit=1", "temperature=0")
+    assert "was trained on sprint rows, and the program sequential needs a model trained on rft rows" in done.stderr
 
 
 def test_a_sweep_keeps_each_job_in_a_folder_named_by_its_values(url: str, tmp_path: Path) -> None:
-    words = ["--multirun", f"url={url}", f"out={tmp_path}", "task.problems=2", "task.numbers=[3]", "limit=1"]
+    words = [
+        "--multirun",
+        f"url={url}",
+        f"out={tmp_path}",
+        "task=countdown",
+        "task.problems=2",
+        "task.numbers=[3]",
+        "limit=1",
+    ]
     sweep = [*words, "program.max_stages=1,2", "temperature=0.0,0.6"]
     done = run_command("bench", *sweep)
     assert done.returncode == 0, done.stderr
@@ -85,7 +113,14 @@ def test_a_sweep_keeps_each_job_in_a_folder_named_by_its_values(url: str, tmp_pa
 
 def test_a_server_that_others_use_is_measured_as_it_is(url: str, tmp_path: Path) -> None:
     """Its model is not known here, and its cache cannot be emptied while it runs their requests."""
-    overrides = [f"url={url}", "model=served", f"out={tmp_path}", "task.problems=2", "task.numbers=[3]"]
+    overrides = [
+        f"url={url}",
+        "model=served",
+        f"out={tmp_path}",
+        "task=countdown",
+        "task.problems=2",
+        "task.numbers=[3]",
+    ]
     endless = {"text": "1", "sampling_params": {"max_new_tokens": 3000, "ignore_eos": True}, "rid": "others"}
     with ThreadPoolExecutor(1) as pool, httpx.Client(timeout=300) as client:
         others = pool.submit(client.post, f"{url}/generate", json=endless)

@@ -36,6 +36,19 @@ def contents(out: Path) -> dict[str, bytes]:
     return {name: (out / name).read_bytes() for name in ROWS}
 
 
+def test_traces_of_which_none_becomes_a_row_fail_with_the_keys_that_decided_it(tmp_path: Path) -> None:
+    done = curate(ROOT / "examples" / "traces.jsonl", tmp_path / "out", "min_lines=9", status=1)
+    said = " ".join(done.stderr.split())
+    assert "no rows: filter rejected 5 of 5 traces (no executions 5)" in said
+    assert "21 executions with fewer than min_lines=9 lines joined their plan" in said
+    assert "filter.min_ratio=1.5" in said
+
+
+def test_the_example_traces_all_become_rows(tmp_path: Path) -> None:
+    curate(ROOT / "examples" / "traces.jsonl", tmp_path / "out")
+    assert len(list(read_jsonl(tmp_path / "out" / "sprint.train.jsonl"))) == 5
+
+
 def test_without_a_key_every_trace_becomes_rows_or_a_rejection(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     benchmark = tmp_path / "benchmark.jsonl"

@@ -103,6 +103,7 @@ def test_solve_in_a_pipe_prints_stages_answer_and_costs_of_both_models() -> None
 def test_bench_starts_a_runtime_again_that_has_died(tmp_path: Path) -> None:
     overrides = [
         f"out={tmp_path}",
+        "task=countdown",
         "task.problems=3",
         "task.numbers=[3]",
         "temperature=0",

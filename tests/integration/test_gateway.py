@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
@@ -257,7 +258,7 @@ def test_a_gateway_takes_the_key_and_its_workers_get_what_it_has_no_path_for() -
 
 @pytest.fixture(scope="module")
 def crew(sglang_imported: None) -> Iterator[ResidentRuntime]:
-    resident = ResidentRuntime(RuntimeConfig(workers=2), None, 600.0)
+    resident = ResidentRuntime(RuntimeConfig(workers=2), None, 600.0, Path())
     yield resident
     resident.close()
 

@@ -12,7 +12,7 @@ import pytest
 
 from programs import sprint_program
 from sprint_sgl.runtime.launcher import launch
-from sprint_sgl.runtime.resolved_args import changed_arguments, lacks_prefix_cache
+from sprint_sgl.runtime.resolved_args import changed_arguments, ignores_seeds, lacks_prefix_cache
 from sprint_sgl.runtime.server import runtime_config, server_arguments
 
 ROOT = Path(__file__).parents[2]
@@ -96,6 +96,12 @@ def test_arguments_that_sglang_has_changed_are_named() -> None:
     assert not changed_arguments({"enable-metrics": "true", "sizes": [1]}, {"enable_metrics": True, "sizes": ["1"]})
     assert lacks_prefix_cache({"disable_radix_cache": True})
     assert not lacks_prefix_cache({})
+
+
+def test_a_runtime_without_deterministic_inference_ignores_seeds() -> None:
+    assert ignores_seeds({"enable_deterministic_inference": False})
+    assert not ignores_seeds({"enable_deterministic_inference": True})
+    assert not ignores_seeds({})  # a gateway does not say
 
 
 @pytest.mark.runtime

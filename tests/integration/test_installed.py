@@ -87,7 +87,7 @@ def test_an_installed_wheel_serves(command: str, empty: Path) -> None:
 
 
 def test_an_installed_wheel_benchmarks_curates_and_composes_a_training(command: str, empty: Path) -> None:
-    ran(command, "bench", "task.problems=1", "task.numbers=[3]", "temperature=0", "out=bench")
+    ran(command, "bench", "task=countdown", "task.problems=1", "task.numbers=[3]", "temperature=0", "out=bench")
     assert len((empty / "bench" / "records.jsonl").read_text().splitlines()) == 1
     (empty / "traces.jsonl").write_text(json.dumps(TRACE) + "\n")
     ran(command, "curate", "source.path=traces.jsonl", "out=rows")

@@ -39,7 +39,7 @@ from training.machines import Machines, processor_has_bf16
 from training.mini import MiniShape, init_weights, row_texts, train_tokenizer, transfer_weights
 from training.preflight import check_training, load_spelling
 from training.record import draw_curves, read_log, run_record
-from training.row_file import read_rows
+from training.row_file import read_rows, rows_kind
 from training.train import (
     Recipe,
     TrainConfig,
@@ -101,11 +101,33 @@ def test_the_command_names_every_argument_of_the_recipe(tmp_path: Path) -> None:
     several = compose_command(
         TrainConfig("model", "data", str(tmp_path), Recipe({"report_to": ["tensorboard", "wandb"]}))
     )
-    assert several[several.index("--report_to") + 1 :] == ["tensorboard", "wandb"]
+    assert several[several.index("--report_to") + 1 :][:2] == ["tensorboard", "wandb"]
     assert "--deepspeed" not in compose_command(
         TrainConfig("model", "data", str(tmp_path), Recipe({"deepspeed": None}))
     )
     assert "--resume_from_checkpoint" not in command
+
+
+def test_rows_without_validation_rows_are_trained_without_evaluation(rows: Path, tmp_path: Path) -> None:
+    few = tmp_path / "few.train.jsonl"
+    few.write_text((rows / "rft.train.jsonl").read_text())
+    for name in (str(few), str(tmp_path / "few")):
+        config = TrainConfig("model", name, str(tmp_path), recipe(load_best_model_at_end=True))
+        assert data_files(config) == [few]
+        command = compose_command(config)
+        assert "--val_dataset" not in command
+        assert command[command.index("--eval_strategy") + 1] == "no"
+        assert command[command.index("--load_best_model_at_end") + 1] == "false"
+    (tmp_path / "few.valid.jsonl").touch()  # as curation leaves it when no question was held out
+    assert data_files(TrainConfig("model", str(tmp_path / "few"), str(tmp_path))) == [few]
+
+
+@pytest.mark.parametrize(("name", "kind"), [("sprint", "sprint"), ("rft", "rft")])
+def test_a_file_of_rows_says_what_it_trains(rows: Path, tmp_path: Path, name: str, kind: str) -> None:
+    assert rows_kind(rows / f"{name}.train.jsonl") == kind
+    both = tmp_path / "both.jsonl"
+    both.write_text("".join((rows / f"{each}.valid.jsonl").read_text() for each in ("sprint", "rft")))
+    assert rows_kind(both) is None
 
 
 def test_an_interrupted_run_is_resumed_from_its_newest_checkpoint(tmp_path: Path) -> None:
@@ -675,7 +697,8 @@ def test_ms_swift_trains_stops_resumes_and_its_model_exports(rows: Path, base: P
 
     size = export(out, tmp_path / "model")
     assert size < 25e6
-    assert model_notes(str(tmp_path / "model")) == {"prompt_style": "mini", "max_new_tokens": 64}
+    notes = {"prompt_style": "mini", "max_new_tokens": 64, "trained_on": "sprint"}
+    assert model_notes(str(tmp_path / "model")) == notes
     assert json.loads((tmp_path / "model" / "config.json").read_text())["dtype"] == "bfloat16"
 
 
@@ -702,9 +725,9 @@ def running_with(word: str) -> bool:
 def test_adapters_are_put_into_their_model_before_it_is_served(rows: Path, base: Path, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM
 
-    settings = recipe(tuner_type="lora", lora_rank=4, target_modules="all-linear", max_steps=2, eval_strategy="no")
+    settings = recipe(tuner_type="lora", lora_rank=4, target_modules="all-linear", max_steps=2)
     out, merged = tmp_path / "run", tmp_path / "merged"
-    assert train(TrainConfig(str(base), str(rows / "sprint"), str(out), settings)) == 0
+    assert train(TrainConfig(str(base), str(rows / "sprint.train.jsonl"), str(out), settings)) == 0  # not evaluated
     assert f"training.export checkpoint={out}" in (out / "README.md").read_text()
     with pytest.raises(BadInput, match="are adapters"):
         resolve_model(str(out))

@@ -215,7 +215,7 @@ def test_a_graph_merges_the_best_attempts_and_refines_the_best_merge() -> None:
 @pytest.mark.parametrize("name", method_names())
 def test_a_named_method_is_what_a_command_composes(name: str) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = OmegaConf.to_object(compose("bench", [f"program={name}"]))
+        config = OmegaConf.to_object(compose("bench", ["task=countdown", f"program={name}"]))
         (composed,) = read_methods(config)  # type: ignore[arg-type]
         named = named_method(name)
     assert (composed.name, composed.temperature, composed.settings) == (named.name, named.temperature, named.settings)

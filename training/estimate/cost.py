@@ -45,7 +45,8 @@ class Device:
     """A GPU as a training sees it.
 
     memory         GiB
-    teraflops      peak rate of dense bf16; training reaches the share `utilisation` of it
+    teraflops      peak rate of dense bf16
+    utilisation    share of that rate that training reaches
     overhead       GiB that a process holds before any tensor
     communication  GiB for NCCL's buffers if several devices train together
     fragments      share of the activations' memory that lies idle between tensors
@@ -61,9 +62,16 @@ class Device:
 
 @dataclass
 class CostConfig:
+    """The training to estimate; takes the overrides of `sprint-sgl train`.
+
+    model     hub id, folder, or a run's folder
+    dataset   rows whose tokens are counted; without rows only the memory is estimated
+    out       accepted, so that a training's overrides can be pasted; nothing is written
+    """
+
     model: str
     dataset: str | None = None
-    out: str | None = None  # accepted, so that a training's overrides can be pasted; nothing is written
+    out: str | None = None
     recipe: Recipe = field(default_factory=Recipe)
     machines: Machines = field(default_factory=Machines)
     device: Device = field(default_factory=lambda: Device(0, 0))
