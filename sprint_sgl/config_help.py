@@ -20,7 +20,7 @@ def help_page(command: str, module: str, class_name: str) -> Group:
     header = str(yaml.safe_load((CONF / f"{command}.yaml").read_text())["hydra"]["help"]["header"]).strip()
     schema = resolve(module, class_name)
     lead = lead_of(schema) if schema else ""
-    parts = [Text(f"{lead}\n\n{header}\n".lstrip())]
+    parts: list[Text | Table] = [Text(f"{lead}\n\n{header}\n".lstrip())]
     groups = command_groups(command)
     if groups:
         table = _table()

@@ -15,9 +15,8 @@ from curation.report.shapes import Example, Measure
 from curation.stages.base import StageCounts
 from curation.stages.pack import as_plan_only
 from sprint_sgl.view.dag import Dag
-from sprint_sgl.view.pages import chart_style, figure_svg
+from sprint_sgl.view.pages import BAR, PALE_BAR, chart_style, figure_svg
 
-KEPT, DROPPED = "#2f5d8a", "#d5d9de"
 MOST_BARS = 24
 PER_ROW = 3
 
@@ -37,8 +36,8 @@ def funnel_figure(funnel: Sequence[StageCounts]) -> Figure:
     figure = Figure(figsize=(9, 0.4 + 0.38 * len(funnel)), layout="constrained")
     axes = figure.subplots()
     names, kept = [stage.stage for stage in funnel], [stage.kept for stage in funnel]
-    axes.barh(names, kept, color=KEPT, height=0.68)
-    axes.barh(names, [stage.read - stage.kept for stage in funnel], left=kept, color=DROPPED, height=0.68)
+    axes.barh(names, kept, color=BAR, height=0.68)
+    axes.barh(names, [stage.read - stage.kept for stage in funnel], left=kept, color=PALE_BAR, height=0.68)
     for row, stage in enumerate(funnel):
         axes.annotate(
             f"kept {stage.kept:,} of {stage.read:,}", (stage.read, row), (6, 0), textcoords="offset points", va="center"
@@ -67,7 +66,7 @@ def histogram(axes: Axes, packed: Measure, kept: Measure) -> None:
     low, high = packed.quantile(0.01) or 0, packed.quantile(0.99) or 0
     width = bar_width(high - low, packed.bin)
     shift = width / 2 if packed.bin < 1 else (width - 1) / 2
-    for measure, color, label in ((packed, DROPPED, "packed"), (kept, KEPT, "kept by the filter")):
+    for measure, color, label in ((packed, PALE_BAR, "packed"), (kept, BAR, "kept by the filter")):
         bars = count_bins(measure.counts, low, high, width)
         axes.bar([left + shift for left in bars], list(bars.values()), 0.9 * width, color=color, label=label)
     axes.set_title(packed.name + (f" ({packed.unit.strip()})" if packed.unit else ""))

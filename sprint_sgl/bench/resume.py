@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-from sprint_sgl.bench.config import BenchConfig, task_name
+from sprint_sgl.bench.config import BenchConfig, command_line, task_name
 from sprint_sgl.bench.failures import FAILURES, QuestionFailure, read_failures
 from sprint_sgl.bench.records import Record
 from sprint_sgl.bench.runner import ProgressLine, Workload
@@ -50,7 +50,10 @@ def claim_folder(folder: Path, config: BenchConfig, methods: Sequence[Method]) -
         "task": task_name(),
         "settings": settings,
         "methods": methods_before | methods_now,
-        "starts": [*before.get("starts", []), {"versions": package_versions(PACKAGES), "commit": git_commit()}],
+        "starts": [
+            *before.get("starts", []),
+            {"versions": package_versions(PACKAGES), "commit": git_commit(), "command": command_line()},
+        ],
     }
     with whole_file(folder / "run.json") as file:
         json.dump(run, file, indent=2)

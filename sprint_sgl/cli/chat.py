@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 
-from sprint_sgl.cli.solve import SolveOptions, run_sprint, say_if_unfit, say_scope
+from sprint_sgl.cli.solve import SolveOptions, run_sprint, say_if_unfit, say_notation, say_scope
 from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput, ProgramFailed
 from sprint_sgl.lang.conversation import Turn, question_from
@@ -33,6 +33,7 @@ class Chat:
         """Answer the lines that are typed or piped in, until /quit or the end of the input."""
         say_if_unfit(self.endpoint)
         say_scope(self.endpoint)
+        say_notation(self.endpoint)
         say(HELP, style="dim")
         self.endpoint.warm_up()
         for line in self._lines():

@@ -13,7 +13,7 @@ from sprint_sgl.lang.calls import Branch
 from sprint_sgl.lang.program import Run
 from sprint_sgl.lang.registry import misfit, named_method
 from sprint_sgl.runtime.endpoint import Endpoint
-from sprint_sgl.tasks.countdown.checker import Verdict, check_countdown, countdown_problem
+from sprint_sgl.tasks.countdown.checker import Verdict, countdown_problem, verdict_on
 from sprint_sgl.trajectory import Trajectory
 from sprint_sgl.view.terminal import make_view
 
@@ -36,6 +36,8 @@ def solve(question: str, options: SolveOptions, endpoint: Endpoint, console: Con
     say_if_unfit(endpoint)
     if not countdown_problem(question):
         say_scope(endpoint)
+    if console:
+        say_notation(endpoint)
     endpoint.warm_up()
     answers = [MethodAnswer.of("SPRINT", run_sprint(question, options, console, endpoint))]
     if options.baseline:
@@ -66,6 +68,12 @@ def say_scope(endpoint: Endpoint) -> None:
         say(f"this model knows {endpoint.scope}, and nothing else", style="yellow")
 
 
+def say_notation(endpoint: Endpoint) -> None:
+    """Explain how the model writes, if it has ways of its own."""
+    if endpoint.notation:
+        say(endpoint.notation, style="dim")
+
+
 @dataclass(frozen=True)
 class MethodAnswer:
     """A method's answer and its trajectory; `verdict` is None unless the question is a Countdown problem."""
@@ -77,8 +85,7 @@ class MethodAnswer:
 
     @staticmethod
     def of(method: str, run: Run) -> MethodAnswer:
-        problem = countdown_problem(run.trajectory.question)
-        verdict = check_countdown(run["answer"], problem.numbers, problem.target) if problem else None
+        verdict = verdict_on(run.trajectory.question, run["answer"])
         return MethodAnswer(method, run["answer"], run.trajectory, verdict)
 
     def __str__(self) -> str:

@@ -16,7 +16,7 @@ from openai.types.responses import Response as OpenAIResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 
 from sprint_sgl.errors import SprintError
 from sprint_sgl.lang.calls import Branch
@@ -25,10 +25,11 @@ from sprint_sgl.serving.errors import add_error_handlers, stream_error
 from sprint_sgl.serving.live import live_page
 from sprint_sgl.serving.metrics import Metrics
 from sprint_sgl.serving.middleware import CheckKey, CountAnswers, LimitBody
-from sprint_sgl.serving.requests import ChatRequest, CompletionRequest, ProgramRequest, ResponsesRequest
+from sprint_sgl.serving.requests import ChatRequest, CompletionRequest, ProgramRequest, ResponsesRequest, ViewRequest
 from sprint_sgl.serving.responses_replies import ResponsesReply
 from sprint_sgl.serving.service import RunRequest, Service
 from sprint_sgl.serving.stream import Piece, PieceSorter
+from sprint_sgl.view.trajectory_page import ShownRun, render_trajectory_page
 
 HEALTH_LIMIT = 5.0  # seconds
 CLIENT_GONE = 499  # nginx's status for a client that closed the connection; only metrics see it
@@ -68,6 +69,7 @@ class Api:
         app.add_api_route("/v1/responses", self.respond, methods=["POST"], responses=reply_schemas(OpenAIResponse))
         app.add_api_route("/v1/models", self.list_models, responses=ERROR_SCHEMAS)
         app.add_api_route("/v1/models/{name:path}", self.show_model, responses=ERROR_SCHEMAS)
+        app.add_api_route("/view", self.view, methods=["POST"], include_in_schema=False)
         for path, page in (("/metrics", self.show_metrics), ("/health", self.health), ("/", self.page)):
             app.add_api_route(path, page, methods=["GET", "HEAD"], include_in_schema=False)
         return app
@@ -75,6 +77,11 @@ class Api:
     async def page(self) -> Response:
         """Return the live page. It needs no key itself; its requests carry the key that is typed into it."""
         return live_page()
+
+    async def view(self, body: ViewRequest) -> Response:
+        """Return the viewer's page of trajectories, for the live page."""
+        shown = [ShownRun.of(each.parsed_trajectory(), each.method) for each in body.runs]
+        return HTMLResponse(await asyncio.to_thread(render_trajectory_page, shown, "Live run"))
 
     async def chat(self, request: Request, body: ChatRequest) -> Response:
         return await self._answer(request, body, ChatReply(**self._reply_options(body)))
@@ -86,11 +93,17 @@ class Api:
         return await self._answer(request, body, ResponsesReply(**self._reply_options(body)))
 
     async def list_models(self) -> dict[str, Any]:
-        return {"object": "list", "data": [model_entry(name) for name in self.service.models]}
+        return {"object": "list", "data": [self._entry(name) for name in self.service.models]}
 
     async def show_model(self, name: str) -> dict[str, Any]:
-        self.service.find_model(name)
-        return model_entry(name)
+        return self._entry(name)
+
+    def _entry(self, name: str) -> dict[str, Any]:
+        """Return OpenAI's description of a model, with what its notes say of its scope and notation under `sprint`."""
+        _, backend = self.service.find_model(name)
+        entry = Model(id=name, object="model", created=0, owned_by="sprint-sgl").model_dump()
+        notes = backend.model_notes()
+        return {**entry, "sprint": notes} if notes else entry
 
     async def health(self) -> Response:
         """Return 200 if every runtime answers."""
@@ -147,10 +160,6 @@ class Api:
 def reply_schemas(whole: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI entries of a path's answers: whole, as a stream, and refused."""
     return {200: {"model": whole, "content": {"text/event-stream": {}}}, **ERROR_SCHEMAS}
-
-
-def model_entry(name: str) -> dict[str, Any]:
-    return Model(id=name, object="model", created=0, owned_by="sprint-sgl").model_dump()
 
 
 class PieceStream:

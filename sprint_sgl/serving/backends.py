@@ -26,8 +26,16 @@ class Backend(Protocol):
     def session(self, time_limit: float) -> Endpoint:
         """Return an endpoint for one run. Raises RuntimeUnavailable while the runtime is down."""
 
+    def model_notes(self) -> dict[str, str]:
+        """Return what the model's notes say of its scope and its notation; {} while the runtime is down."""
+
     def stop(self) -> None:
         """End what `start` began, and wait until it has ended."""
+
+
+def notes_of(endpoint: Endpoint | None) -> dict[str, str]:
+    notes = {"scope": endpoint.scope, "notation": endpoint.notation} if endpoint else {}
+    return {name: text for name, text in notes.items() if text}
 
 
 class RemoteBackend:
@@ -47,6 +55,9 @@ class RemoteBackend:
         if self._endpoint is None:
             raise RuntimeUnavailable(f"{self._url} is not connected")
         return self._endpoint.session(time_limit)
+
+    def model_notes(self) -> dict[str, str]:
+        return notes_of(self._endpoint)
 
     def stop(self) -> None:
         if self._endpoint:
@@ -76,6 +87,9 @@ class EmbeddedBackend:
         if (endpoint := self._endpoint) is None:
             raise RuntimeUnavailable(f"the runtime of {self._model} is being started")
         return endpoint.session(time_limit)
+
+    def model_notes(self) -> dict[str, str]:
+        return notes_of(self._endpoint)
 
     def stop(self) -> None:
         self._stopping.set()

@@ -10,8 +10,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from sprint_sgl.errors import BadInput
 from sprint_sgl.lang.conversation import Turn, question_from
 from sprint_sgl.serving.fields import INTEGRAL, Only, RequestObject, as_list
+from sprint_sgl.trajectory import Trajectory, error_detail
 from sprint_sgl.validation import COUNT_LIMIT, SECONDS_LIMIT
 
 MAX_STOPS = 4  # OpenAI's limit
@@ -48,6 +50,26 @@ class SprintOptions(RequestObject):
     stop_on_disconnect: bool = True
     events: bool = True
     trajectory: bool = False
+
+
+class ViewedRun(RequestObject):
+    """A run to be drawn: a trajectory as an answer with `sprint.trajectory` contains it."""
+
+    method: str = ""
+    trajectory: dict[str, Any]
+
+    def parsed_trajectory(self) -> Trajectory:
+        """Return the trajectory. Raises BadInput for anything else."""
+        try:
+            return Trajectory.from_dict(self.trajectory)
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadInput(f"runs: not a trajectory: {error_detail(error)}") from error
+
+
+class ViewRequest(RequestObject):
+    """What POST /view takes."""
+
+    runs: Annotated[list[ViewedRun], Field(min_length=1, max_length=8)]
 
 
 class StreamOptions(RequestObject):

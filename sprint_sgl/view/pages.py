@@ -6,6 +6,7 @@ The same input gives the same bytes: no dates, nothing random. Text is escaped.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STYLE = Path(__file__).with_name("pages.css").read_text()
-INK = "#333333"
+INK, EDGE = "#333333", "#888888"
+SERIES = ("#1f5fa8", "#b8560f", "#2f7a3f", "#a3325f", "#6a4ca8", "#3c7a8c")  # --c0 and following of pages.css
+BAR, PALE_BAR = "#2f5d8a", "#cbd3dc"
+# Colours of a chart that follow the page's theme.
+THEMED = {INK: "ink", EDGE: "muted", BAR: "bar", PALE_BAR: "bar-pale", "#b0b0b0": "line"} | {
+    color: f"c{number}" for number, color in enumerate(SERIES)
+}
+_COLOR = re.compile("|".join(THEMED))
 
 
 def render_page(template: Path, **values: Any) -> str:
@@ -45,6 +53,7 @@ def write_page(template: Path, path: Path, **values: Any) -> None:
 def chart_style() -> Iterator[None]:
     """Set matplotlib's style for reproducible SVG: text stays text, and ids depend on the contents only."""
     import matplotlib
+    from cycler import cycler
 
     with matplotlib.rc_context(
         {
@@ -56,7 +65,9 @@ def chart_style() -> Iterator[None]:
             "axes.titlelocation": "left",
             "axes.spines.top": False,
             "axes.spines.right": False,
-            "axes.edgecolor": "#888888",
+            "axes.edgecolor": EDGE,
+            "axes.labelcolor": INK,
+            "axes.prop_cycle": cycler(color=SERIES),
             "text.color": INK,
             "xtick.color": INK,
             "ytick.color": INK,
@@ -66,7 +77,9 @@ def chart_style() -> Iterator[None]:
 
 
 def figure_svg(figure: Figure) -> str:
-    """Return the figure as an SVG element for a page."""
+    """Return the figure as an SVG element whose colours follow the page's theme."""
     text = io.StringIO()
-    figure.savefig(text, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    return text.getvalue()[text.getvalue().index("<svg") :]
+    metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(text, format="svg", transparent=True, metadata=metadata)
+    element = text.getvalue()[text.getvalue().index("<svg") :]
+    return _COLOR.sub(lambda found: f"var(--{THEMED[found[0]]})", element)

@@ -6,9 +6,10 @@ One lane for the planner, one for each prompt number. Under eager launch an exec
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, count
 
 from sprint_sgl.trajectory import Call, Stage, Timing, Trajectory
 
@@ -39,6 +40,13 @@ class Bar:
     def first_token_at(self) -> float:
         """When the first token was decoded, or the start if that is unknown."""
         return max(self.start, self.end - self.timing.reply - self.timing.decode) if self.timing else self.start
+
+
+def round_ticks(end: float, most: int = 6) -> list[float]:
+    """Return at most `most` + 1 round numbers from 0 to `end`, evenly spaced."""
+    steps = (digit * 10.0**power for power in count(math.floor(math.log10(end / most))) for digit in (1, 2, 5))
+    step = next(step for step in steps if end / step <= most)
+    return [float(f"{k * step:.10g}") for k in range(int(end / step + CLOSE) + 1)]
 
 
 def bars_by_clock(trajectory: Trajectory) -> list[Bar]:

@@ -2,41 +2,79 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from markupsafe import Markup
 
 from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput
+from sprint_sgl.grading.extract import read_answer
 from sprint_sgl.protocol.lexer import find_tags
-from sprint_sgl.storage.files import RECORDS
+from sprint_sgl.storage.files import RECORDS, whole_file
+from sprint_sgl.tasks.countdown.checker import verdict_on
 from sprint_sgl.trajectory import Stage, Trajectory, error_detail
 from sprint_sgl.view.dag import Dag
 from sprint_sgl.view.model_text import highlight_tags, text_markup
-from sprint_sgl.view.pages import write_page
+from sprint_sgl.view.pages import render_page
 from sprint_sgl.view.saved_replies import is_reply, is_stream, trajectory_from_reply, trajectory_from_stream
-from sprint_sgl.view.timeline import Bar, bars_by_clock, bars_by_tokens
+from sprint_sgl.view.timeline import Bar, bars_by_clock, bars_by_tokens, round_ticks
 
 HERE = Path(__file__).parent
 STYLE = (HERE / "trajectory_page.css").read_text()
+SCRIPT = (HERE / "trajectory_page.js").read_text()
+LONGEST_HEADING = 120  # characters
+MOST_PEERS = 3  # other methods that are drawn with a run
 PACKED_TRACES = "filter.jsonl"
 
 
 @dataclass(frozen=True)
 class ShownRun:
-    """A run on the page; `correct` is None if unknown, `dag` is the graph of a curated trace."""
+    """A run on the page.
+
+    correct   whether the answer is right; None if unknown
+    dag       the graph of a curated trace
+    anchor    the id of the run on the page; by default its number
+    peers     other runs of the same question, which are drawn on the same clock
+    """
 
     trajectory: Trajectory
     method: str = ""
     correct: bool | None = None
     dag: Dag | None = None
+    anchor: str = ""
+    peers: tuple[ShownRun, ...] = ()
+
+    @staticmethod
+    def of(trajectory: Trajectory, method: str = "") -> ShownRun:
+        """Return a run whose answer is checked if its question is a Countdown problem."""
+        verdict = verdict_on(trajectory.question, read_answer(trajectory.final_answer))
+        return ShownRun(trajectory, method, verdict.correct if verdict else None)
 
     @property
     def heading(self) -> str:
         return self.trajectory.question.strip().partition("\n")[0] or "No question"
+
+    @property
+    def short_heading(self) -> Markup:
+        return text_markup(shorten(self.heading))
+
+    @property
+    def short_answer(self) -> Markup:
+        return text_markup(shorten(self.answer))
+
+    @property
+    def question_has_more(self) -> bool:
+        return shorten(self.heading) != self.trajectory.question.strip()
+
+    def span(self, axis: str) -> float:
+        """Return the end of the longest of the run and its peers, in seconds (`clock`) or tokens (`tokens`)."""
+        bars = [bar for run in (self, *self.peers) for bar in getattr(run, axis)]
+        return max((bar.end for bar in bars), default=0) or 1e-9
 
     @property
     def question(self) -> Markup:
@@ -95,7 +133,15 @@ class ShownRun:
             ("seconds", f"{t.seconds:.2f}"),
             ("cached prefix", f"{t.cached_share:.0%}"),
             ("launch", t.launch),
+            *self._against_peers(),
         ]
+
+    def _against_peers(self) -> Iterator[tuple[str, str]]:
+        """Yield the speed-up against each peer, promised by sequential tokens and measured."""
+        for peer in self.peers:
+            if self.sequential and self.trajectory.seconds:
+                yield f"speed-up promised, against {peer.method}", f"{peer.sequential / self.sequential:.2f}"
+                yield "speed-up measured", f"{peer.trajectory.seconds / self.trajectory.seconds:.2f}"
 
 
 @dataclass(frozen=True)
@@ -113,9 +159,48 @@ class StageMarkup:
         )
 
 
+def shorten(text: str) -> str:
+    return text if len(text) <= LONGEST_HEADING else f"{text[:LONGEST_HEADING].rstrip()}…"
+
+
+def with_peers(shown: Sequence[ShownRun]) -> list[ShownRun]:
+    """Return the runs, each with the runs of other methods on the same question."""
+    by_question: dict[str, list[ShownRun]] = {}
+    for run in shown:
+        by_question.setdefault(run.trajectory.question, []).append(run)
+    return [
+        replace(
+            run,
+            peers=tuple(
+                other
+                for other in by_question[run.trajectory.question]
+                if other is not run and other.clock and other.method != run.method
+            )[:MOST_PEERS],
+        )
+        for run in shown
+    ]
+
+
 def write_trajectory_page(shown: Sequence[ShownRun], path: Path, title: str, left_out: int = 0) -> None:
     """Write the page; the same runs give the same bytes."""
-    write_page(HERE / "trajectory_page.html.j2", path, views=shown, title=title, own_style=STYLE, left_out=left_out)
+    with whole_file(path) as file:
+        file.write(render_trajectory_page(shown, title, left_out))
+
+
+def render_trajectory_page(shown: Sequence[ShownRun], title: str, left_out: int = 0) -> str:
+    """Return the page as HTML."""
+    seconds = sorted(run.trajectory.seconds for run in shown)
+    return render_page(
+        HERE / "trajectory_page.html.j2",
+        views=with_peers(shown),
+        title=title,
+        own_style=STYLE,
+        left_out=left_out,
+        slow=seconds[int(0.9 * len(seconds))],
+        ticks=round_ticks,
+        script=SCRIPT,
+        script_digest=base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode(),
+    )
 
 
 def read_runs(source: Path) -> list[ShownRun]:
@@ -138,12 +223,12 @@ def read_runs(source: Path) -> list[ShownRun]:
     if kind == ".jsonl":
         return [_row(line, f"{path}:{number}") for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if kind == ".json" or is_stream(text) or (kind != ".txt" and text.lstrip().startswith("{")):
-        return [ShownRun(_trajectory(text, str(path)))]
+        return [ShownRun.of(_trajectory(text, str(path)))]
     if not text.strip():
         raise BadInput(f"{path} is empty")
     if not find_tags(text):
         raise BadInput(f"{path} is not a transcript: it has no tag of a plan, an execution or a thought")
-    return [ShownRun(protocol.parse(text))]
+    return [ShownRun.of(protocol.parse(text))]
 
 
 def _text(content: bytes, path: Path) -> str:
@@ -169,7 +254,7 @@ def _row(line: str, place: str) -> ShownRun:
     try:
         row = json.loads(line)
         if is_reply(row):
-            return ShownRun(trajectory_from_reply(row))
+            return ShownRun.of(trajectory_from_reply(row))
         trajectory = Trajectory.from_dict(row["trajectory"])
         if "trace" in row:
             return ShownRun(trajectory, dag=Dag.of(row["trace"]["steps"], row["sigma"]))

@@ -51,6 +51,9 @@ class Interruptible(ScriptedBackend):
     def get_server_info(self) -> dict:
         return {}
 
+    def seed_warning(self) -> str:
+        return "the scripted runtime ignores seeds"
+
     def _wait(self, seconds: float, request_id: str | None) -> bool:
         return threading.Event().wait(seconds) if self.hangs else self.closed.wait(seconds)
 
@@ -65,6 +68,10 @@ class FakeRuntime:
     hangs: bool = False
     room: int = 10**9
     sessions: list[Interruptible] = field(default_factory=list)
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    def model_notes(self) -> dict[str, str]:
+        return dict(self.notes)
 
     def session(self, time_limit: float) -> Interruptible:
         if self.down:

@@ -1,13 +1,14 @@
 """The page at `/` in a real browser: branches side by side as they are written, keys, stopping, a phone's width."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from sprint_sgl import protocol
 from sprint_sgl.protocol.prompts import DEFAULT_PROMPT_STYLE, prompt_style
-from sprint_sgl.trajectory import Execution
+from sprint_sgl.trajectory import Execution, Trajectory
 from tests.fakes.scripted import count_tokens
 from tests.fakes.served import PLAYED, QUESTION, FakeRuntime, serving
 from tests.fakes.waiting import wait_for
@@ -28,15 +29,53 @@ def test_a_question_is_answered_branch_by_branch(page: Page) -> None:
     with serving(FakeRuntime(pause=0.05)) as url:
         ask(page, url)
         expect(page.locator("#status")).to_have_text("Done")
-        assert page.locator("#sections .stage:visible h3").all_text_contents() == ["Stage 1", "Stage 2"]
-        assert page.locator("#sections h4").all_text_contents() == ["1.1 Add 2 and 3", "1.2 Name 4", "2.1 Add 5 and 4"]
-        shown = page.locator(".execution .text").all_text_contents()
-        assert shown == [e.text for stage in PLAYED.stages for e in stage.executions]
-        assert page.locator(".plan").first.text_content() == "Split it.\nThen add."
+        for place in ("#sections", "#result"):  # as it was written, and as the viewer draws it in the end
+            expect(page.locator(f"{place} .plan").first).to_have_text("Split it.\nThen add.")
+            stages = page.locator(f"{place} .stage:not([hidden]) h3").all_text_contents()
+            assert stages == ["Stage 1", "Stage 2"]
+            tasks = ["1.1 Add 2 and 3", "1.2 Name 4", "2.1 Add 5 and 4"]
+            assert page.locator(f"{place} h4").all_text_contents() == tasks
+            shown = page.locator(f"{place} .execution .text").all_text_contents()
+            assert shown == [e.text for stage in PLAYED.stages for e in stage.executions]
         assert page.locator("#answer").text_content() == PLAYED.final_answer
-        assert "sequential tokens" in (page.locator("#facts").text_content() or "")
+        assert page.locator("#sections .state").all_text_contents() == ["done"] * 3
+        assert page.locator("#growing rect").count() == 6  # the planner in two stages and the answer, three executors
+        expect(page.locator("#run")).to_be_hidden()
+        expect(page.locator("#result .boxed")).to_have_text("9")
+        assert "sequential tokens" in (page.locator("#result .facts").text_content() or "")
         assert page.locator(".execution.open").count() == 0
     assert errors == []
+
+
+def test_the_sequential_model_is_compared_on_one_clock(page: Page) -> None:
+    with serving(FakeRuntime()) as url:
+        ask(page, url)
+        page.click("#compare")
+        expect(page.locator("#result article")).to_have_count(2)
+        expect(page.locator("#result article").first.locator(".chart.clock svg")).to_have_count(2)
+        facts = page.locator("#result .facts").first.text_content() or ""
+        assert "speed-up promised, against sequential" in facts
+        expect(page.locator("#compare")).to_be_hidden()
+
+
+def test_the_trajectory_is_saved_and_opens_in_the_viewer(page: Page, tmp_path: Path) -> None:
+    with serving(FakeRuntime()) as url:
+        ask(page, url)
+        with page.expect_download() as download:
+            page.click("#save")
+        download.value.save_as(tmp_path / "run.json")
+        assert Trajectory.from_json((tmp_path / "run.json").read_text()).final_answer == PLAYED.final_answer
+        with page.expect_popup() as popup:
+            page.click("#open")
+        expect(popup.value.locator("article h2")).to_have_text(f"{QUESTION}, sprint")
+
+
+def test_an_example_is_asked_by_two_clicks(page: Page) -> None:
+    with serving(FakeRuntime()) as url:
+        page.goto(url)
+        page.locator("#examples button").first.click()
+        page.click("#ask")
+        expect(page.locator("#status")).to_have_text("Done")
 
 
 def test_an_answer_that_a_limit_cut_is_shown_as_such(page: Page) -> None:
@@ -53,7 +92,8 @@ def test_what_a_model_writes_is_text(page: Page, monkeypatch: pytest.MonkeyPatch
         ask(page, url)
         expect(page.locator("#status")).to_have_text("Done")
         assert page.locator("#answer").text_content() == EVIL
-        assert page.locator("#run script, #run img").count() == 0
+        expect(page.locator("#result .answer .text")).to_have_text(EVIL)
+        assert page.locator("#run script, #run img, #result script, #result img").count() == 0
         assert page.title() == "sprint-sgl"
 
 

@@ -116,9 +116,17 @@ def test_a_sweep_over_numbers_is_drawn(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "sweep.png").is_file()
     figure = section.figures["sweep"]
     assert figure
+    heat = section.figures["heat"]
+    assert heat
+    accuracy, tokens = heat.axes
+    assert (accuracy.get_xlabel(), accuracy.get_ylabel()) in (
+        ("temperature", "max_stages"),
+        ("max_stages", "temperature"),
+    )
+    assert sorted({text.get_text() for text in tokens.texts}) == ["12", "4", "8"]
     left, right = figure.axes
     assert (left.get_xlabel(), right.get_ylabel()) == ("max_stages", "sequential tokens")
-    assert [text.get_text() for text in left.get_legend().get_texts()] == [
+    assert [text.get_text() for text in left.texts] == [
         "sprint temperature=0",
         "sprint temperature=1",
     ]
@@ -308,9 +316,9 @@ def test_failures_are_grouped_by_what_went_wrong() -> None:
         record(2, "sprint", False, reason="is 12, not 5"),
         record(3, "sprint", False, read=False),
     ]
-    assert [cause_of(each) for each in wrong] == ["is #, not #", "is #, not #", "no answer that the rules can read"]
+    assert [cause_of(each) for each in wrong] == ["is N, not N", "is N, not N", "no answer that the rules can read"]
     found = list(failure_causes({"sprint": MethodRecords.of("sprint", [*wrong, record(4, "sprint")])}))
     assert [(cause.name, cause.count, len(cause.examples)) for cause in found] == [
-        ("is #, not #", 2, 2),
+        ("is N, not N", 2, 2),
         ("no answer that the rules can read", 1, 1),
     ]

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 from typer.testing import CliRunner
 
 from sprint_sgl import protocol
@@ -15,7 +15,7 @@ from sprint_sgl.cli.app import app
 from sprint_sgl.errors import BadInput
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Timing, Trajectory
 from sprint_sgl.view.model_text import highlight_tags, text_markup
-from sprint_sgl.view.timeline import bars_by_clock, bars_by_tokens
+from sprint_sgl.view.timeline import bars_by_clock, bars_by_tokens, round_ticks
 from sprint_sgl.view.trajectory_page import ShownRun, read_runs, write_trajectory_page
 from tests.fakes.rows import rows
 
@@ -56,11 +56,13 @@ class PageElements(HTMLParser):
         self.names: set[str] = set()
         self.attributes: set[str] = set()
         self.ids: list[str] = []
+        self.scripts = 0
         self.links: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.names.add(tag)
+        self.scripts += tag == "script"
         self.attributes |= {name for name, _ in attrs}
         self.ids += [value or "" for name, value in attrs if name == "id"]
         self.links += [value or "" for name, value in attrs if name in ("href", "src")]
@@ -90,9 +92,9 @@ def test_a_bar_is_pale_until_its_first_token_where_the_runtime_said_when(tmp_pat
     ((x, width),) = re.findall(r'<rect x="([\d.]+)" [^>]* width="([\d.]+)" [^>]*class="waiting"/>', page)
     assert float(x) == pytest.approx(96 + 904 * answer.start / RUN.seconds, abs=0.01)
     assert float(width) == pytest.approx(904 * (0.6 - 0.2 - 0.05) / RUN.seconds, abs=0.01)
-    assert "pale" in page
+    assert "pale start" in page
     assert 'class="waiting"' not in (plain := written(tmp_path, RUN))
-    assert "pale" not in plain
+    assert "pale start" not in plain
 
 
 def test_nothing_that_a_model_wrote_is_markup(tmp_path: Path) -> None:
@@ -206,7 +208,7 @@ def test_released_transcripts_make_a_page(tmp_path: Path, shared_data: Path) -> 
     found = rows(shared_data / "sprint_trajectories_dev.jsonl")[:20]
     texts = [next(value for value in row.values() if isinstance(value, str) and "<Plan_1>" in value) for row in found]
     page = PageElements(written(tmp_path, *map(protocol.parse, texts)))
-    assert "script" not in page.names
+    assert page.scripts == 1  # the index's own
     assert len(page.ids) == len(set(page.ids))
 
 
@@ -224,7 +226,7 @@ def test_a_phone_needs_no_scrolling_sideways(tmp_path: Path, page: Page) -> None
     page.set_viewport_size({"width": 360, "height": 740})
     written(tmp_path, *[replace(RUN, question="a question of some length " * 9, final_answer=r"\boxed{1+2}" * 9)] * 3)
     page.goto((tmp_path / "page.html").as_uri())
-    for table in page.locator("summary").all():
+    for table in page.locator("article:not([hidden]) summary").all():
         table.click()
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
@@ -234,16 +236,56 @@ def test_the_keyboard_reaches_the_runs_and_both_axes(tmp_path: Path, page: Page)
     page.goto((tmp_path / "page.html").as_uri())
     page.keyboard.press("Tab")
     assert page.locator(":focus").text_content() == "Skip to content"
-    for _ in range(2):
-        page.keyboard.press("Tab")
+    page.locator("#index a").nth(1).focus()
     page.keyboard.press("Enter")
     assert page.url.endswith("#run2")
-    page.keyboard.press("Tab")
-    assert page.locator(":focus").get_attribute("id") == "clock2"
+    expect(page.locator("#run1")).to_be_hidden()
+    page.locator("#clockrun2").focus()
     assert page.locator("#run2 .chart.clock").is_visible()
     page.keyboard.press("ArrowRight")
     assert page.locator("#run2 .chart.tokens").is_visible()
     assert not page.locator("#run2 .chart.clock").is_visible()
+
+
+def test_an_index_searches_filters_sorts_and_steps(tmp_path: Path, page: Page) -> None:
+    runs = [
+        ShownRun(replace(RUN, question="What is ten?", seconds=9.5), "sprint", correct=True),
+        ShownRun(replace(RUN, question="What is two?", repairs=(), seconds=30.0), "sprint", correct=False),
+        ShownRun(replace(RUN, question="What is six?", repairs=(), seconds=1.0), "sequential", correct=True),
+    ]
+    write_trajectory_page(runs, tmp_path / "page.html", "runs")
+    page.goto((tmp_path / "page.html").as_uri())
+    shown = page.locator("#index tbody tr:visible a")
+    for key, names in (("wrong", ["two"]), ("repaired", ["ten"]), ("slow", ["two"]), ("all", ["ten", "two", "six"])):
+        page.select_option("#only", key)
+        assert [text.split()[-1].strip("?") for text in shown.all_text_contents()] == names
+    page.click("#index th:last-child button")
+    assert shown.all_text_contents() == ["What is six?", "What is ten?", "What is two?"]
+    expect(page.locator("#place")).to_have_text("2 of 3")
+    page.click("#next")
+    expect(page.locator("article:visible h2")).to_have_text("What is two?, sprint")
+    page.fill("#search", "SIX")
+    assert shown.all_text_contents() == ["What is six?"]
+    page.fill("#search", "seven")
+    expect(page.locator("#none")).to_be_visible()
+
+
+def test_two_runs_of_a_question_are_drawn_on_one_clock(tmp_path: Path) -> None:
+    slow = replace(RUN, seconds=11.2, answer_calls=(Call(completion_tokens=70, start=0.0, end=11.2),), stages=())
+    write_trajectory_page([ShownRun(RUN, "sprint"), ShownRun(slow, "sequential")], tmp_path / "page.html", "runs")
+    page = (tmp_path / "page.html").read_text()
+    first = page[page.index('id="run1"') : page.index('id="run2"')]
+    assert "sequential, the same question" in first
+    assert "speed-up measured" in first
+    assert "<b>2.00</b>" in first  # 11.2 s against 5.6 s
+    assert first.count("over 11.2 s") == 2
+
+
+def test_ticks_are_round() -> None:
+    assert round_ticks(5.6) == [0, 1, 2, 3, 4, 5]
+    assert round_ticks(0.0042) == [0, 0.001, 0.002, 0.003, 0.004]
+    assert round_ticks(342) == [0, 100, 200, 300]
+    assert round_ticks(600) == [0, 100, 200, 300, 400, 500, 600]
 
 
 PACKED = {

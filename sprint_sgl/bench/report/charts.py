@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,11 +13,10 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFor
 from sprint_sgl.bench.report.figures import MethodFigures
 from sprint_sgl.bench.report.findings import LengthBin
 from sprint_sgl.bench.report.statistics import IntervalEstimate
+from sprint_sgl.view.pages import BAR, EDGE, PALE_BAR, SERIES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-REACHED_COLOR, PARALLEL_COLOR = "#d5d9de", "#2f5d8a"
 
 
 def _error_bars(estimate: IntervalEstimate) -> list[list[float]]:
@@ -28,16 +27,23 @@ def _draw_curve(axes: Axes, name: str, points: Sequence[tuple[float, IntervalEst
     estimates = [estimate for _, estimate in points]
     below, above = ([arms[k][0] for arms in map(_error_bars, estimates)] for k in (0, 1))
     heights = [estimate.value for estimate in estimates]
-    axes.errorbar([x for x, _ in points], heights, yerr=[below, above], marker="o", capsize=3, label=name)
+    drawn = axes.errorbar([x for x, _ in points], heights, yerr=[below, above], marker="o", capsize=3)
+    _write_name(axes, name, points[-1][0], heights[-1], str(drawn.lines[0].get_color()))
+
+
+def _write_name(axes: Axes, name: str, x: float, y: float, color: str) -> None:
+    """Write a name beside its point."""
+    axes.annotate(name, (x, y), (7, 5), textcoords="offset points", color=color, fontsize=8.5)
+    axes.margins(x=0.16)
 
 
 def _label_share_axes(axes: Axes, x: str, y: str) -> None:
     """Label a chart whose heights are shares."""
     axes.set_xlabel(x)
     axes.set_ylabel(y)
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize=8)
 
 
 def pareto_figure(methods: Sequence[MethodFigures]) -> Figure:
@@ -53,9 +59,9 @@ def pareto_figure(methods: Sequence[MethodFigures]) -> Figure:
             yerr=_error_bars(y),
             fmt="o",
             capsize=3,
-            color=f"C{number % 10}",
-            label=method.name,
+            color=SERIES[number % len(SERIES)],
         )
+        _write_name(axes, method.name, x.value, y.value, SERIES[number % len(SERIES)])
     _label_share_axes(axes, "sequential tokens", "correct")
     return figure
 
@@ -68,7 +74,7 @@ def reduction_figure(bins_by_method: Mapping[str, Sequence[LengthBin]]) -> Figur
     axes = figure.subplots()
     for name, bins in bins_by_method.items():
         _draw_curve(axes, name, [((each.low + each.high) / 2, each.saved) for each in bins])
-    axes.axhline(0, color="#888888", linewidth=0.8)
+    axes.axhline(0, color=EDGE, linewidth=0.8)
     _label_share_axes(axes, "sequential tokens of the baseline", "saved")
     return figure
 
@@ -84,6 +90,28 @@ def sweep_figure(setting: str, curves: Mapping[str, Sequence[tuple[float, Method
     right.set_xlabel(setting)
     right.set_ylabel("sequential tokens")
     right.grid(alpha=0.3)
+    return figure
+
+
+def heat_figure(row: str, column: str, cells: Mapping[tuple[float, float], MethodFigures], name: str) -> Figure:
+    """Return a method's accuracy and sequential tokens over two settings, by (row, column) value; cells may lack."""
+    rows, columns = (sorted({key[k] for key in cells}) for k in (0, 1))
+    figure = Figure(figsize=(2 + 2.2 * len(columns), 1.2 + 0.5 * len(rows)), layout="constrained")
+    panels: list[tuple[str, str, Callable[[MethodFigures], float]]] = [
+        ("correct", "{:.0%}", lambda found: found.correct.value),
+        ("sequential tokens", "{:,.0f}", lambda found: found.sequential.value),
+    ]
+    for axes, (title, form, value) in zip(figure.subplots(1, 2), panels, strict=True):
+        grid = np.array([[value(cells[y, x]) if (y, x) in cells else np.nan for x in columns] for y in rows])
+        axes.imshow(grid, cmap="Blues", aspect="auto", alpha=0.6)
+        for (i, j), found in np.ndenumerate(grid):
+            if not np.isnan(found):
+                axes.text(j, i, form.format(found), ha="center", va="center")
+        axes.set_xticks(range(len(columns)), [f"{x:g}" for x in columns])
+        axes.set_yticks(range(len(rows)), [f"{y:g}" for y in rows])
+        axes.set_xlabel(column)
+        axes.set_ylabel(row)
+        axes.set_title(f"{name}: {title}")
     return figure
 
 
@@ -108,7 +136,6 @@ def cost_figure(found: Mapping[str, Sequence[tuple[float, IntervalEstimate]]], d
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize=8)
     return figure
 
 
@@ -131,10 +158,8 @@ def stages_figure(found: Mapping[str, Mapping[str, Sequence[tuple[int, int]]]]) 
 
 def _draw_stages(axes: Axes, title: str, counts: Sequence[tuple[int, int]]) -> None:
     numbers = range(1, len(counts) + 1)
-    axes.bar(numbers, [reached for reached, _ in counts], color=REACHED_COLOR, label="reach the stage")
-    axes.bar(
-        numbers, [parallel for _, parallel in counts], color=PARALLEL_COLOR, width=0.5, label="with several prompts"
-    )
+    axes.bar(numbers, [reached for reached, _ in counts], color=PALE_BAR, label="reach the stage")
+    axes.bar(numbers, [parallel for _, parallel in counts], color=BAR, width=0.5, label="with several prompts")
     axes.set_title(title)
     axes.set_xlabel("stage")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -148,10 +173,10 @@ def speed_figure(found: Sequence[tuple[str, float | None, float | None]]) -> Fig
     figure = Figure(figsize=(5, 4), layout="constrained")
     axes = figure.subplots()
     for number, (name, promised, realised) in enumerate(points):
-        axes.plot(promised, realised, "o", color=f"C{number % 10}", label=name)
+        axes.plot(promised, realised, "o", color=SERIES[number % len(SERIES)])
+        _write_name(axes, name, promised, realised, SERIES[number % len(SERIES)])
     most = 1.1 * max(value for _, promised, realised in points for value in (promised, realised))
-    axes.plot([0, most], [0, most], color="#888888", linewidth=0.8, linestyle="--")
+    axes.plot([0, most], [0, most], color=EDGE, linewidth=0.8, linestyle="--")
     axes.set_xlabel("speed-up that sequential tokens promise")
     axes.set_ylabel("speed-up by the clock")
-    axes.legend(frameon=False, fontsize=8)
     return figure

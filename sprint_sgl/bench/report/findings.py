@@ -12,6 +12,7 @@ from sprint_sgl.bench.report.statistics import IntervalEstimate, ratio_of_means
 
 SHOWN_FAILURES = 50  # at most, of each method and cause
 BINS = 5
+_NUMBER = re.compile(r"\d+(?:\.\d+|/\d+)?")
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def cause_of(record: Record) -> str:
     faults = record.reason.split("; ")
     if faults[0].startswith("another "):
         return faults[0].partition(":")[0]
-    return re.sub(r"\d+(?:\.\d+|/\d+)?", "#", faults[0]) if len(faults[0]) < 60 else "another answer"
+    return _NUMBER.sub("N", faults[0]) if len(faults[0]) < 60 else "another answer"
 
 
 def failure_causes(sides: Mapping[str, MethodRecords]) -> Iterator[FailureCause]:

@@ -15,8 +15,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sprint_sgl import protocol
 from sprint_sgl.bench.report.charts import (
+    heat_figure,
     pareto_figure,
     reduction_figure,
     speed_figure,
@@ -32,6 +32,7 @@ from sprint_sgl.bench.report.findings import (
     parallel_share,
     stages_by_group,
 )
+from sprint_sgl.bench.report.headline import headline
 from sprint_sgl.bench.report.markdown import markdown_section, replace_between_markers
 from sprint_sgl.bench.report.runs import (
     BenchRun,
@@ -45,10 +46,12 @@ from sprint_sgl.config import flatten_settings
 from sprint_sgl.storage.files import whole_bytes, whole_file
 from sprint_sgl.storage.output_folders import REPORT, output_folder
 from sprint_sgl.view.pages import chart_style, figure_svg, write_page
+from sprint_sgl.view.trajectory_page import ShownRun, write_trajectory_page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+FAILURES_PAGE = "failures.html"
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 HARDLY_PARALLEL = 0.1  # share of stages with several prompts below which a SPRINT run is flagged
 
@@ -77,6 +80,13 @@ class TaskSection:
         """Return the figures by group and over all questions, each with the name of its group."""
         by_group = [(group, line) for lines in self.groups.values() for group, line in lines.items()]
         return [*sorted(by_group, key=itemgetter(0)), *(("all" if by_group else "", line) for line in self.lines)]
+
+    @property
+    def headlines(self) -> list[str]:
+        """Return a sentence for each method that is compared with the baseline."""
+        concurrency = {run.settings.get("concurrency") for run in self.runs}
+        known = concurrency.pop() if len(concurrency) == 1 else None
+        return [text for line in self.lines if (text := headline(line, known))]
 
     @cached_property
     def charts(self) -> dict[str, str]:
@@ -112,6 +122,7 @@ def build_section(task: str, runs: Sequence[BenchRun], baseline: str | None) -> 
         figures={
             "pareto": pareto_figure(list(lines.values())),
             "sweep": _draw_sweep(runs, labelled, lines),
+            "heat": _draw_heat_map(runs, labelled, lines),
             "reduction": reduction_figure(saved),
             "stages": stages_figure({name: stages_by_group(side) for name, side in staged.items()}),
             "speed": speed_figure(speeds),
@@ -143,6 +154,23 @@ def _draw_sweep(
         curves.setdefault(" ".join([side.name, *others]), []).append((at[along], lines[name]))
     ordered = {name: sorted(points, key=itemgetter(0)) for name, points in curves.items() if len(points) > 1}
     return sweep_figure(along.rpartition(".")[2], ordered) if ordered else None
+
+
+def _draw_heat_map(
+    runs: Sequence[BenchRun], labelled: Mapping[str, tuple[BenchRun, MethodRecords]], lines: Mapping[str, MethodFigures]
+) -> Figure | None:
+    """Return a heat map of the first method over the two swept settings; None if not exactly two vary."""
+    values = {key: each for key, each in swept_settings(runs).items() if len(set(each)) > 1}
+    if len(values) != 2:
+        return None
+    (row, ys), (column, xs) = values.items()
+    name = next(iter(labelled.values()))[1].name
+    cells = {
+        (ys[runs.index(run)], xs[runs.index(run)]): lines[label]
+        for label, (run, side) in labelled.items()
+        if side.name == name
+    }
+    return heat_figure(row.rpartition(".")[2], column.rpartition(".")[2], cells, name)
 
 
 def lines_by_group(sides: Mapping[str, MethodRecords]) -> dict[str, dict[str, MethodFigures]]:
@@ -180,8 +208,34 @@ def write_report(
             file.write(f"{tables}\n")
         if into:
             replace_between_markers(into, tables)
-        write_page(TEMPLATE, out / "report.html", sections=sections, methods=methods, transcript=protocol.transcript)
+        write_page(
+            TEMPLATE,
+            out / "report.html",
+            sections=sections,
+            methods=methods,
+            failures=FAILURES_PAGE,
+            anchor=failure_anchor,
+        )
+    write_failures_page(sections, out / FAILURES_PAGE)
     return sections
+
+
+def write_failures_page(sections: Sequence[TaskSection], path: Path) -> None:
+    """Write the wrong answers that the report lists, as a page of the viewer; `failure_anchor` names each."""
+    wrong = [record for section in sections for cause in section.causes for record in cause.examples]
+    shown = [
+        ShownRun(each.trajectory, each.method, each.correct, anchor=failure_anchor(number))
+        for number, each in enumerate(wrong, 1)
+    ]
+    if shown:
+        write_trajectory_page(shown, path, "Wrong answers")
+    else:
+        path.unlink(missing_ok=True)
+
+
+def failure_anchor(number: int) -> str:
+    """Return the id of a wrong answer on the viewer's page: they are numbered through the report."""
+    return f"wrong{number}"
 
 
 def write_csv(sections: Sequence[TaskSection], path: Path) -> None:

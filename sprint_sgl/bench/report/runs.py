@@ -21,12 +21,13 @@ NOT_IN_LABELS = {"out", "block", "limit", "against", "time_limit"}
 
 @dataclass(frozen=True)
 class BenchRun:
-    """One folder that `sprint-sgl bench` has written; `task` is a name in conf/task."""
+    """One folder that `sprint-sgl bench` has written; `task` is a name in conf/task, `command` its first start."""
 
     folder: Path
     task: str
     settings: Mapping[str, Any]
     sides: tuple[MethodRecords, ...]
+    command: str = ""
 
 
 def read_run(folder: Path) -> BenchRun:
@@ -46,7 +47,8 @@ def read_run(folder: Path) -> BenchRun:
         )
     try:
         run = json.loads(run_file.read_text())
-        return BenchRun(folder, str(run.get("task") or ""), dict(run["settings"]), tuple(sides))
+        command = str((run.get("starts") or [{}])[0].get("command") or "")
+        return BenchRun(folder, str(run.get("task") or ""), dict(run["settings"]), tuple(sides), command)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BadInput(f"{run_file} does not describe a benchmark run: {error!r}") from error
 

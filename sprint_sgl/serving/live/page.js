@@ -1,5 +1,6 @@
 "use strict";
-// Sends a question to the server of this page and shows every branch as it is written. Model output is only ever set as textContent.
+// Sends a question to the server of this page and shows every branch as it is written, as textContent. At its end the
+// server draws the whole run (POST /view), which takes the place of what was written live.
 
 const byId = (id) => document.getElementById(id);
 const PROTOCOL = JSON.parse(byId("protocol").textContent); // patterns and tags, from sprint_sgl/protocol
@@ -8,12 +9,24 @@ const PROMPT = new RegExp(`${PROTOCOL.prompt}\\n?`, "g");
 const HALF_TAG = /<[^<>\n]*$/;
 const ESCAPED = new RegExp(PROTOCOL.escaped, "gi"); // a tag that the text only mentions
 const ENDS = { stop: "Done", length: "Cut off by a limit" };
+const EXAMPLES = {
+  countdown: ["Use 15, 3 and 62 to make 80", "Use 25, 2 and 21 to make 17", "Use 4, 27 and 43 to make 20"],
+  other: ["How many integers from 1 to 100 are divisible by 4 or by 6?", "What is the last digit of 3^20 + 7^13?"],
+};
+const SVG = "http://www.w3.org/2000/svg";
+const LANE = 22; // height of a row of the growing timeline
 
 const readable = (text) => text.replace(TAGS, "").replace(HALF_TAG, "").replace(ESCAPED, "<$1").trim();
 
 let stages = new Map(); // number -> {plan, executions: Map(prompt -> text), DOM nodes}
 let changed = new Set();
 let running = null; // AbortController of the running question, or null
+let models = []; // of the server, with what it says of each
+let runs = []; // [{method, trajectory}] of the question, as POST /view takes them
+let began = 0;
+let pieces = 0;
+let bars = new Map(); // "stage.prompt" -> {stage, lane, start, end}, in seconds
+let ticking = null;
 
 function headers() {
   const key = byId("key").value;
@@ -39,7 +52,7 @@ function element(name, className, parent) {
 function stageOf(number) {
   if (!stages.has(number)) {
     closeCards();
-    const section = element("section", "stage", byId("sections"));
+    const section = element("section", `stage s${number % 4}`, byId("sections"));
     const heading = element("h3", "", section);
     heading.id = `stage${number}`;
     section.setAttribute("aria-labelledby", heading.id);
@@ -49,8 +62,13 @@ function stageOf(number) {
   return stages.get(number);
 }
 
-function closeCards() {
-  for (const card of document.querySelectorAll(".execution.open")) card.classList.remove("open");
+function closeCards(word = "done") {
+  for (const card of document.querySelectorAll(".execution.open")) closeCard(card, word);
+}
+
+function closeCard(card, word) {
+  card.classList.remove("open");
+  card.querySelector(".state").textContent = word;
 }
 
 function cardOf(stage, number, prompt) {
@@ -61,7 +79,9 @@ function cardOf(stage, number, prompt) {
     text.tabIndex = 0;
     text.setAttribute("role", "region");
     text.setAttribute("aria-label", `Execution ${number}.${prompt}`);
-    stage.cards.set(prompt, { card, heading, text });
+    const state = element("p", "state", card);
+    state.textContent = "running";
+    stage.cards.set(prompt, { card, heading, text, state });
   }
   return stage.cards.get(prompt);
 }
@@ -81,6 +101,7 @@ function show() {
     for (const [prompt, text] of stage.executions) {
       const card = cardOf(stage, number, prompt);
       card.text.textContent = readable(text);
+      if (text.includes(`</execution_${number}.${prompt}`)) closeCard(card.card, "done");
     }
   }
   changed.clear();
@@ -88,10 +109,49 @@ function show() {
 
 function branch({ role, stage, prompt, text }) {
   const current = stageOf(stage);
+  pieces += 1;
+  const key = `${stage}.${prompt ?? 0}`;
+  const now = (performance.now() - began) / 1000;
+  if (!bars.has(key)) bars.set(key, { stage, lane: prompt ?? 0, start: now, end: now });
+  bars.get(key).end = now;
   if (role === "planner") current.plan += text;
   else current.executions.set(prompt, (current.executions.get(prompt) ?? "") + text);
   if (!changed.size) requestAnimationFrame(show);
   changed.add(stage);
+}
+
+function svgElement(name, attributes, parent) {
+  const node = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  parent.append(node);
+  return node;
+}
+
+function drawGrowing() {
+  const all = [...bars.values()];
+  const end = Math.max((performance.now() - began) / 1000, 1e-3);
+  const lanes = 1 + Math.max(0, ...all.map(({ lane }) => lane));
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("viewBox", `0 0 1000 ${LANE * lanes + 4}`);
+  svg.setAttribute("role", "img");
+  svg.setAttribute("aria-label", "Who has written when so far");
+  for (let lane = 0; lane < lanes; lane += 1) {
+    svgElement("text", { x: 0, y: LANE * lane + 15 }, svg).textContent = lane ? `executor ${lane}` : "planner";
+    svgElement("line", { x1: 96, x2: 1000, y1: LANE * lane + 21, y2: LANE * lane + 21, class: "rule" }, svg);
+  }
+  for (const { stage, lane, start, end: until } of all) {
+    const width = Math.max((904 * (until - start)) / end, 1);
+    svgElement("rect", { x: 96 + (904 * start) / end, y: LANE * lane + 3, width, height: 16, class: `s${stage % 4}` }, svg);
+  }
+  byId("growing").replaceChildren(svg);
+}
+
+function tick() {
+  byId("clock").textContent = `${((performance.now() - began) / 1000).toFixed(1)} s`;
+  byId("counted").textContent = `about ${pieces.toLocaleString()} tokens`;
+  const open = document.querySelectorAll(".execution.open").length;
+  byId("branches").textContent = open ? `${open} executor${open > 1 ? "s" : ""} running` : "";
+  drawGrowing();
 }
 
 function figures(sprint) {
@@ -117,7 +177,10 @@ function handleChunk(chunk) {
   const reason = chunk.choices?.[0]?.finish_reason;
   if (reason) byId("status").textContent = ENDS[reason];
   if (chunk.sprint?.role) branch(chunk.sprint);
-  else if (chunk.sprint) figures(chunk.sprint);
+  else if (chunk.sprint) {
+    figures(chunk.sprint);
+    if (chunk.sprint.trajectory) runs.push({ method: methodOf(byId("model").value), trajectory: chunk.sprint.trajectory });
+  }
 }
 
 async function read(body) {
@@ -132,10 +195,17 @@ async function read(body) {
   }
 }
 
+// The program of a model id; the id without a program is that of the first one.
+const methodOf = (model) => (model.includes(":") ? model : (models.find(({ id }) => id.includes(":"))?.id ?? model)).split(":").at(-1);
+
 function clear() {
   stages = new Map();
+  bars = new Map();
   changed.clear();
-  for (const id of ["sections", "facts", "answer"]) byId(id).replaceChildren();
+  pieces = 0;
+  began = performance.now();
+  for (const id of ["sections", "facts", "answer", "growing", "result", "clock", "counted", "branches"]) byId(id).replaceChildren();
+  for (const id of ["compare", "open", "save"]) byId(id).hidden = true;
   byId("error").hidden = true;
   byId("run").hidden = false;
 }
@@ -145,38 +215,114 @@ function showError(error) {
   byId("error").hidden = false;
 }
 
-async function ask() {
+async function drawnRuns() {
+  const response = await fetch("view", { method: "POST", headers: headers(), body: JSON.stringify({ runs }) });
+  if (!response.ok) throw await failure(response);
+  return response.text();
+}
+
+// Shows the runs as the viewer draws them. Nothing of the parsed page runs: scripts of imported nodes are inert.
+async function showResult() {
+  const page = new DOMParser().parseFromString(await drawnRuns(), "text/html");
+  byId("result").replaceChildren(...[...page.querySelectorAll("article")].map((article) => document.importNode(article, true)));
+  byId("run").hidden = true;
+  for (const id of ["open", "save"]) byId(id).hidden = false;
+  byId("compare").hidden = runs.length > 1 || !sequentialModel();
+}
+
+const sequentialModel = () => models.find(({ id }) => id.endsWith(":sequential") && id !== byId("model").value)?.id;
+
+async function stream(model, question) {
+  const sprint = { trajectory: true, ...(byId("stages").value ? { max_stages: Number(byId("stages").value) } : {}) };
+  const request = { model: model || null, messages: [{ role: "user", content: question }], stream: true, sprint };
+  if (byId("temperature").value) request.temperature = Number(byId("temperature").value);
+  const response = await fetch("v1/chat/completions", { method: "POST", headers: headers(), body: JSON.stringify(request), signal: running.signal });
+  if (!response.ok) throw await failure(response);
+  await read(response.body);
+}
+
+async function run(model, question) {
   clear();
   running = new AbortController();
   byId("ask").disabled = true;
   byId("stop").disabled = false;
   byId("status").textContent = "Running";
-  const sprint = byId("stages").value ? { max_stages: Number(byId("stages").value) } : {};
-  const request = { model: byId("model").value || null, messages: [{ role: "user", content: byId("question").value }], stream: true, sprint };
-  if (byId("temperature").value) request.temperature = Number(byId("temperature").value);
+  ticking = setInterval(tick, 100);
+  let ended = "stopped";
   try {
-    const response = await fetch("v1/chat/completions", { method: "POST", headers: headers(), body: JSON.stringify(request), signal: running.signal });
-    if (!response.ok) throw await failure(response);
-    await read(response.body);
+    await stream(model, question);
+    ended = "done";
   } catch (error) {
-    const stopped = error.name === "AbortError";
-    byId("status").textContent = stopped ? "Stopped" : "";
-    if (!stopped) showError(error);
+    if (error.name !== "AbortError") ended = "failed";
+    byId("status").textContent = error.name === "AbortError" ? "Stopped" : "";
+    if (error.name !== "AbortError") showError(error);
   } finally {
     show();
-    closeCards();
+    clearInterval(ticking);
+    tick();
+    closeCards(ended);
+    byId("branches").textContent = "";
     running = null;
     byId("ask").disabled = false;
     byId("stop").disabled = true;
   }
+  if (ended === "done" && runs.length) await showResult().catch(showError);
 }
 
-async function models() {
+function ask() {
+  runs = [];
+  return run(byId("model").value, byId("question").value);
+}
+
+function compare() {
+  const [{ trajectory }] = runs;
+  const before = byId("model").value;
+  byId("model").value = sequentialModel();
+  return run(byId("model").value, trajectory.question).finally(() => {
+    byId("model").value = before;
+  });
+}
+
+async function openViewer() {
+  const page = new Blob([await drawnRuns()], { type: "text/html" });
+  window.open(URL.createObjectURL(page), "_blank", "noopener");
+}
+
+function save() {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([JSON.stringify(runs[0].trajectory, null, 2)], { type: "application/json" }));
+  link.download = "trajectory.json";
+  link.click();
+}
+
+function describeModel() {
+  const said = models.find(({ id }) => id === byId("model").value)?.sprint ?? {};
+  const parts = [said.scope && `This model knows ${said.scope}, and nothing else`, said.notation].filter(Boolean);
+  byId("scope").textContent = parts.length ? `${parts.join("; ")}.` : "";
+  byId("scope").hidden = !parts.length;
+  const found = EXAMPLES[/countdown/i.test(said.scope ?? "") ? "countdown" : "other"];
+  byId("question").placeholder = found[0];
+  byId("examples").replaceChildren(byId("examples").firstElementChild);
+  for (const text of found) {
+    const button = element("button", "", byId("examples"));
+    button.type = "button";
+    button.textContent = text;
+    button.addEventListener("click", () => {
+      byId("question").value = text;
+      byId("question").focus();
+    });
+  }
+  byId("examples").hidden = false;
+}
+
+async function loadModels() {
   try {
     const response = await fetch("v1/models", { headers: headers() });
     if (!response.ok) throw await failure(response);
-    byId("model").replaceChildren(...(await response.json()).data.map(({ id }) => new Option(id)));
+    models = (await response.json()).data;
+    byId("model").replaceChildren(...models.map(({ id }) => new Option(id)));
     byId("error").hidden = true;
+    describeModel();
   } catch (error) {
     showError(error);
   }
@@ -190,5 +336,10 @@ byId("question").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) byId("form").requestSubmit();
 });
 byId("stop").addEventListener("click", () => running?.abort());
-byId("key").addEventListener("change", models);
-models();
+byId("key").addEventListener("change", loadModels);
+byId("model").addEventListener("change", describeModel);
+byId("compare").addEventListener("click", compare);
+byId("open").addEventListener("click", () => openViewer().catch(showError));
+byId("save").addEventListener("click", save);
+if (matchMedia("(max-width: 40rem)").matches) byId("settings").open = false;
+loadModels();

@@ -206,6 +206,12 @@ _TARGET = re.compile(
 _COMMON = {"of", "with", "have", "given", "from"}  # may precede two numbers in any text
 
 
+def verdict_on(question: str, answer: str) -> Verdict | None:
+    """Return the verdict on an answer to a Countdown problem; None if the question is not one."""
+    problem = countdown_problem(question)
+    return check_countdown(answer, problem.numbers, problem.target) if problem else None
+
+
 def countdown_problem(question: str) -> Problem | None:
     """Return the problem in a free-form question, or None if it is not recognisable as Countdown."""
     text = re.sub(r"\$|\\[()\[\]]", "", unicodedata.normalize("NFKC", question))
