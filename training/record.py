@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sprint_sgl.storage.files import file_digest, whole_bytes
 from sprint_sgl.storage.provenance import git_commit, package_versions, weight_digests
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PACKAGES = ("sprint-sgl", "ms-swift", "deepspeed", "transformers", "torch")
 CURVES = {
@@ -57,19 +60,31 @@ def _parse_object(line: str) -> dict[str, Any]:
 
 def draw_curves(run: Path) -> Path | None:
     """Write curves.png. Return None if nothing has been logged yet."""
+    figure = curves_figure(read_log(run))
+    if figure is None:
+        return None
+    with whole_bytes(run / "curves.png") as file:
+        figure.savefig(file, dpi=120)
+    return run / "curves.png"
+
+
+def curves_figure(lines: Sequence[Mapping[str, Any]], columns: int | None = None) -> Figure | None:
+    """Return a panel for each curve that the log has, by default in one row; None without any."""
     from matplotlib.figure import Figure
 
-    lines = read_log(run)
     names = [name for name in CURVES if any(name in line for line in lines)]
     if not names:
         return None
-    figure = Figure(figsize=(4 * len(names), 3), layout="constrained")
-    for axis, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+    columns = columns or len(names)
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(4 * columns, 3 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flat
+    for axis, name in zip(panels, names, strict=False):
         points = [(line["step"], float(line[name])) for line in lines if name in line]
         axis.plot(*zip(*points, strict=True), marker="." if len(points) < 30 else "")
         axis.set_title(CURVES[name])
         axis.set_xlabel("step")
         axis.grid(alpha=0.3)
-    with whole_bytes(run / "curves.png") as file:
-        figure.savefig(file, dpi=120)
-    return run / "curves.png"
+    for axis in list(figure.axes)[len(names) :]:
+        axis.set_axis_off()
+    return figure

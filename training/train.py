@@ -42,6 +42,7 @@ from training.machines import Machines, processor_has_bf16
 from training.preflight import check_training
 from training.progress import LOG, follow_training, log_tail
 from training.record import draw_curves, run_record
+from training.report import write_training_report
 from training.row_file import rows_kind
 from training.tree.labels import TREE_TEMPLATE
 
@@ -219,8 +220,10 @@ def train(config: TrainConfig) -> int:
     finally:
         if leads:
             draw_curves(out)
+            report = write_training_report(out)
             if (card := write_card(out)) and last_checkpoint(out):
-                say(f"{card} is the model card. To use the model:\n{serving_commands(out, config.recipe.args)}")
+                serving = serving_commands(out, config.recipe.args)
+                say(f"{card} is the model card, {report} its page. To use the model:\n{serving}")
 
 
 def recipe_table(config: TrainConfig, record: Mapping[str, Any], log: Path) -> Table:
