@@ -16,11 +16,12 @@ import hydra
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from sprint_sgl.console import one_line_errors, screen
@@ -93,7 +94,7 @@ def dictionary_keys(schema: type, prefix: str = "") -> Iterator[str]:
 
 
 class SweepFolder(Callback):
-    """Hydra callback: refuse a sweep folder that does not belong to the command."""
+    """Hydra callback: refuse a sweep folder that does not belong to the command; name jobs by the swept keys alone."""
 
     def __init__(self, command: str) -> None:
         self.kind = next(kind for kind in KINDS if kind.command == command)
@@ -102,6 +103,13 @@ class SweepFolder(Callback):
         """End the process with one line if the folder is refused; Hydra would turn an exception into a warning."""
         with one_line_errors():
             output_folder(config.hydra.sweep.dir, self.kind)
+        overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+        fixed = [each.key_or_group for each in overrides if not each.is_sweep_override()]
+        excluded = [*config.hydra.job.config.override_dirname.exclude_keys, *fixed]
+        with read_write(config):  # each job's settings are composed with these overrides
+            config.hydra.overrides.hydra.append(
+                f"hydra.job.config.override_dirname.exclude_keys=[{','.join(dict.fromkeys(excluded))}]"
+            )
 
 
 _COMPOSING = Lock()  # Hydra loads its plugins at the first use

@@ -65,10 +65,10 @@ class BenchConfig:
 
     @property
     def folder(self) -> Path:
-        """Return `out`, or in a sweep a folder below it, which is named by the values that its records depend on."""
+        """Return `out`, or in a sweep a folder below it, which is named by the swept values."""
         if not is_sweep_job():
             return Path(self.out)
-        name = re.sub(r"[^\w.,=+-]", "_", HydraConfig.get().job.override_dirname)
+        name = re.sub(r"[^\w.,=+-]", "_", HydraConfig.get().job.override_dirname) or "run"
         short = f"{name[:LONGEST_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
         return Path(self.out, short if len(name) > LONGEST_NAME else name)
 

@@ -47,7 +47,7 @@ class Experiment:
 class ExperimentConfig:
     """Several of these commands in a row; a finished step is not run again.
 
-    out   the folder of the experiment; each step writes below it
+    out   the folder of the experiment, by default work/NAME; each step writes below it
     """
 
     out: str

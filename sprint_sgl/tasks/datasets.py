@@ -8,11 +8,13 @@ from __future__ import annotations
 import codecs
 import csv
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sprint_sgl.console import wait_notice
 from sprint_sgl.errors import BadInput
 from sprint_sgl.storage.files import RECORDS
 
@@ -109,8 +111,11 @@ def _hub_rows(source: DataSource) -> Iterator[Mapping[str, Any]]:
     from datasets import load_dataset
     from datasets.exceptions import DatasetNotFoundError
 
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it says each of its retries
     try:
-        yield from load_dataset(source.path, source.name, split=source.split, streaming=True)
+        with wait_notice(f"asking the hub for {source.path}"):
+            rows = load_dataset(source.path, source.name, split=source.split, streaming=True)
+        yield from rows
     except (DatasetNotFoundError, ConnectionError, OSError, ValueError) as error:
         raise BadInput(
             f"data set {source.path!r} ({source.name or 'default'}, {source.split}): {_first_line(error)}; "

@@ -97,8 +97,7 @@ def test_a_sweep_keeps_each_job_in_a_folder_named_by_its_values(url: str, tmp_pa
     assert len(folders) == 4
     for folder in folders:
         settings = json.loads((tmp_path / folder / "run.json").read_text())["settings"]
-        assert f"program.max_stages={settings['program']['max_stages']}" in folder
-        assert f"temperature={settings['temperature']}" in folder
+        assert folder == f"program.max_stages={settings['program']['max_stages']},temperature={settings['temperature']}"
     more = run_command("bench", *[word.replace("limit=1", "limit=2") for word in sweep])
     assert more.returncode == 0, more.stderr
     assert {path.read_text().count("\n") for path in tmp_path.glob("*/records.jsonl")} == {2}
