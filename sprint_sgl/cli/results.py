@@ -63,10 +63,12 @@ def profile(run: Annotated[Path, typer.Argument(help="a folder written by bench"
 
 
 def view(
-    source: Annotated[
-        Path,
+    sources: Annotated[
+        list[Path],
         typer.Argument(
-            help="a trajectory or a reply of serve (.json), a transcript (.txt), a folder of a benchmark or a curation"
+            metavar="SOURCE...",
+            help="a trajectory or a reply of serve (.json), a transcript (.txt), a folder of a benchmark or a "
+            "curation; runs of one question are drawn on one clock",
         ),
     ],
     out: Annotated[str, typer.Option(metavar="FILE", help="where the page is written")] = "work/view.html",
@@ -79,21 +81,23 @@ def view(
 
     [dim]sprint-sgl solve --json "Use 5, 20 and 4 to make 80" > run.json; sprint-sgl view run.json[/dim]
     [dim]sprint-sgl view work/bench --method sprint --wrong[/dim]
+    [dim]sprint-sgl view before.json after.json[/dim]
     """
     with one_line_errors():
         from sprint_sgl.view import trajectory_page as page
 
         path = require_path(out, "--out")
-        if path.exists() and path.samefile(source):
+        if path.exists() and any(path.samefile(source) for source in sources if source.exists()):
             raise BadInput(f"--out {path} is the file that is read: give the page another name")
         runs = [
             run
-            for run in page.read_runs(source)
+            for run in page.read_several(sources)
             if method in (None, run.method) and not (wrong and run.correct is not False)
         ]
         if not runs:
-            raise BadInput(f"{source} contains no such run")
-        page.write_trajectory_page(runs[:most], path, title=source.stem, left_out=len(runs[most:]))
+            raise BadInput(f"{', '.join(map(str, sources))} contains no such run")
+        title = " and ".join(source.stem for source in sources)
+        page.write_trajectory_page(runs[:most], path, title=title, left_out=len(runs[most:]))
         say(str(path))
     if show:
         typer.launch(str(path))

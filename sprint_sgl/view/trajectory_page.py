@@ -231,6 +231,17 @@ def read_runs(source: Path) -> list[ShownRun]:
     return [ShownRun.of(protocol.parse(text))]
 
 
+def read_several(sources: Sequence[Path]) -> list[ShownRun]:
+    """Return the runs of several files or folders; their methods are then told apart by the source's name."""
+    if len(sources) == 1:
+        return read_runs(sources[0])
+    return [
+        replace(run, method=f"{run.method} of {source.stem}" if run.method else source.stem)
+        for source in sources
+        for run in read_runs(source)
+    ]
+
+
 def _text(content: bytes, path: Path) -> str:
     """Return the file's text without a byte order mark."""
     try:

@@ -190,6 +190,17 @@ def test_the_command_writes_the_page(tmp_path: Path) -> None:
     assert re.search(r"<b>56</b><span>sequential tokens", out.read_text())
 
 
+def test_runs_before_and_after_a_training_are_drawn_on_one_clock(tmp_path: Path) -> None:
+    for name, run in (("before", replace(RUN, seconds=11.2)), ("after", RUN)):
+        (tmp_path / f"{name}.json").write_text(run.to_json())
+    words = ["view", str(tmp_path / "before.json"), str(tmp_path / "after.json"), "--out", str(tmp_path / "page.html")]
+    done = CliRunner().invoke(app, [*words, "--no-open"])
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "page.html").read_text()
+    assert "before and after" in page
+    assert "after, the same question" in page
+
+
 def test_the_page_goes_nowhere_but_into_a_plain_file_of_its_own(tmp_path: Path) -> None:
     (source := tmp_path / "run.json").write_text(RUN.to_json())
     for out, said in (

@@ -93,7 +93,9 @@ class Countdown:
         return Grade(verdict.correct, verdict.reason, read=verdict.value is not None)
 
 
-FORMS = 'a row has "nums" and "target", or "input" as "a,b,c,d,target", or a "question" as "Use 3, 7 and 12 to make 50"'
+FORMS = (
+    'a row has "nums" and "target", or "input" as "a,b,c,d,target", or a "question" as "Use 15, 3 and 62 to make 80"'
+)
 
 
 def read_problem(row: Mapping[str, Any]) -> Problem | None:
