@@ -41,6 +41,7 @@ from sprint_sgl.errors import BadInput
 from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.storage.files import file_digest, whole_file
 from sprint_sgl.storage.output_folders import CURATION, REPLIES, locked_folder, output_folder
+from sprint_sgl.validation import checked_count, checked_seconds
 
 WINDOWS = 16  # records in progress for each concurrent request
 REVISION = 2  # raised when stages write something else for the same input, so that their old files are not reused
@@ -98,6 +99,8 @@ def check_config(config: CurationConfig) -> None:
     """Raise BadInput for settings that would stop the run later."""
     if unknown := [name for name in config.stages if name not in ORDER]:
         raise BadInput(f"stages={unknown[0]!r} is not a stage; the stages are {', '.join(ORDER)}")
+    if config.shards < 1:
+        raise BadInput(f"shards must be at least 1, got {config.shards}")
     if not 0 <= config.shard < config.shards:
         raise BadInput(f"shard must be in [0, {config.shards}), since shards={config.shards}, got {config.shard}")
     models = {config.models.extract, config.models.dag} - {RULES}
@@ -107,13 +110,19 @@ def check_config(config: CurationConfig) -> None:
         )
     if not (config.models.extract and config.models.dag):
         raise BadInput("models.extract and models.dag must be `rules` or the name of a model")
-    if config.min_lines < 1 or not config.time_limit > 0 or (config.source.limit or 1) < 1:
-        raise BadInput("min_lines and source.limit must be 1 or more, time_limit above 0")
+    checked_count("min_lines", config.min_lines)
+    checked_seconds("time_limit", config.time_limit)
+    if config.source.limit is not None:
+        checked_count("source.limit", config.source.limit)
     if not config.stages:
         raise BadInput(f"stages=[] is empty; the stages are {', '.join(ORDER)}")
     prompt_style(config.rows.prompt_style)
     if models:
         output_folder(config.teacher.cache, REPLIES)
+    if config.teacher.base_url and not models:
+        raise BadInput(
+            f"the teacher at {config.teacher.base_url} is asked nothing: give models.extract=NAME models.dag=NAME"
+        )
     if config.models.extract != RULES and config.models.dag == RULES:
         raise BadInput("models.dag=rules needs models.extract=rules: name a model for both")
 
@@ -259,6 +268,7 @@ async def curate(config: CurationConfig) -> None:
     if config.teacher.batch:
         await collect_batches(config.teacher)
     state = Path(config.teacher.cache) / STATE
+    check_same_source(config)
     async with Teacher(config.teacher, pending_keys(state)) as teacher:
         write_accounts(config.folder, teacher.account)  # first: they identify the folder as a curation's
         try:
@@ -272,6 +282,17 @@ async def curate(config: CurationConfig) -> None:
         await submit_batches(teacher, state)
     if "rows" in config.stages:
         finish(config)
+
+
+def check_same_source(config: CurationConfig) -> None:
+    """Raise BadInput if the folder holds the stages of another source, which would be overwritten."""
+    before = read_results(config.folder, ("load",)).get("load")
+    earlier = before.settings.get("source", {}) if before else {}
+    for key in ("path", "name", "split"):
+        if key in earlier and earlier[key] != getattr(config.source, key):
+            raise BadInput(
+                f"{config.folder} holds a curation of source.{key}={earlier[key]}: choose another out=FOLDER"
+            )
 
 
 async def collect_batches(config: TeacherConfig) -> None:

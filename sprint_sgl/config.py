@@ -61,6 +61,10 @@ def entry_point(name: str, schema: type[T]) -> Callable[[Callable[[T], None]], C
                     hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
                 except (HydraException, OmegaConfBaseException) as error:
                     raise BadInput(hydra_message(error)) from error
+                except ValueError as error:
+                    if not str(error).startswith("Only one of"):
+                        raise
+                    raise BadInput(str(error)) from error
                 except RuntimeError as error:
                     if "slurm" not in str(error):
                         raise
@@ -83,10 +87,13 @@ def open_overrides(schema: type, words: Sequence[str]) -> list[str]:
 
 
 def dictionary_keys(schema: type, prefix: str = "") -> Iterator[str]:
-    """Yield the dotted names of a dataclass's fields, at any depth, that are dictionaries without keys of their own."""
+    """Yield the dotted names of a dataclass's fields, at any depth, that are dictionaries open to new keys.
+
+    A field with the metadata {"closed": True} takes only the keys that a file has given it.
+    """
     kinds = get_type_hints(schema)
     for each in fields(schema):
-        if each.default_factory is dict:
+        if each.default_factory is dict and not each.metadata.get("closed"):
             yield prefix + each.name
         for kind in (kinds[each.name], *get_args(kinds[each.name])):  # X of X | None
             if isinstance(kind, type) and is_dataclass(kind):

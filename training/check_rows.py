@@ -35,6 +35,7 @@ from training.tree.layout import IGNORED
 
 BARS, BAR_WIDTH = 10, 40
 INDENT = 8
+LONGEST_ROW = 8192  # tokens of a tree in all recipes (max_length); its paths are limited by the model's context
 
 
 @dataclass(frozen=True)
@@ -252,7 +253,7 @@ def check(
             f"{len(rows):,} rows, {total:,} tokens, {lengths.trained / total:.0%} of them trained; "
             f"longest path {max(lengths.paths):,}"
         )
-        row_limit = max_length or encoder.context
+        row_limit = max_length or (LONGEST_ROW if lengths.branches else encoder.context)
         left_out = lengths.count_above(row_limit, encoder.context)
         out.print(f"max_length={row_limit:,} would leave out {left_out:,} rows")
 

@@ -86,7 +86,8 @@ def slurm_rank_and_address() -> tuple[int, str]:
         names = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True)
         return rank, names.stdout.split()[0]
     except (KeyError, OSError, subprocess.CalledProcessError, IndexError) as error:
-        raise BadInput(f"machines.address=slurm works only inside a Slurm job: {error!r}") from error
+        lacks = f"{error.args[0]} is not set" if isinstance(error, KeyError) else str(error)
+        raise BadInput(f"machines.address=slurm works only inside a Slurm job: {lacks}") from error
 
 
 def processor_has_bf16(flags: Path = Path("/proc/cpuinfo")) -> bool:

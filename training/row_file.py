@@ -24,7 +24,7 @@ SAMPLE = 100  # rows by which the kind of a file is told
 def read_rows(path: Path) -> Iterator[Row]:
     """Yield the rows of a file. Raise BadInput, with file and line, for a row that ms-swift could not train on."""
     if not path.is_file():
-        raise BadInput(f"{path} does not exist: {EXPECTED}")
+        raise BadInput(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}: {EXPECTED}")
     count = 0
     with path.open("rb") as file:
         for count, line in enumerate(file, 1):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -215,6 +216,8 @@ def train(config: TrainConfig) -> int:
         ):
             code = follow_training(process, out)
         if code:
+            if unknown := unknown_argument(log_tail(log)):
+                raise BadInput(f"recipe.args.{unknown} is no argument of ms-swift: see its documentation, or {log}")
             say(f"ms-swift ended with status {code}; {log} ends:\n{log_tail(log)}", style="red")
         return code
     finally:
@@ -224,6 +227,12 @@ def train(config: TrainConfig) -> int:
             if (card := write_card(out)) and last_checkpoint(out):
                 serving = serving_commands(out, config.recipe.args)
                 say(f"{card} is the model card, {report} its page. To use the model:\n{serving}")
+
+
+def unknown_argument(log: str) -> str | None:
+    """Return the first argument that ms-swift says it does not know."""
+    found = re.search(r"remaining_argv: \['--(\w+)'", log)
+    return found[1] if found else None
 
 
 def recipe_table(config: TrainConfig, record: Mapping[str, Any], log: Path) -> Table:

@@ -103,4 +103,4 @@ def check_config(config: BenchConfig) -> None:
     if config.temperature is not None:
         checked_temperature(config.temperature)
     if config.url and config.runtime != RuntimeConfig():
-        raise BadInput(f"{config.url} is already running: leave either url=... or runtime=... out")
+        raise BadInput("url=... is a server that runs, runtime=... starts one: leave one of them out")

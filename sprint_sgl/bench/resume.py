@@ -70,8 +70,12 @@ def _check_same_settings(folder: Path, before: Mapping[str, Any], now: Mapping[s
 def read_earlier_run(folder: Path) -> dict[str, Any]:
     """Return the folder's run.json; {} if there are no records yet. Raises BadInput for a damaged file."""
     path, records = folder / "run.json", folder / RECORDS
-    if not (path.is_file() and records.is_file() and records.stat().st_size):
+    if not (records.is_file() and records.stat().st_size):
         return {}
+    if not path.is_file():
+        raise BadInput(
+            f"{folder} holds {RECORDS} without run.json, so nobody knows how they were made: choose another out="
+        )
     try:
         before: dict[str, Any] = json.loads(path.read_text())
         if isinstance(before["settings"], dict) and isinstance(before["methods"], dict):

@@ -40,7 +40,7 @@ class Experiment:
     """
 
     steps: dict[str, list[str]] = field(default_factory=dict)
-    values: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict, metadata={"closed": True})
 
 
 @dataclass

@@ -95,7 +95,7 @@ def view(
             if method in (None, run.method) and not (wrong and run.correct is not False)
         ]
         if not runs:
-            raise BadInput(f"{', '.join(map(str, sources))} contains no such run")
+            raise BadInput(page.explain_none(sources, method, wrong))
         title = " and ".join(source.stem for source in sources)
         page.write_trajectory_page(runs[:most], path, title=title, left_out=len(runs[most:]))
         say(str(path))

@@ -79,7 +79,10 @@ def running_server(
     limits = (startup_limit, given.startup_limit, STARTUP_LIMIT)
     limit = checked_seconds("startup_limit", next(each for each in limits if each is not None))
     if config.url:
-        raise BadInput(f"the runtime runs already, at {config.url}: use connect({config.url!r}) or --url {config.url}")
+        raise BadInput(
+            f"this runtime is a server at {config.url}, and nothing is started: use connect({config.url!r}) or "
+            f"--url {config.url}"
+        )
     overrides = {key.replace("_", "-"): value for key, value in args.items()}
     if api_key:
         overrides["api-key"] = api_key

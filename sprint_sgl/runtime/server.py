@@ -72,6 +72,12 @@ def default_runtime() -> str:
     return "gpu" if shutil.which("nvidia-smi") and Path("/dev/nvidia0").exists() else "cpu"
 
 
+def has_accelerator() -> bool:
+    """Return whether this machine shows a device that SGLang runs on beside CPU cores: NVIDIA, AMD, Intel, Ascend."""
+    names = ("nvidia[0-9]*", "kfd", "dxg", "dri/render*", "davinci[0-9]*", "accel*")
+    return any(any(Path("/dev").glob(name)) for name in names)
+
+
 def resolve_model(model: str) -> str:
     """Return SGLang's model path for a shipped name, a folder, a run's folder (its best checkpoint), or a hub id.
 
@@ -160,6 +166,8 @@ def start_server(
     port: int = 0,
 ) -> ServerProcess:
     """Start the server process and return at once; `wait_until_ready` follows."""
+    if config.args.get("device") != "cpu" and not has_accelerator():
+        raise LaunchFailed("this runtime needs a GPU, and this machine has none: --runtime cpu, or a --url")
     if port:
         check_port(host, port)
     port = port or free_port(host)

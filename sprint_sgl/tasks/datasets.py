@@ -56,7 +56,8 @@ def read_rows(source: DataSource) -> Iterator[Mapping[str, Any]]:
             raise BadInput(f"path={source.path!r} is neither a .jsonl, .json, .parquet or .csv file nor a hub name")
         return _hub_rows(source)
     if not path.is_file():
-        raise BadInput(f"{path} is not there: path=FILE names a .jsonl, .parquet or .csv file, or a hub data set")
+        what = "is a folder" if path.is_dir() else "is not there"
+        raise BadInput(f"{path} {what}: path=FILE names a .jsonl, .json, .parquet or .csv file, or a hub data set")
     return _file_rows(path)
 
 
@@ -104,7 +105,23 @@ def _table_rows(path: Path) -> Iterator[Mapping[str, Any]]:
         raise BadInput(f"{path} does not read as {path.suffix}: {_first_line(error)}") from error
 
 
-READERS = {".jsonl": _json_lines, ".csv": _csv_rows}
+def _json_rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    """Read a file that is a list of objects, one object, or JSON lines: `datasets` crashes on a bare null."""
+    try:
+        whole = json.loads(path.read_bytes().removeprefix(codecs.BOM_UTF8))
+    except json.JSONDecodeError:
+        yield from _json_lines(path)
+        return
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{path} is not JSON in UTF-8: {_first_line(error)}") from error
+    rows = whole if isinstance(whole, list) else [whole]
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict):
+            raise BadInput(f"{path}, item {number}: a row is a JSON object, with its columns as keys")
+        yield row
+
+
+READERS = {".jsonl": _json_lines, ".json": _json_rows, ".csv": _csv_rows}
 
 
 def _hub_rows(source: DataSource) -> Iterator[Mapping[str, Any]]:
@@ -119,7 +136,7 @@ def _hub_rows(source: DataSource) -> Iterator[Mapping[str, Any]]:
     except (DatasetNotFoundError, ConnectionError, OSError, ValueError) as error:
         raise BadInput(
             f"data set {source.path!r} ({source.name or 'default'}, {source.split}): {_first_line(error)}; "
-            "a local file ends in .jsonl, .parquet or .csv"
+            "a local file ends in .jsonl, .json, .parquet or .csv"
         ) from error
 
 

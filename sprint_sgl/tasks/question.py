@@ -19,6 +19,6 @@ def checked_question(question: object) -> str:
         question.encode()
     except UnicodeEncodeError as error:
         raise BadInput(
-            f"the question is not valid Unicode: character {error.start + 1} is half a pair of surrogates"
+            f"the question is not text in UTF-8: character {error.start + 1} is half a pair of surrogates"
         ) from None
     return question.strip()

@@ -242,6 +242,14 @@ def read_several(sources: Sequence[Path]) -> list[ShownRun]:
     ]
 
 
+def explain_none(sources: Sequence[Path], method: str | None, wrong: bool) -> str:
+    """Return why none of the runs in these files is shown."""
+    place, methods = ", ".join(map(str, sources)), sorted({run.method for run in read_several(sources)} - {""})
+    if method and method not in methods:
+        return f"{place} has no method {method!r}; it has {', '.join(methods) or 'none'}"
+    return f"{place} has no wrong answer{f' of {method}' if method else ''}" if wrong else f"{place} has no run"
+
+
 def _text(content: bytes, path: Path) -> str:
     """Return the file's text without a byte order mark."""
     try:

@@ -50,12 +50,15 @@ def run_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
             ["train", "model=x", "dataset=x", "out=work/nothing"],
             "model='x' does not exist, and is not a hub id such as org/name",
         ),
-        (["experiment", "out=work/nothing"], "no experiment is chosen: experiment=countdown_mini or formats"),
+        (["experiment"], "no experiment is chosen: experiment=countdown_mini or formats"),
+        (["experiment", "experiment=formats", "experiment.values.nonsense=3"], "'nonsense' is none of "),
+        (["bench", "--multirun", "task=countdown", "limit=1,2", "--cfg", "job"], "Only one of --run, --multirun"),
+        (["solve", "--runtime", "a100", "q"], "this runtime needs a GPU, and this machine has none"),
         (["bench"], "You must specify 'task', e.g, task=<OPTION>. Available options: aime2024, "),
         (["bench", "task=countdown", "task.problems=0"], "task.problems must be at least 1, got 0"),
         (
             ["bench", "task=countdown", "url=http://127.0.0.1:9", "runtime=gateway"],
-            "leave either url=... or runtime=... out",
+            "leave one of them out",
         ),
         (
             ["bench", "task=nope"],

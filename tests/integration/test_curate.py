@@ -14,6 +14,7 @@ import pytest
 
 from curation.jsonl import read_jsonl
 from curation.stages.load import TraceColumns, TraceSource, load_traces
+from sprint_sgl.errors import BadInput
 from tests.fakes.curation import ROOT, ROWS, command, curate, fates, ids, trace
 from tests.fakes.fake_endpoint import Answer, FakeEndpoint, by_hook
 from tests.fakes.waiting import wait_for
@@ -225,6 +226,24 @@ def test_shards_of_different_settings_are_not_merged(source: Path, tmp_path: Pat
     assert "different thresholds of filter" in done.stderr
 
 
+def test_a_folder_keeps_the_curation_of_its_source(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    curate(source, out)
+    before = contents(out)
+    other = tmp_path / "other.jsonl"
+    other.write_text(source.read_text())
+    done = curate(other, out, status=1)
+    assert f"holds a curation of source.path={source}" in done.stderr
+    assert contents(out) == before
+
+
+@pytest.mark.parametrize("content", ["null", "[null]", '"text"', "3"])
+def test_json_that_holds_no_rows_is_one_clear_line(tmp_path: Path, content: str) -> None:
+    (path := tmp_path / "rows.json").write_text(content)
+    with pytest.raises(BadInput, match="item 1: a row is a JSON object"):
+        list(load_traces(TraceSource(path=str(path))))
+
+
 def test_every_response_is_a_trace_or_a_rejection_whatever_its_id(tmp_path: Path) -> None:
     rows = [{**trace(number), "id": "same"} for number in range(1, 4)] + [{**trace(4), "id": "same", "response": None}]
     rows += [{**trace(1), "id": "same"}]
@@ -244,7 +263,7 @@ def test_every_response_is_a_trace_or_a_rejection_whatever_its_id(tmp_path: Path
         (["+source.where={qestion: 4}"], "has no row where"),
         (["rows.prompt_style=bogus"], "unknown prompt style 'bogus'"),
         (["rows.validation=2"], "rows.validation must be in [0, 1), got 2"),
-        (["time_limit=0"], "time_limit above 0"),
+        (["time_limit=0"], "time_limit must be a number of seconds above 0"),
         (["teacher.budget=-1"], "teacher.budget must be 0 dollars or more, got -1"),
         (["source.path=traces.txt"], "'traces.txt' is neither"),
         (["source.path=nowhere.jsonl"], "nowhere.jsonl is not there"),
@@ -253,6 +272,9 @@ def test_every_response_is_a_trace_or_a_rejection_whatever_its_id(tmp_path: Path
         (["stages=[rows]"], "run the stages before rows first"),
         (["stages=[pack,fold]"], "'fold' is not a stage"),
         (["shard=3"], "shard must be in [0, 1), since shards=1, got 3"),
+        (["shards=0"], "shards must be at least 1, got 0"),
+        (["source.limit=0"], "source.limit must be"),
+        (["teacher=sglang"], "is asked nothing: give models.extract=NAME models.dag=NAME"),
         (["models.extract=gpt-4o"], "models.dag=rules"),
         (["benchmarks=[{path: nothing.jsonl}]"], "nothing.jsonl is not there"),
     ],

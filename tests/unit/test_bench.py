@@ -20,7 +20,7 @@ from sprint_sgl.bench.records import Record, read_records, truncate_partial_line
 from sprint_sgl.bench.report.figures import MethodComparison, MethodFigures, MethodRecords
 from sprint_sgl.bench.report.statistics import mcnemar, mean, paired_p, ratio_of_means, share
 from sprint_sgl.bench.report.tables import comparison_tables
-from sprint_sgl.bench.resume import claim_folder, earlier_failures, earlier_records
+from sprint_sgl.bench.resume import claim_folder, earlier_failures, earlier_records, read_earlier_run
 from sprint_sgl.bench.run import read_methods, read_questions
 from sprint_sgl.bench.runner import QuestionSample, Workload, run_workload, sample_seed
 from sprint_sgl.config import flatten_settings
@@ -127,6 +127,12 @@ def test_a_runtime_that_died_between_two_blocks_comes_back() -> None:
 
     assert run_workload(work(block=3), runtime, set(), keep) == []  # type: ignore[arg-type]
     assert len(keys(records)) == len(records) == 7
+
+
+def test_records_without_their_settings_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "records.jsonl").write_text("{}\n")
+    with pytest.raises(BadInput, match=r"holds records.jsonl without run.json"):
+        read_earlier_run(tmp_path)
 
 
 def test_what_no_question_can_change_ends_the_run_at_once() -> None:
