@@ -286,7 +286,7 @@ async def curate(config: CurationConfig) -> None:
 
 def check_same_source(config: CurationConfig) -> None:
     """Raise BadInput if the folder holds the stages of another source, which would be overwritten."""
-    before = read_results(config.folder, ("load",)).get("load")
+    before = read_results(config.folder, ("load",)).get("load") if "load" in config.stages else None
     earlier = before.settings.get("source", {}) if before else {}
     for key in ("path", "name", "split"):
         if key in earlier and earlier[key] != getattr(config.source, key):

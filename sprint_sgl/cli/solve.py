@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from sprint_sgl.console import say
-from sprint_sgl.lang.calls import Branch
+from sprint_sgl.lang.calls import Branch, model_note
 from sprint_sgl.lang.program import Run
 from sprint_sgl.lang.registry import misfit, named_method
 from sprint_sgl.runtime.endpoint import Endpoint
@@ -64,14 +64,14 @@ def say_if_unfit(endpoint: Endpoint) -> None:
 
 def say_scope(endpoint: Endpoint) -> None:
     """Say what the model knows, if it knows one thing only."""
-    if endpoint.scope:
-        say(f"this model knows {endpoint.scope}, and nothing else", style="yellow")
+    if scope := model_note(endpoint, "scope"):
+        say(f"this model knows {scope}, and nothing else", style="yellow")
 
 
 def say_notation(endpoint: Endpoint) -> None:
     """Explain how the model writes, if it has ways of its own."""
-    if endpoint.notation:
-        say(endpoint.notation, style="dim")
+    if notation := model_note(endpoint, "notation"):
+        say(notation, style="dim")
 
 
 @dataclass(frozen=True)

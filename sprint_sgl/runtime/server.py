@@ -166,10 +166,10 @@ def start_server(
     port: int = 0,
 ) -> ServerProcess:
     """Start the server process and return at once; `wait_until_ready` follows."""
-    if config.args.get("device") != "cpu" and not has_accelerator():
-        raise LaunchFailed("this runtime needs a GPU, and this machine has none: --runtime cpu, or a --url")
     if port:
         check_port(host, port)
+    if config.args.get("device") != "cpu" and not has_accelerator():
+        raise LaunchFailed("this runtime needs a GPU, and this machine has none: --runtime cpu, or a --url")
     port = port or free_port(host)
     arguments, url = server_arguments(config, model, host, port), f"http://{host}:{port}"
     if not config.preloaded or sys.platform != "linux":

@@ -9,12 +9,14 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sprint_sgl.storage.files import whole_file
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
     from matplotlib.figure import Figure
 
 STYLE = Path(__file__).with_name("pages.css").read_text()
@@ -30,17 +32,21 @@ _COLOR = re.compile("|".join(THEMED))
 
 def render_page(template: Path, **values: Any) -> str:
     """Return the page; values are escaped unless the template marks them as safe."""
+    return str(_environment(template.parent).get_template(template.name).render(style=STYLE, **values))
+
+
+@cache
+def _environment(folder: Path) -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    pages = Environment(
-        loader=FileSystemLoader([template.parent, Path(__file__).parent]),  # pages share the macros of this folder
+    return Environment(
+        loader=FileSystemLoader([folder, Path(__file__).parent]),  # pages share the frame and macros of this folder
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return pages.get_template(template.name).render(style=STYLE, **values)
 
 
 def write_page(template: Path, path: Path, **values: Any) -> None:

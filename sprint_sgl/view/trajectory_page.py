@@ -196,7 +196,7 @@ def render_trajectory_page(shown: Sequence[ShownRun], title: str, left_out: int 
         title=title,
         own_style=STYLE,
         left_out=left_out,
-        slow=seconds[int(0.9 * len(seconds))],
+        slow=seconds[int(0.9 * len(seconds))] if seconds else 0.0,
         ticks=round_ticks,
         script=SCRIPT,
         script_digest=base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode(),

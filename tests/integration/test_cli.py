@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from sprint_sgl.cli.app import main
+from sprint_sgl.runtime.server import has_accelerator
 from sprint_sgl.storage.package_files import CONF
 
 
@@ -53,7 +54,11 @@ def run_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
         (["experiment"], "no experiment is chosen: experiment=countdown_mini or formats"),
         (["experiment", "experiment=formats", "experiment.values.nonsense=3"], "'nonsense' is none of "),
         (["bench", "--multirun", "task=countdown", "limit=1,2", "--cfg", "job"], "Only one of --run, --multirun"),
-        (["solve", "--runtime", "a100", "q"], "this runtime needs a GPU, and this machine has none"),
+        pytest.param(
+            ["solve", "--runtime", "a100", "q"],
+            "this runtime needs a GPU, and this machine has none",
+            marks=pytest.mark.skipif(has_accelerator(), reason="this machine has a GPU"),
+        ),
         (["bench"], "You must specify 'task', e.g, task=<OPTION>. Available options: aime2024, "),
         (["bench", "task=countdown", "task.problems=0"], "task.problems must be at least 1, got 0"),
         (

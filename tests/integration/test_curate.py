@@ -42,7 +42,7 @@ def test_traces_of_which_none_becomes_a_row_fail_with_the_keys_that_decided_it(t
     said = " ".join(done.stderr.split())
     assert "no rows: filter rejected 5 of 5 traces (no executions 5)" in said
     assert "16 executions with fewer than min_lines=9 lines joined their plan" in said
-    assert "filter.min_ratio=1.5" in said
+    assert "filter.min_ratio=1 steps per stage" in said
 
 
 def test_the_example_traces_all_become_rows(tmp_path: Path) -> None:

@@ -169,8 +169,8 @@ def sockets(connections: Connections) -> int:
 
 def test_connections_are_as_many_as_requests_at_a_time_and_are_used_again() -> None:
     connections = Connections()
-    with FakeEndpoint(seconds=0.2) as server, httpx.Client(transport=connections) as client:
-        for _ in range(3):
+    with FakeEndpoint(seconds=1.5) as server, httpx.Client(transport=connections) as client:
+        for _ in range(2):
             asking = [threading.Thread(target=ask, args=(client, server.url)) for _ in range(20)]
             for thread in asking:
                 thread.start()

@@ -141,7 +141,7 @@ def test_the_viewer_says_what_was_cut_off(tmp_path: Path) -> None:
     for trajectory, said in ((cut, 1), (whole, 0)):
         write_trajectory_page([ShownRun(trajectory)], tmp_path / "page.html", "runs")
         page = (tmp_path / "page.html").read_text()
-        assert page.count('<p class="note">cancelled</p>') == page.count("<b>1</b><span>cut off</span>") == said
+        assert page.count('<p class="state">cancelled, ') == page.count("<b>1</b><span>cut off</span>") == said
 
 
 @pytest.mark.parametrize("policy", [5, {"budget": 30}, "budget=30"])

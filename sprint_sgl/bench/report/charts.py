@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -28,10 +28,10 @@ def _draw_curve(axes: Axes, name: str, points: Sequence[tuple[float, IntervalEst
     below, above = ([arms[k][0] for arms in map(_error_bars, estimates)] for k in (0, 1))
     heights = [estimate.value for estimate in estimates]
     drawn = axes.errorbar([x for x, _ in points], heights, yerr=[below, above], marker="o", capsize=3)
-    _write_name(axes, name, points[-1][0], heights[-1], str(drawn.lines[0].get_color()))
+    _write_name(axes, name, points[-1][0], heights[-1], drawn.lines[0].get_color())
 
 
-def _write_name(axes: Axes, name: str, x: float, y: float, color: str) -> None:
+def _write_name(axes: Axes, name: str, x: float, y: float, color: Any) -> None:
     """Write a name beside its point."""
     axes.annotate(name, (x, y), (7, 5), textcoords="offset points", color=color, fontsize=8.5)
     axes.margins(x=0.16)
