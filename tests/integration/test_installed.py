@@ -16,11 +16,6 @@ from tests.fakes.commands import served
 pytestmark = pytest.mark.runtime
 ROOT = Path(__file__).parents[2]
 UV = str(Path(sys.executable).with_name("uv"))
-TRACE = {
-    "question": "What is 2+3?",
-    "response": "<think>\nFirst I add 2 and 3.\n\nThat makes 5.\n</think>\nThe answer is \\boxed{5}.",
-    "answer": "5",
-}
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +84,7 @@ def test_an_installed_wheel_serves(command: str, empty: Path) -> None:
 def test_an_installed_wheel_benchmarks_curates_and_composes_a_training(command: str, empty: Path) -> None:
     ran(command, "bench", "task=countdown", "task.problems=1", "task.numbers=[3]", "temperature=0", "out=bench")
     assert len((empty / "bench" / "records.jsonl").read_text().splitlines()) == 1
-    (empty / "traces.jsonl").write_text(json.dumps(TRACE) + "\n")
-    ran(command, "curate", "source.path=traces.jsonl", "out=rows")
+    ran(command, "curate", f"source.path={ROOT / 'examples' / 'traces.jsonl'}", "out=rows")
     assert (empty / "rows" / "README.md").is_file()
     words = ["model=countdown-mini-sprint", "recipe=countdown_mini", "dataset=rows/sprint", "out=run", "dry_run=true"]
     assert "swift" in ran(command, "train", *words).stdout
