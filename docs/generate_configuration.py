@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from sprint_sgl.config_reference import (
     REQUIRED,
     ROOT,
+    command_groups,
     command_keys,
     is_call_of,
     lead_of,
@@ -71,8 +72,16 @@ def command_section(name: str, module: str, schema: str) -> Iterator[str]:
     assert node
     yield f"## `{command}`\n"
     yield f"{lead_of(node)} File `conf/{name}.yaml`, checked by `{module}`.\n".lstrip()
-    yield "| key | type | default | meaning |\n|---|---|---|---|"
+    for group in command_groups(name):
+        default = {"???": "must be given", "null": "none by default"}.get(
+            group.default, f"by default `{group.default}`"
+        )
+        yield f"- `{group.name}=NAME` takes a file of [`conf/{group.name}/`](#{group.name}), {default}."
+    yield "\n| key | type | default | meaning |\n|---|---|---|---|"
+    groups = {group.name for group in command_groups(name)}
     for key in command_keys(name, module, schema):
+        if key.name in groups:
+            continue
         default = f"`{key.default}`" if key.default not in ("", REQUIRED) else key.default
         yield f"| `{key.name}` | `{cell(key.type)}` | {cell(default)} | {cell(key.meaning)} |"
     yield ""
