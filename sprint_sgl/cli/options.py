@@ -26,4 +26,7 @@ Seed = Annotated[
 StartupLimit = Annotated[
     float | None, typer.Option(min=1.0, max=SECONDS_LIMIT, help="seconds until a started runtime must answer")
 ]
+ShutdownLimit = Annotated[
+    float, typer.Option(min=0.0, max=SECONDS_LIMIT, help="seconds that answers may still take after Ctrl-C")
+]
 RequestLimit = Annotated[float, typer.Option(min=0.1, max=SECONDS_LIMIT, help="time limit of a request in seconds")]

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from sprint_sgl.cli.options import ApiKey, Model, RuntimeName, StartupLimit
+from sprint_sgl.cli.options import ApiKey, Model, RuntimeName, ShutdownLimit, StartupLimit
 from sprint_sgl.console import one_line_errors, say, wait_notice
 from sprint_sgl.errors import LaunchFailed
 from sprint_sgl.runtime.launcher import gateway_config, running_server
@@ -79,9 +79,7 @@ def serve(
     time_limit: Annotated[
         float, typer.Option(min=0.1, max=SECONDS_LIMIT, help="time limit of a whole answer in seconds")
     ] = 600.0,
-    shutdown_limit: Annotated[
-        float, typer.Option(min=0.0, max=SECONDS_LIMIT, help="seconds that answers may still take after Ctrl-C")
-    ] = 30.0,
+    shutdown_limit: ShutdownLimit = 30.0,
     startup_limit: StartupLimit = None,
 ) -> None:
     """Serve programs behind OpenAI's HTTP interface until Ctrl-C.

@@ -73,7 +73,9 @@ def test_the_trajectory_is_saved_and_opens_in_the_viewer(page: Page, tmp_path: P
 def test_an_example_is_asked_by_two_clicks(page: Page) -> None:
     with serving(FakeRuntime()) as url:
         page.goto(url)
-        page.locator("#examples button").first.click()
+        example = page.locator("#examples button").first
+        example.click()
+        assert page.input_value("#question") == example.text_content()
         page.click("#ask")
         expect(page.locator("#status")).to_have_text("Done")
 

@@ -34,6 +34,7 @@ def test_a_file_gets_plain_lines_while_the_work_goes_on(monkeypatch: pytest.Monk
         task = bars.add_task("answers", total=3)
         bars.advance(task)
         wait_for(lambda: "answers: 1 of 3" in file.getvalue(), 60)
+    assert file.getvalue().splitlines()[0] == "answers: 1 of 3"
 
 
 def test_a_trainings_line_has_its_last_losses_its_speed_and_the_time_left(tmp_path: Path) -> None:
