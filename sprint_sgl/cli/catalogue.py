@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
+from sprint_sgl.config_reference import opening_comment
 from sprint_sgl.errors import BadInput
 from sprint_sgl.storage.package_files import CONF, MODELS, conf_names, model_names
 
@@ -29,13 +30,7 @@ SHIPPED = "shipped"
 
 def first_sentence(file: Path) -> str:
     """Return the first sentence of a YAML file's opening comment; empty if there is none."""
-    lines: list[str] = []
-    for line in file.read_text().splitlines():
-        if not line.startswith("#"):
-            break
-        if not line.startswith("# @"):
-            lines.append(line.lstrip("# "))
-    sentence, stop, _ = " ".join(lines).partition(". ")
+    sentence, stop, _ = opening_comment(file).partition(". ")
     return sentence + stop.strip()
 
 

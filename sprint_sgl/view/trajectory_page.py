@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +18,7 @@ from sprint_sgl.tasks.countdown.checker import verdict_on
 from sprint_sgl.trajectory import Stage, Trajectory, error_detail
 from sprint_sgl.view.dag import Dag
 from sprint_sgl.view.model_text import highlight_tags, text_markup
-from sprint_sgl.view.pages import render_page
+from sprint_sgl.view.pages import render_page, script_source
 from sprint_sgl.view.saved_replies import is_reply, is_stream, trajectory_from_reply, trajectory_from_stream
 from sprint_sgl.view.timeline import Bar, bars_by_clock, bars_by_tokens, round_ticks
 
@@ -199,7 +197,7 @@ def render_trajectory_page(shown: Sequence[ShownRun], title: str, left_out: int 
         slow=seconds[int(0.9 * len(seconds))] if seconds else 0.0,
         ticks=round_ticks,
         script=SCRIPT,
-        script_digest=base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode(),
+        script_source=script_source(SCRIPT),
     )
 
 

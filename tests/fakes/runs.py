@@ -40,6 +40,13 @@ def record(
     return Record(method, name, 0, group, question, correct=correct, trajectory=trajectory, **fields)
 
 
+def run_of_two_methods(folder: Path) -> Path:
+    """Ten questions: SPRINT answers one wrong, the sequential method two."""
+    ours = [record(k, "sprint", k != 3, 10 + k, (3, 1)) for k in range(10)]
+    theirs = [record(k, "sequential", k not in (3, 4), 40 + 4 * k) for k in range(10)]
+    return write_run(folder, ours + theirs)
+
+
 def write_run(folder: Path, records: list[Record], task: str = "countdown", **settings: Any) -> Path:
     folder.mkdir(parents=True)
     made_by = {"task": task, "settings": {"out": str(folder), "temperature": None} | settings}

@@ -19,7 +19,7 @@ from sprint_sgl.bench.report.page import write_report
 from sprint_sgl.bench.report.runs import read_run
 from sprint_sgl.bench.report.tables import comparison_tables
 from sprint_sgl.errors import BadInput
-from tests.fakes.runs import record, write_run
+from tests.fakes.runs import record, run_of_two_methods, write_run
 
 
 def lines_of(folders: list[Path], out: Path, baseline: str | None = None) -> tuple[MethodFigures, ...]:
@@ -30,9 +30,7 @@ def lines_of(folders: list[Path], out: Path, baseline: str | None = None) -> tup
 
 @pytest.fixture
 def both(tmp_path: Path) -> Path:
-    ours = [record(k, "sprint", k != 3, 10 + k, (3, 1)) for k in range(10)]
-    theirs = [record(k, "sequential", k not in (3, 4), 40 + 4 * k) for k in range(10)]
-    return write_run(tmp_path / "both", ours + theirs)
+    return run_of_two_methods(tmp_path / "both")
 
 
 def test_a_report_has_a_page_a_table_and_figures(both: Path, tmp_path: Path) -> None:

@@ -15,28 +15,22 @@ from playwright.sync_api import Browser, Page, expect
 from sprint_sgl.bench.report.page import write_report
 from sprint_sgl.view.trajectory_page import read_runs, write_trajectory_page
 from tests.fakes.curation import ROOT, curate
-from tests.fakes.runs import record, write_run
+from tests.fakes.runs import run_of_two_methods
 from tests.fakes.served import QUESTION, FakeRuntime, serving
 from training.report import write_training_report
 
 SERIOUS = ("serious", "critical")
 
 
-def bench_folder(folder: Path) -> Path:
-    ours = [record(k, "sprint", k != 3, 10 + k, (3, 1)) for k in range(10)]
-    theirs = [record(k, "sequential", k not in (3, 4), 40 + 4 * k) for k in range(10)]
-    return write_run(folder / "bench", ours + theirs)
-
-
 @contextmanager
 def viewer(folder: Path) -> Iterator[str]:
-    write_trajectory_page(read_runs(bench_folder(folder)), folder / "page.html", "bench")
+    write_trajectory_page(read_runs(run_of_two_methods(folder / "bench")), folder / "page.html", "bench")
     yield (folder / "page.html").as_uri()
 
 
 @contextmanager
 def bench_report(folder: Path) -> Iterator[str]:
-    write_report([bench_folder(folder)], folder / "report")
+    write_report([run_of_two_methods(folder / "bench")], folder / "report")
     yield (folder / "report" / "report.html").as_uri()
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from pathlib import Path
 
 from starlette.responses import HTMLResponse
 
 from sprint_sgl.protocol import PAGE_PATTERNS
-from sprint_sgl.view.pages import render_page
+from sprint_sgl.view.pages import render_page, script_source
 from sprint_sgl.view.trajectory_page import STYLE as STAGE_STYLE
 
 HERE = Path(__file__).parent
@@ -22,9 +20,8 @@ def live_page() -> HTMLResponse:
     text = render_page(
         HERE / "page.html.j2", script=script, protocol=PAGE_PATTERNS, stage_style=STAGE_STYLE, own_style=own_style
     )
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = (
-        f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; connect-src 'self'; "
+        f"default-src 'none'; style-src 'unsafe-inline'; script-src {script_source(script)}; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     return HTMLResponse(text, headers={"Content-Security-Policy": policy})
