@@ -8,12 +8,12 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from itertools import islice
+from itertools import filterfalse, islice
 
 from rich.progress import track
 
 from curation.countdown.drills import division_drill, drill
-from curation.countdown.traces import write_trace
+from curation.countdown.traces import needs_second_round, write_trace
 from curation.jsonl import write_jsonl
 from curation.stages.pack import pack
 from curation.stages.reformat import RowFormat, rft_row, sprint_row
@@ -21,16 +21,24 @@ from sprint_sgl.config import entry_point
 from sprint_sgl.errors import BadInput
 from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.storage.output_folders import COUNTDOWN_ROWS, begin_run
-from sprint_sgl.tasks.countdown.problem import Problem, draw_problems
+from sprint_sgl.tasks.countdown.problem import Problem, generate_problems
 from sprint_sgl.training_rows import Row
 
 
 @dataclass
 class Problems:
-    """Numbers of problems by their size."""
+    """Numbers of problems.
+
+    three     of three numbers
+    four      of four numbers
+    hard      of four numbers that take a second round of attempts
+    unsolved  of four numbers that the search of the traces does not solve
+    """
 
     three: int = 3000
     four: int = 6600
+    hard: int = 0
+    unsolved: int = 0
     seed: int = 1
 
 
@@ -54,12 +62,12 @@ class CountdownRowsConfig:
 
 
 def training_problems(config: Problems) -> Iterator[Problem]:
-    """Yield problems of both sizes, shuffled, without the problems held out for benchmarks."""
-    found = [
-        problem
-        for size, count in ((3, config.three), (4, config.four))
-        for problem in draw_problems(size, config.seed, count, held_out=False)
-    ]
+    """Yield problems of each kind, shuffled, without the problems held out for benchmarks."""
+    three, four = (generate_problems(size, config.seed, held_out=False) for size in (3, 4))
+    found = [*islice(three, config.three), *islice(four, config.four)]
+    second_round = filter(needs_second_round, four)
+    found += islice(filter(write_trace, second_round), config.hard)
+    found += islice(filterfalse(write_trace, second_round), config.unsolved)
     random.Random(config.seed).shuffle(found)
     return iter(found)
 
@@ -68,8 +76,10 @@ def make_rows(config: CountdownRowsConfig) -> dict[str, int]:
     """Write traces.jsonl and {sprint,rft}.{train,valid}.jsonl; return the number of rows of each."""
     style, rng = prompt_style(config.prompt_style), random.Random(config.problems.seed)
     out = begin_run(config.out, COUNTDOWN_ROWS, asdict(config))
-    total = config.problems.three + config.problems.four
-    traces = [t for p in track(training_problems(config.problems), "writing traces", total) if (t := write_trace(p))]
+    wanted = config.problems
+    total = wanted.three + wanted.four + wanted.hard + wanted.unsolved
+    problems = track(training_problems(wanted), "writing traces", total)
+    traces = [trace for problem in problems if (trace := write_trace(problem, unsolved=wanted.unsolved > 0))]
     packed = [(trace, pack(trace)) for trace in traces]
     kept = [(trace, result.trajectory) for trace, result in packed if result.ratio >= config.min_ratio]
     if len(kept) <= config.validation:

@@ -3,8 +3,8 @@
 The search works backwards from the target. Each attempt combines two numbers first, and undoes the other numbers from
 the target by sums and differences. If no pair makes a needed value, a second round also undoes products and quotients,
 and combines the other two numbers. The second stage therefore depends on the first: it is a check of the pair that
-fits, or the wider search. Products above LIMIT are not tried; `write_trace` returns None for a problem that this search
-does not solve.
+fits, or the wider search. Products above LIMIT are not tried. A problem that this search does not solve has no trace, or
+on request one that ends in NO_ANSWER: a model that has never seen a search fail makes up an answer, or plans on.
 
 Whether a result is a needed value is measured and not judged: "27+8=35 to 20=15" names the nearest needed value, then
 the distance, which is 0 for a hit. A model of a few million parameters learns to look up and to subtract; it did not
@@ -32,6 +32,7 @@ from curation.trace import Step, Trace
 from sprint_sgl.tasks.countdown.problem import NUMBERS, Problem
 
 LIMIT = 300
+NO_ANSWER = "none"
 Pair = tuple[int, int]
 
 
@@ -252,22 +253,32 @@ def _splits(numbers: tuple[int, ...]) -> list[tuple[Pair, tuple[int, ...]]]:
     return list(seen.values())
 
 
-def write_trace(problem: Problem) -> Trace | None:
-    """Return a trace that solves a problem of three or four numbers, None if this search does not solve it.
+def write_trace(problem: Problem, *, unsolved: bool = False) -> Trace | None:
+    """Return a trace that solves a problem of three or four numbers.
 
+    If this search does not solve it: None, or with `unsolved` a trace that ends in NO_ANSWER.
     Raises ValueError for another count of numbers.
     """
     if len(problem.numbers) not in (3, 4):
         raise ValueError(f"traces are written for 3 or 4 numbers, got {problem.numbers}")
     rounds = _attempt_three if len(problem.numbers) == 3 else _attempt_four
     attempts = rounds(problem)
+    steps = [step for step, _ in attempts]
     hits = [(number, chain) for number, (_, chain) in enumerate(attempts, 1) if chain]
-    if not hits:
+    if not hits and not unsolved:
         return None
-    number, chain = hits[-1]  # sums come after products, and a small model makes fewer mistakes in them
-    steps = (*(step for step, _ in attempts), _check(chain, number))
+    answer = NO_ANSWER
+    if hits:
+        number, chain = hits[-1]  # sums come after products, and a small model makes fewer mistakes in them
+        steps.append(_check(chain, number))
+        answer = chain_steps(chain)[-1][1]
     name = "-".join(map(str, (*problem.numbers, problem.target)))
-    return Trace(f"countdown-{name}", problem.question, steps, f"\\boxed{{{chain_steps(chain)[-1][1]}}}")
+    return Trace(f"countdown-{name}", problem.question, tuple(steps), f"\\boxed{{{answer}}}")
+
+
+def needs_second_round(problem: Problem) -> bool:
+    """Tell whether no pair of four numbers fits with the other two added or subtracted."""
+    return not any(try_sums(problem, pair, rest).chain for pair, rest in _splits(problem.numbers))
 
 
 StepsWithChains = list[tuple[Step, tuple[Op, ...] | None]]
