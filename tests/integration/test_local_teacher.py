@@ -44,7 +44,8 @@ def test_a_reply_is_held_to_the_schema_and_nonsense_is_rejected_with_its_reason(
     source.write_text("".join(json.dumps(trace(number)) + "\n" for number in range(1, 1 + TRACES)))
     options = ["teacher=sglang", "models.extract=default", "models.dag=default", f"teacher.base_url={server.url}/v1"]
     options += ["teacher.max_tokens=200", f"teacher.cache={tmp_path / 'cache'}"]
-    curate(source, out, *options)
+    done = curate(source, out, *options, status=1)
+    assert "no rows: extract rejected 3 of 3 traces (cut off 3)" in done.stderr
     assert fates(out) == sorted(ids(out / "load.jsonl"))
     assert {rejection["reason"] for rejection in read_jsonl(out / "rejected" / "extract.jsonl")} == {"cut off"}
     assert all(text.lstrip().startswith("{") for text in replies(tmp_path / "cache"))
