@@ -20,7 +20,7 @@ import yaml
 from rich.progress import track
 from rich.table import Table
 
-from sprint_sgl.console import notes, screen
+from sprint_sgl.console import notes, one_line_errors, screen
 from sprint_sgl.runtime.server import free_port
 from training.estimate.cost import CostConfig, Device, TrainingEstimate
 from training.machines import Machines
@@ -119,4 +119,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with one_line_errors():
+        typer.run(main)

@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from curation.countdown.traces import write_trace
+from sprint_sgl.console import one_line_errors
 from sprint_sgl.tasks.countdown.problem import generate_problems
 
 ROOT = Path(__file__).parents[1]
@@ -122,4 +123,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors():
+        main()

@@ -31,7 +31,7 @@ from sprint_sgl import protocol
 from sprint_sgl.bench.replay import StageShape, TrajectoryShape, filler_text
 from sprint_sgl.bench.replay_backend import ReplayBackend
 from sprint_sgl.bench.report.statistics import IntervalEstimate, ratio_of_means
-from sprint_sgl.console import screen
+from sprint_sgl.console import one_line_errors, screen
 from sprint_sgl.trajectory import Trajectory
 
 CHARACTERS_A_TOKEN = 4
@@ -209,4 +209,5 @@ def clock(
 
 
 if __name__ == "__main__":
-    app()
+    with one_line_errors():
+        app()

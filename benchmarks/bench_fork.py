@@ -11,7 +11,7 @@ import httpx
 import typer
 
 from benchmarks.measuring import AtLeastOne, spread
-from sprint_sgl.console import screen
+from sprint_sgl.console import one_line_errors, screen
 from sprint_sgl.runtime.launcher import running_server
 
 BACKENDS = ("torch_native", "torch_prefix")
@@ -42,4 +42,5 @@ def main(tokens: AtLeastOne = 2100, rounds: AtLeastOne = 30) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with one_line_errors():
+        typer.run(main)

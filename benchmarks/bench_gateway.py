@@ -218,4 +218,5 @@ def write_records(out: Path, runs: Sequence[Trajectory]) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with one_line_errors():
+        typer.run(main)

@@ -17,7 +17,7 @@ import httpx
 import psutil
 import typer
 
-from sprint_sgl.console import screen
+from sprint_sgl.console import one_line_errors, screen
 from sprint_sgl.runtime.gateway import start_gateway
 from sprint_sgl.runtime.server import RuntimeConfig, free_port, wait_until_ready
 from tests.fakes.http_server import final_answer, server
@@ -82,4 +82,5 @@ def main(questions: int = 60, tokens: int = 1500) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with one_line_errors():
+        typer.run(main)

@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmarks.near_misses import near_misses
-from sprint_sgl.console import screen
+from sprint_sgl.console import one_line_errors, screen
 from sprint_sgl.grading.extract import extract_answer
 from sprint_sgl.grading.match import Match
 from sprint_sgl.grading.worker import compare
@@ -80,4 +80,5 @@ def solutions(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    app()
+    with one_line_errors():
+        app()

@@ -27,7 +27,7 @@ from programs import sprint_program
 from sprint_sgl.bench.resume import record_writer
 from sprint_sgl.bench.runner import QuestionSample, Workload, run_workload
 from sprint_sgl.bench.runtime import SERVED, ResidentRuntime
-from sprint_sgl.console import screen
+from sprint_sgl.console import one_line_errors, screen
 from sprint_sgl.lang.registry import named_method
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.runtime.server import RuntimeConfig, free_port
@@ -134,4 +134,5 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with one_line_errors():
+        typer.run(main)

@@ -26,7 +26,7 @@ from benchmarks.measuring import AtLeastOne, Runtime, empty_cache, spread
 from programs import sprint_program
 from sprint_sgl.bench.replay import TrajectoryShape, filler_text
 from sprint_sgl.bench.replay_backend import ReplayBackend
-from sprint_sgl.console import screen
+from sprint_sgl.console import one_line_errors, screen
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.runtime.launcher import running_server
 from sprint_sgl.runtime.messages import GENERATE
@@ -125,4 +125,5 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with one_line_errors():
+        typer.run(main)

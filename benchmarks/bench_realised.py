@@ -27,7 +27,7 @@ from benchmarks.measuring import AtLeastOne, Runtime, Url, empty_cache, runtime_
 from programs import sequential_program, sprint_program
 from sprint_sgl.bench.replay import Replay, TrajectoryShape, filler_text
 from sprint_sgl.bench.replay_backend import ReplayBackend, tag_token_bias
-from sprint_sgl.console import say, screen
+from sprint_sgl.console import one_line_errors, say, screen
 from sprint_sgl.lang.program import Program
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.runtime.launcher import DEFAULT_BASELINE, connect
@@ -155,4 +155,5 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with one_line_errors():
+        typer.run(main)

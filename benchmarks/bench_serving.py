@@ -16,7 +16,7 @@ import typer
 
 from benchmarks.measuring import Runtime, Url, runtime_url, spread
 from programs import sprint_program
-from sprint_sgl.console import screen
+from sprint_sgl.console import one_line_errors, screen
 from sprint_sgl.lang.registry import named_method
 from sprint_sgl.runtime.launcher import connect
 from sprint_sgl.serving.admission import Admission
@@ -115,4 +115,5 @@ def print_measurements(questions: list[str], alone: int, concurrency: int, round
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with one_line_errors():
+        typer.run(main)

@@ -33,7 +33,7 @@ from programs import sprint_program
 from sprint_sgl.bench.records import Record
 from sprint_sgl.bench.replay import Replay, TrajectoryShape
 from sprint_sgl.bench.runner import QuestionSample, Workload, answer_question
-from sprint_sgl.console import screen
+from sprint_sgl.console import one_line_errors, screen
 from sprint_sgl.lang.registry import Method
 from sprint_sgl.lang.straggler import StragglerPolicy
 from sprint_sgl.runtime.server import DEFAULT_MODEL
@@ -157,4 +157,5 @@ def in_turns(work: Workload, endpoint: Any, numbered: tuple[int, QuestionSample]
 
 
 if __name__ == "__main__":
-    app()
+    with one_line_errors():
+        app()

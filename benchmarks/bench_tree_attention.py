@@ -19,7 +19,7 @@ import torch
 import typer
 from transformers import AutoModelForCausalLM, Qwen2Config
 
-from sprint_sgl.console import say
+from sprint_sgl.console import one_line_errors, say
 from training.tree.attention import BLOCK, Spans, stack_spans
 from training.tree.layout import IGNORED, Tree, TreeNode
 
@@ -122,4 +122,5 @@ def model_config(layers: int, hidden: int, heads: int, kv_heads: int) -> Qwen2Co
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with one_line_errors():
+        typer.run(main)

@@ -30,7 +30,7 @@ import typer
 from rich.table import Table
 
 from benchmarks.measuring import AtLeastOne
-from sprint_sgl.console import screen
+from sprint_sgl.console import one_line_errors, screen
 from sprint_sgl.runtime.launcher import running_server
 from sprint_sgl.runtime.server import RuntimeConfig, runtime_config
 from tests.fakes.commands import COMMAND, served
@@ -170,4 +170,5 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with one_line_errors():
+        typer.run(main)

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from benchmarks.fuzzing import display, files, model_output, server_requests
 from benchmarks.fuzzing.cases import Target, TargetTally, draw_case, run_cases
-from sprint_sgl.console import say, screen, wait_notice
+from sprint_sgl.console import one_line_errors, say, screen, wait_notice
 
 TARGETS: tuple[Target, ...] = (*model_output.TARGETS, *server_requests.TARGETS, *display.TARGETS, *files.TARGETS)
 CHUNK = 500  # cases that a process takes at a time
@@ -116,4 +116,5 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with one_line_errors():
+        typer.run(main)

@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+from sprint_sgl.console import one_line_errors
 from sprint_sgl.storage.files import whole_file
 from sprint_sgl.trajectory import Trajectory
 from sprint_sgl.view.timeline import PLANNER, Bar, bars_by_tokens
@@ -86,4 +87,5 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with one_line_errors():
+        typer.run(main)

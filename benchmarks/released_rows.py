@@ -34,4 +34,5 @@ def main(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)], out
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with one_line_errors():
+        typer.run(main)

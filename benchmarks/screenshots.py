@@ -24,6 +24,7 @@ import typer
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from sprint_sgl.bench.report.page import write_report
+from sprint_sgl.console import one_line_errors
 from sprint_sgl.view.trajectory_page import read_runs, write_trajectory_page
 from training.report import write_training_report
 
@@ -130,4 +131,5 @@ def crop(source: Path, target: Path, height: int = 1250) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with one_line_errors():
+        typer.run(main)

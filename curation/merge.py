@@ -14,9 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from curation.pipeline import ORDER, CurationConfig, check_config, finish, write_accounts
+from curation.pipeline import ORDER, CurationConfig, check_config, finish, source_digest, write_accounts
 from curation.records import TraceRecord, parse_record
 from curation.stages.base import StageCounts, StageResult, read_all_results
+from curation.stages.load import TraceSource
 from curation.teacher.calls import Account
 from sprint_sgl.config import changed_keys, entry_point
 from sprint_sgl.errors import BadInput
@@ -30,6 +31,7 @@ def merge(config: CurationConfig) -> None:
     out, names = Path(config.out), ORDER[:-1]
     by_folder = {folder: read_all_results(folder, names) for folder in folders}
     results = {name: same_settings({folder: by_folder[folder][name] for folder in folders}) for name in names}
+    check_source(config.source, {folder: by_folder[folder][names[0]].source for folder in folders})
     source = ""
     for name in names:
         for path in (f"{name}.jsonl", f"rejected/{name}.jsonl"):
@@ -50,6 +52,19 @@ def same_settings(results: Mapping[Path, StageResult]) -> list[StageResult]:
                 f"{folder} and {first} were made with different {keys[0]} of {result.counts.stage}: run one again"
             )
     return list(results.values())
+
+
+def check_source(source: TraceSource, digests: Mapping[Path, str]) -> None:
+    """Raise BadInput for a shard that was made from another source, or from this one before it changed.
+
+    If the source's file is not on this machine, the shards are compared with the first one.
+    """
+    is_gone = source.file and not source.file.is_file()
+    wanted = next(iter(digests.values())) if is_gone else source_digest(source)
+    if other := next((folder for folder, digest in digests.items() if digest != wanted), None):
+        raise BadInput(
+            f"{other} was not made from source.path={source.path} as it is now: give its source, or run it again"
+        )
 
 
 def without_shard(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -193,13 +193,18 @@ async def run_stages(config: CurationConfig, report: Report, teacher: Teacher) -
 
 async def run_stage(stage: PipelineStage[Any], config: CurationConfig, report: Report) -> StageCounts:
     if stage.name == "load":
-        file = config.source.file
-        digest = file_digest(file) if file and file.is_file() else config.source.path
-        return await stage.run(load_traces(config.source, config.shard, config.shards), digest, report)
+        traces = load_traces(config.source, config.shard, config.shards)
+        return await stage.run(traces, source_digest(config.source), report)
     source = config.folder / f"{ORDER[ORDER.index(stage.name) - 1]}.jsonl"
     if not source.is_file():
         raise BadInput(f"{source} is not there: run the stages before {stage.name} first")
     return await stage.run_file(source, report)
+
+
+def source_digest(source: TraceSource) -> str:
+    """Return the digest of the source's file, or the path of a source that is not a file here."""
+    file = source.file
+    return file_digest(file) if file and file.is_file() else source.path
 
 
 def write_accounts(folder: Path, account: Account) -> None:

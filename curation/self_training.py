@@ -1,6 +1,6 @@
 """One round of rejection sampling: a model's own trajectories become its next training rows (beyond the paper).
 
-    python -m curation.self_training records=work/self/sampled/records.jsonl seeds=work/self/seeds/traces.jsonl \
+    python -m curation.self_training records=work/self/sampled/records.jsonl seeds=work/self/seeds/steps.jsonl \
         tokenizer=models/countdown-mini-sprint out=work/self/rows
 
 A trajectory is kept if it is right, well-formed, parallel enough, and has fewer sequential tokens than the seed, which

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from programs.self_consistency import draw_samples, samples_trajectory
+from sprint_sgl.lang.arguments import Count, StyleName
 from sprint_sgl.lang.calls import Clock, Generation, Watch
 from sprint_sgl.lang.program import program
 from sprint_sgl.lang.thoughts import read_thought
@@ -21,10 +22,10 @@ Score = Callable[[str, str], float]
 def best_of_n_program(
     s: ProgramState,
     question: str,
-    samples: int = 20,
+    samples: Count = 20,
     score: Score | None = None,
-    prompt_style: str | None = None,
-    max_tokens: int | None = None,
+    prompt_style: StyleName | None = None,
+    max_tokens: Count | None = None,
     seed: int | None = None,
     watch: Watch | None = None,
 ) -> Trajectory:

@@ -8,8 +8,8 @@ The merge, a thought with several parents, sets the graph apart from a tree.
 from __future__ import annotations
 
 from sprint_sgl import protocol
-from sprint_sgl.errors import BadInput
 from sprint_sgl.grading.extract import read_answer
+from sprint_sgl.lang.arguments import Count, StyleName
 from sprint_sgl.lang.calls import Branch, Clock, Watch, call, chat_turn, load_prompt, opening_for
 from sprint_sgl.lang.forks import barrier_stage, fan_out, truncation_repairs
 from sprint_sgl.lang.program import program
@@ -27,18 +27,16 @@ REFINE = load_prompt("graph_of_thoughts/refine", __file__)
 def graph_of_thoughts_program(
     s: ProgramState,
     question: str,
-    attempts: int = 5,
-    keep: int = 3,
-    merges: int = 2,
-    prompt_style: str | None = None,
-    max_tokens: int | None = None,
+    attempts: Count = 5,
+    keep: Count = 3,
+    merges: Count = 2,
+    prompt_style: StyleName | None = None,
+    max_tokens: Count | None = None,
     seed: int | None = None,
     watch: Watch | None = None,
 ) -> Trajectory:
     """Answer the question from `attempts` whole solutions, of which the best `keep` are merged `merges` times."""
     question, clock = checked_question(question), Clock()
-    if min(attempts, keep, merges) < 1:
-        raise BadInput(f"attempts, keep and merges must be at least 1, got {attempts}, {keep} and {merges}")
     opened = [opening_for(s, question, prompt_style)] * attempts
     first = fan_out(s, 1, opened, clock, max_tokens=thought_limit(s, max_tokens), seed=seed, watch=watch)
     solutions = [text_after_thought(each.text) for each in first]

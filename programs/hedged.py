@@ -24,6 +24,7 @@ from typing import Any, Literal
 from programs.sprint import sprint_program
 from sprint_sgl import protocol
 from sprint_sgl.errors import ProgramFailed, SprintError
+from sprint_sgl.lang.arguments import Count, StyleName
 from sprint_sgl.lang.calls import Branch, Clock, Generation, Watch, accounting, collect, style_for, submit
 from sprint_sgl.lang.defaults import MAX_STAGES
 from sprint_sgl.lang.forks import end_forks, start_fork
@@ -40,7 +41,6 @@ from sprint_sgl.runtime.executor import (
 from sprint_sgl.runtime.frontend import BaseBackend, ProgramState, SglSamplingParams, StreamExecutor
 from sprint_sgl.tasks.question import checked_question
 from sprint_sgl.trajectory import Call, Trajectory
-from sprint_sgl.validation import checked_count
 
 THOUGHT_TOKENS = 2000
 THOUGHT = "thought_beside"
@@ -52,11 +52,11 @@ ABORTED: Mapping[str, Any] = {"finish_reason": {"type": "abort"}}
 def hedged_program(
     s: ProgramState,
     question: str,
-    thought_tokens: int = THOUGHT_TOKENS,
-    max_stages: int = MAX_STAGES,
+    thought_tokens: Count = THOUGHT_TOKENS,
+    max_stages: Count = MAX_STAGES,
     launch: Literal["eager", "barrier"] = "eager",
-    prompt_style: str | None = None,
-    max_tokens: int | None = None,
+    prompt_style: StyleName | None = None,
+    max_tokens: Count | None = None,
     seed: int | None = None,
     watch: Watch | None = None,
 ) -> Trajectory:
@@ -67,7 +67,6 @@ def hedged_program(
     The other options are those of sprint_program.
     """
     question = checked_question(question)
-    checked_count("thought_tokens", thought_tokens)
     clock, first = Clock(), threading.Lock()
     opening = protocol.sequential_opening(question, style_for(s, prompt_style))
     thought = start_fork(s, Branch(0), opening, seed)

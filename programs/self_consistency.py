@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from sprint_sgl.errors import BadInput
 from sprint_sgl.grading.worker import same_answer
+from sprint_sgl.lang.arguments import Count, StyleName
 from sprint_sgl.lang.calls import Clock, Generation, Watch, opening_for
 from sprint_sgl.lang.forks import barrier_stage, fan_out, truncation_repairs
 from sprint_sgl.lang.program import program
@@ -26,9 +26,9 @@ from sprint_sgl.trajectory import Trajectory
 def self_consistency_program(
     s: ProgramState,
     question: str,
-    samples: int = 20,
-    prompt_style: str | None = None,
-    max_tokens: int | None = None,
+    samples: Count = 20,
+    prompt_style: StyleName | None = None,
+    max_tokens: Count | None = None,
     seed: int | None = None,
     watch: Watch | None = None,
 ) -> Trajectory:
@@ -51,9 +51,7 @@ def draw_samples(
     *,
     logprobs: bool = False,
 ) -> list[Generation]:
-    """Return independent answers to one question, drawn side by side. Raises BadInput for samples below 1."""
-    if samples < 1:
-        raise BadInput(f"samples must be at least 1, got {samples}")
+    """Return independent answers to one question, drawn side by side."""
     s += opening_for(s, checked_question(question), prompt_style)
     limit = thought_limit(s, max_tokens)
     contexts = [s.text()] * samples

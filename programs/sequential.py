@@ -6,6 +6,7 @@ Limits, accounting and answer extraction are those of SPRINT; every token is on 
 from __future__ import annotations
 
 from sprint_sgl import protocol
+from sprint_sgl.lang.arguments import Count, StyleName
 from sprint_sgl.lang.calls import Branch, Clock, Watch, call, style_for
 from sprint_sgl.lang.program import program
 from sprint_sgl.lang.thoughts import read_thought, thought_limit
@@ -18,8 +19,8 @@ from sprint_sgl.trajectory import Trajectory
 def sequential_program(
     s: ProgramState,
     question: str,
-    prompt_style: str | None = None,
-    max_tokens: int | None = None,
+    prompt_style: StyleName | None = None,
+    max_tokens: Count | None = None,
     seed: int | None = None,
     watch: Watch | None = None,
 ) -> Trajectory:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from sprint_sgl.grading.extract import read_answer
+from sprint_sgl.lang.arguments import Count
 from sprint_sgl.lang.calls import Branch, Clock, Watch, call, chat_turn, load_prompt
 from sprint_sgl.lang.forks import barrier_stage, fan_out, truncation_repairs
 from sprint_sgl.lang.program import program
@@ -26,7 +27,7 @@ _POINT = re.compile(r"^[^\w\n]*\d{1,2}[^\w\n]*?[.):](?P<text>.*)$", re.MULTILINE
 def skeleton_of_thought_program(
     s: ProgramState,
     question: str,
-    max_points: int = 10,
+    max_points: Count = 10,
     reasoning: bool = False,
     seed: int | None = None,
     watch: Watch | None = None,

@@ -24,8 +24,9 @@ from threading import Thread
 from typing import Literal
 
 from sprint_sgl import protocol
-from sprint_sgl.errors import BadInput, ContextFull, ProgramFailed
+from sprint_sgl.errors import ContextFull, ProgramFailed
 from sprint_sgl.grading.extract import read_answer
+from sprint_sgl.lang.arguments import Count, StyleName
 from sprint_sgl.lang.calls import Branch, Clock, Generation, Watch, call, collect, start_forwarding, style_for, submit
 from sprint_sgl.lang.defaults import MAX_STAGES
 from sprint_sgl.lang.forks import end_forks, start_fork
@@ -35,18 +36,15 @@ from sprint_sgl.runtime.executor import set_context, token_limit
 from sprint_sgl.runtime.frontend import ProgramState
 from sprint_sgl.tasks.question import checked_question
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
-from sprint_sgl.validation import checked_count
-
-LAUNCHES = ("eager", "barrier")
 
 
 @program(answer_after=protocol.FINAL_ANSWER_OPEN.strip(), needs="sprint")
 def sprint_program(
     s: ProgramState,
     question: str,
-    max_stages: int = MAX_STAGES,
+    max_stages: Count = MAX_STAGES,
     launch: Literal["eager", "barrier"] = "eager",
-    prompt_style: str | None = None,
+    prompt_style: StyleName | None = None,
     seed: int | None = None,
     straggler: JoinPolicy | None = None,
     on_failure: Literal["raise", "mark"] = "raise",
@@ -63,11 +61,6 @@ def sprint_program(
     watch          called with (branch, text) as text appears; with stream=True piece by piece
     """
     question = checked_question(question)
-    if launch not in LAUNCHES:
-        raise BadInput(f"launch must be one of {', '.join(LAUNCHES)}, got {launch!r}")
-    if on_failure not in ("raise", "mark"):
-        raise BadInput(f"on_failure must be raise or mark, got {on_failure!r}")
-    checked_count("max_stages", max_stages)
     run = _SprintRun(s, Clock(), launch, seed, checked_policy(straggler), on_failure, watch)
     s += protocol.planner_opening(question, style_for(s, prompt_style))
 

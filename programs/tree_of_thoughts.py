@@ -7,8 +7,8 @@ search is fixed in advance, which is what the paper's Table 1 calls not adaptive
 from __future__ import annotations
 
 from sprint_sgl import protocol
-from sprint_sgl.errors import BadInput
 from sprint_sgl.grading.extract import read_answer
+from sprint_sgl.lang.arguments import Count
 from sprint_sgl.lang.calls import Branch, Clock, Watch, call, chat_turn, load_prompt
 from sprint_sgl.lang.forks import barrier_stage, fan_out, truncation_repairs
 from sprint_sgl.lang.program import program
@@ -27,16 +27,14 @@ NO_STEPS = "(none)"
 def tree_of_thoughts_program(
     s: ProgramState,
     question: str,
-    depth: int = 3,
-    branches: int = 3,
-    keep: int = 2,
+    depth: Count = 3,
+    branches: Count = 3,
+    keep: Count = 2,
     seed: int | None = None,
     watch: Watch | None = None,
 ) -> Trajectory:
     """Answer the question from the best path of `depth` steps."""
     question, clock = checked_question(question), Clock()
-    if min(depth, branches, keep) < 1:
-        raise BadInput(f"depth, branches and keep must be at least 1, got {depth}, {branches} and {keep}")
     paths: list[str] = [""]
     stages: list[Stage] = []
     repairs: list[protocol.Repairs] = []

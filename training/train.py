@@ -40,7 +40,7 @@ from sprint_sgl.storage.files import whole_file
 from sprint_sgl.storage.output_folders import TRAINING, locked_folder, output_folder
 from training.card import ARGUMENTS, serving_commands, write_card
 from training.machines import Machines, processor_has_bf16
-from training.preflight import check_training
+from training.preflight import check_args, check_training
 from training.progress import LOG, follow_training, log_tail
 from training.record import draw_curves, run_record
 from training.report import write_training_report
@@ -83,7 +83,7 @@ class TrainConfig:
     model     hub id, folder, or a run's folder (its best checkpoint, else its last)
     dataset   FOLDER/NAME for NAME.train.jsonl and NAME.valid.jsonl, which may be missing; or FILE.jsonl, all trained
     out       folder for checkpoints, the command and its log; a run that is started again goes on from there
-    dry_run   whether to only print the command
+    dry_run   whether to only print the command; `sprint-sgl train check` looks at the rows
     """
 
     model: str
@@ -272,6 +272,7 @@ def write_run_files(out: Path, config: TrainConfig, record: Mapping[str, Any], l
 def main(config: TrainConfig) -> None:
     if config.dry_run:
         config.machines.check(config.recipe.args)
+        check_args(config.recipe.args)
         if Path(config.out).exists():
             output_folder(config.out, TRAINING)
         print(shell_line(config))

@@ -73,7 +73,7 @@ def training_problems(config: Problems) -> Iterator[Problem]:
 
 
 def make_rows(config: CountdownRowsConfig) -> dict[str, int]:
-    """Write traces.jsonl and {sprint,rft}.{train,valid}.jsonl; return the number of rows of each."""
+    """Write steps.jsonl and {sprint,rft}.{train,valid}.jsonl; return the number of rows of each."""
     style, rng = prompt_style(config.prompt_style), random.Random(config.problems.seed)
     out = begin_run(config.out, COUNTDOWN_ROWS, asdict(config))
     wanted = config.problems
@@ -84,7 +84,7 @@ def make_rows(config: CountdownRowsConfig) -> dict[str, int]:
     kept = [(trace, result.trajectory) for trace, result in packed if result.ratio >= config.min_ratio]
     if len(kept) <= config.validation:
         raise BadInput(f"validation must be below the number of kept traces, {len(kept)}, got {config.validation}")
-    counts = {"traces.jsonl": write_jsonl(out / "traces.jsonl", (trace.to_dict() for trace in traces))}
+    counts = {"steps.jsonl": write_jsonl(out / "steps.jsonl", (trace.to_dict() for trace in traces))}
     for split, part in (("valid", kept[: config.validation]), ("train", kept[config.validation :])):
         arithmetic = [] if split == "valid" else list(islice(make_drills(rng), config.drills))
         kinds: dict[str, list[Row]] = {

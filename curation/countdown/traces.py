@@ -3,8 +3,8 @@
 The search works backwards from the target. Each attempt combines two numbers first, and undoes the other numbers from
 the target by sums and differences. If no pair makes a needed value, a second round also undoes products and quotients,
 and combines the other two numbers. The second stage therefore depends on the first: it is a check of the pair that
-fits, or the wider search. Products above LIMIT are not tried. A problem that this search does not solve has no trace, or
-on request one that ends in NO_ANSWER: a model that has never seen a search fail makes up an answer, or plans on.
+fits, or the wider search. Products above LIMIT are not tried. A problem that this search does not solve has no trace,
+or on request one that ends in NO_ANSWER: a model that has never seen a search fail makes up an answer, or plans on.
 
 Whether a result is a needed value is measured and not judged: "27+8=35 to 20=15" names the nearest needed value, then
 the distance, which is 0 for a hit. A model of a few million parameters learns to look up and to subtract; it did not

@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Any, Literal, overload
 
 from sprint_sgl.errors import BadInput, ProgramFailed, RuntimeUnavailable, SprintError
+from sprint_sgl.lang.arguments import check_arguments
 from sprint_sgl.lang.calls import model_note
 from sprint_sgl.lang.defaults import MAX_NEW_TOKENS, TEMPERATURE
 from sprint_sgl.runtime.executor import end_executor
@@ -108,7 +109,7 @@ class Program(SglFunction):  # type: ignore[misc]
         self.run = _documented(self)  # type: ignore[method-assign]
 
     def bind(self, **kwargs: Any) -> Program:
-        """Return the program with these arguments fixed. Raises BadInput for an argument that it does not have."""
+        """Return the program with these arguments fixed. Raises BadInput for an argument or a value that it refuses."""
         self._check(kwargs, self.arg_names)
         return Program(self.func, {**self.bind_arguments, **kwargs}, self.answer_after, self.needs)
 
@@ -117,6 +118,7 @@ class Program(SglFunction):  # type: ignore[misc]
             near = suggestion(unknown[0], known)
             has = f"{near} It has" if near else "; it has"
             raise BadInput(f"{self.func.__name__} has no argument {unknown[0]!r}{has} {', '.join(known)}")
+        check_arguments(self.func, arguments)
 
     def run(
         self,
@@ -141,7 +143,7 @@ class Program(SglFunction):  # type: ignore[misc]
         Raises ProgramFailed, which names the branch, RuntimeUnavailable if no backend is set, and BadInput.
         """
         arguments = {**self.bind_arguments, **kwargs}
-        self._check(arguments, [*self.arg_names, *RUN_OPTIONS])
+        self._check({**dict(zip(self.arg_names, args, strict=False)), **arguments}, [*self.arg_names, *RUN_OPTIONS])
         backend = _backend(backend)
         if max_new_tokens is not None:
             checked_count("max_new_tokens", max_new_tokens)

@@ -10,7 +10,6 @@ from sprint_sgl.lang.calls import model_note
 from sprint_sgl.lang.defaults import MAX_SEQUENTIAL_TOKENS
 from sprint_sgl.runtime.executor import backend_of
 from sprint_sgl.runtime.frontend import ProgramState
-from sprint_sgl.validation import checked_count
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,5 @@ def text_after_thought(text: str) -> str:
 
 
 def thought_limit(s: ProgramState, max_tokens: int | None) -> int:
-    """Return the tokens of a whole thought: as given, the model's own limit, or the paper's. Raises BadInput."""
-    if max_tokens is not None:
-        return checked_count("max_tokens", max_tokens)
-    return model_note(backend_of(s), "max_sequential_tokens") or MAX_SEQUENTIAL_TOKENS
+    """Return the tokens of a whole thought: as given, the model's own limit, or the paper's."""
+    return max_tokens or model_note(backend_of(s), "max_sequential_tokens") or MAX_SEQUENTIAL_TOKENS

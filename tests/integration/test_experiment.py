@@ -34,11 +34,11 @@ def test_a_step_is_done_once_and_one_that_failed_again(tmp_path: Path) -> None:
     second.write_text("a file where a folder should be")
     with pytest.raises(CommandFailed, match="two ended with exit status 1"):
         run_experiment(experiment(out, **steps))
-    before = (first / "traces.jsonl").stat().st_mtime_ns
+    before = (first / "steps.jsonl").stat().st_mtime_ns
     second.unlink()
     run_experiment(experiment(out, **steps))
-    assert (second / "below" / "traces.jsonl").is_file()
-    assert (first / "traces.jsonl").stat().st_mtime_ns == before
+    assert (second / "below" / "steps.jsonl").is_file()
+    assert (first / "steps.jsonl").stat().st_mtime_ns == before
 
 
 def test_a_folder_holds_one_experiment_with_one_set_of_values(tmp_path: Path) -> None:
@@ -54,14 +54,14 @@ def test_commands_of_a_step_run_side_by_side_and_a_failure_shows_its_log(tmp_pat
     good, bad = f"{ROWS} out={tmp_path / 'good'}", f"{ROWS} no_such_value=1"
     with pytest.raises(CommandFailed, match="no_such_value"):
         run_experiment(experiment(tmp_path, rows=[good, bad]))
-    assert (tmp_path / "good" / "traces.jsonl").is_file()
+    assert (tmp_path / "good" / "steps.jsonl").is_file()
     assert "1 rows" in (tmp_path / "logs" / "rows-1.log").read_text()
 
 
 def test_only_our_entry_points_can_be_steps(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="'os' is not an entry point"):
         run_experiment(experiment(tmp_path, rows=[f"{ROWS} out={tmp_path}"], bad=["os system"]))
-    assert not (tmp_path / "traces.jsonl").exists()
+    assert not (tmp_path / "steps.jsonl").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

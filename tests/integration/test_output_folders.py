@@ -51,7 +51,7 @@ BEGUN = {
     REPORT: {"report.csv": "task,name,questions\r\n"},
     EXPORT: {"sprint.json": "{}", "config.json": "{}"},
     MINI: {"run.json": '{"command": "training.mini"}'},
-    COUNTDOWN_ROWS: {"run.json": '{"command": "curation.countdown.rows"}', "traces.jsonl": ""},
+    COUNTDOWN_ROWS: {"run.json": '{"command": "curation.countdown.rows"}', "steps.jsonl": ""},
     SELF_TRAINING: {"account.json": '{"wrong": 3, "questions": 2}'},
 }
 

@@ -137,12 +137,8 @@ def test_records_without_their_settings_are_refused(tmp_path: Path) -> None:
 
 def test_what_no_question_can_change_ends_the_run_at_once() -> None:
     runtime, records = Runtime(knows), list[Record]()
-    wrong = work()
-    wrong = replace(
-        wrong, methods=[replace(wrong.methods[0], program=wrong.methods[0].program.bind(prompt_style="nobody"))]
-    )
-    with pytest.raises(BadInput, match="unknown prompt style 'nobody'"):
-        run_workload(wrong, runtime, set(), records.append)  # type: ignore[arg-type]
+    with pytest.raises(BadInput, match="temperature must be a number, at least 0, got -1"):
+        run_workload(replace(work(), temperature=-1), runtime, set(), records.append)  # type: ignore[arg-type]
     assert records == []
 
 

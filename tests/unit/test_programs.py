@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from itertools import count
 from threading import Lock
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -16,12 +17,14 @@ from programs import (
     graph_of_thoughts_program,
     self_consistency_program,
     skeleton_of_thought_program,
+    sprint_program,
     tree_of_thoughts_program,
 )
 from programs.self_consistency import majority
 from programs.skeleton_of_thought import read_points
 from sprint_sgl.bench.run import read_methods
 from sprint_sgl.errors import BadInput
+from sprint_sgl.lang.program import Program
 from sprint_sgl.lang.registry import method_names, named_method
 from sprint_sgl.lang.scoring import find_score
 from sprint_sgl.storage.package_files import CONF
@@ -79,8 +82,25 @@ def test_samples_have_seeds_of_their_own_and_only_the_longest_is_sequential() ->
     assert trajectory.sequential_tokens == 3 + 1  # a token ends a text
     assert trajectory.total_tokens == 6 + 3
     assert trajectory.launch == "rounds"
-    with pytest.raises(BadInput, match="samples must be at least 1"):
+    with pytest.raises(BadInput, match="samples must be a whole number from 1"):
         self_consistency_program.run(QUESTION, samples=0, backend=backend)
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments", "message"),
+    [
+        (sprint_program, {"max_stages": "two"}, "max_stages must be a whole number from 1 to 2,147,483,647, got 'two'"),
+        (sprint_program, {"launch": "lazy"}, "launch must be one of eager, barrier, got 'lazy'"),
+        (sprint_program, {"prompt_style": "nobody"}, "unknown prompt style 'nobody'; known: mini, sprint"),
+        (self_consistency_program, {"max_tokens": 0}, "max_tokens must be a whole number from 1"),
+        (skeleton_of_thought_program, {"reasoning": "no"}, "reasoning must be true or false, got 'no'"),
+    ],
+)
+def test_a_value_that_a_program_refuses_is_refused_before_there_is_a_runtime(
+    program: Program, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(BadInput, match=re.escape(message)):
+        program.bind(**arguments)
 
 
 def test_the_best_of_n_has_the_highest_score_among_those_with_an_answer() -> None:
@@ -155,7 +175,7 @@ def test_a_tree_keeps_its_best_paths() -> None:
     stages = run.trajectory.stages
     assert [len(stage.prompts) for stage in stages] == [2] * 6
     assert run.trajectory.sequential_tokens == sum(max(e.tokens for e in s.executions) for s in stages) + 2
-    with pytest.raises(BadInput, match="depth, branches and keep"):
+    with pytest.raises(BadInput, match="keep must be a whole number from 1"):
         tree_of_thoughts_program.run(QUESTION, keep=0, backend=ScriptedBackend(tree))
 
 
