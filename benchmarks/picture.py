@@ -1,6 +1,7 @@
 """Draw a run over its tokens: the planner, its executors, and the sequential model's run of the same question below.
 
-    python -m benchmarks.picture docs/images/run.json docs/images/plan.svg --baseline docs/images/baseline.json
+    python -m benchmarks.picture docs/images/run.json docs/images/plan.svg --baseline docs/images/baseline.json \
+        --terminal docs/images/terminal.svg
 
 Trajectories are what `sprint-sgl solve --json` prints and what a record of a benchmark holds. The x axis is the
 critical path in tokens (paper, section 4.1), so that the picture does not depend on the machine.
@@ -8,20 +9,28 @@ critical path in tokens (paper, section 4.1), so that the picture does not depen
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from html import escape
+from io import StringIO
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
+from sprint_sgl import protocol
 from sprint_sgl.console import one_line_errors
+from sprint_sgl.grading.extract import read_answer
 from sprint_sgl.storage.files import whole_file
 from sprint_sgl.trajectory import Trajectory
+from sprint_sgl.view.terminal import StageText, cost_table, stage_panel
 from sprint_sgl.view.timeline import PLANNER, Bar, bars_by_tokens
 
 LEFT, WIDTH, RIGHT = 150, 760, 30  # pixels
 LANE, THICK, TOP = 26, 16, 44
+COLUMNS = 112  # of the terminal
+FONT_FILE = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)  # rich names files of a content network
 PLAN, EXECUTION, BASELINE = "#3f51b5", "#ef8f1c", "#8a8f98"
 
 
@@ -75,15 +84,34 @@ def baseline_lane(baseline: Trajectory, scale: float, lanes: int) -> Iterator[st
     yield f'<text x="{LEFT + width - 8:.1f}" y="{y + 13}" text-anchor="end" fill="#ffffff">{label}</text>'
 
 
+def terminal_picture(run: Trajectory, baseline: Trajectory | None) -> str:
+    """Return what `sprint-sgl solve` leaves on a terminal as an SVG that loads no font."""
+    console = Console(record=True, file=StringIO(), width=COLUMNS, force_terminal=True, color_system="truecolor")
+    for number, stage in enumerate(run.stages, 1):
+        texts = {j: execution.text for j, execution in enumerate(stage.executions, 1)}
+        plan = protocol.render_plan(number, stage.prompts, stage.tail)
+        console.print(stage_panel(number, StageText(plan, texts), COLUMNS))
+    answers = [("SPRINT", run), *([("sequential", baseline)] if baseline else [])]
+    rows = [(name, read_answer(each.final_answer, each.thought), each) for name, each in answers]
+    console.print(cost_table(rows, COLUMNS))
+    drawn = console.export_svg(title=f'sprint-sgl solve "{run.question}"', unique_id="terminal")
+    return FONT_FILE.sub("", drawn)
+
+
 def main(
     run: Annotated[Path, typer.Argument(dir_okay=False, exists=True)],
     out: Annotated[Path, typer.Argument(dir_okay=False)],
     baseline: Annotated[Path | None, typer.Option(dir_okay=False, exists=True, help="a sequential run")] = None,
+    terminal: Annotated[Path | None, typer.Option(dir_okay=False, help="also the terminal's view, as SVG")] = None,
 ) -> None:
     """Draw the trajectory RUN (JSON) as OUT (SVG)."""
+    drawn = Trajectory.from_json(run.read_bytes())
     other = Trajectory.from_json(baseline.read_bytes()) if baseline else None
     with whole_file(out) as file:
-        file.write(picture(Trajectory.from_json(run.read_bytes()), other))
+        file.write(picture(drawn, other))
+    if terminal:
+        with whole_file(terminal) as file:
+            file.write(terminal_picture(drawn, other))
 
 
 if __name__ == "__main__":

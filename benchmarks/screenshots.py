@@ -96,9 +96,10 @@ def main(
     chromium = shutil.which("chromium")
     if not chromium:
         raise SystemExit("no Chromium here: apt-get install chromium")
-    out.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory() as folder, sync_playwright() as playwright:
-        made = Path(folder)
+    for folder in filter(None, (out, docs)):
+        folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory() as made_in, sync_playwright() as playwright:
+        made = Path(made_in)
         write_report([bench], made / "report")
         write_trajectory_page(read_runs(bench)[:MOST_RUNS], made / "viewer.html", "Countdown, three numbers")
         curate = ["curate", "source.path=examples/traces.jsonl", f"out={made / 'curation'}"]

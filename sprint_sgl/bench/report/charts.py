@@ -152,7 +152,8 @@ def stages_figure(found: Mapping[str, Mapping[str, Sequence[tuple[int, int]]]]) 
         _draw_stages(axes, f"{name}: {group}" if group else name, counts)
     for axes in grid.flat[len(panels) :]:
         axes.set_axis_off()
-    grid[0][0].legend(frameon=False, fontsize=8)
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower left", frameon=False, fontsize=8)
     return figure
 
 

@@ -79,7 +79,7 @@ def cause_of(record: Record) -> str:
     faults = record.reason.split("; ")
     if faults[0].startswith("another "):
         return faults[0].partition(":")[0]
-    return _NUMBER.sub("N", faults[0]) if len(faults[0]) < 60 else "another answer"
+    return _NUMBER.sub("…", faults[0]) if len(faults[0]) < 60 else "another answer"
 
 
 def failure_causes(sides: Mapping[str, MethodRecords]) -> Iterator[FailureCause]:
