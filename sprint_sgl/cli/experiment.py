@@ -22,6 +22,7 @@ from typing import Any
 from sprint_sgl.config import changed_keys, entry_point
 from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput, CommandFailed
+from sprint_sgl.progress import PLAIN_EVERY
 from sprint_sgl.runtime.supervisor import supervised
 from sprint_sgl.storage.files import make_folder, whole_file
 from sprint_sgl.storage.output_folders import EXPERIMENT, locked_folder
@@ -121,19 +122,38 @@ def run_step(name: str, commands: Sequence[list[str]], logs: Path) -> None:
     A single command writes to the terminal, several write to a log each.
     """
     several = len(commands) > 1
-    paths = [logs / f"{name}-{number}.log" for number in range(1, len(commands) + 1)] if several else [None]
+    paths = [logs / f"{name}-{number}.log" for number in range(1, len(commands) + 1)] if several else []
     if several:
         make_folder(logs)
         say(f"{name}: their output is in {', '.join(map(str, paths))}", style="dim")
+    outputs: Sequence[Path | None] = paths or [None]
     with ExitStack() as stack:
         running = [
-            stack.enter_context(start_command(command, path)) for command, path in zip(commands, paths, strict=True)
+            stack.enter_context(start_command(command, path)) for command, path in zip(commands, outputs, strict=True)
         ]
-        codes = [supervisor.wait() for supervisor in running]
-    for code, path in zip(codes, paths, strict=True):
+        codes = wait_and_tell(running, paths) if several else [running[0].wait()]
+    for code, path in zip(codes, outputs, strict=True):
         if code:
             end = f"; {path} ends:\n{path.read_text()[-LOG_TAIL:]}" if path else ""
             raise CommandFailed(f"{name} ended with exit status {code}; a new start resumes there{end}")
+
+
+def wait_and_tell(running: Sequence[subprocess.Popen[bytes]], logs: Sequence[Path]) -> list[int]:
+    """Wait for all commands and return their exit statuses; now and then say how each one's log ends."""
+    while waiting := [log for process, log in zip(running, logs, strict=True) if process.poll() is None]:
+        process = running[logs.index(waiting[0])]
+        try:
+            process.wait(PLAIN_EVERY)
+        except subprocess.TimeoutExpired:
+            for log in waiting:
+                say(f"{log.stem}: {last_line(log)}", style="dim")
+    return [process.returncode for process in running]
+
+
+def last_line(log: Path) -> str:
+    """Return the last line of a log that is not empty."""
+    lines = log.read_text(errors="replace")[-LOG_TAIL:].split("\n")
+    return next((line.rpartition("\r")[2] for line in reversed(lines) if line.strip()), "")
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from sprint_sgl.cli.experiment import Experiment, ExperimentConfig, process_arguments, run_experiment
+from sprint_sgl.cli.experiment import Experiment, ExperimentConfig, process_arguments, run_experiment, run_step
 from sprint_sgl.config import open_overrides, typed_settings
 from sprint_sgl.errors import BadInput, CommandFailed
 from sprint_sgl.storage.package_files import CONF
@@ -105,3 +105,13 @@ def test_every_command_of_every_shipped_experiment_is_one_that_its_entry_point_t
                 ((config_name, schema),) = re.findall(r'@entry_point\("(\w+)", (\w+)\)', inspect.getsource(entry))
                 composed = compose(config_name, open_overrides(getattr(entry, schema), overrides))
                 assert composed.out.startswith(str(tmp_path))
+
+
+def test_commands_side_by_side_say_now_and_then_where_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sprint_sgl.cli.experiment.PLAIN_EVERY", 0.1)
+    code = "import sys, time; print('step: 1 of 2', flush=True); time.sleep(float(sys.argv[1]))"
+    logs = tmp_path / "logs"
+    run_step("pair", [[sys.executable, "-c", code, "0"], [sys.executable, "-c", code, "3"]], logs)
+    assert "pair-2: step: 1 of 2" in capsys.readouterr().err

@@ -102,6 +102,11 @@ def test_no_page_has_a_serious_accessibility_fault(
     context.close()
 
 
+def test_a_fault_would_be_found(page: Page) -> None:
+    page.set_content("<html lang=en><title>page</title><main><h1>page</h1><img src='x.png'><button></button></main>")
+    assert {fault.partition(":")[0] for fault in serious_faults(page)} == {"image-alt", "button-name"}
+
+
 @pytest.mark.parametrize("make", PAGES, ids=lambda make: make.__name__)
 def test_no_page_scrolls_sideways_on_a_phone(make: Callable[[Path], Any], tmp_path: Path, page: Page) -> None:
     page.set_viewport_size({"width": 360, "height": 740})
