@@ -58,7 +58,8 @@ def sprint_program(
     seed           honoured by runtimes with deterministic inference; each branch derives its own
     straggler      how slow executors are cut off, such as StragglerPolicy; by default all are waited for
     on_failure     what a failed executor is: an error of the run, or an empty execution marked as failed
-    watch          called with (branch, text) as text appears; with stream=True piece by piece
+    watch          called with (branch, text) as text appears; with stream=True piece by piece; an empty text says that
+                   an executor has ended by itself
     """
     question = checked_question(question)
     run = _SprintRun(s, Clock(), launch, seed, checked_policy(straggler), on_failure, watch)

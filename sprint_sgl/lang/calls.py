@@ -16,7 +16,7 @@ from sprint_sgl.errors import ContextFull, ProgramFailed
 from sprint_sgl.protocol.prompts import DEFAULT_PROMPT_STYLE, PromptStyle
 from sprint_sgl.protocol.prompts import prompt_style as load_style
 from sprint_sgl.runtime.chat_template import user_turn
-from sprint_sgl.runtime.executor import backend_of, call_error, call_pieces, set_call_options
+from sprint_sgl.runtime.executor import backend_of, call_error, call_pieces, ended_by_itself, set_call_options
 from sprint_sgl.runtime.frontend import ProgramState, sgl
 from sprint_sgl.storage.checkpoints import model_notes
 from sprint_sgl.trajectory import Call, Timing
@@ -117,8 +117,17 @@ def check_room(generations: Sequence[Generation]) -> None:
 
 
 def start_forwarding(state: ProgramState, name: str, branch: Branch, watch: Watch) -> threading.Thread:
-    """Hand the call's text to the watcher as it appears, from a thread that ends with the text."""
-    thread = threading.Thread(target=_forward, args=(state, name, branch, watch), daemon=True)
+    """Hand the call's text to the watcher as it appears, from a thread that ends with the text.
+
+    An empty text tells the watcher that the call has ended by itself: it was not cut off and has not failed.
+    """
+
+    def forward() -> None:
+        _forward(state, name, branch, watch)
+        if ended_by_itself(state, name):
+            watch(branch, "")
+
+    thread = threading.Thread(target=forward, daemon=True)
     thread.start()
     return thread
 

@@ -101,7 +101,8 @@ def call_pieces(state: ProgramState, name: str) -> Iterator[str]:
     if state.stream_executor.stream:
         for piece in ProgramState.text_iter(state, name):
             seen += len(piece)
-            yield piece
+            if piece:
+                yield piece
     state.stream_executor.variable_event[name].wait()
     if name in state and (rest := state[name][seen:]):  # SGLang's stream may end before its text does
         yield rest
@@ -115,6 +116,12 @@ def call_error(state: ProgramState, name: str) -> BaseException | None:
         return None
     state.stream_executor.worker.join(ERROR_LIMIT)  # SGLang wakes who waits a moment before it keeps the error
     return state.error() or RequestFailed("the call ended without a reason")
+
+
+def ended_by_itself(state: ProgramState, name: str) -> bool:
+    """Wait for a call and tell whether the model ended it, at a stop string or with its last token."""
+    reason = (state.get_meta_info(name) or {}).get("finish_reason") if name in state else None
+    return reason is not None and reason["type"] == "stop"
 
 
 def wait_for_calls(state: ProgramState, since: float) -> float:

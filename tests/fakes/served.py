@@ -44,6 +44,7 @@ class Interruptible(ScriptedBackend):
 
     closed: threading.Event
     hangs: bool
+    max_new_tokens: int | None  # as the model's folder would say
 
     def close(self) -> None:
         self.closed.set()
@@ -60,7 +61,7 @@ class Interruptible(ScriptedBackend):
 
 @dataclass
 class FakeRuntime:
-    """A backend of the server whose model writes PLAYED; each call takes `pause` seconds."""
+    """A backend of the server whose model writes `played`; each call takes `pause` seconds."""
 
     pause: float = 0.0
     down: bool = False
@@ -69,6 +70,8 @@ class FakeRuntime:
     room: int = 10**9
     sessions: list[Interruptible] = field(default_factory=list)
     notes: Mapping[str, str] = field(default_factory=dict)
+    played: Trajectory = PLAYED
+    max_new_tokens: int | None = None
 
     def model_notes(self) -> dict[str, str]:
         return dict(self.notes)
@@ -76,10 +79,11 @@ class FakeRuntime:
     def session(self, time_limit: float) -> Interruptible:
         if self.down:
             raise RuntimeUnavailable(self.said)
-        play = replay(PLAYED)
+        play = replay(self.played)
         script = lambda context: play(context) if "parallel" in context or "Plan_" in context else SEQUENTIAL  # noqa: E731
         session = Interruptible(script, pause=lambda context: self.pause, room=self.room)
         session.closed, session.hangs = threading.Event(), self.hangs
+        session.max_new_tokens = self.max_new_tokens
         self.sessions.append(session)
         return session
 

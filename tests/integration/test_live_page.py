@@ -47,6 +47,15 @@ def test_a_question_is_answered_branch_by_branch(page: Page) -> None:
     assert errors == []
 
 
+def test_an_executor_that_reaches_its_limit_is_shown_as_cut_off(page: Page) -> None:
+    first, *others = PLAYED.stages
+    long = replace(first, executions=(Execution("on and on " * 100), first.executions[1]))
+    with serving(FakeRuntime(played=replace(PLAYED, stages=(long, *others)), max_new_tokens=100)) as url:
+        ask(page, url)
+        expect(page.locator("#status")).to_have_text("Cut off by a limit")
+        assert page.locator("#sections .state").all_text_contents() == ["cut off", "done"]
+
+
 def test_the_sequential_model_is_compared_on_one_clock(page: Page) -> None:
     with serving(FakeRuntime()) as url:
         ask(page, url)
@@ -87,10 +96,9 @@ def test_an_answer_that_a_limit_cut_is_shown_as_such(page: Page) -> None:
         expect(page.locator("#status")).to_have_text("Cut off by a limit")
 
 
-def test_what_a_model_writes_is_text(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_model_writes_is_text(page: Page) -> None:
     stage = replace(PLAYED.stages[0], executions=(Execution(EVIL), Execution(EVIL)))
-    monkeypatch.setattr("tests.fakes.served.PLAYED", replace(PLAYED, stages=(stage,), final_answer=EVIL))
-    with serving(FakeRuntime()) as url:
+    with serving(FakeRuntime(played=replace(PLAYED, stages=(stage,), final_answer=EVIL))) as url:
         ask(page, url)
         expect(page.locator("#status")).to_have_text("Done")
         assert page.locator("#answer").text_content() == EVIL

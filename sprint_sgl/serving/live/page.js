@@ -51,19 +51,28 @@ function element(name, className, parent) {
 
 function stageOf(number) {
   if (!stages.has(number)) {
-    closeCards();
     const section = element("section", `stage s${number % 4}`, byId("sections"));
     const heading = element("h3", "", section);
     heading.id = `stage${number}`;
     section.setAttribute("aria-labelledby", heading.id);
     const plan = element("div", "plan", section);
-    stages.set(number, { plan: "", executions: new Map(), section, title: heading, planNode: plan, grid: element("div", "executions", section), cards: new Map() });
+    stages.set(number, { plan: "", executions: new Map(), ended: new Set(), section, title: heading, planNode: plan, grid: element("div", "executions", section), cards: new Map() });
   }
   return stages.get(number);
 }
 
 function closeCards(word = "done") {
   for (const card of document.querySelectorAll(".execution.open")) closeCard(card, word);
+}
+
+// When the next plan begins, all executors of the one before have ended; who has not said so was stopped.
+function closeEnded() {
+  show();
+  for (const card of document.querySelectorAll(".execution.open")) {
+    const wrote = card.querySelector(".text").textContent;
+    card.classList.add("truncated");
+    closeCard(card, wrote ? "cut off" : "failed");
+  }
 }
 
 function closeCard(card, word) {
@@ -101,13 +110,14 @@ function show() {
     for (const [prompt, text] of stage.executions) {
       const card = cardOf(stage, number, prompt);
       card.text.textContent = readable(text);
-      if (text.includes(`</execution_${number}.${prompt}`)) closeCard(card.card, "done");
+      if (stage.ended.has(prompt)) closeCard(card.card, "done");
     }
   }
   changed.clear();
 }
 
 function branch({ role, stage, prompt, text }) {
+  if (role === "planner" && !stages.has(stage)) closeEnded();
   const current = stageOf(stage);
   pieces += 1;
   const key = `${stage}.${prompt ?? 0}`;
@@ -115,6 +125,7 @@ function branch({ role, stage, prompt, text }) {
   if (!bars.has(key)) bars.set(key, { stage, lane: prompt ?? 0, start: now, end: now });
   bars.get(key).end = now;
   if (role === "planner") current.plan += text;
+  else if (!text) current.ended.add(prompt);
   else current.executions.set(prompt, (current.executions.get(prompt) ?? "") + text);
   if (!changed.size) requestAnimationFrame(show);
   changed.add(stage);
