@@ -27,7 +27,7 @@ from sprint_sgl.storage.output_folders import CURATION, locked_folder
 
 def merge(config: CurationConfig) -> None:
     """Merge every stage's files in the order of the source. Raises BadInput if a shard is not done."""
-    folders = [replace(config, shard=shard).folder for shard in range(config.shards)]
+    folders = shard_folders(config)
     out, names = Path(config.out), ORDER[:-1]
     by_folder = {folder: read_all_results(folder, names) for folder in folders}
     results = {name: same_settings({folder: by_folder[folder][name] for folder in folders}) for name in names}
@@ -41,6 +41,14 @@ def merge(config: CurationConfig) -> None:
         source = file_digest(out / f"{name}.jsonl")
     write_accounts(out, Account())
     finish(replace(config, shards=1))
+
+
+def shard_folders(config: CurationConfig) -> list[Path]:
+    """Return the folders of all shards. Raises BadInput if one is not there."""
+    folders = [replace(config, shard=shard).folder for shard in range(config.shards)]
+    if missing := next((folder for folder in folders if not folder.is_dir()), None):
+        raise BadInput(f"{missing} is not there: run that shard, or give the shards= of the run")
+    return folders
 
 
 def same_settings(results: Mapping[Path, StageResult]) -> list[StageResult]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -78,10 +79,10 @@ def entry_point(name: str, schema: type[T]) -> Callable[[Callable[[T], None]], C
 def open_overrides(schema: type, words: Sequence[str]) -> list[str]:
     """Return the words of a command line as Hydra needs them.
 
-    Overrides may add keys to the schema's dictionaries without a `+` (recipe.args.KEY=VALUE), and --multirun may stand
-    anywhere: Hydra's parser accepts no overrides after it if there are some before it.
+    Overrides may add keys to the schema's dictionaries without a `+` (recipe.args.KEY=VALUE, source.where={KEY: 1}).
+    --multirun may stand anywhere: Hydra's parser accepts no overrides after it if there are some before it.
     """
-    opened = tuple(f"{key}." for key in dictionary_keys(schema))
+    opened = tuple(f"{key}{mark}" for key in dictionary_keys(schema) for mark in (".", "={"))
     found = [f"++{plain}" if (plain := word.lstrip("+")).startswith(opened) else word for word in words]
     return sorted(found, key=lambda word: word not in ("--multirun", "-m"))
 
@@ -119,6 +120,7 @@ class SweepFolder(Callback):
             )
 
 
+UNKNOWN_ARGUMENT = re.compile(r"unexpected keyword argument '(\w+)'")
 _COMPOSING = Lock()  # Hydra loads its plugins at the first use
 
 
@@ -169,6 +171,9 @@ def instantiate_target(node: Any, key: str) -> Any:
     except InstantiationException as error:
         if isinstance(error.__cause__, BadInput):
             raise error.__cause__ from error
+        if unknown := UNKNOWN_ARGUMENT.search(str(error.__cause__)):
+            keys = sorted(set(node) - {"_target_", unknown[1]})
+            raise BadInput(f"{key} has no key {unknown[1]!r}; it has {', '.join(keys)}") from error
         raise BadInput(f"{key}: {str(error.__cause__ or error).partition(chr(10))[0]}") from error
 
 

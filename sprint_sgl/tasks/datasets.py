@@ -28,7 +28,7 @@ class DataSource:
     path     hub name, a .jsonl, .json, .parquet or .csv file, or the folder of a benchmark's run
     name     configuration of a hub data set
     split    of a hub data set
-    where    values that columns must have, as {COLUMN: VALUE}
+    where    values that columns must have, as {COLUMN: VALUE}; 17 is also the text "17"
     limit    maximum number of rows, after `where`
     """
 
@@ -144,6 +144,10 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
+def _is_value(found: list[Any], value: object) -> bool:
+    return found == [value] or list(map(str, found)) == [str(value)]
+
+
 def select_rows(
     source: DataSource, columns: Mapping[str, str | None] | None = None, key: str = "columns"
 ) -> Iterator[Mapping[str, Any]]:
@@ -155,7 +159,7 @@ def select_rows(
     for row in read_rows(source):
         if left == 0:
             return
-        if all(list(values_at(row, path)) == [value] for path, value in source.where.items()):
+        if all(_is_value([*values_at(row, path)], value) for path, value in source.where.items()):
             _check_columns(row, unchecked, key)
             unchecked = {}
             yield row

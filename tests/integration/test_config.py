@@ -47,6 +47,8 @@ def test_a_value_left_out_or_wrong_is_one_clear_line(command: list[str], said: s
 
 
 def test_dictionaries_take_new_keys_and_everything_else_does_not() -> None:
-    words = ["recipe.args.warmup_steps=3", "+recipe.env.A=1", "recipe=paper", "out=x", "~recipe.args.seed"]
-    assert open_overrides(TrainConfig, words) == ["++recipe.args.warmup_steps=3", "++recipe.env.A=1", *words[2:]]
+    words = ["recipe.args.warmup_steps=3", "+recipe.env.A=1", "recipe.args={seed: 2}"]
+    others = ["recipe=paper", "out=x", "~recipe.args.seed"]
+    opened = ["++recipe.args.warmup_steps=3", "++recipe.env.A=1", "++recipe.args={seed: 2}"]
+    assert open_overrides(TrainConfig, words + others) == opened + others
     assert set(dictionary_keys(BenchConfig)) == {"runtime.args", "runtime.env"}  # weights has the programs' names

@@ -230,10 +230,11 @@ def test_shards_are_merged_from_their_own_source_alone(source: Path, tmp_path: P
     out, other = tmp_path / "out", tmp_path / "other.jsonl"
     other.write_text(source.read_text().splitlines()[0])
     curate(source, out, "--multirun", "shards=2", "shard=0,1")
-    words = [sys.executable, "-m", "curation.merge", f"source.path={other}", f"out={out}", "shards=2"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert f"shard-0-of-2 was not made from source.path={other}" in done.stderr.replace("\n", " ")
+    for shards, said in ((2, f"shard-0-of-2 was not made from source.path={other}"), (3, "shard-0-of-3 is not there")):
+        words = [sys.executable, "-m", "curation.merge", f"source.path={other}", f"out={out}", f"shards={shards}"]
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert said in done.stderr.replace("\n", " ")
 
 
 def test_a_folder_keeps_the_curation_of_its_source(source: Path, tmp_path: Path) -> None:

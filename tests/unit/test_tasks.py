@@ -14,6 +14,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
+from sprint_sgl.config import compose_file, instantiate_target
 from sprint_sgl.errors import BadInput
 from sprint_sgl.grading.extract import extract_answer
 from sprint_sgl.storage.package_files import CONF
@@ -258,6 +259,7 @@ def test_a_file_of_ones_own_needs_a_question_and_an_answer(tmp_path: Path) -> No
     ("override", "said"),
     [
         ("task.problems=0", "task.problems must be at least 1, got 0"),
+        ("task.numbers=[]", r"task.numbers is empty: give sizes such as \[3,4\]"),
         ("task.problems=many", "task.problems must be at least 1, got 'many'"),
         ("task.numbers=[1]", r"task.numbers must be whole numbers from 2 to 5, such as \[3,4\], got 1"),
         ("task.numbers=[a]", "task.numbers must be whole numbers from 2 to 5, such as .*, got 'a'"),
@@ -269,3 +271,8 @@ def test_a_file_of_ones_own_needs_a_question_and_an_answer(tmp_path: Path) -> No
 def test_settings_that_cannot_be_are_refused(override: str, said: str) -> None:
     with pytest.raises(Exception, match=said):
         task("countdown", override)
+
+
+def test_an_unknown_key_is_answered_with_those_that_there_are() -> None:
+    with pytest.raises(BadInput, match="task has no key 'foo'; it has numbers, problems"):
+        instantiate_target({**compose_file("task", "countdown"), "foo": 1}, "task")

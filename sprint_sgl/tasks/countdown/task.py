@@ -50,6 +50,8 @@ class Countdown:
         sizes = self.numbers if isinstance(self.numbers, list) else [self.numbers]
         if odd := [size for size in sizes if not (isinstance(size, int) and 2 <= size <= LARGEST)]:
             raise BadInput(f"task.numbers must be whole numbers from 2 to {LARGEST}, such as [3,4], got {odd[0]!r}")
+        if not sizes:
+            raise BadInput("task.numbers is empty: give sizes such as [3,4]")
         self.numbers = sizes
         if self.split not in SPLITS:
             raise BadInput(f"task.split must be one of {', '.join(SPLITS)}, got {self.split!r}")
