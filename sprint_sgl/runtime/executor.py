@@ -22,6 +22,7 @@ ERROR_LIMIT = 5.0  # seconds
 class CallOptions:
     """Options of an executor's calls that SGLang's sampling parameters lack.
 
+    branch       the executor's place, such as "1.3" for stage 1 and prompt 3; "" for a program's own calls
     request_id   the name under which the calls can be aborted; None gives each call a name of its own
     seed         honoured by runtimes with deterministic inference
     logprobs     whether the reply has the log-probabilities of its tokens
@@ -29,6 +30,7 @@ class CallOptions:
     tokenized    the beginning of the context in the tokens of earlier replies
     """
 
+    branch: str = ""
     request_id: str | None = None
     seed: int | None = None
     logprobs: bool = False
@@ -81,13 +83,14 @@ def request_name(executor: StreamExecutor, label: str) -> str:
     return f"{executor.sid}-{label}."
 
 
-def fork_state(state: ProgramState, label: str, context: str, seed: int | None, logprobs: bool) -> ProgramState:
+def fork_state(state: ProgramState, branch: str, context: str, seed: int | None, logprobs: bool) -> ProgramState:
     """Return a state that continues `context` in a thread of its own and can be aborted."""
     fork = state.fork(1)[0]
     executor = fork.stream_executor
     set_context(fork, context)
     executor.call_options = CallOptions(
-        request_id=request_name(executor, label),
+        branch=branch,
+        request_id=request_name(executor, branch),
         seed=seed,
         logprobs=logprobs,
         tokenized=call_options(state.stream_executor).tokenized,

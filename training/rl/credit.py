@@ -1,0 +1,81 @@
+"""Credit: which tokens of a rollout get which part of its advantage.
+
+The advantage of a rollout is its reward less the mean of its group, the rollouts of the same question; waits are
+compared among those that count. It is not divided by the standard deviation: that would undo the weight of the wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Literal
+
+from sprint_sgl.trajectory import Stage, Trajectory
+from training.rl.recording import SampledCall
+from training.rl.reward import Rewards
+from training.rl.tree import CreditedCall
+
+Credit = Literal["trajectory", "critical_path", "branch"]
+FLAT = 1e-9  # advantages below are rounding errors
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One run of the policy, with its calls in tokens and its rewards."""
+
+    trajectory: Trajectory
+    calls: tuple[SampledCall, ...]
+    rewards: Rewards
+
+
+def is_flat(group: Sequence[Rollout]) -> bool:
+    """Tell whether all rollouts of a group have the same rewards: then there is nothing to learn from them."""
+    return all(max(values, default=0.0) - min(values, default=0.0) < FLAT for values in _parts(group))
+
+
+def _parts(group: Sequence[Rollout]) -> tuple[list[float], list[float]]:
+    """Return the outcomes of a group, and the latency terms of those rollouts that have one."""
+    waits = [each.rewards.latency for each in group if each.rewards.latency is not None]
+    return [each.rewards.outcome for each in group], waits
+
+
+def credit_group(group: Sequence[Rollout], credit: Credit) -> list[list[CreditedCall]]:
+    """Return the calls of each rollout with their advantages.
+
+    trajectory      every token gets the whole advantage
+    critical_path   the latency's part goes to the planner and to the executor that its stage waited for
+    branch          as critical_path, in the share of the stage's tokens that would have been saved without the executor
+    """
+    outcomes, waits = _parts(group)
+    credited = []
+    for each in group:
+        of_answer = each.rewards.outcome - fmean(outcomes)
+        of_wait = each.rewards.latency - fmean(waits) if each.rewards.latency is not None else 0.0
+        shares = {} if credit == "trajectory" else waited_for(each.trajectory, partial=credit == "branch")
+        credited.append([CreditedCall(call, of_answer + of_wait * shares.get(call.branch, 1.0)) for call in each.calls])
+    return credited
+
+
+def waited_for(run: Trajectory, *, partial: bool = False) -> dict[str, float]:
+    """Return each executor's share of the latency term: 1 for the one that its stage waited for, else 0.
+
+    partial   give that one the share of the stage's sequential tokens that its absence would have saved
+    """
+    shares: dict[str, float] = {}
+    for i, stage in enumerate(run.stages, 1):
+        ends = _ends(stage, run.launch)
+        last = max(range(len(ends)), key=ends.__getitem__, default=None)
+        if last is not None and ends[last] <= stage.plan_tokens:
+            last = None  # the planner wrote on until after all executors had ended
+        for j, end in enumerate(ends):
+            without = max([stage.plan_tokens, *ends[:j], *ends[j + 1 :]])
+            saved = (end - without) / end if partial and end else 1.0
+            shares[f"{i}.{j + 1}"] = saved if j == last else 0.0
+    return shares
+
+
+def _ends(stage: Stage, launch: str) -> list[int]:
+    """Return the stage's tokens until each executor has ended."""
+    starts = [prompt.offset if launch == "eager" else stage.plan_tokens for prompt in stage.prompts]
+    return [start + each.tokens for start, each in zip(starts, stage.executions, strict=True)]
