@@ -1,0 +1,83 @@
+"""The policy gradient over a tree of rollouts against the same calls one by one."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, Qwen2Config
+
+from training.rl.loss import Clip, clipped_sums, policy_loss
+from training.rl.recording import SampledCall
+from training.rl.tree import CreditedCall, merge_calls
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def model() -> torch.nn.Module:
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = Qwen2Config(vocab_size=20, num_key_value_heads=2, max_position_embeddings=256, **shape)
+    made = AutoModelForCausalLM.from_config(config, attn_implementation="tree_paths").double()
+    return made.eval()  # type: ignore[no-any-return]
+
+
+def group(rng: random.Random) -> list[CreditedCall]:
+    """Two rounds of calls: the second ones continue some of the first."""
+    opening = tuple(rng.choices(range(1, 20), k=8))
+    first = [credited(rng, opening, k) for k in (5, 9, 9, 3)]
+    second = [credited(rng, each.call.context + each.call.ids + (7,), 6) for each in first[:2]]
+    twins = [CreditedCall(each.call, rng.uniform(-1, 1)) for each in first]  # the same tokens, sampled by another run
+    return first + second + twins
+
+
+def credited(rng: random.Random, context: tuple[int, ...], length: int) -> CreditedCall:
+    ids = tuple(rng.choices(range(1, 20), k=length))
+    logprobs = tuple(rng.uniform(-4.5, -1.5) for _ in ids)
+    return CreditedCall(SampledCall("", context, ids, logprobs), rng.uniform(-1, 1))
+
+
+def alone(model: torch.nn.Module, each: CreditedCall, clip: Clip) -> torch.Tensor:
+    """The textbook objective of one call: min(r A, clip(r) A), summed over its tokens."""
+    call = each.call
+    logits = model(torch.tensor([call.context + call.ids])).logits[0, len(call.context) - 1 : -1]
+    now = logits.log_softmax(-1)[torch.arange(len(call.ids)), list(call.ids)]
+    ratio = (now - torch.tensor(call.logprobs)).exp()
+    limited = ratio.clamp(1 - clip.low, 1 + clip.high)
+    return -torch.minimum(ratio * each.advantage, limited * each.advantage).sum()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_loss_and_gradients_of_a_tree_are_those_of_its_calls(model: torch.nn.Module, seed: int) -> None:
+    made, clip = group(random.Random(seed)), Clip(most=1e9)
+    found = policy_loss(model, merge_calls(made), clip, CPU)
+    wanted = sum((alone(model, each, clip) for each in made), torch.tensor(0.0))
+    assert found.tokens == sum(len(each.call.ids) for each in made)
+    assert float(found.loss.detach()) == pytest.approx(float(wanted.detach()), abs=1e-5)
+    gradients = []
+    for loss in (found.loss, wanted):
+        model.zero_grad()
+        loss.backward()
+        gradients.append(torch.cat([each.grad.flatten() for each in model.parameters() if each.grad is not None]))
+    assert torch.allclose(gradients[0], gradients[1], atol=1e-5)
+    assert float(gradients[1].abs().max()) > 1e-3
+
+
+def test_a_policy_that_has_not_moved_has_no_clip_and_no_divergence() -> None:
+    now = torch.tensor([-1.0, -2.0], requires_grad=True)
+    ones = torch.ones(2)
+    sums = clipped_sums(now, now.detach(), ones, -ones, ones, Clip(), entropy=ones)
+    assert (sums.clipped, sums.kl, sums.entropy) == (0.0, 0.0, 2.0)
+
+
+def test_a_ratio_outside_its_limits_gives_no_gradient() -> None:
+    now = torch.tensor([-1.0, -1.0, -1.0, -1.0], requires_grad=True)
+    before = torch.tensor([-2.0, -0.2, -2.0, -9.0])
+    gains, losses = torch.tensor([1.0, 1.0, 0.0, 0.0]), torch.tensor([0.0, 0.0, -1.0, -1.0])
+    sums = clipped_sums(now, before, gains, losses, torch.ones(4), Clip(), entropy=torch.zeros(4))
+    sums.loss.backward()
+    assert now.grad is not None
+    assert [bool(value) for value in now.grad] == [False, True, True, False]
+    assert sums.clipped == 1

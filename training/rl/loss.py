@@ -1,0 +1,87 @@
+"""The clipped policy gradient over a tree of rollouts (PPO's objective with DAPO's two clips and its token mean)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from training.rl.tree import RolloutTree
+from training.tree.attention import Spans, stack_spans
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Limits of the ratio of a token's probability to that under the policy that sampled it.
+
+    low, high   the ratio gives no more gradient outside 1 - low and 1 + high
+    most        nor above this, where a token was wrong and has become likelier by other updates
+    """
+
+    low: float = 0.2
+    high: float = 0.28
+    most: float = 5.0
+
+
+@dataclass(frozen=True)
+class LossSums:
+    """Sums over the sampled tokens of one tree, each counted as often as it was sampled.
+
+    loss, ratios_outside, kl (of the sampling policy from this one, its k3 estimate), entropy
+    """
+
+    loss: torch.Tensor
+    tokens: int
+    clipped: float
+    kl: float
+    entropy: float
+
+
+def tree_inputs(tree: RolloutTree, device: torch.device) -> dict[str, torch.Tensor]:
+    """Return what a model with one of our attentions (training/tree/attention.py) is called with."""
+    layout = tree.tree
+    spans = stack_spans([Spans(layout.token_entries, layout.token_exits)], len(layout.input_ids))
+    return {
+        "input_ids": torch.tensor([layout.input_ids], device=device),
+        "position_ids": torch.tensor([layout.position_ids], device=device),
+        "attention_mask": spans.to(device),
+    }
+
+
+def policy_loss(model: Any, tree: RolloutTree, clip: Clip, device: torch.device) -> LossSums:
+    """Return the loss of a tree, to be divided by the tokens of the whole update."""
+    places, rows = torch.tensor(tree.sources, device=device).unique(return_inverse=True)
+    logits = model(**tree_inputs(tree, device), logits_to_keep=places, use_cache=False).logits[0].float()
+    targets = torch.tensor([tree.tree.input_ids[place] for place in tree.targets], device=device)
+    spread = logits.log_softmax(-1)
+    now = spread[rows, targets]
+    gains, losses, before, counts = (
+        torch.tensor(values, dtype=torch.float32, device=device)
+        for values in (tree.gains, tree.losses, tree.logprobs, tree.counts)
+    )
+    return clipped_sums(now, before, gains, losses, counts, clip, entropy=-(spread.exp() * spread).sum(-1)[rows])
+
+
+def clipped_sums(
+    now: torch.Tensor,
+    before: torch.Tensor,
+    gains: torch.Tensor,
+    losses: torch.Tensor,
+    counts: torch.Tensor,
+    clip: Clip,
+    entropy: torch.Tensor,
+) -> LossSums:
+    """Return the sums over tokens with log-probabilities `now` and `before`.
+
+    The objective of one sample is min(r A, clip(r) A). Summed over the samples of a token this is its gains times
+    min(r, 1 + high) plus its losses times max(r, 1 - low).
+    """
+    ratio = (now - before).exp()
+    up, down = ratio.clamp(max=1 + clip.high), ratio.clamp(min=1 - clip.low, max=clip.most)
+    with torch.no_grad():
+        outside = ((gains > 0) & (ratio > 1 + clip.high)) | ((losses < 0) & (ratio < 1 - clip.low))
+        away = before - now
+        kl = away.neg().exp() - 1 + away
+        sums = [float((counts * each).sum()) for each in (outside.float(), kl, entropy)]
+    return LossSums(-(gains * up + losses * down).sum(), int(counts.sum()), *sums)
