@@ -81,11 +81,10 @@ def training_figures(lines: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
     yield "step", str(lines[-1].get("global_step/max_steps", lines[-1]["step"]))
     if trained:
         yield "training loss", f"{float(trained[-1]['loss']):.4f}"
-        yield "tokens, padding counted", f"{trained[-1]['tokens']:,}"
-        yield (
-            "tokens/s, padding counted",
-            f"{statistics.median(line['tokens_per_second'] for line in trained):,.0f} (median)",
-        )
+    if counted := [line for line in trained if "tokens" in line]:
+        yield "tokens, padding counted", f"{counted[-1]['tokens']:,}"
+        speed = statistics.median(line["tokens_per_second"] for line in counted)
+        yield "tokens/s, padding counted", f"{speed:,.0f} (median)"
     if evaluated:
         best = min(evaluated, key=lambda line: float(line["eval_loss"]))
         yield "evaluation loss", f"{float(best['eval_loss']):.4f} at step {best['step']}, the lowest"

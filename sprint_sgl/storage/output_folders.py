@@ -92,7 +92,7 @@ CURATION = FolderKind(
         RunMark("multirun.yaml", "teacher:"),
     ),
 )
-TRAINING = FolderKind("sprint-sgl train", (RunMark(RUN_FILE, "weights"),))
+TRAINING = FolderKind("sprint-sgl train", (RunMark(RUN_FILE, "weights"), RunMark("rl.json", "rounds")))
 EXPERIMENT = FolderKind("sprint-sgl experiment", (RunMark("steps.json", "steps"),))
 REPORT = FolderKind("sprint-sgl report", (RunMark("report.csv", "task,name,"),), "--out ")
 EXPORT = FolderKind("training.export", (RunMark(MODEL_NOTES),), without=RUN_FILE)

@@ -36,6 +36,11 @@ class Rewards:
 
 
 class RewardFunction(Protocol):
+    """A reward; `measure` is what its `reference` is taken of."""
+
+    @property
+    def measure(self) -> Measure: ...
+
     def __call__(self, run: Trajectory, correct: bool, reference: float) -> Rewards:
         """Return the rewards of a run. `reference` is what the measure was for this question before training."""
 

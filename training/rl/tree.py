@@ -44,6 +44,10 @@ class RolloutTree:
     counts: list[int]
 
 
+# A tree that teaches nothing, for a process that has fewer trees than the others.
+REST = RolloutTree(Tree((TreeNode(None, (0, 0), (IGNORED, IGNORED)),)), [1], [0], [0.0], [0.0], [0.0], [0])
+
+
 @dataclass
 class _Token:
     """A token in the trie; `size` counts the tokens of its subtree, itself included."""

@@ -1,0 +1,247 @@
+"""The rounds of reinforcement learning, as the trainer's source of data: rollouts of its own weights, then updates.
+
+Every round has a folder, rounds/0007, with its rollouts and round.json, so that a run that was killed goes on with the
+round that it was in: with the rollouts that are there, which the same weights have made.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Protocol
+
+from sprint_sgl.bench.records import Record
+from sprint_sgl.bench.report.statistics import share
+from sprint_sgl.bench.runner import QuestionSample, Workload
+from sprint_sgl.console import say
+from sprint_sgl.errors import BadInput
+from sprint_sgl.storage.files import whole_file
+from sprint_sgl.tasks.base import Task
+from training.rl.credit import Rollout, credit_group, is_flat
+from training.rl.recording import RecordingEndpoint
+from training.rl.reward import MEASURES
+from training.rl.rollout import RoundFolder, SampledRun
+from training.rl.settings import RlSettings
+from training.rl.tree import REST, RolloutTree, pack_rollouts
+
+ROUNDS, EVALUATIONS = "rounds", "evaluations"  # folders
+ROUND_FILE = "round.json"
+REFERENCE_FILE = "reference.json"
+POLICY = "policy"  # folder of the weights that the runtime loads
+
+
+class Learner(Protocol):
+    """What the rounds need of a trainer; `rank` is this process's number of `processes`."""
+
+    rank: int
+    processes: int
+
+    def steps_done(self) -> int:
+        """Return the number of optimiser steps so far."""
+
+    def write_weights(self, folder: Path) -> None:
+        """Write the current weights and all that belongs to the model. All processes call it, the first one writes."""
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return the values of all processes, in the order of their ranks."""
+
+    def report(self, figures: dict[str, float]) -> None:
+        """Log figures at the current step."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """The trees of one optimiser step on this process, and the number of sampled tokens on all processes."""
+
+    trees: list[RolloutTree]
+    tokens: int
+
+
+class Rounds:
+    """The updates of all rounds that are left."""
+
+    def __init__(self, settings: RlSettings, learner: Learner) -> None:
+        self.settings, self.learner, self.out = settings, learner, Path(settings.out)
+        self.task, self.method, self.reward = settings.make_task(), settings.method, settings.make_reward()
+        self.questions = list(self.task.questions())
+        random.Random(settings.rounds.seed).shuffle(self.questions)
+        if len(self.questions) < settings.rounds.questions:
+            raise BadInput(f"the task has {len(self.questions)} questions, rl.questions={settings.rounds.questions}")
+        self.stopped = False
+
+    @cached_property
+    def endpoint(self) -> RecordingEndpoint:
+        return RecordingEndpoint(self.settings.url, time_limit=self.settings.rounds.time_limit)
+
+    def __iter__(self) -> Iterator[Update]:
+        number, done = find_round(self.out, self.learner.steps_done())
+        while number < self.settings.rounds.rounds:
+            self._publish()
+            if number % self.settings.evaluation.every == 0:
+                self.evaluate(number)
+                if self.stopped:
+                    return
+            begun = time.perf_counter()
+            folder = self._collect(number)
+            sampled = time.perf_counter()
+            yield from self._updates(folder, number)[done:]
+            seconds = {"rollouts": sampled - begun, "updates": time.perf_counter() - sampled}
+            self.learner.report({f"seconds/{name}": value for name, value in seconds.items()})
+            number, done = number + 1, 0
+
+    def finish(self) -> None:
+        """Evaluate the weights as they are in the end."""
+        self._publish()
+        self.evaluate(find_round(self.out, self.learner.steps_done())[0])
+
+    def _publish(self) -> None:
+        """Have the runtime load the current weights."""
+        folder = self.out / POLICY
+        self.learner.write_weights(folder)
+        if not self.learner.rank:
+            self.endpoint.load_weights(str(folder.absolute()))
+        self.learner.gather(None)  # no process asks before the runtime has them
+
+    def _collect(self, number: int) -> RoundFolder:
+        """Return the round's rollouts of this process."""
+        settings = self.settings.rounds
+        first = number * settings.questions
+        window = [self.questions[k % len(self.questions)] for k in range(first, first + settings.questions)]
+        own = window[self.learner.rank :: self.learner.processes]
+        folder = RoundFolder.of(round_path(self.out, number, self.learner.rank))
+        samples = [QuestionSample(each, k) for each in own for k in range(settings.group_size)]
+        folder.collect(self._workload(self.task, samples, settings.temperature, settings.seed + number), self.endpoint)
+        return folder
+
+    def _workload(self, task: Task, samples: list[QuestionSample], temperature: float, seed: int) -> Workload:
+        settings, model = self.settings.rounds, self.settings.model
+        return Workload(
+            task,
+            [self.method],
+            lambda method: model,
+            samples,
+            temperature,
+            settings.max_new_tokens,
+            seed,
+            settings.concurrency,
+        )
+
+    def _updates(self, folder: RoundFolder, number: int) -> list[Update]:
+        """Return the round's updates, the same number on all processes, and write down where the round begins."""
+        groups = [self._rollouts(group) for group in folder.groups()]
+        kept = [group for group in groups if len(group) > 1 and not is_flat(group)]
+        self._report_round(folder, groups, kept)
+        limit = self.settings.rounds.max_length
+        trees = [tree for group in kept for tree in pack_rollouts(credit_group(group, self.settings.credit), limit)]
+        random.Random(number).shuffle(trees)
+        count = min(self.settings.rounds.updates, max(self.learner.gather(len(trees))))
+        parts = [trees[k::count] for k in range(count)]
+        sizes = self.learner.gather([(len(part), sum(sum(tree.counts) for tree in part)) for part in parts])
+        if not self.learner.rank:
+            begin = {"first_step": self.learner.steps_done(), "updates": count}
+            if not (path := folder.path / ROUND_FILE).is_file():
+                with whole_file(path) as file:
+                    json.dump(begin, file)
+        updates = []
+        for part, everyones in zip(parts, zip(*sizes, strict=True), strict=True):
+            rest = max(length for length, _ in everyones) - len(part)
+            updates.append(Update([*part, *[REST] * rest], sum(tokens for _, tokens in everyones)))
+        return updates
+
+    def _rollouts(self, group: Sequence[SampledRun]) -> list[Rollout]:
+        """Return a group with its rewards."""
+        found = []
+        for run in group:
+            record = run.record
+            reference = self._references.get(record.group, 0.0)
+            rewards = self.reward(record.trajectory, record.correct, reference)
+            found.append(Rollout(record.trajectory, run.calls, rewards))
+        return found
+
+    @cached_property
+    def _references(self) -> dict[str, float]:
+        """What the reward's measure was for right answers before training, by group of questions."""
+        path = self.out / REFERENCE_FILE
+        if not path.is_file():
+            measure = MEASURES[self.reward.measure]
+            mine: dict[str, list[float]] = {}
+            for run in RoundFolder.of(round_path(self.out, 0, self.learner.rank)).runs.values():
+                if run.record.correct:
+                    mine.setdefault(run.record.group, []).append(measure(run.record.trajectory))
+            values: dict[str, list[float]] = {}
+            for each in self.learner.gather(mine):
+                for name, found in each.items():
+                    values.setdefault(name, []).extend(found)
+            if not self.learner.rank:
+                with whole_file(path) as file:
+                    json.dump({name: fmean(found) for name, found in values.items()}, file, indent=2)
+            self.learner.gather(None)
+        return dict(json.loads(path.read_text()))
+
+    def _report_round(self, folder: RoundFolder, groups: list[list[Rollout]], kept: list[list[Rollout]]) -> None:
+        records = [run.record for run in folder.runs.values()]
+        found = run_figures(records)
+        found["flat groups"] = 1 - len(kept) / len(groups) if groups else 0.0
+        found["failed"] = float(len(folder.failures))
+        everyones = self.learner.gather(found)
+        figures = {name: fmean(each[name] for each in everyones) for name in found}
+        self.learner.report({f"rollouts/{name}": value for name, value in figures.items()})
+
+    def evaluate(self, number: int) -> None:
+        """Run the evaluation's questions at temperature 0, log the figures, and decide whether to stop."""
+        settings = self.settings.evaluation
+        if not self.learner.rank:
+            task = self.settings.make_evaluation_task()
+            samples = [QuestionSample(each) for each in islice(task.questions(), settings.questions)]
+            folder = RoundFolder.of(self.out / EVALUATIONS / f"{number:04d}")
+            folder.collect(self._workload(task, samples, 0.0, self.settings.rounds.seed), self.endpoint)
+            records = [run.record for run in folder.runs.values()]
+            correct = share([float(record.correct) for record in records])
+            figures = run_figures(records) | {"correct low": correct.low, "correct high": correct.high}
+            self.learner.report({f"evaluation/{name}": value for name, value in figures.items()})
+            first = RoundFolder.of(self.out / EVALUATIONS / f"{0:04d}").runs.values()
+            fallen = 100 * (fmean(run.record.correct for run in first) - correct.value)
+            self.stopped = fallen > settings.stop_below
+            if self.stopped:
+                say(f"round {number}: accuracy is {fallen:.1f} points below the first evaluation: stopped", "red")
+        self.stopped = self.learner.gather(self.stopped)[0]
+
+
+def run_figures(records: Iterable[Record]) -> dict[str, float]:
+    """Return the means over runs that a curve shows."""
+    runs = list(records)
+    if not runs:
+        return dict.fromkeys(("correct", "sequential tokens", "total tokens", "stages", "width", "repaired"), 0.0)
+    trajectories = [each.trajectory for each in runs]
+    return {
+        "correct": fmean(each.correct for each in runs),
+        "sequential tokens": fmean(each.sequential_tokens for each in trajectories),
+        "total tokens": fmean(each.total_tokens for each in trajectories),
+        "stages": fmean(len(each.stages) for each in trajectories),
+        "width": fmean(each.width for each in trajectories),
+        "repaired": fmean(bool(each.repairs) for each in trajectories),
+    }
+
+
+def round_path(out: Path, number: int, rank: int = 0) -> Path:
+    """Return the folder of a round's rollouts by one process."""
+    return out / ROUNDS / (f"{number:04d}" if not rank else f"{number:04d}-rank{rank}")
+
+
+def find_round(out: Path, step: int) -> tuple[int, int]:
+    """Return the round of the next optimiser step after `step`, and how many of the round's updates are done."""
+    begun = []
+    for path in sorted((out / ROUNDS).glob(f"*/{ROUND_FILE}")):
+        row = json.loads(path.read_text())
+        begun.append((int(path.parent.name), row["first_step"], row["updates"]))
+    number, first, updates = max((each for each in begun if each[1] <= step), default=(0, 0, None))
+    if updates is None:
+        return 0, 0
+    return (number + 1, 0) if step - first >= updates else (number, step - first)

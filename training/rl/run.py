@@ -1,0 +1,146 @@
+"""Reinforcement learning of a program's model: rollouts on a server, rewards, updates by ms-swift (beyond the paper).
+
+    sprint-sgl rl task=countdown task.split=train model=work/mini/sprint out=work/rl
+
+The command starts the server, composes one ms-swift command as `sprint-sgl train` does, and runs it. A run that was
+interrupted goes on with the round that it was in.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING
+
+from sprint_sgl.bench.run import read_questions
+from sprint_sgl.config import entry_point, instantiate_target
+from sprint_sgl.errors import BadInput
+from sprint_sgl.lang.registry import build_method
+from sprint_sgl.runtime.launcher import running_server
+from sprint_sgl.runtime.server import RuntimeConfig
+from sprint_sgl.storage.checkpoints import weights_folder
+from sprint_sgl.storage.files import whole_file
+from sprint_sgl.storage.output_folders import TRAINING, locked_folder
+from sprint_sgl.training_rows import make_row
+from training.machines import Machines
+from training.rl.settings import SETTINGS_VARIABLE, EvaluationSettings, RlSettings, RoundSettings, check_settings
+from training.train import PLUGINS, Recipe, TrainConfig, compose_command, train
+
+QUESTIONS = "questions.jsonl"
+
+
+@dataclass
+class RlConfig:
+    """Reinforcement learning.
+
+    model        the model to train: a folder, a run's folder, or a shipped model
+    out          folder of checkpoints, rounds with all rollouts, evaluations and logs
+    task         a name in conf/task: the questions, and the checker of answers
+    evaluation_task   the questions of the evaluation, which should be others
+    program      a name in conf/program: what a rollout is
+    reward       a name in conf/reward
+    rl           rounds, groups and updates
+    evaluation   how often and on how many questions
+    runtime      a name in conf/runtime; by default the GPU's if there is one, else the CPU's
+    url          a running server of the same model, whose weights are replaced, in the place of `runtime`
+    dry_run      whether to only print the command
+    """
+
+    model: str
+    out: str
+    task: Any = MISSING
+    evaluation_task: Any = MISSING
+    program: Any = MISSING
+    reward: Any = MISSING
+    rl: RoundSettings = field(default_factory=RoundSettings)
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    recipe: Recipe = field(default_factory=Recipe)
+    machines: Machines = field(default_factory=Machines)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    url: str | None = None
+    dry_run: bool = False
+
+
+def check_config(config: RlConfig) -> None:
+    """Raise BadInput for settings that cannot be run."""
+    check_settings(config.rl, config.evaluation, config.machines.devices)
+    build_method(config.program)
+    instantiate_target(config.reward, "reward")
+    for key, wanted in (("template", "sprint_tree"), ("tuner_type", "full"), ("gradient_accumulation_steps", 1)):
+        if config.recipe.args.get(key) != wanted:
+            raise BadInput(f"recipe.args.{key} must be {wanted} for rollouts, got {config.recipe.args.get(key)}")
+    if config.url and config.runtime != RuntimeConfig():
+        raise BadInput("url=... is a server that runs, runtime=... starts one: leave one of them out")
+
+
+def training_config(config: RlConfig, settings_file: Path) -> TrainConfig:
+    """Return the ms-swift training; its data set is a file of the questions, of which only the length is used."""
+    plugins = [str(PLUGINS / f"{name}.py") for name in ("sprint_tree", "sprint_rl")]
+    args = {
+        **config.recipe.args,
+        "max_steps": config.rl.rounds * config.rl.updates,
+        "save_steps": config.rl.save_every * config.rl.updates,
+        "ignore_data_skip": True,  # the rounds find their place themselves
+        "eval_strategy": "no",
+        "include_num_input_tokens_seen": False,
+        "callbacks": None,
+        "external_plugins": plugins,
+    }
+    recipe = Recipe(
+        args, {**config.recipe.env, SETTINGS_VARIABLE: str(settings_file.absolute())}, notes=config.recipe.notes
+    )
+    return TrainConfig(config.model, f"{config.out}/{QUESTIONS}", config.out, recipe, config.machines)
+
+
+def settings_for(config: RlConfig, url: str) -> RlSettings:
+    return RlSettings(
+        url,
+        str(Path(config.out).absolute()),
+        str(weights_folder(config.model).absolute()),
+        config.task,
+        config.evaluation_task,
+        config.program,
+        config.reward,
+        config.rl,
+        config.evaluation,
+    )
+
+
+def write_questions(config: RlConfig) -> None:
+    """Write the questions as rows. Raises BadInput for a task without usable questions."""
+    questions = read_questions(instantiate_target(config.task, "task"), config.rl.questions)
+    read_questions(instantiate_target(config.evaluation_task, "evaluation_task"), config.evaluation.questions)
+    with whole_file(Path(config.out, QUESTIONS)) as file:
+        file.writelines(json.dumps(make_row(each.text, "-")) + "\n" for each in questions)
+
+
+def run(config: RlConfig) -> int:
+    """Train in the foreground and return ms-swift's exit status."""
+    write_questions(config)
+    server = (
+        nullcontext(config) if config.url else running_server(str(weights_folder(config.model)), runtime=config.runtime)
+    )
+    with server as running:
+        settings = settings_for(config, str(running.url))
+        return train(training_config(config, settings.write()))
+
+
+@entry_point("rl", RlConfig)
+def main(config: RlConfig) -> None:
+    check_config(config)
+    if config.dry_run:
+        print(*compose_command(training_config(config, Path(config.out, "rl.json"))))
+        return
+    with locked_folder(config.out, TRAINING):
+        code = run(config)
+    if code:
+        sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
