@@ -70,26 +70,31 @@ def _computations(needs: list[NeededValue]) -> list[str]:
 
 
 def undo_quotient(target: int, number: int, limit: int = LIMIT) -> tuple[list[str], list[NeededValue]]:
-    """Return the words and the values that multiplying or dividing by `number` last would need."""
-    needs, words = [], []
-    if target >= number:
-        words.append(quotient_words(target, number))
+    """Return the words and the values that multiplying or dividing by `number` last would need.
+
+    Both operations are written whether or not they need a value: what is written when is a rule that small models do
+    not learn (docs/log.md, 2026-11-28).
+    """
+    needs = []
     if target % number == 0:
         q = over(target, number)
         needs.append(NeededValue(q.value, (times(q.value, number),), q))
     if target * number <= limit:
         p = times(target, number)
         needs.append(NeededValue(p.value, (over(p.value, number),), p))
-        words.append(long_product(target, number))
-    return words, needs
+    return [quotient_words(target, number), _product_words(target, number, limit)], needs
 
 
 def undo_divisor(target: int, number: int) -> tuple[list[str], list[NeededValue]]:
-    """Return the words and the value by which `number` must be divided; both empty if `number` is too small."""
-    if not 0 < target < number:
+    """Return the words and the value by which `number` must be divided; both empty for a target of 0."""
+    if not target:
         return [], []
     q, words = over(number, target), [quotient_words(number, target)]
     return words, [] if number % target else [NeededValue(q.value, (Op(number, "/", q.value, target),), q)]
+
+
+def _product_words(a: int, b: int, limit: int) -> str:
+    return long_product(a, b) if a * b <= limit else f"{a}*{b} big"
 
 
 def long_product(a: int, b: int) -> str:
@@ -107,7 +112,7 @@ def sums(a: int, b: int) -> list[tuple[str, Op | None]]:
 def products(a: int, b: int, limit: int = LIMIT) -> list[tuple[str, Op | None]]:
     """Return the product and the quotient likewise; the operation is None if it is too large or not whole."""
     high, low = max(a, b), min(a, b)
-    product = (long_product(a, b), times(a, b)) if a * b <= limit else (f"{a}*{b} big", None)
+    product = (_product_words(a, b, limit), times(a, b) if a * b <= limit else None)
     quotient = (f"{high}/{low}", None) if high % low else (str(over(high, low)), over(high, low))
     return [product, quotient]
 
@@ -171,10 +176,9 @@ def try_products(problem: Problem, pair: Pair, rest: tuple[int, ...]) -> Attempt
         undone = undo_sum(problem.target, c)
         words = _computations(undone)
         for need in undone:
-            if need.value:
-                more, found = undo_quotient(need.value, d)
-                words += more
-                needs += need.extend(found)
+            more, found = undo_quotient(need.value, d)
+            words += more
+            needs += need.extend(found)
         more, found = _inner_quotient(problem.target, c, d)
         needs += found
         lines.append(f"{', '.join(words + more)}.")
@@ -229,7 +233,7 @@ def _prompt(pair: Pair, rest: tuple[int, ...], how: str) -> str:
 def _inner_quotient(target: int, c: int, d: int) -> tuple[list[str], list[NeededValue]]:
     """Return the words and the values needed for (x + d) * c = target and (x - d) * c = target."""
     if target % c:
-        return ([f"{target}/{c} no"] if target > c else []), []
+        return [quotient_words(target, c)], []
     q = over(target, c)
     second = NeededValue(q.value, (times(q.value, c),), q).extend(undo_sum(q.value, d))
     return [str(q), *_computations(second)], second

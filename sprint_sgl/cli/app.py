@@ -9,7 +9,7 @@ import typer
 
 from sprint_sgl.cli.ask import chat, solve
 from sprint_sgl.cli.results import list_names, profile, report, view
-from sprint_sgl.cli.runs import bench, curate, experiment, fleet, train
+from sprint_sgl.cli.runs import bench, curate, experiment, fleet, rl, train
 from sprint_sgl.cli.servers import launch_runtime, serve
 
 HYDRA = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": list[str]()}
@@ -26,6 +26,7 @@ app.command()(profile)
 app.command()(view)
 app.command(context_settings=HYDRA)(fleet)
 app.command(context_settings=HYDRA)(train)
+app.command(context_settings=HYDRA)(rl)
 app.command(context_settings=HYDRA)(curate)
 app.command(context_settings=HYDRA)(experiment)
 

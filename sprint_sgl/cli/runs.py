@@ -1,4 +1,4 @@
-"""Commands that run experiments and take Hydra overrides: bench, fleet, train, curate, experiment."""
+"""Commands that run experiments and take Hydra overrides: bench, fleet, train, rl, curate, experiment."""
 
 from __future__ import annotations
 
@@ -61,6 +61,15 @@ def train(context: typer.Context) -> None:
         _run_other_package("training.estimate.cost", context, context.args[1:])
     else:
         _run_other_package("training.train", context, context.args)
+
+
+def rl(context: typer.Context) -> None:
+    """Train on rollouts of the model's own, for right answers on a short critical path (Hydra overrides).
+
+    [dim]sprint-sgl rl task=countdown task.split=train model=countdown-mini-sprint out=work/rl[/dim]
+    [dim]sprint-sgl rl task=countdown task.split=train model=work/warm reward=outcome out=work/rl-outcome[/dim]
+    """
+    _run_other_package("training.rl.run", context, context.args)
 
 
 def curate(context: typer.Context) -> None:
