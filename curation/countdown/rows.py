@@ -14,6 +14,7 @@ from rich.progress import track
 
 from curation.countdown.drills import division_drill, drill
 from curation.countdown.traces import needs_second_round, write_trace
+from curation.countdown.variation import Variation, vary
 from curation.jsonl import write_jsonl
 from curation.stages.pack import pack
 from curation.stages.reformat import RowFormat, rft_row, sprint_row
@@ -50,6 +51,7 @@ class CountdownRowsConfig:
     drills       rows of arithmetic in the training rows of both kinds, every fourth with quotients alone
     min_ratio    the paper's filter on #steps / #stages
     validation   number of trajectories held out for evaluation
+    variation    plans that differ (curation/countdown/variation.py), for reinforcement learning; null for one plan
     """
 
     out: str = "work/countdown"
@@ -59,6 +61,7 @@ class CountdownRowsConfig:
     drills: int = 0
     min_ratio: float = 1.5
     validation: int = 40
+    variation: Variation | None = None
 
 
 def training_problems(config: Problems) -> Iterator[Problem]:
@@ -80,6 +83,8 @@ def make_rows(config: CountdownRowsConfig) -> dict[str, int]:
     total = wanted.three + wanted.four + wanted.hard + wanted.unsolved
     problems = track(training_problems(wanted), "writing traces", total)
     traces = [trace for problem in problems if (trace := write_trace(problem, unsolved=wanted.unsolved > 0))]
+    if config.variation:
+        traces = [vary(trace, rng, config.variation) for trace in traces]
     packed = [(trace, pack(trace)) for trace in traces]
     kept = [(trace, result.trajectory) for trace, result in packed if result.ratio >= config.min_ratio]
     if len(kept) <= config.validation:

@@ -1,6 +1,7 @@
 """Countdown: problems can be solved, held-out ones stay apart, traces are right in every line."""
 
 import json
+import random
 import re
 from fractions import Fraction
 from itertools import islice
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from curation.countdown.rows import CountdownRowsConfig, Problems, make_rows, training_problems
-from curation.countdown.traces import write_trace
+from curation.countdown.traces import needs_second_round, write_trace
+from curation.countdown.variation import Variation, vary
 from curation.stages.pack import pack
 from sprint_sgl.tasks.countdown.checker import check_countdown, countdown_problem
 from sprint_sgl.tasks.countdown.problem import NUMBERS, TARGETS, Problem, generate_problems, reachable_values
@@ -136,3 +138,42 @@ def test_equal_numbers_are_tried_as_one_pair() -> None:
 def test_a_problem_needs_two_numbers() -> None:
     with pytest.raises(ValueError, match="at least 2 numbers, got 1"):
         next(generate_problems(1, 0))
+
+
+@pytest.mark.parametrize("size", [3, 4])
+def test_varied_plans_keep_the_answer_and_differ_in_order_number_rounds_and_check(size: int) -> None:
+    rng, seen = random.Random(1), set()
+    for trace in filter(None, map(write_trace, SAMPLE[size])):
+        varied = vary(trace, rng, Variation())
+        assert varied.answer == trace.answer
+        texts = {step.execution for step in trace.steps}
+        assert {step.execution for step in varied.steps if step.execution} <= texts
+        hits = [step for step in varied.steps if "\nSo " in step.execution]
+        assert hits
+        *_, last = varied.steps
+        if last.prompt.startswith("Work out"):
+            assert varied.steps[last.parents[0] - 1] in hits
+        trajectory = pack(varied).trajectory
+        tasks = [prompt.text for stage in trajectory.stages for prompt in stage.prompts]
+        seen.add((len(trajectory.stages), len(tasks), last.prompt.startswith("Work out")))
+    assert {check for *_, check in seen} == {True, False}
+    assert len({count for _, count, _ in seen}) > 3
+    assert len({stages for stages, *_ in seen}) > 1
+
+
+def test_a_trace_without_a_hit_has_no_variation() -> None:
+    unsolved = next(problem for problem in SAMPLE[4] if write_trace(problem) is None)
+    trace = write_trace(unsolved, unsolved=True)
+    assert trace
+    assert trace.answer == r"\boxed{none}"
+    assert vary(trace, random.Random(1), Variation(1, 1, 1, 1)) == trace
+
+
+def test_rows_hold_as_many_hard_and_unsolved_problems_as_asked_for(tmp_path: Path) -> None:
+    problems = Problems(three=2, four=0, hard=3, unsolved=2, seed=5)
+    drawn = list(training_problems(problems))
+    four = [problem for problem in drawn if len(problem.numbers) == 4]
+    assert all(map(needs_second_round, four))
+    assert sorted(write_trace(problem) is None for problem in four) == [False] * 3 + [True] * 2
+    counts = make_rows(CountdownRowsConfig(str(tmp_path), problems, validation=1, variation=Variation()))
+    assert counts["steps.jsonl"] == 7
