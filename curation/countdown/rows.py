@@ -51,7 +51,7 @@ class CountdownRowsConfig:
     drills       rows of arithmetic in the training rows of both kinds, every fourth with quotients alone
     min_ratio    the paper's filter on #steps / #stages
     validation   number of trajectories held out for evaluation
-    variation    plans that differ (curation/countdown/variation.py), for reinforcement learning; null for one plan
+    variation    how often plans differ (curation/countdown/variation.py), for reinforcement learning
     """
 
     out: str = "work/countdown"
@@ -61,7 +61,7 @@ class CountdownRowsConfig:
     drills: int = 0
     min_ratio: float = 1.5
     validation: int = 40
-    variation: Variation | None = None
+    variation: Variation = field(default_factory=Variation)
 
 
 def training_problems(config: Problems) -> Iterator[Problem]:
@@ -83,8 +83,7 @@ def make_rows(config: CountdownRowsConfig) -> dict[str, int]:
     total = wanted.three + wanted.four + wanted.hard + wanted.unsolved
     problems = track(training_problems(wanted), "writing traces", total)
     traces = [trace for problem in problems if (trace := write_trace(problem, unsolved=wanted.unsolved > 0))]
-    if config.variation:
-        traces = [vary(trace, rng, config.variation) for trace in traces]
+    traces = [vary(trace, random.Random(trace.id), config.variation) for trace in traces]
     packed = [(trace, pack(trace)) for trace in traces]
     kept = [(trace, result.trajectory) for trace, result in packed if result.ratio >= config.min_ratio]
     if len(kept) <= config.validation:

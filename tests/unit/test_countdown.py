@@ -144,7 +144,7 @@ def test_a_problem_needs_two_numbers() -> None:
 def test_varied_plans_keep_the_answer_and_differ_in_order_number_rounds_and_check(size: int) -> None:
     rng, seen = random.Random(1), set()
     for trace in filter(None, map(write_trace, SAMPLE[size])):
-        varied = vary(trace, rng, Variation())
+        varied = vary(trace, rng, Variation(0.7, 0.4, 0.3, 0.4))
         assert varied.answer == trace.answer
         texts = {step.execution for step in trace.steps}
         assert {step.execution for step in varied.steps if step.execution} <= texts
@@ -161,6 +161,12 @@ def test_varied_plans_keep_the_answer_and_differ_in_order_number_rounds_and_chec
     assert len({stages for stages, *_ in seen}) > 1
 
 
+@pytest.mark.parametrize("size", [3, 4])
+def test_without_variation_a_trace_stays_as_it_is(size: int) -> None:
+    for trace in filter(None, map(write_trace, SAMPLE[size])):
+        assert vary(trace, random.Random(1), Variation()) == trace
+
+
 def test_a_trace_without_a_hit_has_no_variation() -> None:
     unsolved = next(problem for problem in SAMPLE[4] if write_trace(problem) is None)
     trace = write_trace(unsolved, unsolved=True)
@@ -175,5 +181,5 @@ def test_rows_hold_as_many_hard_and_unsolved_problems_as_asked_for(tmp_path: Pat
     four = [problem for problem in drawn if len(problem.numbers) == 4]
     assert all(map(needs_second_round, four))
     assert sorted(write_trace(problem) is None for problem in four) == [False] * 3 + [True] * 2
-    counts = make_rows(CountdownRowsConfig(str(tmp_path), problems, validation=1, variation=Variation()))
+    counts = make_rows(CountdownRowsConfig(str(tmp_path), problems, validation=1, variation=Variation(skip=1)))
     assert counts["steps.jsonl"] == 7
