@@ -17,7 +17,7 @@ FEWEST = 3  # tasks of a round that some were left out of
 SECOND_ROUND = "No pair fits yet, try the others."
 
 
-@dataclass(frozen=True)
+@dataclass
 class Variation:
     """How often a trace differs from the plain one; each is a probability, by default 0.
 

@@ -11,7 +11,7 @@ from training.rl.tree import RolloutTree
 from training.tree.attention import Spans, stack_spans
 
 
-@dataclass(frozen=True)
+@dataclass
 class Clip:
     """Limits of the ratio of a token's probability to that under the policy that sampled it.
 
