@@ -128,7 +128,7 @@ def crop(source: Path, target: Path, height: int = 1250) -> None:
 
     with Image.open(source) as image:
         top = image.convert("RGB").crop((0, 0, image.width, min(height, image.height)))
-        top.quantize(64).save(target, optimize=True)
+        top.quantize(160).save(target, optimize=True)
 
 
 if __name__ == "__main__":
