@@ -36,7 +36,7 @@ QUESTIONS = "questions.jsonl"
 
 @dataclass
 class RlConfig:
-    """Reinforcement learning.
+    """Training on rollouts of the model's own.
 
     model        the model to train: a folder, a run's folder, or a shipped model
     out          folder of checkpoints, rounds with all rollouts, evaluations and logs
