@@ -20,7 +20,7 @@ START_LIMIT = 600.0  # seconds
 
 
 def command(out: Path) -> list[str]:
-    """Seconds as the measure: no two rollouts take the same, so there is always something to learn."""
+    """Seconds as the measure and a high temperature: no two rollouts are alike, so there is something to learn."""
     task = ["task=countdown", "task.split=train", "task.numbers=[3]", "task.problems=4"]
     task += [
         "evaluation_task.numbers=[3]",
@@ -28,8 +28,8 @@ def command(out: Path) -> list[str]:
         "evaluation.questions=2",
         "evaluation.every=9",
     ]
-    rounds = ["rl.rounds=2", "rl.questions=1", "rl.group_size=3", "rl.updates=1", "reward.measure=seconds"]
-    words = ["model=countdown-mini-sprint", f"out={out}", "evaluation.stop_below=100"]
+    rounds = ["rl.rounds=2", "rl.questions=1", "rl.group_size=3", "rl.updates=1", "rl.temperature=1.5"]
+    words = ["model=countdown-mini-sprint", f"out={out}", "evaluation.stop_below=100", "reward.measure=seconds"]
     return [sys.executable, "-m", "sprint_sgl.cli.app", "rl", *task, *rounds, *words]
 
 

@@ -65,6 +65,15 @@ def test_loss_and_gradients_of_a_tree_are_those_of_its_calls(model: torch.nn.Mod
     assert float(gradients[1].abs().max()) > 1e-3
 
 
+def test_the_ratio_is_taken_at_the_temperature_of_the_rollouts(model: torch.nn.Module) -> None:
+    each = credited(random.Random(1), (3, 4, 5), 6)
+    logits = model(torch.tensor([each.call.context + each.call.ids])).logits[0, 2:-1] / 1.5
+    logprobs = logits.log_softmax(-1)[torch.arange(6), list(each.call.ids)].tolist()
+    sampled = CreditedCall(SampledCall("", each.call.context, each.call.ids, tuple(logprobs)), 1.0)
+    assert policy_loss(model, merge_calls([sampled]), Clip(), CPU, 1.5).kl == pytest.approx(0, abs=1e-6)
+    assert policy_loss(model, merge_calls([sampled]), Clip(), CPU).kl > 1e-4
+
+
 def test_a_policy_that_has_not_moved_has_no_clip_and_no_divergence() -> None:
     now = torch.tensor([-1.0, -2.0], requires_grad=True)
     ones = torch.ones(2)

@@ -141,6 +141,12 @@ def test_trees_hold_whole_rollouts_up_to_the_limit() -> None:
     assert pack_rollouts([], 6) == []
 
 
+def test_rollouts_that_wrote_the_same_teach_nothing() -> None:
+    call = SampledCall("", (9, 1), (2, 3), (0.0, 0.0))
+    assert not merge_calls([CreditedCall(call, 0.3), CreditedCall(call, -0.3)]).teaches
+    assert merge_calls([CreditedCall(call, 0.3), CreditedCall(call, -0.2)]).teaches
+
+
 def test_calls_of_two_questions_are_no_tree() -> None:
     with pytest.raises(ValueError, match="begin with one token, got 2"):
         merge_calls([CreditedCall(SampledCall("", (k,), (1,), (0.0,)), 1.0) for k in (7, 8)])

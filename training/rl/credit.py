@@ -14,10 +14,9 @@ from typing import Literal
 from sprint_sgl.trajectory import Stage, Trajectory
 from training.rl.recording import SampledCall
 from training.rl.reward import Rewards
-from training.rl.tree import CreditedCall
+from training.rl.tree import FLAT, CreditedCall
 
 Credit = Literal["trajectory", "critical_path", "branch"]
-FLAT = 1e-9  # advantages below are rounding errors
 
 
 @dataclass(frozen=True)

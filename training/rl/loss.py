@@ -49,11 +49,14 @@ def tree_inputs(tree: RolloutTree, device: torch.device) -> dict[str, torch.Tens
     }
 
 
-def policy_loss(model: Any, tree: RolloutTree, clip: Clip, device: torch.device) -> LossSums:
-    """Return the loss of a tree, to be divided by the tokens of the whole update."""
+def policy_loss(model: Any, tree: RolloutTree, clip: Clip, device: torch.device, temperature: float = 1.0) -> LossSums:
+    """Return the loss of a tree, to be divided by the tokens of the whole update.
+
+    `temperature` is that of the rollouts: SGLang's log-probabilities are of the distribution that it sampled from.
+    """
     places = {place: row for row, place in enumerate(sorted(set(tree.sources)))}
     kept, rows = torch.tensor(list(places), device=device), [places[source] for source in tree.sources]
-    logits = model(**tree_inputs(tree, device), logits_to_keep=kept, use_cache=False).logits[0].float()
+    logits = model(**tree_inputs(tree, device), logits_to_keep=kept, use_cache=False).logits[0].float() / temperature
     targets = torch.tensor([tree.tree.input_ids[place] for place in tree.targets], device=device)
     spread = logits.log_softmax(-1)
     now = spread[rows, targets]

@@ -139,7 +139,8 @@ class Rounds:
         kept = [group for group in groups if len(group) > 1 and not is_flat(group)]
         self._report_round(folder, groups, kept)
         limit = self.settings.rounds.max_length
-        trees = [tree for group in kept for tree in pack_rollouts(credit_group(group, self.settings.credit), limit)]
+        packed = [tree for group in kept for tree in pack_rollouts(credit_group(group, self.settings.credit), limit)]
+        trees = [tree for tree in packed if tree.teaches]  # Adam would make a whole step of a rounding error
         random.Random(number).shuffle(trees)
         count = min(self.settings.rounds.updates, max(self.learner.gather(len(trees))))
         parts = [trees[k::count] for k in range(count)]

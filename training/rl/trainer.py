@@ -43,12 +43,12 @@ class RolloutTrainer(Seq2SeqTrainer):  # type: ignore[misc] # ms-swift ships no 
         """Accumulate the gradients of one update, tree by tree; return its loss."""
         model.train()
         update: Update = inputs["update"]
-        state, device = self.accelerator.gradient_state, self.accelerator.device
+        state, device, rounds = self.accelerator.gradient_state, self.accelerator.device, self.settings.rounds
         total, sums = torch.zeros((), device=device), torch.zeros(3, device=device)
         for number, tree in enumerate(update.trees, 1):
             state._set_sync_gradients(number == len(update.trees))
             with self.compute_loss_context_manager():
-                found = policy_loss(model, tree, self.settings.rounds.clip, device)
+                found = policy_loss(model, tree, rounds.clip, device, rounds.temperature)
             loss = found.loss / update.tokens
             self.accelerator.backward(loss * self.processes)  # processes average their gradients
             total += loss.detach()

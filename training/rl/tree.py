@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from training.rl.recording import SampledCall
 from training.tree.layout import IGNORED, Tree, TreeNode
 
+FLAT = 1e-9  # advantages below are rounding errors
+
 
 @dataclass(frozen=True)
 class CreditedCall:
@@ -42,6 +44,11 @@ class RolloutTree:
     gains: list[float]
     losses: list[float]
     counts: list[int]
+
+    @property
+    def teaches(self) -> bool:
+        """Whether any token has an advantage left: where all rollouts wrote the same, gains and losses cancel."""
+        return any(abs(gain + loss) > FLAT for gain, loss in zip(self.gains, self.losses, strict=True))
 
 
 # A tree that teaches nothing, for a process that has fewer trees than the others.
