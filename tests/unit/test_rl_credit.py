@@ -60,6 +60,14 @@ def test_only_what_was_waited_for_gets_the_latency_term(credit: Credit, slow: li
     assert advantages[2] == pytest.approx([-0.5] * 3)  # the wait for a wrong answer does not count
 
 
+def test_calls_may_weigh_the_same_whatever_their_length() -> None:
+    short, long = (SampledCall("", (1,), (2,) * n, (0.0,) * n) for n in (1, 3))
+    run = run_of(3, (1, 2))
+    pair = [Rollout(run, (short, long), Rewards(1.0)), Rollout(run, (short, long), Rewards(0.0))]
+    assert [each.advantage for each in credit_group(pair, "trajectory")[0]] == [0.5, 0.5]
+    assert [each.advantage for each in credit_group(pair, "trajectory", even_calls=True)[0]] == [1.0, 0.5 * 2 / 3]
+
+
 def test_a_group_is_flat_if_no_part_of_its_rewards_differs() -> None:
     rewards = [Rewards(1.0, -0.3), Rewards(1.0, -0.3)]
     same = [Rollout(run_of(3, (1, 2)), (), each) for each in rewards]

@@ -39,20 +39,28 @@ def _parts(group: Sequence[Rollout]) -> tuple[list[float], list[float]]:
     return [each.rewards.outcome for each in group], waits
 
 
-def credit_group(group: Sequence[Rollout], credit: Credit) -> list[list[CreditedCall]]:
+def credit_group(group: Sequence[Rollout], credit: Credit, *, even_calls: bool = False) -> list[list[CreditedCall]]:
     """Return the calls of each rollout with their advantages.
+
+    even_calls      give each call the same weight in all, by dividing its advantage by its length over the mean length
 
     trajectory      every token gets the whole advantage
     critical_path   the latency's part goes to the planner and to the executor that its stage waited for
     branch          as critical_path, in the share of the stage's tokens that would have been saved without the executor
     """
     outcomes, waits = _parts(group)
+    mean_length = fmean(len(call.ids) for each in group for call in each.calls)
+
+    def weight(call: SampledCall) -> float:
+        return mean_length / len(call.ids) if even_calls and call.ids else 1.0
+
     credited = []
     for each in group:
         of_answer = each.rewards.outcome - fmean(outcomes)
         of_wait = each.rewards.latency - fmean(waits) if each.rewards.latency is not None else 0.0
         shares = {} if credit == "trajectory" else waited_for(each.trajectory, partial=credit == "branch")
-        credited.append([CreditedCall(call, of_answer + of_wait * shares.get(call.branch, 1.0)) for call in each.calls])
+        advantages = [(of_answer + of_wait * shares.get(call.branch, 1.0)) * weight(call) for call in each.calls]
+        credited.append(list(map(CreditedCall, each.calls, advantages)))
     return credited
 
 

@@ -29,7 +29,7 @@ from training.rl.recording import RecordingEndpoint
 from training.rl.reward import MEASURES
 from training.rl.rollout import RoundFolder, SampledRun
 from training.rl.settings import RlSettings
-from training.rl.tree import REST, RolloutTree, pack_rollouts
+from training.rl.tree import REST, CreditedCall, RolloutTree, pack_rollouts
 
 ROUNDS, EVALUATIONS = "rounds", "evaluations"  # folders
 ROUND_FILE = "round.json"
@@ -139,7 +139,7 @@ class Rounds:
         kept = [group for group in groups if len(group) > 1 and not is_flat(group)]
         self._report_round(folder, groups, kept)
         limit = self.settings.rounds.max_length
-        packed = [tree for group in kept for tree in pack_rollouts(credit_group(group, self.settings.credit), limit)]
+        packed = [tree for group in kept for tree in pack_rollouts(self._credited(group), limit)]
         trees = [tree for tree in packed if tree.teaches]  # Adam would make a whole step of a rounding error
         random.Random(number).shuffle(trees)
         count = min(self.settings.rounds.updates, max(self.learner.gather(len(trees))))
@@ -155,6 +155,9 @@ class Rounds:
             rest = max(length for length, _ in everyones) - len(part)
             updates.append(Update([*part, *[REST] * rest], sum(tokens for _, tokens in everyones)))
         return updates
+
+    def _credited(self, group: Sequence[Rollout]) -> list[list[CreditedCall]]:
+        return credit_group(group, self.settings.credit, even_calls=self.settings.rounds.even_calls)
 
     def _rollouts(self, group: Sequence[SampledRun]) -> list[Rollout]:
         """Return a group with its rewards."""

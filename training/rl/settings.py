@@ -32,6 +32,7 @@ class RoundSettings:
     updates         optimiser steps in a round; each rollout is in one of them
     save_every      rounds between two checkpoints
     credit          trajectory, critical_path or branch (training/rl/credit.py)
+    even_calls      whether each call weighs the same, whatever its length; by default each token does
     temperature     of the rollouts; 1 samples from the policy itself
     concurrency     rollouts at a time, on each machine
     clip            limits of the probability ratio
@@ -47,6 +48,7 @@ class RoundSettings:
     updates: int = 2
     save_every: int = 1
     credit: str = "critical_path"
+    even_calls: bool = False
     temperature: float = 1.0
     concurrency: int = 32
     clip: Clip = field(default_factory=Clip)
