@@ -53,7 +53,7 @@ class Learner(Protocol):
         """Return the values of all processes, in the order of their ranks."""
 
     def report(self, figures: dict[str, float]) -> None:
-        """Log figures at the current step."""
+        """Log figures at the current step. All processes call it."""
 
 
 @dataclass(frozen=True)
@@ -201,21 +201,24 @@ class Rounds:
     def evaluate(self, number: int) -> None:
         """Run the evaluation's questions at temperature 0, log the figures, and decide whether to stop."""
         settings = self.settings.evaluation
-        if not self.learner.rank:
-            task = self.settings.make_evaluation_task()
-            samples = [QuestionSample(each) for each in islice(task.questions(), settings.questions)]
-            folder = RoundFolder.of(self.out / EVALUATIONS / f"{number:04d}")
-            folder.collect(self._workload(task, samples, 0.0, self.settings.rounds.seed), self.endpoint)
-            records = [run.record for run in folder.runs.values()]
-            correct = share([float(record.correct) for record in records])
-            figures = run_figures(records) | {"correct low": correct.low, "correct high": correct.high}
-            self.learner.report({f"evaluation/{name}": value for name, value in figures.items()})
-            first = RoundFolder.of(self.out / EVALUATIONS / f"{0:04d}").runs.values()
-            fallen = 100 * (fmean(run.record.correct for run in first) - correct.value)
-            self.stopped = fallen > settings.stop_below
-            if self.stopped:
-                say(f"round {number}: accuracy is {fallen:.1f} points below the first evaluation: stopped", "red")
-        self.stopped = self.learner.gather(self.stopped)[0]
+        found = None if self.learner.rank else self._evaluation_figures(number)
+        figures, fallen = self.learner.gather(found)[0]
+        self.learner.report({f"evaluation/{name}": value for name, value in figures.items()})
+        self.stopped = fallen > settings.stop_below
+        if self.stopped and not self.learner.rank:
+            say(f"round {number}: accuracy is {fallen:.1f} points below the first evaluation: stopped", "red")
+
+    def _evaluation_figures(self, number: int) -> tuple[dict[str, float], float]:
+        """Return the figures, and by how many points accuracy has fallen since the first evaluation."""
+        task = self.settings.make_evaluation_task()
+        samples = [QuestionSample(each) for each in islice(task.questions(), self.settings.evaluation.questions)]
+        folder = RoundFolder.of(self.out / EVALUATIONS / f"{number:04d}")
+        folder.collect(self._workload(task, samples, 0.0, self.settings.rounds.seed), self.endpoint)
+        records = [run.record for run in folder.runs.values()]
+        correct = share([float(record.correct) for record in records])
+        first = RoundFolder.of(self.out / EVALUATIONS / f"{0:04d}").runs.values()
+        fallen = 100 * (fmean(run.record.correct for run in first) - correct.value)
+        return run_figures(records) | {"correct low": correct.low, "correct high": correct.high}, fallen
 
 
 def run_figures(records: Iterable[Record]) -> dict[str, float]:

@@ -11,14 +11,14 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING
 
 from sprint_sgl.bench.run import read_questions
-from sprint_sgl.config import entry_point, instantiate_target
+from sprint_sgl.config import changed_keys, entry_point, flatten_settings, instantiate_target
 from sprint_sgl.errors import BadInput
 from sprint_sgl.lang.registry import build_method
 from sprint_sgl.runtime.launcher import running_server
@@ -28,10 +28,18 @@ from sprint_sgl.storage.files import whole_file
 from sprint_sgl.storage.output_folders import TRAINING, locked_folder
 from sprint_sgl.training_rows import make_row
 from training.machines import Machines
-from training.rl.settings import SETTINGS_VARIABLE, EvaluationSettings, RlSettings, RoundSettings, check_settings
+from training.rl.settings import (
+    SETTINGS_FILE,
+    SETTINGS_VARIABLE,
+    EvaluationSettings,
+    RlSettings,
+    RoundSettings,
+    check_settings,
+)
 from training.train import PLUGINS, Recipe, TrainConfig, compose_command, train
 
 QUESTIONS = "questions.jsonl"
+MAY_CHANGE = {"url", "rounds.rounds", "rounds.concurrency", "rounds.time_limit", "evaluation.stop_below"}
 
 
 @dataclass
@@ -121,13 +129,22 @@ def write_questions(config: RlConfig) -> None:
 
 def run(config: RlConfig) -> int:
     """Train in the foreground and return ms-swift's exit status."""
+    check_same_run(settings_for(config, config.url or ""))
     write_questions(config)
-    server = (
-        nullcontext(config) if config.url else running_server(str(weights_folder(config.model)), runtime=config.runtime)
-    )
-    with server as running:
-        settings = settings_for(config, str(running.url))
-        return train(training_config(config, settings.write()))
+    model = str(weights_folder(config.model))
+    with nullcontext(config) if config.url else running_server(model, runtime=config.runtime) as running:
+        return train(training_config(config, settings_for(config, str(running.url)).write()))
+
+
+def check_same_run(settings: RlSettings) -> None:
+    """Write the settings. Raises BadInput if the folder has rounds of others; a few may change."""
+    path = Path(settings.out, SETTINGS_FILE)
+    if path.is_file():
+        old, new = (flatten_settings(json.loads(text)) for text in (path.read_text(), json.dumps(asdict(settings))))
+        if others := [key for key in changed_keys(old, new) if key not in MAY_CHANGE]:
+            key, out = others[0], settings.out
+            raise BadInput(f"{out} has rounds of {key}={old.get(key)}, not {new.get(key)}: choose another out=FOLDER")
+    settings.write()
 
 
 @entry_point("rl", RlConfig)

@@ -6,6 +6,7 @@ nothing is taken from it. What stays is ms-swift's: loading, tuners, optimiser, 
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 import torch.distributed as dist
 from swift.trainers import Seq2SeqTrainer
 
-from sprint_sgl.storage.checkpoints import MODEL_NOTES, weights_folder
+from sprint_sgl.storage.checkpoints import MODEL_NOTES, model_notes, weights_folder
 from training.rl.loss import policy_loss
 from training.rl.rounds import Rounds, Update
 from training.rl.settings import RlSettings
@@ -69,8 +70,7 @@ class RolloutTrainer(Seq2SeqTrainer):  # type: ignore[misc] # ms-swift ships no 
         return found
 
     def report(self, figures: dict[str, float]) -> None:
-        if not self.rank:
-            self.log(figures)
+        self.log(figures)  # ms-swift's gathers the names of its own figures from all processes
 
     def write_weights(self, folder: Path) -> None:
         """Write the weights beside the files of the model that the training began with, the tokenizer byte for byte."""
@@ -81,9 +81,9 @@ class RolloutTrainer(Seq2SeqTrainer):  # type: ignore[misc] # ms-swift ships no 
         folder.mkdir(parents=True, exist_ok=True)
         model = self.accelerator.unwrap_model(self.model)
         model.save_pretrained(folder, state_dict=weights, safe_serialization=True)
-        for path in (*begun.glob("token*"), *begun.glob("vocab*"), *begun.glob("*.jinja"), begun / MODEL_NOTES):
-            if path.is_file():
-                shutil.copyfile(path, folder / path.name)
+        for path in (*begun.glob("token*"), *begun.glob("vocab*"), *begun.glob("*.jinja")):
+            shutil.copyfile(path, folder / path.name)
+        (folder / MODEL_NOTES).write_text(json.dumps(model_notes(str(begun)), indent=2))
 
 
 class UpdateLoader:
