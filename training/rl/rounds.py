@@ -91,9 +91,9 @@ class Rounds:
             begun = time.perf_counter()
             folder = self._collect(number)
             sampled = time.perf_counter()
+            self.learner.report({"seconds/rollouts": sampled - begun})
             yield from self._updates(folder, number)[done:]
-            seconds = {"rollouts": sampled - begun, "updates": time.perf_counter() - sampled}
-            self.learner.report({f"seconds/{name}": value for name, value in seconds.items()})
+            self.learner.report({"seconds/updates": time.perf_counter() - sampled})
             number, done = number + 1, 0
 
     def finish(self) -> None:
