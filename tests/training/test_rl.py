@@ -29,7 +29,7 @@ def command(out: Path) -> list[str]:
         "evaluation.every=9",
     ]
     rounds = ["rl.rounds=2", "rl.questions=1", "rl.group_size=3", "rl.updates=1", "rl.temperature=1.5"]
-    words = ["model=countdown-mini-sprint", f"out={out}", "evaluation.stop_below=100", "reward.measure=seconds"]
+    words = ["evaluation.every=9", "model=countdown-mini-sprint", f"out={out}", "evaluation.stop_below=100", "reward.measure=seconds"]
     return [sys.executable, "-m", "sprint_sgl.cli.app", "rl", *task, *rounds, *words]
 
 
@@ -65,7 +65,8 @@ def test_a_training_that_is_killed_goes_on_with_the_same_round(tmp_path: Path) -
     assert figures["policy/clipped"] == 0
     assert figures["evaluation/correct"] >= 0
     assert (out / "policy" / "sprint.json").is_file()
-    other = subprocess.run(
+    other = [*command(out), "rl.credit=trajectory"]
+    refused = subprocess.run(other, cwd=ROOT, capture_output=True, text=True, check=False)
         [*command(out), "rl.credit=trajectory"], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert "choose another out=FOLDER" in other.stderr
+    assert "choose another out=FOLDER" in refused.stderr
