@@ -21,16 +21,14 @@ START_LIMIT = 1800.0  # seconds
 
 def command(out: Path) -> list[str]:
     """Seconds as the measure and a high temperature: no two rollouts are alike, so there is something to learn."""
-    task = ["task=countdown", "task.split=train", "task.numbers=[3]", "task.problems=4"]
-    task += [
-        "evaluation_task.numbers=[3]",
-        "evaluation_task.problems=2",
-        "evaluation.questions=2",
-        "evaluation.every=9",
-    ]
-    rounds = ["rl.rounds=2", "rl.questions=1", "rl.group_size=3", "rl.updates=1", "rl.temperature=1.5"]
-    words = ["evaluation.every=9", "model=countdown-mini-sprint", f"out={out}", "evaluation.stop_below=100", "reward.measure=seconds"]
-    return [sys.executable, "-m", "sprint_sgl.cli.app", "rl", *task, *rounds, *words]
+    words = """
+        task=countdown task.split=train task.numbers=[3] task.problems=4
+        evaluation_task.numbers=[3] evaluation_task.problems=2
+        evaluation.questions=2 evaluation.every=9 evaluation.stop_below=100
+        rl.rounds=2 rl.questions=1 rl.group_size=3 rl.updates=1 rl.temperature=1.5
+        reward.measure=seconds model=countdown-mini-sprint
+    """
+    return [sys.executable, "-m", "sprint_sgl.cli.app", "rl", *words.split(), f"out={out}"]
 
 
 def kill_tree(process: subprocess.Popen[bytes]) -> None:
@@ -67,6 +65,4 @@ def test_a_training_that_is_killed_goes_on_with_the_same_round(tmp_path: Path) -
     assert (out / "policy" / "sprint.json").is_file()
     other = [*command(out), "rl.credit=trajectory"]
     refused = subprocess.run(other, cwd=ROOT, capture_output=True, text=True, check=False)
-        [*command(out), "rl.credit=trajectory"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
     assert "choose another out=FOLDER" in refused.stderr
