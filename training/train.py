@@ -189,18 +189,21 @@ def finished_step(out: Path, args: Mapping[str, Any]) -> int | None:
     return int(state["global_step"]) if state["global_step"] >= most else None
 
 
-def train(config: TrainConfig) -> int:
-    """Run the command in the foreground and return its exit status. Raise BadInput before anything loads."""
+def train(config: TrainConfig, *, on_rollouts: bool = False) -> int:
+    """Run the command in the foreground and return its exit status. Raise BadInput before anything loads.
+
+    on_rollouts   the trainer makes its own rows and evaluations, and knows when it is done (training/rl)
+    """
     config.machines.check(config.recipe.args)
     out = output_folder(config.out, TRAINING)
     files = data_files(config)
     for note in check_training(config.model, files, out, config.recipe.args):
         say(note)
-    if len(files) == 1:
+    if len(files) == 1 and not on_rollouts:
         say(f"no validation rows beside {files[0]}: the training is not evaluated")
     record = run_record(asdict(config), weights_folder(config.model), files)
     check_same_run(out, record)
-    if step := finished_step(out, config.recipe.args):
+    if not on_rollouts and (step := finished_step(out, config.recipe.args)):
         say(f"{out} is complete: trained to step {step}")
         return 0
     command, line = compose_command(config), shell_line(config)
@@ -259,7 +262,8 @@ def write_run_files(out: Path, config: TrainConfig, record: Mapping[str, Any], l
     if not before:
         files["command.sh"] = line
     notes_of_model = dict(config.recipe.notes or model_notes(str(weights_folder(config.model))))
-    notes_of_model["trained_on"] = rows_kind(data_files(config)[0])
+    if "trained_on" not in config.recipe.notes:
+        notes_of_model["trained_on"] = rows_kind(data_files(config)[0])
     files[MODEL_NOTES] = json.dumps(notes_of_model, indent=2)
     for name, text in files.items():
         with whole_file(out / name) as file:

@@ -26,10 +26,13 @@ StyleName = Annotated[str, checked_style]
 def check_arguments(function: Callable[..., Any], values: Mapping[str, Any]) -> None:
     """Raise BadInput for a value that the function's annotation rules out.
 
-    Literals, booleans and annotations with a check, such as Count, are looked at, also beside None. All other
-    annotations are for the reader.
+    Literals, booleans and annotations with a check, such as Count, are looked at, also as X | None. All other
+    annotations, and those that cannot be resolved, are for the reader.
     """
-    hints = get_type_hints(function, include_extras=True)
+    try:
+        hints = get_type_hints(function, include_extras=True)
+    except NameError:  # imported for the type checker alone
+        return
     for name, value in values.items():
         _check(name, value, hints.get(name))
 
@@ -37,10 +40,11 @@ def check_arguments(function: Callable[..., Any], values: Mapping[str, Any]) -> 
 def _check(name: str, value: Any, hint: Any) -> None:
     members = get_args(hint)
     if get_origin(hint) is Annotated:
-        members[1](name, value)
+        if callable(members[1]):
+            members[1](name, value)
     elif get_origin(hint) is Literal:
         if value not in members:
-            raise BadInput(f"{name} must be one of {', '.join(members)}, got {value!r}")
+            raise BadInput(f"{name} must be one of {', '.join(map(str, members))}, got {value!r}")
     elif hint is bool:
         if not isinstance(value, bool):
             raise BadInput(f"{name} must be true or false, got {value!r}")

@@ -147,6 +147,8 @@ def test_trees_hold_whole_rollouts_up_to_the_limit() -> None:
     assert [len(tree.tree.input_ids) for tree in pack_rollouts(rollouts, 6)] == [6, 4]
     assert [len(tree.tree.input_ids) for tree in pack_rollouts(rollouts, 3)] == [4, 4, 4]
     assert pack_rollouts([], 6) == []
+    other = [CreditedCall(SampledCall("", (8,), (1,), (0.0,)), 1.0)]
+    assert [tree.tree.input_ids[0] for tree in pack_rollouts([rollouts[0] + other, rollouts[1]], 9)] == [9, 8]
 
 
 def test_rollouts_that_wrote_the_same_teach_nothing() -> None:

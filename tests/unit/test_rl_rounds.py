@@ -13,8 +13,9 @@ import pytest
 
 from sprint_sgl.bench.records import read_records
 from sprint_sgl.config import compose_file
-from sprint_sgl.errors import BadInput, RuntimeUnavailable
+from sprint_sgl.errors import BadInput, RequestFailed, RuntimeUnavailable
 from tests.fakes.scripted import ScriptedBackend
+from training.rl.loss import Clip
 from training.rl.recording import SampledCall
 from training.rl.rounds import Rounds, Update, find_round
 from training.rl.settings import EvaluationSettings, RlSettings, RoundSettings, check_settings
@@ -184,10 +185,27 @@ def test_a_rollout_that_cannot_be_asked_is_counted(tmp_path: Path) -> None:
             raise RuntimeUnavailable("gone")
         return script(context)
 
-    learner.take(rounds_of(settings(tmp_path, rounds=1), learner, fails))
+    learner.take(rounds_of(settings(tmp_path, rounds=1, group_size=6), learner, fails))
     assert {"rollouts/failed": 1.0}.items() <= {k: v for r in learner.reports for k, v in r.items()}.items()
     failures = (tmp_path / "out" / "rounds" / "0000" / "failures.jsonl").read_text()
     assert "gone" in failures
+
+
+def test_a_round_whose_server_dies_is_not_learned_from(tmp_path: Path) -> None:
+    made, asked, script = settings(tmp_path, rounds=1), count(), some_right()
+
+    def dies(context: str) -> str:
+        if next(asked) >= 7:
+            raise RuntimeUnavailable("gone")
+        return script(context)
+
+    with pytest.raises(RequestFailed, match=r"rollouts of round 0 could not be asked, the first: .*gone"):
+        FakeLearner().take(rounds_of(made, FakeLearner(), dies))
+    folder = tmp_path / "out" / "rounds" / "0000"
+    assert len(read_records(folder / "records.jsonl")) == 4
+    assert not (folder / "round.json").exists()
+    assert len(FakeLearner().take(rounds_of(made, FakeLearner(), some_right()))) == 1
+    assert len(read_records(folder / "records.jsonl")) == 8
 
 
 def test_a_training_that_forgets_is_stopped(tmp_path: Path) -> None:
@@ -208,6 +226,7 @@ def test_a_training_that_forgets_is_stopped(tmp_path: Path) -> None:
         ({"questions": 3}, "rl.questions=3 must be a multiple of the 2 training processes"),
         ({"credit": "all"}, "rl.credit must be one of trajectory, critical_path, branch"),
         ({"temperature": 0}, "rl.temperature must be above 0"),
+        ({"clip": Clip(low=2)}, "rl.clip needs 0 < low < 1"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(change: dict[str, Any], said: str) -> None:

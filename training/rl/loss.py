@@ -15,8 +15,9 @@ from training.tree.attention import Spans, stack_spans
 class Clip:
     """Limits of the ratio of a token's probability to that under the policy that sampled it.
 
-    low, high   the ratio gives no more gradient outside 1 - low and 1 + high
-    most        nor above this, where a token was wrong and has become likelier by other updates
+    low    a token that should become rarer gives no gradient once its ratio is below 1 - low
+    high   one that should become likelier gives none once its ratio is above 1 + high
+    most   nor does one that should become rarer, but has become likelier than this
     """
 
     low: float = 0.2
@@ -28,7 +29,11 @@ class Clip:
 class LossSums:
     """Sums over the sampled tokens of one tree, each counted as often as it was sampled.
 
-    loss, ratios_outside, kl (of the sampling policy from this one, its k3 estimate), entropy
+    loss      the negative objective
+    tokens    number of sampled tokens
+    clipped   of these, how many have a ratio beyond 1 - low or 1 + high
+    kl        divergence of the sampling policy from this one (its k3 estimate)
+    entropy   of this policy
     """
 
     loss: torch.Tensor
@@ -64,7 +69,9 @@ def policy_loss(model: Any, tree: RolloutTree, clip: Clip, device: torch.device,
         torch.tensor(values, dtype=torch.float32, device=device)
         for values in (tree.gains, tree.losses, tree.logprobs, tree.counts)
     )
-    return clipped_sums(now, before, gains, losses, counts, clip, entropy=-(spread.exp() * spread).sum(-1)[rows])
+    with torch.no_grad():
+        entropy = -(spread.exp() * spread).sum(-1)[rows]
+    return clipped_sums(now, before, gains, losses, counts, clip, entropy)
 
 
 def clipped_sums(
@@ -79,7 +86,7 @@ def clipped_sums(
     """Return the sums over tokens with log-probabilities `now` and `before`.
 
     The objective of one sample is min(r A, clip(r) A). Summed over the samples of a token this is its gains times
-    min(r, 1 + high) plus its losses times max(r, 1 - low).
+    min(r, 1 + high) plus its losses times max(r, 1 - low), here at most `most`.
     """
     ratio = (now - before).exp()
     up, down = ratio.clamp(max=1 + clip.high), ratio.clamp(min=1 - clip.low, max=clip.most)

@@ -42,7 +42,7 @@ class RewardFunction(Protocol):
     def measure(self) -> Measure: ...
 
     def __call__(self, run: Trajectory, correct: bool, reference: float) -> Rewards:
-        """Return the rewards of a run. `reference` is what the measure was for this question before training."""
+        """Return the rewards of a run. `reference` is what the measure was for such questions before training."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Rounds of rollouts: the real program on a running server, several times a question, kept as it is written.
 
-A round's folder holds records.jsonl, as a benchmark's does, so that `sprint-sgl view` and `report` read it, and
-calls.jsonl with the tokens of the same runs. A round that was interrupted goes on with the rollouts that it lacks.
+A round's folder holds records.jsonl, as a benchmark's does, so that `sprint-sgl view` reads it, and calls.jsonl with
+the tokens of the same runs. A round that was interrupted goes on with the rollouts that it lacks.
 """
 
 from __future__ import annotations

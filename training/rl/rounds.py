@@ -7,9 +7,10 @@ round that it was in: with the rollouts that are there, which the same weights h
 from __future__ import annotations
 
 import json
+import os
 import random
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -21,7 +22,7 @@ from sprint_sgl.bench.records import Record
 from sprint_sgl.bench.report.statistics import share
 from sprint_sgl.bench.runner import QuestionSample, Workload
 from sprint_sgl.console import say
-from sprint_sgl.errors import BadInput
+from sprint_sgl.errors import RequestFailed
 from sprint_sgl.storage.files import whole_file
 from sprint_sgl.tasks.base import Task
 from training.rl.credit import Rollout, credit_group, is_flat
@@ -34,6 +35,7 @@ from training.rl.tree import REST, CreditedCall, RolloutTree, pack_rollouts
 ROUNDS, EVALUATIONS = "rounds", "evaluations"  # folders
 ROUND_FILE = "round.json"
 REFERENCE_FILE = "reference.json"
+MOST_LOST = 0.1  # share of a round's rollouts that may fail: those that had ended by then are the short ones
 POLICY = "policy"  # folder of the weights that the runtime loads
 
 
@@ -58,10 +60,16 @@ class Learner(Protocol):
 
 @dataclass(frozen=True)
 class Update:
-    """The trees of one optimiser step on this process, and the number of sampled tokens on all processes."""
+    """One optimiser step.
+
+    trees    of this process
+    tokens   sampled in the trees of all processes
+    saves    whether a checkpoint is due after the step
+    """
 
     trees: list[RolloutTree]
     tokens: int
+    saves: bool = False
 
 
 class Rounds:
@@ -72,13 +80,12 @@ class Rounds:
         self.task, self.method, self.reward = settings.make_task(), settings.method, settings.make_reward()
         self.questions = list(self.task.questions())
         random.Random(settings.rounds.seed).shuffle(self.questions)
-        if len(self.questions) < settings.rounds.questions:
-            raise BadInput(f"the task has {len(self.questions)} questions, rl.questions={settings.rounds.questions}")
         self.stopped = False
 
     @cached_property
     def endpoint(self) -> RecordingEndpoint:
-        return RecordingEndpoint(self.settings.url, time_limit=self.settings.rounds.time_limit)
+        key = os.environ.get("SPRINT_API_KEY")
+        return RecordingEndpoint(self.settings.url, api_key=key, time_limit=self.settings.rounds.time_limit)
 
     def __iter__(self) -> Iterator[Update]:
         number, done = find_round(self.out, self.learner.steps_done())
@@ -87,6 +94,8 @@ class Rounds:
             if number % self.settings.evaluation.every == 0:
                 self.evaluate(number)
                 if self.stopped:
+                    if not self.learner.rank:
+                        say(f"round {number}: accuracy has fallen too far below the first evaluation: stopped", "red")
                     return
             begun = time.perf_counter()
             folder = self._collect(number)
@@ -117,7 +126,14 @@ class Rounds:
         own = window[self.learner.rank :: self.learner.processes]
         folder = RoundFolder.of(round_path(self.out, number, self.learner.rank))
         samples = [QuestionSample(each, k) for each in own for k in range(settings.group_size)]
+        begun = round_path(self.out, number) / ROUND_FILE
+        if begun.is_file():  # updates have been made of what is there
+            return folder
         folder.collect(self._workload(self.task, samples, settings.temperature, settings.seed + number), self.endpoint)
+        lost = sum(self.learner.gather(len(folder.failures)))
+        if lost > MOST_LOST * settings.questions * settings.group_size:
+            error = next((each.error for each in folder.failures), "on another process")
+            raise RequestFailed(f"{lost} rollouts of round {number} could not be asked, the first: {error}")
         return folder
 
     def _workload(self, task: Task, samples: list[QuestionSample], temperature: float, seed: int) -> Workload:
@@ -135,7 +151,8 @@ class Rounds:
 
     def _updates(self, folder: RoundFolder, number: int) -> list[Update]:
         """Return the round's updates, the same number on all processes, and write down where the round begins."""
-        groups = [self._rollouts(group) for group in folder.groups()]
+        references = self._references  # by all processes, also by one without rollouts
+        groups = [self._rollouts(group, references) for group in folder.groups()]
         kept = [group for group in groups if len(group) > 1 and not is_flat(group)]
         self._report_round(folder, groups, kept)
         limit = self.settings.rounds.max_length
@@ -151,20 +168,22 @@ class Rounds:
                 with whole_file(path) as file:
                     json.dump(begin, file)
         updates = []
-        for part, everyones in zip(parts, zip(*sizes, strict=True), strict=True):
+        saves = not (number + 1) % self.settings.rounds.save_every
+        for k, (part, everyones) in enumerate(zip(parts, zip(*sizes, strict=True), strict=True), 1):
             rest = max(length for length, _ in everyones) - len(part)
-            updates.append(Update([*part, *[REST] * rest], sum(tokens for _, tokens in everyones)))
+            tokens = sum(tokens for _, tokens in everyones)
+            updates.append(Update([*part, *[REST] * rest], tokens, saves and k == count))
         return updates
 
     def _credited(self, group: Sequence[Rollout]) -> list[list[CreditedCall]]:
         return credit_group(group, self.settings.credit, even_calls=self.settings.rounds.even_calls)
 
-    def _rollouts(self, group: Sequence[SampledRun]) -> list[Rollout]:
+    def _rollouts(self, group: Sequence[SampledRun], references: Mapping[str, float]) -> list[Rollout]:
         """Return a group with its rewards."""
         found = []
         for run in group:
             record = run.record
-            reference = self._references.get(record.group, 0.0)
+            reference = references.get(record.group) or fmean(references.values() or [0.0])
             rewards = self.reward(record.trajectory, record.correct, reference)
             found.append(Rollout(record.trajectory, run.calls, rewards))
         return found
@@ -193,9 +212,10 @@ class Rounds:
         records = [run.record for run in folder.runs.values()]
         found = run_figures(records)
         found["flat groups"] = 1 - len(kept) / len(groups) if groups else 0.0
-        found["failed"] = float(len(folder.failures))
-        everyones = self.learner.gather(found)
-        figures = {name: fmean(each[name] for each in everyones) for name in found}
+        everyones = self.learner.gather((len(records), len(folder.failures), found))
+        weights = [count for count, _, _ in everyones]
+        figures = {name: weighted_mean([each[name] for *_, each in everyones], weights) for name in found}
+        figures["failed"] = float(sum(failed for _, failed, _ in everyones))
         self.learner.report({f"rollouts/{name}": value for name, value in figures.items()})
 
     def evaluate(self, number: int) -> None:
@@ -205,8 +225,6 @@ class Rounds:
         figures, fallen = self.learner.gather(found)[0]
         self.learner.report({f"evaluation/{name}": value for name, value in figures.items()})
         self.stopped = fallen > settings.stop_below
-        if self.stopped and not self.learner.rank:
-            say(f"round {number}: accuracy is {fallen:.1f} points below the first evaluation: stopped", "red")
 
     def _evaluation_figures(self, number: int) -> tuple[dict[str, float], float]:
         """Return the figures, and by how many points accuracy has fallen since the first evaluation."""
@@ -214,11 +232,18 @@ class Rounds:
         samples = [QuestionSample(each) for each in islice(task.questions(), self.settings.evaluation.questions)]
         folder = RoundFolder.of(self.out / EVALUATIONS / f"{number:04d}")
         folder.collect(self._workload(task, samples, 0.0, self.settings.rounds.seed), self.endpoint)
+        if folder.failures:
+            raise RequestFailed(f"evaluation {number}: a question could not be asked: {folder.failures[0].error}")
         records = [run.record for run in folder.runs.values()]
         correct = share([float(record.correct) for record in records])
         first = RoundFolder.of(self.out / EVALUATIONS / f"{0:04d}").runs.values()
         fallen = 100 * (fmean(run.record.correct for run in first) - correct.value)
         return run_figures(records) | {"correct low": correct.low, "correct high": correct.high}, fallen
+
+
+def weighted_mean(values: Sequence[float], weights: Sequence[int]) -> float:
+    """Return the mean by weight; 0 without any."""
+    return sum(v * w for v, w in zip(values, weights, strict=True)) / sum(weights) if sum(weights) else 0.0
 
 
 def run_figures(records: Iterable[Record]) -> dict[str, float]:

@@ -23,11 +23,12 @@ from sprint_sgl.errors import BadInput
 from sprint_sgl.lang.registry import build_method
 from sprint_sgl.runtime.launcher import running_server
 from sprint_sgl.runtime.server import RuntimeConfig
-from sprint_sgl.storage.checkpoints import weights_folder
+from sprint_sgl.storage.checkpoints import model_notes, weights_folder
 from sprint_sgl.storage.files import whole_file
 from sprint_sgl.storage.output_folders import TRAINING, locked_folder
 from sprint_sgl.training_rows import make_row
 from training.machines import Machines
+from training.rl.rounds import ROUNDS
 from training.rl.settings import (
     SETTINGS_FILE,
     SETTINGS_VARIABLE,
@@ -36,7 +37,7 @@ from training.rl.settings import (
     RoundSettings,
     check_settings,
 )
-from training.train import PLUGINS, Recipe, TrainConfig, compose_command, train
+from training.train import PLUGINS, Recipe, TrainConfig, shell_line, train
 
 QUESTIONS = "questions.jsonl"
 MAY_CHANGE = {"url", "rounds.rounds", "rounds.concurrency", "rounds.time_limit", "evaluation.stop_below"}
@@ -56,7 +57,7 @@ class RlConfig:
     evaluation   how often and on how many questions
     runtime      a name in conf/runtime; by default the GPU's if there is one, else the CPU's
     url          a running server of the same model, whose weights are replaced, in the place of `runtime`
-    dry_run      whether to only print the command
+    dry_run      whether to only print the command, which needs the file that a real start writes
     """
 
     model: str
@@ -82,6 +83,8 @@ def check_config(config: RlConfig) -> None:
     for key, wanted in (("template", "sprint_tree"), ("tuner_type", "full"), ("gradient_accumulation_steps", 1)):
         if config.recipe.args.get(key) != wanted:
             raise BadInput(f"recipe.args.{key} must be {wanted} for rollouts, got {config.recipe.args.get(key)}")
+    if config.machines.nodes > 1:
+        raise BadInput(f"machines.nodes must be 1 for rollouts, got {config.machines.nodes}")
     if config.url and config.runtime != RuntimeConfig():
         raise BadInput("url=... is a server that runs, runtime=... starts one: leave one of them out")
 
@@ -92,16 +95,17 @@ def training_config(config: RlConfig, settings_file: Path) -> TrainConfig:
     args = {
         **config.recipe.args,
         "max_steps": config.rl.rounds * config.rl.updates,
-        "save_steps": config.rl.save_every * config.rl.updates,
+        "save_steps": 10**6,  # the trainer saves where a round ends
         "ignore_data_skip": True,  # the rounds find their place themselves
         "eval_strategy": "no",
         "include_num_input_tokens_seen": False,
         "callbacks": None,
         "external_plugins": plugins,
     }
-    recipe = Recipe(
-        args, {**config.recipe.env, SETTINGS_VARIABLE: str(settings_file.absolute())}, notes=config.recipe.notes
-    )
+    base = config.recipe.notes or model_notes(str(weights_folder(config.model)))
+    notes = {**base, "trained_on": build_method(config.program).program.needs or base.get("trained_on")}
+    env = {**config.recipe.env, SETTINGS_VARIABLE: str(settings_file.absolute())}
+    recipe = Recipe(args, env, notes=notes)
     return TrainConfig(config.model, f"{config.out}/{QUESTIONS}", config.out, recipe, config.machines)
 
 
@@ -120,26 +124,35 @@ def settings_for(config: RlConfig, url: str) -> RlSettings:
 
 
 def write_questions(config: RlConfig) -> None:
-    """Write the questions as rows. Raises BadInput for a task without usable questions."""
-    questions = read_questions(instantiate_target(config.task, "task"), config.rl.questions)
-    read_questions(instantiate_target(config.evaluation_task, "evaluation_task"), config.evaluation.questions)
+    """Write the questions as rows. Raises BadInput for too few, an unusable one, or one that is also evaluated."""
+    questions = read_questions(instantiate_target(config.task, "task"), None)
+    if len(questions) < config.rl.questions:
+        raise BadInput(f"the task has {len(questions)} questions, fewer than rl.questions={config.rl.questions}")
+    evaluated = read_questions(
+        instantiate_target(config.evaluation_task, "evaluation_task"), config.evaluation.questions
+    )
+    if common := {each.text for each in questions} & {each.text for each in evaluated}:
+        raise BadInput(
+            f"{len(common)} questions are in task and evaluation_task, such as {min(common)!r}: train on others, such "
+            "as those of task.split=train"
+        )
     with whole_file(Path(config.out, QUESTIONS)) as file:
         file.writelines(json.dumps(make_row(each.text, "-")) + "\n" for each in questions)
 
 
 def run(config: RlConfig) -> int:
     """Train in the foreground and return ms-swift's exit status."""
-    check_same_run(settings_for(config, config.url or ""))
     write_questions(config)
+    check_same_run(settings_for(config, config.url or ""))
     model = str(weights_folder(config.model))
     with nullcontext(config) if config.url else running_server(model, runtime=config.runtime) as running:
-        return train(training_config(config, settings_for(config, str(running.url)).write()))
+        return train(training_config(config, settings_for(config, str(running.url)).write()), on_rollouts=True)
 
 
 def check_same_run(settings: RlSettings) -> None:
     """Write the settings. Raises BadInput if the folder has rounds of others; a few may change."""
     path = Path(settings.out, SETTINGS_FILE)
-    if path.is_file():
+    if path.is_file() and Path(settings.out, ROUNDS).exists():
         old, new = (flatten_settings(json.loads(text)) for text in (path.read_text(), json.dumps(asdict(settings))))
         if others := [key for key in changed_keys(old, new) if key not in MAY_CHANGE]:
             key, out = others[0], settings.out
@@ -151,7 +164,7 @@ def check_same_run(settings: RlSettings) -> None:
 def main(config: RlConfig) -> None:
     check_config(config)
     if config.dry_run:
-        print(*compose_command(training_config(config, Path(config.out, "rl.json"))))
+        print(shell_line(training_config(config, Path(config.out, SETTINGS_FILE))))
         return
     with locked_folder(config.out, TRAINING):
         code = run(config)

@@ -27,14 +27,14 @@ class RoundSettings:
     """Rounds of rollouts and updates.
 
     rounds          number of rounds
-    questions       in a round, on all machines together
+    questions       in a round, of all processes together
     group_size      rollouts of each question
-    updates         optimiser steps in a round; each rollout is in one of them
+    updates         most optimiser steps in a round, each on other rollouts
     save_every      rounds between two checkpoints
     credit          trajectory, critical_path or branch (training/rl/credit.py)
     even_calls      whether each call weighs the same, whatever its length; by default each token does
     temperature     of the rollouts; 1 samples from the policy itself
-    concurrency     rollouts at a time, on each machine
+    concurrency     rollouts at a time, of each process
     clip            limits of the probability ratio
     max_length      tokens of a tree; longer groups are split by rollouts
     max_new_tokens  limit of a call; by default the model's own
@@ -136,5 +136,8 @@ def check_settings(rounds: RoundSettings, evaluation: EvaluationSettings, proces
         raise BadInput(f"rl.questions={rounds.questions} must be a multiple of the {processes} training processes")
     if rounds.credit not in ("trajectory", "critical_path", "branch"):
         raise BadInput(f"rl.credit must be one of trajectory, critical_path, branch, got {rounds.credit!r}")
+    clip = rounds.clip
+    if not (0 < clip.low < 1 and clip.high > 0 and clip.most > 1 + clip.high):
+        raise BadInput(f"rl.clip needs 0 < low < 1, high > 0 and most > 1 + high, got {clip}")
     if rounds.temperature <= 0:
         raise BadInput(f"rl.temperature must be above 0, got {rounds.temperature}: equal rollouts teach nothing")

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from swift.trainers import Seq2SeqTrainer
 
-from sprint_sgl.storage.checkpoints import MODEL_NOTES, model_notes, weights_folder
+from sprint_sgl.storage.checkpoints import MODEL_NOTES, last_checkpoint, model_notes, weights_folder
 from training.rl.loss import policy_loss
 from training.rl.rounds import Rounds, Update
 from training.rl.settings import RlSettings
@@ -35,6 +35,9 @@ class RolloutTrainer(Seq2SeqTrainer):  # type: ignore[misc] # ms-swift ships no 
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         result = super().train(*args, **kwargs)
+        checkpoint = last_checkpoint(Path(self.args.output_dir))
+        if not (checkpoint and checkpoint.name.endswith(f"-{self.state.global_step}")):
+            self._save_checkpoint(self.model, trial=None)
         Rounds(self.settings, self).finish()
         return result
 
@@ -54,10 +57,12 @@ class RolloutTrainer(Seq2SeqTrainer):  # type: ignore[misc] # ms-swift ships no 
             self.accelerator.backward(loss * self.processes)  # processes average their gradients
             total += loss.detach()
             sums += torch.tensor([found.clipped, found.kl, found.entropy], device=device)
-        figures = self.accelerator.reduce(torch.cat([total[None], sums / update.tokens]), reduction="sum").tolist()
-        for name, value in zip(("loss", "clipped", "kl", "entropy"), figures, strict=True):
+        figures = self.accelerator.reduce(torch.cat([total[None], sums / update.tokens]), reduction="sum")
+        for name, value in zip(("clipped", "kl", "entropy"), figures[1:].tolist(), strict=True):
             self.custom_metrics["train"][f"policy/{name}"].update(value)
-        return total
+        self.control.should_save |= update.saves  # on_step_begin has cleared it
+        mean: torch.Tensor = figures[0]
+        return mean
 
     def steps_done(self) -> int:
         return int(self.state.global_step)

@@ -136,8 +136,13 @@ def _lay_out(first: _Token) -> RolloutTree:
 def pack_rollouts(rollouts: Sequence[Sequence[CreditedCall]], max_length: int) -> list[RolloutTree]:
     """Return as few trees as possible of at most `max_length` tokens, each of whole rollouts, in their order.
 
-    A rollout that is longer by itself gets a tree of its own.
+    A rollout that is longer by itself gets a tree of its own. Calls that begin with another token, as other prompts of
+    a program may, are in other trees.
     """
+    beginnings = dict.fromkeys(each.call.context[:1] for rollout in rollouts for each in rollout)
+    if len(beginnings) > 1:
+        parts = [[[c for c in rollout if c.call.context[:1] == first] for rollout in rollouts] for first in beginnings]
+        return [tree for part in parts for tree in pack_rollouts([calls for calls in part if calls], max_length)]
     trees: list[RolloutTree] = []
     held: list[CreditedCall] = []
     for rollout in rollouts:
