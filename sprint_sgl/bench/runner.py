@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from sprint_sgl.bench.failures import QuestionFailure
 from sprint_sgl.bench.records import Record, RecordKey
@@ -93,9 +93,29 @@ def _run_block(
     runtime: ResidentRuntime,
     endpoint: Endpoint,
 ) -> list[tuple[QuestionSample, SprintError]]:
+    return answer_all(
+        samples, lambda sample: answer_question(work, method, sample, endpoint), keep, work.concurrency, runtime.close
+    )
+
+
+T = TypeVar("T")
+
+
+def answer_all(
+    samples: Sequence[QuestionSample],
+    answer: Callable[[QuestionSample], T],
+    keep: Callable[[T], None],
+    concurrency: int,
+    close: Callable[[], None],
+) -> list[tuple[QuestionSample, SprintError]]:
+    """Answer all samples side by side, pass each result to `keep` as it is there, and return what could not be asked.
+
+    `close` ends the requests under way; it is called if an error ends the whole. Raises BadInput for what would fail
+    for every other sample too.
+    """
     failed: list[tuple[QuestionSample, SprintError]] = []
-    with ThreadPoolExecutor(work.concurrency) as pool:
-        futures = {pool.submit(answer_question, work, method, sample, endpoint): sample for sample in samples}
+    with ThreadPoolExecutor(concurrency) as pool:
+        futures = {pool.submit(answer, sample): sample for sample in samples}
         try:
             for future in as_completed(futures):
                 try:
@@ -106,7 +126,7 @@ def _run_block(
                     failed.append((futures[future], error))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            runtime.close()  # ends the requests that the pool's threads wait for
+            close()  # ends the requests that the pool's threads wait for
             raise
     return failed
 

@@ -140,12 +140,11 @@ def run_step(name: str, commands: Sequence[list[str]], logs: Path) -> None:
 
 def wait_and_tell(running: Sequence[subprocess.Popen[bytes]], logs: Sequence[Path]) -> list[int]:
     """Wait for all commands and return their exit statuses; now and then say how each one's log ends."""
-    while waiting := [log for process, log in zip(running, logs, strict=True) if process.poll() is None]:
-        process = running[logs.index(waiting[0])]
+    while waiting := [each for each in zip(running, logs, strict=True) if each[0].poll() is None]:
         try:
-            process.wait(PLAIN_EVERY)
+            waiting[0][0].wait(PLAIN_EVERY)
         except subprocess.TimeoutExpired:
-            for log in waiting:
+            for _, log in waiting:
                 say(f"{log.stem}: {last_line(log)}", style="dim")
     return [process.returncode for process in running]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -29,12 +30,17 @@ def check_arguments(function: Callable[..., Any], values: Mapping[str, Any]) -> 
     Literals, booleans and annotations with a check, such as Count, are looked at, also as X | None. All other
     annotations, and those that cannot be resolved, are for the reader.
     """
-    try:
-        hints = get_type_hints(function, include_extras=True)
-    except NameError:  # imported for the type checker alone
-        return
+    hints = _hints(function)
     for name, value in values.items():
         _check(name, value, hints.get(name))
+
+
+@cache
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return get_type_hints(function, include_extras=True)
+    except NameError:  # a name that is imported for the type checker alone
+        return {}
 
 
 def _check(name: str, value: Any, hint: Any) -> None:

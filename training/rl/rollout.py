@@ -7,17 +7,13 @@ the tokens of the same runs. A round that was interrupted goes on with the rollo
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
 from sprint_sgl.bench.failures import FAILURES, QuestionFailure, write_failures
 from sprint_sgl.bench.records import Record, RecordKey, parse_lines, read_records, truncate_partial_line
-from sprint_sgl.bench.runner import QuestionSample, Workload, answer_question
-from sprint_sgl.errors import BadInput, ContextFull, SprintError
+from sprint_sgl.bench.runner import QuestionSample, Workload, answer_all, answer_question
 from sprint_sgl.storage.files import RECORDS, make_folder
 from training.rl.recording import RecordingEndpoint, SampledCall
 
@@ -64,27 +60,18 @@ class RoundFolder:
         """
         (method,) = work.methods
         wanted = [each for each in work.samples if (method.name, each.question.id, each.number) not in self.runs]
-        with self._appending() as files, ThreadPoolExecutor(work.concurrency) as pool:
-            futures = {pool.submit(sampled_run, work, each, endpoint): each for each in wanted}
-            try:
-                for future in as_completed(futures):
-                    try:
-                        self._keep(future.result(), *files)
-                    except SprintError as error:
-                        if isinstance(error, BadInput) and not isinstance(error, ContextFull):
-                            raise
-                        each = futures[future]
-                        self.failures.append(QuestionFailure(method.name, each.question.id, each.number, str(error)))
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                endpoint.close()  # ends the requests that the pool's threads wait for
-                raise
-        write_failures(self.path / FAILURES, self.failures)
-
-    @contextmanager
-    def _appending(self) -> Iterator[tuple[TextIO, TextIO]]:
         with (self.path / CALLS).open("a") as calls, (self.path / RECORDS).open("a") as records:
-            yield calls, records
+            failed = answer_all(
+                wanted,
+                lambda sample: sampled_run(work, sample, endpoint),
+                lambda run: self._keep(run, calls, records),
+                work.concurrency,
+                endpoint.close,
+            )
+        self.failures = [
+            QuestionFailure(method.name, each.question.id, each.number, str(error)) for each, error in failed
+        ]
+        write_failures(self.path / FAILURES, self.failures)
 
     def _keep(self, run: SampledRun, calls: TextIO, records: TextIO) -> None:
         """Write a rollout, its calls first: what has a record is complete."""

@@ -26,6 +26,7 @@ from sprint_sgl.runtime.server import RuntimeConfig
 from sprint_sgl.storage.checkpoints import model_notes, weights_folder
 from sprint_sgl.storage.files import whole_file
 from sprint_sgl.storage.output_folders import TRAINING, locked_folder
+from sprint_sgl.tasks.base import Question
 from sprint_sgl.training_rows import make_row
 from training.machines import Machines
 from training.rl.rounds import ROUNDS
@@ -123,8 +124,8 @@ def settings_for(config: RlConfig, url: str) -> RlSettings:
     )
 
 
-def write_questions(config: RlConfig) -> None:
-    """Write the questions as rows. Raises BadInput for too few, an unusable one, or one that is also evaluated."""
+def read_training_questions(config: RlConfig) -> list[Question]:
+    """Return the task's questions. Raises BadInput for too few, an unusable one, or one that is also evaluated."""
     questions = read_questions(instantiate_target(config.task, "task"), None)
     if len(questions) < config.rl.questions:
         raise BadInput(f"the task has {len(questions)} questions, fewer than rl.questions={config.rl.questions}")
@@ -136,28 +137,29 @@ def write_questions(config: RlConfig) -> None:
             f"{len(common)} questions are in task and evaluation_task, such as {min(common)!r}: train on others, such "
             "as those of task.split=train"
         )
-    with whole_file(Path(config.out, QUESTIONS)) as file:
-        file.writelines(json.dumps(make_row(each.text, "-")) + "\n" for each in questions)
+    return questions
 
 
 def run(config: RlConfig) -> int:
     """Train in the foreground and return ms-swift's exit status."""
-    write_questions(config)
-    check_same_run(settings_for(config, config.url or ""))
+    questions, settings = read_training_questions(config), settings_for(config, config.url or "")
+    check_same_run(settings)
+    settings.write()  # first, since it tells whose folder this is
+    with whole_file(Path(config.out, QUESTIONS)) as file:
+        file.writelines(json.dumps(make_row(each.text, "-")) + "\n" for each in questions)
     model = str(weights_folder(config.model))
     with nullcontext(config) if config.url else running_server(model, runtime=config.runtime) as running:
         return train(training_config(config, settings_for(config, str(running.url)).write()), on_rollouts=True)
 
 
 def check_same_run(settings: RlSettings) -> None:
-    """Write the settings. Raises BadInput if the folder has rounds of others; a few may change."""
+    """Raise BadInput if the folder has rounds of other settings; a few may change."""
     path = Path(settings.out, SETTINGS_FILE)
     if path.is_file() and Path(settings.out, ROUNDS).exists():
         old, new = (flatten_settings(json.loads(text)) for text in (path.read_text(), json.dumps(asdict(settings))))
         if others := [key for key in changed_keys(old, new) if key not in MAY_CHANGE]:
             key, out = others[0], settings.out
             raise BadInput(f"{out} has rounds of {key}={old.get(key)}, not {new.get(key)}: choose another out=FOLDER")
-    settings.write()
 
 
 @entry_point("rl", RlConfig)

@@ -6,7 +6,7 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from sprint_sgl.config import instantiate_target
 from sprint_sgl.errors import BadInput
@@ -134,8 +134,8 @@ def check_settings(rounds: RoundSettings, evaluation: EvaluationSettings, proces
         raise BadInput(f"rl.group_size must be at least 2, got {rounds.group_size}: rollouts are compared in a group")
     if rounds.questions % processes:
         raise BadInput(f"rl.questions={rounds.questions} must be a multiple of the {processes} training processes")
-    if rounds.credit not in ("trajectory", "critical_path", "branch"):
-        raise BadInput(f"rl.credit must be one of trajectory, critical_path, branch, got {rounds.credit!r}")
+    if rounds.credit not in get_args(Credit):
+        raise BadInput(f"rl.credit must be one of {', '.join(get_args(Credit))}, got {rounds.credit!r}")
     clip = rounds.clip
     if not (0 < clip.low < 1 and clip.high > 0 and clip.most > 1 + clip.high):
         raise BadInput(f"rl.clip needs 0 < low < 1, high > 0 and most > 1 + high, got {clip}")

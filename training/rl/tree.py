@@ -145,10 +145,11 @@ def pack_rollouts(rollouts: Sequence[Sequence[CreditedCall]], max_length: int) -
         return [tree for part in parts for tree in pack_rollouts([calls for calls in part if calls], max_length)]
     trees: list[RolloutTree] = []
     held: list[CreditedCall] = []
-    for rollout in rollouts:
-        grown = [*held, *rollout]
-        if held and len(merge_calls(grown).tree.input_ids) > max_length:
-            trees.append(merge_calls(held))
-            grown = [*rollout]
-        held = grown
-    return [*trees, merge_calls(held)] if held else trees
+    for rollout in filter(None, rollouts):
+        grown = merge_calls([*held, *rollout])
+        if held and len(grown.tree.input_ids) <= max_length:
+            trees[-1], held = grown, [*held, *rollout]
+        else:
+            trees.append(merge_calls(rollout) if held else grown)
+            held = [*rollout]
+    return trees
