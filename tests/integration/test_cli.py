@@ -51,7 +51,7 @@ def run_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
             ["train", "model=x", "dataset=x", "out=work/nothing"],
             "model='x' does not exist, and is not a hub id such as org/name",
         ),
-        (["experiment"], "no experiment is chosen: experiment=countdown_mini or formats"),
+        (["experiment"], "no experiment is chosen: experiment=countdown_mini or countdown_rl or formats"),
         (["experiment", "experiment=formats", "experiment.values.nonsense=3"], "'nonsense' is none of "),
         (["bench", "--multirun", "task=countdown", "limit=1,2", "--cfg", "job"], "Only one of --run, --multirun"),
         pytest.param(

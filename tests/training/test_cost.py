@@ -205,7 +205,9 @@ def test_the_same_trajectories_are_counted_as_trees_transcripts_and_calls(tmp_pa
     make_rows(CountdownRowsConfig(out=str(tmp_path), problems=Problems(three=8, four=4), validation=2))
     trees = estimate(f"model={MINI}", f"dataset={tmp_path}/sprint", "device=cpu")
     spelling = JsonTokenizer(str(MINI / "tokenizer.json"))
-    laid_out = [row_tree(row, spelling, 0) for row in read_rows(tmp_path / "sprint.train.jsonl")]
+    every = [row_tree(row, spelling, 0) for row in read_rows(tmp_path / "sprint.train.jsonl")]
+    laid_out = [tree for tree in every if tree.longest_path <= trees.step_costs.context]
+    assert len(laid_out) > 6  # a row with a longer path is left out of a training, and of its price
     assert trees.lengths == [len(tree.input_ids) for tree in laid_out]
     for tree, row in zip(laid_out, trees.rows, strict=True):
         branches = [number for number, node in enumerate(tree.nodes) if number and node.parent != number - 1]

@@ -309,9 +309,10 @@ def test_a_trees_tokens_and_its_paths_have_limits_of_their_own(base: Path, rows:
     spelling = JsonTokenizer(str(base / "tokenizer.json"))
     found = [row_tree(row, spelling, 0) for row in read_rows(files[0])]
     sizes, paths = sorted(len(tree.input_ids) for tree in found), sorted(tree.longest_path for tree in found)
-    assert sizes[-1] > TINY.context > paths[-1]
-    assert check_training(str(base), files, tmp_path, {"max_length": sizes[-1], **TREES}) == []
-    (said,) = check_training(str(base), files, tmp_path, {"max_length": sizes[-2], **TREES})
+    assert sizes[-1] > paths[-1]
+    wide = with_config(base, tmp_path / "wide", max_position_embeddings=paths[-1])
+    assert check_training(str(wide), files, tmp_path, {"max_length": sizes[-1], **TREES}) == []
+    (said,) = check_training(str(wide), files, tmp_path, {"max_length": sizes[-2], **TREES})
     assert f"is longer than max_length={sizes[-2]} tokens, and left out" in said
     short = with_config(base, tmp_path / "short", max_position_embeddings=paths[-2])
     (said,) = check_training(str(short), files, tmp_path, {"max_length": sizes[-1], **TREES})
