@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sprint_sgl.storage.files import whole_file
-from training.record import read_log
+from training.record import on_rollouts, read_log
 
 # The arguments that a reader asks for first; run.json and the command have all of them.
 ARGUMENTS = (
@@ -26,6 +26,7 @@ ARGUMENTS = (
     "deepspeed",
     "seed",
 )
+NOT_ON_ROLLOUTS = {"num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "max_length"}
 TAGS = ["sprint", "parallel-reasoning", "ms-swift"]
 
 
@@ -49,15 +50,16 @@ def render_card(run: Path, record: Mapping[str, Any], lines: list[dict[str, Any]
     on_hub = not Path(model).expanduser().exists()
     data = ModelCardData(base_model=model if on_hub else None, library_name="transformers", tags=TAGS)
     arguments = settings["recipe"]["args"]
+    taught, unit = ("trained on its own rollouts", "questions") if on_rollouts(lines) else ("fine-tuned", "rows")
     parts = [
         f"---\n{data.to_yaml()}\n---\n\n# {run.name}\n",
-        f"{model}, fine-tuned by sprint-sgl through ms-swift for SPRINT (arXiv 2506.05745).\n",
+        f"{model}, {taught} by sprint-sgl through ms-swift for SPRINT (arXiv 2506.05745).\n",
         "## Figures\n",
         *(f"- {name}: {value}" for name, value in training_figures(lines)),
         "\n## Data\n",
-        *(f"- {path}: {file['rows']:,} rows, SHA-256 {file['sha256']}" for path, file in record["data"].items()),
+        *(f"- {path}: {file['rows']:,} {unit}, SHA-256 {file['sha256']}" for path, file in record["data"].items()),
         "\n## Training\n",
-        *(f"- {key}: {arguments[key]}" for key in ARGUMENTS if key in arguments),
+        *(f"- {key}: {value}" for key, value in recipe_values(run, arguments)),
         f"- machines: {settings['machines']['nodes']} x {settings['machines']['processes']} processes",
         f"- versions: {', '.join(f'{name} {version}' for name, version in record['versions'].items())}",
         f"- commit: {record['commit']}",
@@ -65,6 +67,17 @@ def render_card(run: Path, record: Mapping[str, Any], lines: list[dict[str, Any]
         f"## Use\n\n```bash\n{serving_commands(run, arguments)}\n```",
     ]
     return "\n".join(parts) + "\n"
+
+
+def recipe_values(run: Path, arguments: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the arguments that matter most; of a training on rollouts, those of the rounds and the reward too."""
+    path = run / "rl.json"
+    rollouts = json.loads(path.read_text()) if path.is_file() else {}
+    for key in ARGUMENTS:
+        if key in arguments and not (rollouts and key in NOT_ON_ROLLOUTS):
+            yield key, arguments[key]
+    for group, values in (("rl", rollouts.get("rounds", {})), ("reward", rollouts.get("reward", {}))):
+        yield from ((f"{group}.{key}", value) for key, value in values.items())
 
 
 def serving_commands(run: Path, arguments: Mapping[str, Any]) -> str:
@@ -85,6 +98,10 @@ def training_figures(lines: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
         yield "tokens, padding counted", f"{counted[-1]['tokens']:,}"
         speed = statistics.median(line["tokens_per_second"] for line in counted)
         yield "tokens/s, padding counted", f"{speed:,.0f} (median)"
+    if on_rollouts(lines):
+        for name, unit in (("correct", ".1%"), ("sequential tokens", ",.0f")):
+            first, *_, last = [line[f"evaluation/{name}"] for line in lines if f"evaluation/{name}" in line] * 2
+            yield f"{name}, evaluated before and after", f"{first:{unit}} to {last:{unit}}"
     if evaluated:
         best = min(evaluated, key=lambda line: float(line["eval_loss"]))
         yield "evaluation loss", f"{float(best['eval_loss']):.4f} at step {best['step']}, the lowest"

@@ -43,6 +43,9 @@ def step_details(lines: list[dict[str, Any]]) -> str:
     """Return what the last lines of the log say: losses, speed, time left."""
     last = {key: value for line in lines for key, value in line.items()}
     parts = [f"loss {float(last['loss']):.4f}"] if "loss" in last else []
+    if "rollouts/correct" in last:
+        parts.append(f"{last['rollouts/correct']:.0%} of rollouts right")
+        parts.append(f"{last['rollouts/sequential tokens']:.0f} sequential tokens")
     if "eval_loss" in last:
         parts.append(f"evaluation loss {float(last['eval_loss']):.4f}")
     if "tokens_per_second" in last:

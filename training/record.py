@@ -20,6 +20,11 @@ CURVES = {
     "token_acc": "token accuracy",
     "learning_rate": "learning rate",
     "tokens_per_second": "tokens/s",
+    "evaluation/correct": "accuracy, evaluated",
+    "evaluation/sequential tokens": "sequential tokens, evaluated",
+    "rollouts/correct": "accuracy of the rollouts",
+    "rollouts/sequential tokens": "sequential tokens of the rollouts",
+    "policy/entropy": "entropy",
 }
 
 
@@ -47,6 +52,11 @@ def read_log(run: Path) -> list[dict[str, Any]]:
         if step := str(line.get("global_step/max_steps", "")).partition("/")[0]:
             found.setdefault((int(step), "eval_loss" in line), {"step": int(step)}).update(line)
     return [found[key] for key in sorted(found)]
+
+
+def on_rollouts(lines: Sequence[Mapping[str, Any]]) -> bool:
+    """Tell whether a log is of a training on rollouts (training/rl)."""
+    return any("evaluation/correct" in line for line in lines)
 
 
 def _parse_object(line: str) -> dict[str, Any]:

@@ -7,10 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from sprint_sgl.view.pages import chart_style, figure_svg, write_page
-from training.card import ARGUMENTS, serving_commands, training_figures
-from training.record import curves_figure, read_log
+from training.card import recipe_values, serving_commands, training_figures
+from training.record import curves_figure, on_rollouts, read_log
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
+EVALUATED = {"loss": ("eval_loss", ".4f"), "token accuracy": ("eval_token_acc", ".4f")}
+EVALUATED_ROLLOUTS = {
+    "accuracy": ("evaluation/correct", ".1%"),
+    "sequential tokens": ("evaluation/sequential tokens", ",.0f"),
+    "total tokens": ("evaluation/total tokens", ",.0f"),
+    "stages": ("evaluation/stages", ".2f"),
+    "width": ("evaluation/width", ".2f"),
+    "repaired": ("evaluation/repaired", ".1%"),
+}
 
 
 def write_training_report(run: Path) -> Path | None:
@@ -30,9 +39,10 @@ def write_training_report(run: Path) -> Path | None:
         lead=lead_sentence(record, lines),
         figures=list(training_figures(lines)),
         curves=curves,
-        evaluations=[line for line in lines if "eval_loss" in line],
+        unit="questions" if on_rollouts(lines) else "rows",
+        evaluations=evaluation_table(lines),
         data=record["data"],
-        recipe=[(key, arguments[key]) for key in ARGUMENTS if key in arguments],
+        recipe=list(recipe_values(run, arguments)),
         command=(run / "command.sh").read_text().strip(),
         serving=serving_commands(run, arguments),
     )
@@ -42,6 +52,9 @@ def write_training_report(run: Path) -> Path | None:
 def lead_sentence(record: dict[str, Any], lines: list[dict[str, Any]]) -> str:
     """Return what was trained, on how much, and what the loss did on the rows that were held out."""
     rows, *held_out = [file["rows"] for file in record["data"].values()]
+    if on_rollouts(lines):
+        figures = ", ".join(f"{name} {value}" for name, value in training_figures(lines) if "evaluated" in name)
+        return f"{record['settings']['model']}, trained on its own answers to {rows:,} questions: {figures}."
     said = f"{record['settings']['model']}, fine-tuned on {rows:,} rows"
     evaluated = [float(line["eval_loss"]) for line in lines if "eval_loss" in line]
     if evaluated and held_out:
@@ -49,3 +62,14 @@ def lead_sentence(record: dict[str, Any], lines: list[dict[str, Any]]) -> str:
     elif trained := [float(line["loss"]) for line in lines if "loss" in line]:
         said += f"; the training loss went from {trained[0]:.4f} to {trained[-1]:.4f}, and nothing was evaluated"
     return f"{said}."
+
+
+def evaluation_table(lines: list[dict[str, Any]]) -> list[list[str]]:
+    """Return the head and the rows of a table of the evaluations; an empty list without any."""
+    columns = EVALUATED_ROLLOUTS if on_rollouts(lines) else EVALUATED
+    rows = [
+        [str(line["step"]), *(f"{float(line[key]):{unit}}" if key in line else "" for key, unit in columns.values())]
+        for line in lines
+        if next(iter(columns.values()))[0] in line
+    ]
+    return [["step", *columns], *rows] if rows else []

@@ -211,7 +211,7 @@ def train(config: TrainConfig, *, on_rollouts: bool = False) -> int:
     if leads:
         write_run_files(out, config, record, line)
     log = out / (LOG if leads else f"node{config.machines.rank_and_address[0]}-{LOG}")
-    notes.print(recipe_table(config, record, log))
+    notes.print(recipe_table(config, record, log, unit="questions" if on_rollouts else "rows"))
     try:
         with (
             log.open("ab") as file,
@@ -238,7 +238,7 @@ def unknown_argument(log: str) -> str | None:
     return found[1] if found else None
 
 
-def recipe_table(config: TrainConfig, record: Mapping[str, Any], log: Path) -> Table:
+def recipe_table(config: TrainConfig, record: Mapping[str, Any], log: Path, *, unit: str) -> Table:
     """Return what is trained on what, with the arguments that matter most, and where the rest is found."""
     args = config.recipe.resolved_args()
     table = Table(box=None, pad_edge=False, show_header=False)
@@ -246,7 +246,7 @@ def recipe_table(config: TrainConfig, record: Mapping[str, Any], log: Path) -> T
     table.add_column(overflow="fold")
     table.add_row("model", Text(config.model))
     for path, file in record["data"].items():
-        table.add_row("rows", Text(f"{file['rows']:,} in {path}"))
+        table.add_row(unit, Text(f"{file['rows']:,} in {path}"))
     table.add_row("recipe", Text(", ".join(f"{key}={args[key]}" for key in ARGUMENTS if key in args)))
     table.add_row("devices", Text(str(config.machines.devices)))
     table.add_row("command", Text(f"{config.out}/command.sh, its output {log}"))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, Qwen2Config
 
-from training.rl.loss import Clip, clipped_sums, policy_loss
+from training.rl.loss import Clip, LossSums, clipped_sums, policy_loss, score_tokens
 from training.rl.recording import SampledCall
 from training.rl.tree import CreditedCall, merge_calls
 
@@ -39,6 +40,11 @@ def credited(rng: random.Random, context: tuple[int, ...], length: int) -> Credi
     return CreditedCall(SampledCall("", context, ids, logprobs), rng.uniform(-1, 1))
 
 
+def tree_loss(model: torch.nn.Module, calls: list[CreditedCall], clip: Clip, temperature: float = 1.0) -> LossSums:
+    tree = merge_calls(calls)
+    return policy_loss(tree, score_tokens(model, tree, CPU, temperature), clip)
+
+
 def alone(model: torch.nn.Module, each: CreditedCall, clip: Clip) -> torch.Tensor:
     """The textbook objective of one call: min(r A, clip(r) A), summed over its tokens."""
     call = each.call
@@ -52,7 +58,7 @@ def alone(model: torch.nn.Module, each: CreditedCall, clip: Clip) -> torch.Tenso
 @pytest.mark.parametrize("seed", range(4))
 def test_loss_and_gradients_of_a_tree_are_those_of_its_calls(model: torch.nn.Module, seed: int) -> None:
     made, clip = group(random.Random(seed)), Clip(most=1e9)
-    found = policy_loss(model, merge_calls(made), clip, CPU)
+    found = tree_loss(model, made, clip)
     wanted = sum((alone(model, each, clip) for each in made), torch.tensor(0.0))
     assert found.tokens == sum(len(each.call.ids) for each in made)
     assert float(found.loss.detach()) == pytest.approx(float(wanted.detach()), abs=1e-5)
@@ -70,8 +76,21 @@ def test_the_ratio_is_taken_at_the_temperature_of_the_rollouts(model: torch.nn.M
     logits = model(torch.tensor([each.call.context + each.call.ids])).logits[0, 2:-1] / 1.5
     logprobs = logits.log_softmax(-1)[torch.arange(6), list(each.call.ids)].tolist()
     sampled = CreditedCall(SampledCall("", each.call.context, each.call.ids, tuple(logprobs)), 1.0)
-    assert policy_loss(model, merge_calls([sampled]), Clip(), CPU, 1.5).kl == pytest.approx(0, abs=1e-6)
-    assert policy_loss(model, merge_calls([sampled]), Clip(), CPU).kl > 1e-4
+    assert tree_loss(model, [sampled], Clip(), 1.5).kl == pytest.approx(0, abs=1e-6)
+    assert tree_loss(model, [sampled], Clip()).kl > 1e-4
+
+
+def test_the_divergence_from_the_first_policy_is_counted_for_each_sample(model: torch.nn.Module) -> None:
+    made, clip = group(random.Random(5)), Clip()
+    tree = merge_calls(made)
+    now = score_tokens(model, tree, CPU)
+    alone = policy_loss(tree, now, clip)
+    same = policy_loss(tree, now, clip, now.logprobs.detach(), kl=0.5)
+    assert (alone.drift, same.drift) == (0.0, 0.0)
+    far = policy_loss(tree, now, clip, now.logprobs.detach() - 1, kl=0.5)
+    samples = sum(len(each.call.ids) for each in made)
+    assert far.drift == pytest.approx(samples * math.exp(-1))  # e^-1 - 1 + 1 at each of them
+    assert float((far.loss - alone.loss).detach()) == pytest.approx(0.5 * far.drift)
 
 
 def test_a_policy_that_has_not_moved_has_no_clip_and_no_divergence() -> None:

@@ -60,6 +60,16 @@ def test_only_what_was_waited_for_gets_the_latency_term(credit: Credit, slow: li
     assert advantages[2] == pytest.approx([-0.5] * 3)  # the wait for a wrong answer does not count
 
 
+def test_without_a_baseline_right_answers_are_imitated_and_wrong_ones_ignored() -> None:
+    rewards = [Rewards(1.0), Rewards(0.0), Rewards(1.0)]
+    rollouts = [Rollout(run_of(3, (1, 2)), calls("", "1.1"), each) for each in rewards]
+    found = credit_group(rollouts, "trajectory", baseline="none")
+    assert [[each.advantage for each in rollout] for rollout in found] == [[1.0, 1.0], [0.0, 0.0], [1.0, 1.0]]
+    assert not is_flat(rollouts[:1], "none")  # all right: the group's own mean would leave nothing
+    assert is_flat(rollouts[:1])
+    assert is_flat(rollouts[1:2], "none")
+
+
 def test_calls_may_weigh_the_same_whatever_their_length() -> None:
     short, long = (SampledCall("", (1,), (2,) * n, (0.0,) * n) for n in (1, 3))
     run = run_of(3, (1, 2))

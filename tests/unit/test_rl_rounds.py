@@ -64,6 +64,7 @@ class FakeLearner:
 
     def write_weights(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / "steps").write_text(str(self.steps))
 
     def gather(self, value: Any) -> list[Any]:
         return [value]
@@ -216,7 +217,27 @@ def test_a_training_that_forgets_is_stopped(tmp_path: Path) -> None:
 
     made = settings(tmp_path, rounds=9)
     assert len(learner.take(rounds_of(made, learner, forgets))) == 1
+    assert (tmp_path / "out" / "best" / "steps").read_text() == "0"
     assert not (tmp_path / "out" / "rounds" / "0002").exists()
+
+
+def test_the_weights_with_the_best_evaluation_are_kept(tmp_path: Path) -> None:
+    learner, asked, words = FakeLearner(), count(), [10, 4, 20]  # of an answer after so many steps
+
+    def script(context: str) -> str:
+        doubled = 2 * int(context.partition("How much is ")[2].split()[0])
+        return f"{'so ' * (words[learner.steps] + next(asked) % 2)}</think>\\boxed{{{doubled}}}"
+
+    made = settings(tmp_path)
+    made.evaluation.every = 1
+    rounds = rounds_of(made, learner, script)
+    learner.take(rounds)
+    rounds.finish()
+    assert learner.steps == 2
+    assert (tmp_path / "out" / "best" / "steps").read_text() == "1"
+    rewards = [report["evaluation/reward"] for report in learner.reports if "evaluation/reward" in report]
+    assert len(rewards) == 2  # the first evaluation has nothing to compare with yet
+    assert rewards[0] > rewards[1]
 
 
 @pytest.mark.parametrize(
@@ -225,6 +246,8 @@ def test_a_training_that_forgets_is_stopped(tmp_path: Path) -> None:
         ({"group_size": 1}, "rl.group_size must be at least 2"),
         ({"questions": 3}, "rl.questions=3 must be a multiple of the 2 training processes"),
         ({"credit": "all"}, "rl.credit must be one of trajectory, critical_path, branch"),
+        ({"baseline": "mean"}, "rl.baseline must be one of group, none, got 'mean'"),
+        ({"kl": -0.1}, "rl.kl must be at least 0, got -0.1"),
         ({"temperature": 0}, "rl.temperature must be above 0"),
         ({"clip": Clip(low=2)}, "rl.clip needs 0 < low < 1"),
     ],

@@ -2,6 +2,7 @@
 
 The advantage of a rollout is its reward less the mean of its group, the rollouts of the same question; waits are
 compared among those that count. It is not divided by the standard deviation: that would undo the weight of the wait.
+Without a baseline the reward itself is the advantage: right answers are imitated, wrong ones are ignored (RAFT).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from training.rl.reward import Rewards
 from training.rl.tree import FLAT, CreditedCall
 
 Credit = Literal["trajectory", "critical_path", "branch"]
+Baseline = Literal["group", "none"]
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,11 @@ class Rollout:
     rewards: Rewards
 
 
-def is_flat(group: Sequence[Rollout]) -> bool:
-    """Tell whether all rollouts of a group have the same rewards: then there is nothing to learn from them."""
-    return all(max(values, default=0.0) - min(values, default=0.0) < FLAT for values in _parts(group))
+def is_flat(group: Sequence[Rollout], baseline: Baseline = "group") -> bool:
+    """Tell whether nothing is to be learned from a group: all its rewards are equal, or without a baseline all 0."""
+    if baseline == "none":
+        return all(abs(each.rewards.total) < FLAT for each in group)
+    return len(group) < 2 or all(max(values, default=0.0) - min(values, default=0.0) < FLAT for values in _parts(group))
 
 
 def _parts(group: Sequence[Rollout]) -> tuple[list[float], list[float]]:
@@ -39,9 +43,12 @@ def _parts(group: Sequence[Rollout]) -> tuple[list[float], list[float]]:
     return [each.rewards.outcome for each in group], waits
 
 
-def credit_group(group: Sequence[Rollout], credit: Credit, *, even_calls: bool = False) -> list[list[CreditedCall]]:
+def credit_group(
+    group: Sequence[Rollout], credit: Credit, *, baseline: Baseline = "group", even_calls: bool = False
+) -> list[list[CreditedCall]]:
     """Return the calls of each rollout with their advantages.
 
+    baseline        what is subtracted from a reward: the mean of its group, or nothing
     even_calls      give each call the same weight in all, by dividing its advantage by its length over the mean length
 
     trajectory      every token gets the whole advantage
@@ -49,6 +56,7 @@ def credit_group(group: Sequence[Rollout], credit: Credit, *, even_calls: bool =
     branch          as critical_path, in the share of the stage's tokens that would have been saved without the executor
     """
     outcomes, waits = _parts(group)
+    usual, usual_wait = (fmean(values or [0.0]) if baseline == "group" else 0.0 for values in (outcomes, waits))
     mean_length = fmean(len(call.ids) for each in group for call in each.calls)
 
     def weight(call: SampledCall) -> float:
@@ -56,8 +64,8 @@ def credit_group(group: Sequence[Rollout], credit: Credit, *, even_calls: bool =
 
     credited = []
     for each in group:
-        of_answer = each.rewards.outcome - fmean(outcomes)
-        of_wait = each.rewards.latency - fmean(waits) if each.rewards.latency is not None else 0.0
+        of_answer = each.rewards.outcome - usual
+        of_wait = each.rewards.latency - usual_wait if each.rewards.latency is not None else 0.0
         shares = {} if credit == "trajectory" else waited_for(each.trajectory, partial=credit == "branch")
         advantages = [(of_answer + of_wait * shares.get(call.branch, 1.0)) * weight(call) for call in each.calls]
         credited.append(list(map(CreditedCall, each.calls, advantages)))

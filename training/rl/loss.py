@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -33,6 +33,7 @@ class LossSums:
     tokens    number of sampled tokens
     clipped   of these, how many have a ratio beyond 1 - low or 1 + high
     kl        divergence of the sampling policy from this one (its k3 estimate)
+    drift     divergence of this policy from the reference (the same estimate); 0 without a reference
     entropy   of this policy
     """
 
@@ -40,7 +41,16 @@ class LossSums:
     tokens: int
     clipped: float
     kl: float
+    drift: float
     entropy: float
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """Of the sampled tokens of a tree under one model: log-probabilities, and entropies of their distributions."""
+
+    logprobs: torch.Tensor
+    entropies: torch.Tensor
 
 
 def tree_inputs(tree: RolloutTree, device: torch.device) -> dict[str, torch.Tensor]:
@@ -54,8 +64,8 @@ def tree_inputs(tree: RolloutTree, device: torch.device) -> dict[str, torch.Tens
     }
 
 
-def policy_loss(model: Any, tree: RolloutTree, clip: Clip, device: torch.device, temperature: float = 1.0) -> LossSums:
-    """Return the loss of a tree, to be divided by the tokens of the whole update.
+def score_tokens(model: Any, tree: RolloutTree, device: torch.device, temperature: float = 1.0) -> TokenScores:
+    """Return the scores of the tree's sampled tokens.
 
     `temperature` is that of the rollouts: SGLang's log-probabilities are of the distribution that it sampled from.
     """
@@ -64,14 +74,34 @@ def policy_loss(model: Any, tree: RolloutTree, clip: Clip, device: torch.device,
     logits = model(**tree_inputs(tree, device), logits_to_keep=kept, use_cache=False).logits[0].float() / temperature
     targets = torch.tensor([tree.tree.input_ids[place] for place in tree.targets], device=device)
     spread = logits.log_softmax(-1)
-    now = spread[rows, targets]
+    with torch.no_grad():
+        entropies = -(spread.exp() * spread).sum(-1)[rows]
+    return TokenScores(spread[rows, targets], entropies)
+
+
+def policy_loss(
+    tree: RolloutTree, now: TokenScores, clip: Clip, reference: torch.Tensor | None = None, kl: float = 0.0
+) -> LossSums:
+    """Return the loss of a tree whose tokens have the scores `now`, to be divided by the tokens of the whole update.
+
+    reference   log-probabilities of the tokens under the policy that the divergence, weighted by `kl`, is taken from
+    """
+    device = now.logprobs.device
     gains, losses, before, counts = (
         torch.tensor(values, dtype=torch.float32, device=device)
         for values in (tree.gains, tree.losses, tree.logprobs, tree.counts)
     )
-    with torch.no_grad():
-        entropy = -(spread.exp() * spread).sum(-1)[rows]
-    return clipped_sums(now, before, gains, losses, counts, clip, entropy)
+    sums = clipped_sums(now.logprobs, before, gains, losses, counts, clip, now.entropies)
+    if reference is None:
+        return sums
+    drift = (counts * divergence(now.logprobs, reference)).sum()
+    return replace(sums, loss=sums.loss + kl * drift, drift=float(drift.detach()))
+
+
+def divergence(sampled: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Return the k3 estimate of KL(sampled | other) at tokens with these log-probabilities."""
+    away = other - sampled
+    return away.exp() - 1 - away
 
 
 def clipped_sums(
@@ -92,7 +122,6 @@ def clipped_sums(
     up, down = ratio.clamp(max=1 + clip.high), ratio.clamp(min=1 - clip.low, max=clip.most)
     with torch.no_grad():
         outside = ((gains > 0) & (ratio > 1 + clip.high)) | ((losses < 0) & (ratio < 1 - clip.low))
-        away = before - now
-        kl = away.neg().exp() - 1 + away
-        sums = [float((counts * each).sum()) for each in (outside.float(), kl, entropy)]
-    return LossSums(-(gains * up + losses * down).sum(), int(counts.sum()), *sums)
+        sampled = (outside.float(), divergence(before, now), entropy)
+        clipped, kl, spread = (float((counts * each).sum()) for each in sampled)
+    return LossSums(-(gains * up + losses * down).sum(), int(counts.sum()), clipped, kl, 0.0, spread)

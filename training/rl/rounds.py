@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ ROUND_FILE = "round.json"
 REFERENCE_FILE = "reference.json"
 MOST_LOST = 0.1  # share of a round's rollouts that may fail: those that had ended by then are the short ones
 POLICY = "policy"  # folder of the weights that the runtime loads
+BEST = "best"  # folder of the weights whose evaluation had the highest reward so far
 
 
 class Learner(Protocol):
@@ -153,7 +155,7 @@ class Rounds:
         """Return the round's updates, the same number on all processes, and write down where the round begins."""
         references = self._references  # by all processes, also by one without rollouts
         groups = [self._rollouts(group, references) for group in folder.groups()]
-        kept = [group for group in groups if len(group) > 1 and not is_flat(group)]
+        kept = [group for group in groups if not is_flat(group, self.settings.baseline)]
         self._report_round(folder, groups, kept)
         limit = self.settings.rounds.max_length
         packed = [tree for group in kept for tree in pack_rollouts(self._credited(group), limit)]
@@ -176,7 +178,8 @@ class Rounds:
         return updates
 
     def _credited(self, group: Sequence[Rollout]) -> list[list[CreditedCall]]:
-        return credit_group(group, self.settings.credit, even_calls=self.settings.rounds.even_calls)
+        made = self.settings
+        return credit_group(group, made.credit, baseline=made.baseline, even_calls=made.rounds.even_calls)
 
     def _rollouts(self, group: Sequence[SampledRun], references: Mapping[str, float]) -> list[Rollout]:
         """Return a group with its rewards."""
@@ -221,24 +224,48 @@ class Rounds:
     def evaluate(self, number: int) -> None:
         """Run the evaluation's questions at temperature 0, log the figures, and decide whether to stop."""
         settings = self.settings.evaluation
-        found = None if self.learner.rank else self._evaluation_figures(number)
+        references = self._references if number else {}  # what they are taken from are the rollouts of round 0
+        found = None if self.learner.rank else self._evaluation_figures(number, references)
         figures, fallen = self.learner.gather(found)[0]
         self.learner.report({f"evaluation/{name}": value for name, value in figures.items()})
         self.stopped = fallen > settings.stop_below
 
-    def _evaluation_figures(self, number: int) -> tuple[dict[str, float], float]:
-        """Return the figures, and by how many points accuracy has fallen since the first evaluation."""
+    def _evaluation_figures(self, number: int, references: Mapping[str, float]) -> tuple[dict[str, float], float]:
+        """Return the figures, and by how many points accuracy has fallen since the first evaluation.
+
+        The weights are kept as the best ones if no earlier evaluation had a higher reward.
+        """
         task = self.settings.make_evaluation_task()
         samples = [QuestionSample(each) for each in islice(task.questions(), self.settings.evaluation.questions)]
-        folder = RoundFolder.of(self.out / EVALUATIONS / f"{number:04d}")
+        folder = self._evaluation(number)
         folder.collect(self._workload(task, samples, 0.0, self.settings.rounds.seed), self.endpoint)
         if folder.failures:
             raise RequestFailed(f"evaluation {number}: a question could not be asked: {folder.failures[0].error}")
         records = [run.record for run in folder.runs.values()]
         correct = share([float(record.correct) for record in records])
-        first = RoundFolder.of(self.out / EVALUATIONS / f"{0:04d}").runs.values()
-        fallen = 100 * (fmean(run.record.correct for run in first) - correct.value)
-        return run_figures(records) | {"correct low": correct.low, "correct high": correct.high}, fallen
+        fallen = 100 * (fmean(run.record.correct for run in self._evaluation(0).runs.values()) - correct.value)
+        figures = run_figures(records) | {"correct low": correct.low, "correct high": correct.high}
+        if references:
+            figures["reward"] = self._mean_reward(folder, references)
+        earlier = [self._evaluation(n) for n in range(number) if (self.out / EVALUATIONS / f"{n:04d}").is_dir()]
+        if not any(self._mean_reward(each, references) > figures["reward"] for each in earlier):
+            replace_folder(self.out / BEST, self.out / POLICY)
+        return figures, fallen
+
+    def _evaluation(self, number: int) -> RoundFolder:
+        return RoundFolder.of(self.out / EVALUATIONS / f"{number:04d}")
+
+    def _mean_reward(self, folder: RoundFolder, references: Mapping[str, float]) -> float:
+        return fmean(each.rewards.total for each in self._rollouts(list(folder.runs.values()), references))
+
+
+def replace_folder(folder: Path, source: Path) -> None:
+    """Make `folder` a copy of `source`; a copy that is interrupted leaves the old folder as it was."""
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree(source, part)
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)
 
 
 def weighted_mean(values: Sequence[float], weights: Sequence[int]) -> float:

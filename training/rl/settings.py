@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from sprint_sgl.lang.registry import Method, build_method
 from sprint_sgl.storage.files import whole_file
 from sprint_sgl.tasks.base import Task
 from sprint_sgl.validation import checked_count
-from training.rl.credit import Credit
+from training.rl.credit import Baseline, Credit
 from training.rl.loss import Clip
 from training.rl.reward import RewardFunction
 
@@ -32,10 +33,12 @@ class RoundSettings:
     updates         most optimiser steps in a round, each on other rollouts
     save_every      rounds between two checkpoints
     credit          trajectory, critical_path or branch (training/rl/credit.py)
+    baseline        group: the advantage is the reward less the mean of its group; none: the reward (RAFT)
     even_calls      whether each call weighs the same, whatever its length; by default each token does
     temperature     of the rollouts; 1 samples from the policy itself
     concurrency     rollouts at a time, of each process
     clip            limits of the probability ratio
+    kl              weight of the divergence from the first policy; above 0 each process holds that policy too
     max_length      tokens of a tree; longer groups are split by rollouts
     max_new_tokens  limit of a call; by default the model's own
     time_limit      seconds that one call may take
@@ -48,10 +51,12 @@ class RoundSettings:
     updates: int = 2
     save_every: int = 1
     credit: str = "critical_path"
+    baseline: str = "group"
     even_calls: bool = False
     temperature: float = 1.0
     concurrency: int = 32
     clip: Clip = field(default_factory=Clip)
+    kl: float = 0.0
     max_length: int = 8192
     max_new_tokens: int | None = None
     time_limit: float = 1800.0
@@ -123,6 +128,10 @@ class RlSettings:
     def credit(self) -> Credit:
         return self.rounds.credit  # type: ignore[return-value]
 
+    @property
+    def baseline(self) -> Baseline:
+        return self.rounds.baseline  # type: ignore[return-value]
+
 
 def check_settings(rounds: RoundSettings, evaluation: EvaluationSettings, processes: int) -> None:
     """Raise BadInput for numbers that cannot be."""
@@ -134,8 +143,11 @@ def check_settings(rounds: RoundSettings, evaluation: EvaluationSettings, proces
         raise BadInput(f"rl.group_size must be at least 2, got {rounds.group_size}: rollouts are compared in a group")
     if rounds.questions % processes:
         raise BadInput(f"rl.questions={rounds.questions} must be a multiple of the {processes} training processes")
-    if rounds.credit not in get_args(Credit):
-        raise BadInput(f"rl.credit must be one of {', '.join(get_args(Credit))}, got {rounds.credit!r}")
+    for name, choices in (("credit", get_args(Credit)), ("baseline", get_args(Baseline))):
+        if (value := getattr(rounds, name)) not in choices:
+            raise BadInput(f"rl.{name} must be one of {', '.join(choices)}, got {value!r}")
+    if not 0 <= rounds.kl < math.inf:
+        raise BadInput(f"rl.kl must be at least 0, got {rounds.kl}")
     clip = rounds.clip
     if not (0 < clip.low < 1 and clip.high > 0 and clip.most > 1 + clip.high):
         raise BadInput(f"rl.clip needs 0 < low < 1, high > 0 and most > 1 + high, got {clip}")

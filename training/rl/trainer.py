@@ -9,17 +9,20 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from swift.trainers import Seq2SeqTrainer
+from transformers.integrations.deepspeed import deepspeed_config, set_hf_deepspeed_config, unset_hf_deepspeed_config
 
 from sprint_sgl.storage.checkpoints import MODEL_NOTES, last_checkpoint, model_notes, weights_folder
-from training.rl.loss import policy_loss
+from training.rl.loss import policy_loss, score_tokens
 from training.rl.rounds import Rounds, Update
 from training.rl.settings import RlSettings
+from training.rl.tree import RolloutTree
 
 
 class RolloutTrainer(Seq2SeqTrainer):  # type: ignore[misc] # ms-swift ships no types
@@ -48,21 +51,44 @@ class RolloutTrainer(Seq2SeqTrainer):  # type: ignore[misc] # ms-swift ships no 
         model.train()
         update: Update = inputs["update"]
         state, device, rounds = self.accelerator.gradient_state, self.accelerator.device, self.settings.rounds
-        total, sums = torch.zeros((), device=device), torch.zeros(3, device=device)
+        total, sums = torch.zeros((), device=device), torch.zeros(4, device=device)
         for number, tree in enumerate(update.trees, 1):
             state._set_sync_gradients(number == len(update.trees))
             with self.compute_loss_context_manager():
-                found = policy_loss(model, tree, rounds.clip, device, rounds.temperature)
+                now = score_tokens(model, tree, device, rounds.temperature)
+                found = policy_loss(tree, now, rounds.clip, self._reference_scores(tree), rounds.kl)
             loss = found.loss / update.tokens
             self.accelerator.backward(loss * self.processes)  # processes average their gradients
             total += loss.detach()
-            sums += torch.tensor([found.clipped, found.kl, found.entropy], device=device)
+            sums += torch.tensor([found.clipped, found.kl, found.drift, found.entropy], device=device)
         figures = self.accelerator.reduce(torch.cat([total[None], sums / update.tokens]), reduction="sum")
-        for name, value in zip(("clipped", "kl", "entropy"), figures[1:].tolist(), strict=True):
+        for name, value in zip(("clipped", "kl", "drift", "entropy"), figures[1:].tolist(), strict=True):
             self.custom_metrics["train"][f"policy/{name}"].update(value)
         self.control.should_save |= update.saves  # on_step_begin has cleared it
         mean: torch.Tensor = figures[0]
         return mean
+
+    @torch.no_grad()
+    def _reference_scores(self, tree: RolloutTree) -> torch.Tensor | None:
+        """Return the log-probabilities of the tree's tokens under the first policy; None without a KL term."""
+        if not self.settings.rounds.kl:
+            return None
+        device = self.accelerator.device
+        return score_tokens(self.reference, tree, device, self.settings.rounds.temperature).logprobs
+
+    @cached_property
+    def reference(self) -> torch.nn.Module:
+        """The policy that the training began with, whole on each process."""
+        trained = self.accelerator.unwrap_model(self.model)
+        sharding = deepspeed_config()
+        unset_hf_deepspeed_config()  # under ZeRO-3 it would load a part of each weight
+        loaded = type(trained).from_pretrained(
+            self.settings.model, dtype=trained.dtype, attn_implementation=trained.config._attn_implementation
+        )
+        if sharding is not None:
+            set_hf_deepspeed_config(self.args.hf_deepspeed_config)
+        first: torch.nn.Module = loaded.to(self.accelerator.device).eval().requires_grad_(False)
+        return first
 
     def steps_done(self) -> int:
         return int(self.state.global_step)
