@@ -32,6 +32,8 @@ COMMANDS = {
     "bench": "sprint-sgl bench",
     "train": "sprint-sgl train",
     "cost": "sprint-sgl train cost",
+    "rl": "sprint-sgl rl",
+    "rl_cost": "sprint-sgl rl cost",
     "curate": "sprint-sgl curate",
     "fleet": "sprint-sgl fleet",
     "experiment": "sprint-sgl experiment",

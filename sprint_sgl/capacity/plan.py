@@ -129,16 +129,23 @@ def check_config(config: FleetConfig) -> None:
         raise BadInput(f"unknown policy {config.policy!r}; known: {', '.join(POLICIES)}")
     if not 0 <= config.price < math.inf:
         raise BadInput(f"price must be in [0, inf) dollars an hour, got {config.price}")
-    for node, values in (("worker", config.worker), ("limits", config.limits)):
-        for key, value in asdict(values).items():
-            may_be_zero = node == "worker" and key not in MUST_BE_POSITIVE
-            if isinstance(value, int | float) and not (0 < value < math.inf or (value == 0 and may_be_zero)):
-                raise BadInput(f"{node}.{key} must be {'at least' if may_be_zero else 'above'} 0, got {value}")
+    check_worker(config.worker)
+    for key, value in asdict(config.limits).items():
+        if not 0 < value < math.inf:
+            raise BadInput(f"limits.{key} must be above 0, got {value}")
 
 
-def read_shapes(config: FleetConfig) -> list[TrajectoryShape]:
-    """Return the shapes of the recorded trajectories. Raises BadInput if no trajectory has a stage."""
-    task = Replay(DataSource(config.path), config.column, config.scale, config.characters_a_token)
+def check_worker(worker: WorkerSpec) -> None:
+    """Raise BadInput for a worker that cannot be simulated."""
+    for key, value in asdict(worker).items():
+        may_be_zero = key not in MUST_BE_POSITIVE
+        if isinstance(value, int | float) and not (0 < value < math.inf or (value == 0 and may_be_zero)):
+            raise BadInput(f"worker.{key} must be {'at least' if may_be_zero else 'above'} 0, got {value}")
+
+
+def read_shapes(path: str, column: str, scale: float, characters_a_token: float) -> list[TrajectoryShape]:
+    """Return the shapes of recorded trajectories. Raises BadInput if no trajectory has a stage."""
+    task = Replay(DataSource(path), column, scale, characters_a_token)
     return [question.shape for question in task.questions() if isinstance(question, ReplayQuestion)]
 
 
@@ -243,7 +250,8 @@ def _format_amount(value: float) -> str:
 @entry_point("fleet", FleetConfig)
 def main(config: FleetConfig) -> None:
     check_config(config)
-    estimate = estimate_fleet(config, read_shapes(config))
+    shapes = read_shapes(config.path, config.column, config.scale, config.characters_a_token)
+    estimate = estimate_fleet(config, shapes)
     screen().print(estimate_table(config, estimate), loads_table(estimate))
     if config.worker.source:
         screen().print(f"worker: {config.worker.source}", style="dim")

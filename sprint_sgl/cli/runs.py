@@ -66,10 +66,16 @@ def train(context: typer.Context) -> None:
 def rl(context: typer.Context) -> None:
     """Train on rollouts of the model's own, for right answers on a short critical path (Hydra overrides).
 
+    First estimate memory and hours: rl cost.
+
     [dim]sprint-sgl rl task=countdown task.split=train model=countdown-mini-sprint out=work/rl[/dim]
     [dim]sprint-sgl rl task=countdown task.split=train model=work/warm reward=outcome out=work/rl-outcome[/dim]
+    [dim]sprint-sgl rl cost path=trajectories.jsonl machines.processes=4 workers=4[/dim]
     """
-    _run_other_package("training.rl.run", context, context.args)
+    if context.args[:1] == ["cost"]:
+        _run_other_package("training.rl.cost", context, context.args[1:])
+    else:
+        _run_other_package("training.rl.run", context, context.args)
 
 
 def curate(context: typer.Context) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, field
@@ -184,7 +185,8 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         if reachable_workers(workers, self.url) != workers:
             raise RequestFailed(out_of_reach)
         try:
-            return [self._transport.send("POST", path, body, at=worker.url) for worker in workers]
+            with ThreadPoolExecutor(len(workers)) as pool:
+                return list(pool.map(lambda worker: self._transport.send("POST", path, body, at=worker.url), workers))
         except RuntimeUnavailable as error:
             raise RequestFailed(out_of_reach) from error
 

@@ -306,10 +306,10 @@ class TrainingEstimate:
         return self.steps(work) * self.rows_per_step * work.flops / work.rows / self.flops_per_second
 
 
-def memory_table(estimate: TrainingEstimate, memory: DeviceMemory) -> Table:
-    """Return the memory of a device by content, with its peak and what the device has."""
+def memory_table(estimate: TrainingEstimate, memory: DeviceMemory, length: int) -> Table:
+    """Return the memory of a device with rows of `length` tokens by content, with its peak and what the device has."""
     device = estimate.config.device
-    table = Table("on each device", "GiB", title=f"{estimate.devices} device(s), rows of {estimate.longest:,} tokens")
+    table = Table("on each device", "GiB", title=f"{estimate.devices} device(s), rows of {length:,} tokens")
     table.columns[1].justify = "right"
     stepping = memory.step > memory.gathered + memory.activations
     shown = {
@@ -331,14 +331,14 @@ def memory_table(estimate: TrainingEstimate, memory: DeviceMemory) -> Table:
     return table
 
 
-def verdict(estimate: TrainingEstimate, memory: DeviceMemory) -> str:
-    """Return whether the training fits, and otherwise what would make it fit."""
+def verdict(estimate: TrainingEstimate, memory: DeviceMemory, limit: str = "recipe.args.max_length") -> str:
+    """Return whether the training fits, and otherwise what would make it fit; `limit` is the key of a row's length."""
     most = estimate.longest_that_fits()
     if memory.peak <= estimate.config.device.memory * GIB:
         return f"It fits, with rows of up to {most:,} tokens."
     if not most:
         return "It does not fit with rows of any length: use more devices, or recipe.args.deepspeed=zero3_offload."
-    ways = [f"recipe.args.max_length={most}"]
+    ways = [f"{limit}={most}"]
     if not estimate.args.get("use_liger_kernel"):
         ways.append("recipe.args.use_liger_kernel=true (package liger-kernel)")
     return f"It does not fit. Rows of {most:,} tokens would fit: {' or '.join(ways)}."
@@ -347,14 +347,17 @@ def verdict(estimate: TrainingEstimate, memory: DeviceMemory) -> str:
 def duration_line(estimate: TrainingEstimate) -> str:
     """Return rows, steps and expected time of the training in one line."""
     device, work = estimate.config.device, estimate.work()
-    seconds = estimate.seconds(work)
-    span = f"{seconds / 3600:.1f} hours" if seconds > 3600 else f"{seconds / 60:.0f} minutes"
+    span = format_span(estimate.seconds(work))
     rate = estimate.flops_per_second * work.tokens / work.flops
     return (
         f"{work.rows:,} rows, {work.tokens:,} tokens: {estimate.steps(work):,} steps of {estimate.rows_per_step} rows "
         f"take about {span} ({rate:,.0f} tokens/s) if each device reaches "
         f"{device.utilisation:.0%} of {device.teraflops:g} TFLOP/s"
     )
+
+
+def format_span(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} hours" if seconds > 3600 else f"{seconds / 60:.0f} minutes"
 
 
 def layouts_table(estimate: TrainingEstimate) -> Table:
@@ -382,7 +385,7 @@ def main(config: CostConfig) -> None:
     estimate = TrainingEstimate(config)
     out = screen()
     memory = estimate.memory(estimate.longest)
-    out.print(memory_table(estimate, memory), verdict(estimate, memory), highlight=False)
+    out.print(memory_table(estimate, memory, estimate.longest), verdict(estimate, memory), highlight=False)
     if estimate.config.dataset:
         if any(row.tree > row.transcript for row in estimate.rows):
             out.print(layouts_table(estimate))

@@ -84,8 +84,11 @@ def check_config(config: RlConfig) -> None:
     for key, wanted in (("template", "sprint_tree"), ("tuner_type", "full"), ("gradient_accumulation_steps", 1)):
         if config.recipe.args.get(key) != wanted:
             raise BadInput(f"recipe.args.{key} must be {wanted} for rollouts, got {config.recipe.args.get(key)}")
-    if config.machines.nodes > 1:
-        raise BadInput(f"machines.nodes must be 1 for rollouts, got {config.machines.nodes}")
+    config.machines.check(config.recipe.args)
+    if config.machines.nodes > 1 and not config.url:
+        raise BadInput(
+            f"machines.nodes={config.machines.nodes} needs url=ADDRESS, a server or a gateway that all nodes reach"
+        )
     if config.url and config.runtime != RuntimeConfig():
         raise BadInput("url=... is a server that runs, runtime=... starts one: leave one of them out")
 
@@ -168,8 +171,11 @@ def main(config: RlConfig) -> None:
     if config.dry_run:
         print(shell_line(training_config(config, Path(config.out, SETTINGS_FILE))))
         return
-    with locked_folder(config.out, TRAINING):
+    if config.machines.rank_and_address[0]:  # the first node locks the folder for all nodes
         code = run(config)
+    else:
+        with locked_folder(config.out, TRAINING):
+            code = run(config)
     if code:
         sys.exit(code)
 
