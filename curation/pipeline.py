@@ -29,7 +29,7 @@ from curation.stages.extract import RULES
 from curation.stages.filter import Filter, Thresholds
 from curation.stages.load import TraceSource, load_traces
 from curation.stages.pack import MIN_EXECUTION_LINES, pack_record
-from curation.stages.rows import RowSettings, write_rows
+from curation.stages.rows import RowSettings, count_rows, write_rows
 from curation.stages.verify import Verify
 from curation.teacher.batches import Collected, collect, pending_keys, submit
 from curation.teacher.budget import BudgetReached
@@ -222,20 +222,24 @@ def finish(config: CurationConfig) -> None:
     """Write rows and reports from filter.jsonl. Raises BadInput if a stage has read another file than is there."""
     folder = config.folder
     results = read_all_results(folder, ORDER[:-1])
-    counts = write_rows(read_records(folder / "filter.jsonl", PackedTrace), config.rows, folder)
+    kept = results["filter"].counts.kept
+    rows = count_rows(folder)
+    if kept or not rows:
+        counts = write_rows(read_records(folder / "filter.jsonl", PackedTrace), config.rows, folder)
     summary = summarise(folder)
     write_html(summary, folder / "report.html")
+    if not kept:
+        held = f" ({rows:,} rows of an earlier start stay in {folder})" if rows else ""
+        print_summary(summary, screen())
+        raise BadInput(explain_empty(summary, config) + held)
     by_stage = {name: result.settings for name, result in results.items()}
     write_card(summary, card_settings(by_stage, config.rows), folder / "README.md")
     print_summary(summary, screen())
     if unfinished := [name for name, result in results.items() if result.temporary]:
         say(f"{', '.join(unfinished)}: start the run again to repeat the calls that failed at the endpoint")
-    if not any(counts.values()):
-        raise BadInput(explain_empty(summary, config))
     if empty := [name for name, count in counts.items() if not count]:
-        say(
-            f"{', '.join(empty)}: no rows, since rows.validation={config.rows.validation} of the questions are held out"
-        )
+        share = f"rows.validation={config.rows.validation:g} of the questions of {kept:,} traces"
+        say(f"{', '.join(empty)}: no rows, since {share} came to none")
 
 
 def explain_empty(summary: Summary, config: CurationConfig) -> str:
@@ -252,7 +256,7 @@ def explain_empty(summary: Summary, config: CurationConfig) -> str:
         reasons += f". A trace needs filter.min_ratio={config.filter.min_ratio:g} steps per stage"
         if short:
             reasons += f", and {short} executions with fewer than min_lines={config.min_lines} lines joined their plan"
-        reasons += ": lower these keys, or curate traces whose approaches are longer"
+        reasons += ": lower these keys, or give traces with more, or longer, steps that do not need each other"
     return reasons
 
 

@@ -29,6 +29,7 @@ from sprint_sgl.console import one_line_errors, screen
 from sprint_sgl.errors import BadInput
 from sprint_sgl.storage.output_folders import KINDS, output_folder
 from sprint_sgl.storage.package_files import CONF
+from sprint_sgl.validation import suggestion
 
 T = TypeVar("T")
 
@@ -56,8 +57,8 @@ def entry_point(name: str, schema: type[T]) -> Callable[[Callable[[T], None]], C
                 print_help(name, schema.__module__, schema.__name__, screen())
                 return
             os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors instead of printing them
-            sys.argv[1:] = open_overrides(schema, sys.argv[1:])
             with one_line_errors():
+                sys.argv[1:] = open_overrides(schema, sys.argv[1:])
                 try:
                     hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(job)()
                 except (HydraException, OmegaConfBaseException) as error:
@@ -81,7 +82,11 @@ def open_overrides(schema: type, words: Sequence[str]) -> list[str]:
 
     Overrides may add keys to the schema's dictionaries without a `+` (recipe.args.KEY=VALUE, source.where={KEY: 1}).
     --multirun may stand anywhere: Hydra's parser accepts no overrides after it if there are some before it.
+    Raises BadInput for an option that Hydra does not have.
     """
+    for word in words:
+        if word.startswith("-") and (name := word.partition("=")[0]) not in HYDRA_OPTIONS:
+            raise BadInput(f"no option {name}: settings are written {name.strip('-')}=VALUE, and --help lists them")
     opened = tuple(f"{key}{mark}" for key in dictionary_keys(schema) for mark in (".", "={"))
     found = [f"++{plain}" if (plain := word.lstrip("+")).startswith(opened) else word for word in words]
     return sorted(found, key=lambda word: word not in ("--multirun", "-m"))
@@ -120,6 +125,11 @@ class SweepFolder(Callback):
             )
 
 
+HYDRA_OPTIONS = {
+    *("--cfg", "-c", "--resolve", "--package", "-p", "--info", "-i", "--hydra-help", "--version"),
+    *("--multirun", "-m", "--run", "-r", "--experimental-rerun", "--shell-completion", "-sc"),
+    *("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"),
+}
 UNKNOWN_ARGUMENT = re.compile(r"unexpected keyword argument '(\w+)'")
 _COMPOSING = Lock()  # Hydra loads its plugins at the first use
 
@@ -156,8 +166,9 @@ def hydra_message(error: Exception) -> str:
     text = str(error).partition("Config search path:")[0].partition("\nSee https:")[0]
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.parent_node is not None:
-        keys = ", ".join(sorted(map(str, cause.parent_node))) or "the keys, since there are none"
-        text = f"{text.partition(chr(10))[0]} {cause.key!r} is none of {keys}"
+        names = sorted(map(str, cause.parent_node))
+        keys = ", ".join(names) or "the keys, since there are none"
+        text = f"{text.partition(chr(10))[0]} {cause.key!r} is none of {keys}{suggestion(str(cause.key), names)}"
     elif cause is not None and cause is not error:
         text += f": {str(cause).partition(chr(10))[0]}"
     head, *listed = (line.strip() for line in text.splitlines() if line.strip())

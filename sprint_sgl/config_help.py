@@ -36,11 +36,12 @@ def help_page(command: str, module: str, class_name: str) -> Group:
 
 
 def shown_default(default: str) -> str:
-    """Return a default as it is given on the command line, in brackets; "" for an expression."""
+    """Return a default as it is given on the command line, in brackets; "" for an empty value or an expression."""
     if default in ("", REQUIRED, "null"):
         return f"  [{default}]" if default else ""
     try:
-        return f"  [{ast.literal_eval(default)}]"
+        value = ast.literal_eval(default)
+        return "" if value in ("", [], {}) else f"  [{value}]"
     except ValueError:
         return ""
 

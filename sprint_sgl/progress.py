@@ -33,20 +33,27 @@ def progress_bars(*columns: ProgressColumn, console: Console) -> Iterator[Progre
 
 
 def _print_progress(progress: Progress, ended: threading.Event) -> None:
-    begun: dict[int, float] = {}
+    begun: dict[int, tuple[float, float]] = {}
     while not ended.wait(PLAIN_EVERY):
         for task in progress.tasks:
             if not task.finished:
-                print_plain(progress.console, progress_line(task, begun.setdefault(task.id, task.completed)))
+                seen = begun.setdefault(task.id, (task.completed, task.elapsed or 0.0))
+                print_plain(progress.console, progress_line(task, *seen))
 
 
-def progress_line(task: Task, begun_at: float = 0.0) -> str:
-    """Return a task's progress as text: what is done, the rate, the time left. `begun_at` was done before."""
-    done = task.completed - begun_at
+def progress_line(task: Task, begun_at: float = 0.0, begun_after: float = 0.0) -> str:
+    """Return a task's progress as text: what is done, the rate, the time left.
+
+    The rate is of what was done since `begun_at`, the state after `begun_after` seconds.
+    """
+    done, elapsed = task.completed - begun_at, (task.elapsed or 0.0) - begun_after
+    if task.total is None and not task.completed:
+        waited = timedelta(seconds=round(task.elapsed or 0.0))
+        return f"{task.description.strip()}: {task.fields.get('details', 'starting')}, {waited} so far"
     of = f" of {task.total:,.0f}" if task.total is not None else ""
     parts = [f"{task.description.strip()}: {task.completed:,.0f}{of}"]
-    if done > 0 and task.elapsed:
-        rate = done / task.elapsed
+    if done > 0 and elapsed > 0:
+        rate = done / elapsed
         parts.append(f"{rate:,.1f}/s" if rate >= 1 else f"{1 / rate:,.1f} s each")
         if task.total is not None:
             parts.append(f"{timedelta(seconds=round((task.total - task.completed) / rate))} left")

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
 from sprint_sgl.console import notes
 from sprint_sgl.progress import progress_bars
@@ -23,6 +23,7 @@ def follow_training(process: subprocess.Popen[bytes], out: Path) -> int:
         TextColumn("{task.description}"),
         BarColumn(24),
         MofNCompleteColumn(),
+        TimeRemainingColumn(),
         TextColumn("{task.fields[details]}"),
     )
     seen, log = None, out / "logging.jsonl"
@@ -40,7 +41,7 @@ def follow_training(process: subprocess.Popen[bytes], out: Path) -> int:
 
 
 def step_details(lines: list[dict[str, Any]]) -> str:
-    """Return what the last lines of the log say: losses, speed, time left."""
+    """Return what the last lines of the log say: losses and speed."""
     last = {key: value for line in lines for key, value in line.items()}
     parts = [f"loss {float(last['loss']):.4f}"] if "loss" in last else []
     if "rollouts/correct" in last:
@@ -50,8 +51,6 @@ def step_details(lines: list[dict[str, Any]]) -> str:
         parts.append(f"evaluation loss {float(last['eval_loss']):.4f}")
     if "tokens_per_second" in last:
         parts.append(f"{last['tokens_per_second']:,} tokens/s")
-    if "remaining_time" in last:
-        parts.append(f"{last['remaining_time']} left")
     return ", ".join(parts)
 
 

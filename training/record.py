@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sprint_sgl.storage.files import file_digest, whole_bytes
+from sprint_sgl.storage.files import count_lines, file_digest, whole_bytes
 from sprint_sgl.storage.provenance import git_commit, package_versions, weight_digests
 
 if TYPE_CHECKING:
@@ -35,13 +35,8 @@ def run_record(settings: Mapping[str, Any], model: Path, data: Sequence[Path]) -
         "versions": package_versions(PACKAGES),
         "commit": git_commit(),
         "weights": weight_digests(model),
-        "data": {str(path): {"sha256": file_digest(path), "rows": _count_lines(path)} for path in data},
+        "data": {str(path): {"sha256": file_digest(path), "rows": count_lines(path)} for path in data},
     }
-
-
-def _count_lines(path: Path) -> int:
-    with path.open("rb") as file:
-        return sum(1 for _ in file)
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:

@@ -40,7 +40,7 @@ from sprint_sgl.storage.files import whole_file
 from sprint_sgl.storage.output_folders import TRAINING, locked_folder, output_folder
 from training.card import ARGUMENTS, serving_commands, write_card
 from training.machines import Machines, processor_has_bf16
-from training.preflight import check_args, check_training
+from training.preflight import check_args, check_training, model_folder
 from training.progress import LOG, follow_training, log_tail
 from training.record import draw_curves, run_record
 from training.report import write_training_report
@@ -277,6 +277,7 @@ def main(config: TrainConfig) -> None:
     if config.dry_run:
         config.machines.check(config.recipe.args)
         check_args(config.recipe.args)
+        model_folder(config.model)
         if Path(config.out).exists():
             output_folder(config.out, TRAINING)
         print(shell_line(config))

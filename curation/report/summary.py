@@ -28,6 +28,7 @@ from curation.stages.base import StageCounts
 from curation.stages.extract import RULES
 from curation.stages.rows import KINDS, SPLITS
 from curation.teacher.calls import ModelCost, Usage
+from sprint_sgl.storage.files import count_lines
 from sprint_sgl.view.pages import write_page
 
 HERE = Path(__file__).parent
@@ -91,7 +92,7 @@ def summarise(out: Path) -> Summary:
         kept=kept,
         annotators=dict(annotators.most_common()),
         files=tuple(
-            RowFile(kind, split, _count_lines(out / f"{kind}.{split}.jsonl")) for kind in KINDS for split in SPLITS
+            RowFile(kind, split, count_lines(out / f"{kind}.{split}.jsonl")) for kind in KINDS for split in SPLITS
         ),
         examples=choose_examples(read_records(kept_traces, PackedTrace), kept),
     )
@@ -104,11 +105,6 @@ def _add_costs(costs: Iterable[ModelCost]) -> tuple[ModelCost, ...]:
         key = (cost.stage, cost.model)
         usage[key] = usage.get(key, Usage()) + cost.usage
     return tuple(ModelCost(stage, model, total) for (stage, model), total in usage.items())
-
-
-def _count_lines(path: Path) -> int:
-    with path.open("rb") as file:
-        return sum(1 for _ in file)
 
 
 def format_reasons(stage: StageCounts, most: int | None = None) -> str:

@@ -18,6 +18,8 @@ from typing import Any, Generic, TypeVar
 
 from curation.records import Rejection, TraceRecord, read_records, record_line
 from curation.teacher.calls import ModelCost
+from sprint_sgl.config import changed_keys, flatten_settings
+from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput
 from sprint_sgl.storage.files import file_digest, whole_file
 
@@ -139,10 +141,16 @@ class PipelineStage(Generic[In]):
         """
         if not (self.result.is_file() and self.path.is_file() and self.rejected.is_file()):
             return None
-        result = StageResult.read(self.result)
-        if result.temporary or (result.source, result.settings) != (source, to_json_values(self.settings)):
+        result, settings = StageResult.read(self.result), to_json_values(self.settings)
+        if result.temporary or (result.source, result.settings) != (source, settings):
+            self._say_changes(flatten_settings(result.settings), flatten_settings(settings))
             return None
         return replace(result.counts, reused=True)
+
+    def _say_changes(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+        if keys := changed_keys(before, now):
+            changes = ", ".join(f"{key}={now.get(key)} in place of {before.get(key)}" for key in keys)
+            say(f"{self.name}: done again with {changes}")
 
     async def _write(self, outcomes: AsyncIterator[Outcome], source: str, report: Report) -> StageCounts:
         start, kept, reasons, temporary = time.monotonic(), 0, Counter[str](), False

@@ -13,7 +13,7 @@ from curation.records import PackedTrace
 from curation.stages.reformat import RowFormat, rft_row, sprint_row
 from sprint_sgl.errors import BadInput
 from sprint_sgl.protocol.prompts import PromptStyle, prompt_style
-from sprint_sgl.storage.files import whole_file
+from sprint_sgl.storage.files import count_lines, whole_file
 from sprint_sgl.training_rows import Row
 
 SPLITS = ("train", "valid")
@@ -51,6 +51,12 @@ def write_rows(records: Iterable[PackedTrace], settings: RowSettings, out: Path)
                 files[name].write(to_line(row | {"id": record.id, "annotator": record.annotator}))
                 counts[name] += 1
     return counts
+
+
+def count_rows(out: Path) -> int:
+    """Return the number of rows in the folder's files."""
+    files = (out / f"{kind}.{split}.jsonl" for kind in KINDS for split in SPLITS)
+    return sum(count_lines(path) for path in files if path.is_file())
 
 
 def choose_split(question: str, validation: float) -> str:

@@ -62,9 +62,20 @@ def claim_folder(folder: Path, config: BenchConfig, methods: Sequence[Method]) -
 
 def _check_same_settings(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     for key in sorted(changed_keys(before, now)):
-        if key not in MAY_DIFFER and not key.startswith(CHECKED_ELSEWHERE):
-            difference = f"{key}={before.get(key)}, not {now.get(key)}"
+        old, new = before.get(key), now.get(key)
+        if key not in MAY_DIFFER and not key.startswith(CHECKED_ELSEWHERE) and as_list(old) != as_list(new):
+            difference = f"{key}={setting_text(old)}, not {setting_text(new)}"
             raise BadInput(f"{folder} has records of {difference}: choose another out=FOLDER")
+
+
+def as_list(value: object) -> object:
+    """Return a single value as a list of it: task.numbers=3 says what task.numbers=[3] says."""
+    return value if isinstance(value, list) else [value]
+
+
+def setting_text(value: object) -> str:
+    """Return a value as an override writes it."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
 def read_earlier_run(folder: Path) -> dict[str, Any]:
@@ -123,7 +134,8 @@ def record_writer(
     """Yield a function that writes a record, adds it to `records` and advances the progress bar."""
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[details]}"))
     with progress_bars(*columns, console=console) as progress, open_to_append(path) as file:
-        bar = progress.add_task("answers", total=total, completed=len(records), details="starting")
+        details = "" if len(records) == total else "starting"
+        bar = progress.add_task("answers", total=total, completed=len(records), details=details)
         line = ProgressLine(records)
 
         def keep(record: Record) -> None:

@@ -77,7 +77,11 @@ def bench(config: BenchConfig, console: Console) -> list[Record]:
         records = earlier_records(read_records(folder / RECORDS), work, folder)
         with record_writer(folder / RECORDS, records, total, console) as keep:
             runtime = resident_runtime(config.runtime, config.url, config.time_limit, Path(config.out))
-            failures = run_workload(work, runtime, {record.key for record in records}, keep)
+            try:
+                failures = run_workload(work, runtime, {record.key for record in records}, keep)
+            except KeyboardInterrupt:
+                say(f"{len(records)} of {total} answers are in {folder}: the same command goes on from there")
+                raise
         write_failures(folder / FAILURES, [*earlier_failures(folder, work, names), *failures])
         judge_error: RequestFailed | None = None
         try:

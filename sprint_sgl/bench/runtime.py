@@ -69,7 +69,11 @@ class ResidentRuntime:
             if not self.url:
                 raise
             if not self._warned_of_cache:
-                say(f"the cache is not emptied between methods: {error}", style="yellow")
+                say(
+                    f"{self.url} answers others, so that its cache is not emptied between methods, whose seconds may "
+                    f"profit from it ({error})",
+                    style="yellow",
+                )
             self._warned_of_cache = True
 
     def _start(self, path: str) -> Endpoint:

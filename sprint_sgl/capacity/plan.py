@@ -60,7 +60,8 @@ class FleetLimits:
 class FleetConfig:
     """The settings of an estimate.
 
-    path, column         recorded trajectories: a file of rows, and the column with their texts
+    path                 recorded trajectories: a file of rows
+    column               the rows' column with the texts of trajectories
     scale                factor on the lengths of the recorded texts
     characters_a_token   by which texts without token counts are measured
     workers              number of SGLang servers

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 import typer
 
 from sprint_sgl.console import one_line_errors
+from sprint_sgl.errors import BadInput
+from sprint_sgl.validation import suggestion
 
 
 @contextmanager
@@ -24,6 +26,14 @@ def _run_other_package(module: str, context: typer.Context, overrides: Sequence[
     """Call the entry point of a package that sprint_sgl must not import."""
     with _hydra_command(context, overrides):
         importlib.import_module(module).main()
+
+
+def _refuse_misspelt(context: typer.Context, commands: Sequence[str]) -> None:
+    """End with a line if the first word looks like one of the subcommands and is none."""
+    word = context.args[0] if context.args else ""
+    if "=" not in word and word not in commands and (near := suggestion(word, commands)):
+        with one_line_errors():
+            raise BadInput(f"no command {context.info_name} {word}{near}")
 
 
 def bench(context: typer.Context) -> None:
@@ -55,6 +65,7 @@ def train(context: typer.Context) -> None:
     [dim]sprint-sgl train check work/countdown/sprint.train.jsonl --model countdown-mini-sprint[/dim]
     [dim]sprint-sgl train cost recipe=paper machines.processes=8 device=a100_40gb[/dim]
     """
+    _refuse_misspelt(context, ("check", "cost"))
     if context.args[:1] == ["check"]:
         importlib.import_module("training.check_rows").main(context.args[1:])
     elif context.args[:1] == ["cost"]:
@@ -72,6 +83,7 @@ def rl(context: typer.Context) -> None:
     [dim]sprint-sgl rl task=countdown task.split=train model=work/warm reward=outcome out=work/rl-outcome[/dim]
     [dim]sprint-sgl rl cost path=trajectories.jsonl machines.processes=4 workers=4[/dim]
     """
+    _refuse_misspelt(context, ("cost",))
     if context.args[:1] == ["cost"]:
         _run_other_package("training.rl.cost", context, context.args[1:])
     else:

@@ -134,7 +134,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
 
     def seed_warning(self) -> str | None:
         """Return a line if this server ignores seeds; None if it honours them or does not say."""
-        return f"{self.url} {NO_SEEDS}" if ignores_seeds(self._info_once()) else None
+        return NO_SEEDS if ignores_seeds(self._info_once()) else None
 
     def _info_once(self) -> Meta:
         """Return what the server said of itself when it was asked first; {} if it does not say, as a gateway may."""

@@ -11,7 +11,7 @@ NO_PREFIX_CACHE = (
 )
 
 NO_SEEDS = (
-    "ignores seeds: answers at a temperature above 0 differ between runs. Only a runtime with "
+    "this runtime ignores seeds: at a temperature above 0 another run gives other answers. Only a runtime with "
     "enable-deterministic-inference honours them, such as conf/runtime/a100_seeded.yaml"
 )
 

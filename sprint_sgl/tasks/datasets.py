@@ -51,6 +51,8 @@ def read_rows(source: DataSource) -> Iterator[Mapping[str, Any]]:
     """Yield the source's rows. Raises BadInput for a missing file or a data set that does not open."""
     path = source.file
     if path is None:
+        if source.path and Path(source.path).is_dir():
+            raise BadInput(f"path={source.path} is a folder: name a .jsonl, .json, .parquet or .csv file in it")
         # A hub name is NAME or ORG/NAME; a NAME with a suffix is a file of an unknown kind.
         if not source.path or source.path.count("/") > 1 or ("/" not in source.path and Path(source.path).suffix):
             raise BadInput(f"path={source.path!r} is neither a .jsonl, .json, .parquet or .csv file nor a hub name")
@@ -64,6 +66,10 @@ def read_rows(source: DataSource) -> Iterator[Mapping[str, Any]]:
 def _file_rows(path: Path) -> Iterator[Mapping[str, Any]]:
     if not path.stat().st_size:
         raise BadInput(f"{path} is empty")
+    if path.suffix != ".parquet":
+        with path.open("rb") as file:
+            if b"\0" in (start := file.read(200)) or start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                raise BadInput(f"{path} is not in UTF-8, but as it seems in UTF-16: save it in UTF-8")
     yield from READERS.get(path.suffix, _table_rows)(path)
 
 

@@ -47,6 +47,7 @@ def run_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
         (["solve", "--runtime", "h1000", "q"], "unknown runtime 'h1000'"),
         (["solve", "--prompt-style", "nobody", "q"], "unknown prompt style 'nobody'"),
         (["launch", "--runtime", "endpoint"], "use connect"),
+        (["train", "chek", "rows.jsonl"], "no command train chek, did you mean check?"),
         (
             ["train", "model=x", "dataset=x", "out=work/nothing"],
             "model='x' does not exist, and is not a hub id such as org/name",

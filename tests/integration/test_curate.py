@@ -45,6 +45,17 @@ def test_traces_of_which_none_becomes_a_row_fail_with_the_keys_that_decided_it(t
     assert "filter.min_ratio=1 steps per stage" in said
 
 
+def test_a_filter_that_leaves_nothing_leaves_the_rows_of_an_earlier_start(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    curate(ROOT / "examples" / "traces.jsonl", out)
+    before = contents(out)
+    done = curate(ROOT / "examples" / "traces.jsonl", out, "filter.min_ratio=9", status=1)
+    said = " ".join(done.stderr.split())
+    assert "filter: done again with thresholds.min_ratio=9.0 in place of 1.0" in said
+    assert f"(10 rows of an earlier start stay in {out})" in said
+    assert contents(out) == before
+
+
 def test_the_example_traces_all_become_rows(tmp_path: Path) -> None:
     curate(ROOT / "examples" / "traces.jsonl", tmp_path / "out")
     assert len(list(read_jsonl(tmp_path / "out" / "sprint.train.jsonl"))) == 5

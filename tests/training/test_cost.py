@@ -250,7 +250,7 @@ def test_what_cannot_be_estimated_is_one_clear_error(tmp_path: Path) -> None:
         estimate(f"model={tmp_path}/broken")
     with pytest.raises(BadInput, match="tuner_type must be full or lora for an estimate, got adalora"):
         estimate(f"model={MINI}", "recipe.args.tuner_type=adalora")
-    with pytest.raises(BadInput, match=r"neither a folder with a config\.json"):
+    with pytest.raises(BadInput, match=r"not a folder with a config\.json"):
         estimate(f"model={tmp_path}")
 
 

@@ -256,15 +256,16 @@ def test_a_folder_holds_records_made_in_one_way(tmp_path: Path) -> None:
     )
     with pytest.raises(BadInput, match=r"records of task.seed=7, not 8: choose another out=FOLDER"):
         claim_folder(tmp_path, settings(task={"problems": 3, "seed": 8}), methods)
-    with pytest.raises(BadInput, match=r"records of temperature=None, not 0.0"):
+    with pytest.raises(BadInput, match=r"records of temperature=null, not 0.0"):
         claim_folder(tmp_path, settings(temperature=0.0), methods)
     with pytest.raises(BadInput, match="records of other weights for sequential"):
         claim_folder(tmp_path, settings(model="countdown-mini-sprint"), methods)
+    claim_folder(tmp_path, settings(task={"problems": 3, "seed": [7]}), methods)  # a list of one is that one
     claim_folder(tmp_path, settings(), methods)  # whoever was there stays known
     kept = json.loads((tmp_path / "run.json").read_text())
     assert kept["methods"]["sequential"]["settings"]["name"] == "sequential"
     assert kept["methods"]["base"]["weights"]["model.safetensors"]
-    assert len(kept["starts"]) == 3
+    assert len(kept["starts"]) == 4
     assert kept["starts"][0]["versions"]["sglang"]
 
 

@@ -351,13 +351,16 @@ def duration_line(estimate: TrainingEstimate) -> str:
     rate = estimate.flops_per_second * work.tokens / work.flops
     return (
         f"{work.rows:,} rows, {work.tokens:,} tokens: {estimate.steps(work):,} steps of {estimate.rows_per_step} rows "
-        f"take about {span} ({rate:,.0f} tokens/s) if each device reaches "
+        f"take {span} ({rate:,.0f} tokens/s) if each device reaches "
         f"{device.utilisation:.0%} of {device.teraflops:g} TFLOP/s"
     )
 
 
 def format_span(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} hours" if seconds > 3600 else f"{seconds / 60:.0f} minutes"
+    """Return a duration in words, such as "about 2.3 hours"."""
+    if seconds < 60:
+        return "less than a minute"
+    return f"about {seconds / 3600:.1f} hours" if seconds > 3600 else f"about {seconds / 60:.0f} minutes"
 
 
 def layouts_table(estimate: TrainingEstimate) -> Table:

@@ -8,6 +8,7 @@ training/estimate/step_costs.py caches the results.
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM
 from transformers.masking_utils import AttentionMaskInterface
 
+from sprint_sgl.console import say, wait_notice
 from sprint_sgl.errors import BadInput
 from training.estimate.step_costs import Sizes
 
@@ -101,10 +103,16 @@ class Simulation:
         half = args.get("torch_dtype") in HALF or (args.get("deepspeed") and args.get("bf16"))
         self._dtype = torch.bfloat16 if half else torch.float32
         self._fake = FakeTensorMode()
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it says each of its retries
         try:
-            config = AutoConfig.from_pretrained(model)
+            with wait_notice(f"reading the config of {model}"):
+                config = AutoConfig.from_pretrained(model)
         except (OSError, ValueError) as error:
-            raise BadInput(f"model {model!r} is neither a folder with a config.json nor on the hub: {error}") from error
+            raise BadInput(
+                f"model {model!r} is not a folder with a config.json, and the hub gives none: "
+                f"{str(error).strip().partition(chr(10))[0]} Without a network give model=FOLDER with a config.json."
+            ) from error
+        say("simulating a training step of this model, once: about ten seconds")
         try:
             with torch.device("meta"):
                 loaded = self._load(config)

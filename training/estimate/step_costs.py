@@ -17,7 +17,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sprint_sgl.console import say
 from sprint_sgl.runtime.tokenizer import cached_file
 
 if TYPE_CHECKING:
@@ -82,7 +81,6 @@ class StepCosts:
     def _simulation(self) -> Simulation:
         from training.estimate.simulate import Simulation
 
-        say("simulating a training step of this model, once: about ten seconds")
         return Simulation(self._model, self._args)
 
     @cached_property

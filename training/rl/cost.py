@@ -43,7 +43,8 @@ class RlCostConfig:
     """The training to estimate; takes the overrides of `sprint-sgl rl`, of which task, program, reward are not used.
 
     model                hub id, folder, or a run's folder
-    path, column         recorded trajectories of such a model: a file of rows, and the column with their texts
+    path                 recorded trajectories of such a model: a file of rows
+    column               the rows' column with the texts of trajectories
     characters_a_token   by which texts without token counts are measured
     device               a name in conf/device: what trains
     worker, workers      a name in conf/worker, and how many of them make the rollouts
@@ -188,11 +189,12 @@ def round_table(estimate: RlEstimate, cost: RoundCost) -> Table:
 def summary_line(estimate: RlEstimate, cost: RoundCost) -> str:
     """Return hours, GPU hours and price of the training, and the share of the time that each side waits."""
     hours = cost.seconds * estimate.config.rl.rounds / 3600
-    gpus = estimate.config.workers + estimate.training.devices
+    gpu_hours = (estimate.config.workers + estimate.training.devices) * hours
     return (
-        f"{format_span(hours * 3600)}, {gpus * hours:,.1f} GPU hours, ${gpus * hours * estimate.config.price:,.0f} at "
-        f"${estimate.config.price:g}. The training devices wait {1 - cost.updates / cost.seconds:.0%} of the time, the "
-        f"workers {1 - (cost.rollouts + cost.evaluation) / cost.seconds:.0%}: rollouts are those of the newest weights."
+        f"{format_span(hours * 3600).capitalize()}, {gpu_hours:,.1f} GPU hours, "
+        f"${gpu_hours * estimate.config.price:,.0f} at ${estimate.config.price:g}. The training devices wait "
+        f"{1 - cost.updates / cost.seconds:.0%} of the time, the workers "
+        f"{1 - (cost.rollouts + cost.evaluation) / cost.seconds:.0%}: rollouts are those of the newest weights."
     )
 
 

@@ -51,7 +51,7 @@ class RlConfig:
     model        the model to train: a folder, a run's folder, or a shipped model
     out          folder of checkpoints, rounds with all rollouts, evaluations and logs
     task         a name in conf/task: the questions, and the checker of answers
-    evaluation_task   the questions of the evaluation, which should be others
+    evaluation_task   the questions of the evaluation, none of which may be in task
     program      a name in conf/program: what a rollout is
     reward       a name in conf/reward
     rl           rounds, groups and updates
