@@ -111,9 +111,17 @@ def label_methods(runs: Sequence[BenchRun]) -> dict[str, tuple[BenchRun, MethodR
             with_method = [each for each in runs if any(side.name == other.name for other in each.sides)]
             is_program = side.name == settings.get("program.name")  # `program.` settings are of this method alone
             keys = [key for key in differing_settings(with_method) if is_program or not key.startswith("program.")]
-            label = " ".join([side.name, *(f"{key.rpartition('.')[2]}={settings.get(key)}" for key in keys)])
+            differences = (_difference(key, settings.get(key), side.name) for key in keys)
+            label = " ".join([side.name, *filter(None, differences)])
             labelled[label if label not in labelled else f"{label} in {run.folder}"] = run, side
     return labelled
+
+
+def _difference(key: str, value: Any, method: str) -> str:
+    """Return a differing setting as a label shows it; of weights those of the method alone, by their path."""
+    if key.startswith("weights."):
+        return str(value) if key == f"weights.{method}" and value else ""
+    return f"{key.rpartition('.')[2]}={value}"
 
 
 def baseline_of_run(run: BenchRun, side: MethodRecords, named: MethodRecords) -> MethodRecords:
