@@ -75,7 +75,7 @@ def test_the_trajectory_is_saved_and_opens_in_the_viewer(page: Page, tmp_path: P
         assert Trajectory.from_json((tmp_path / "run.json").read_text()).final_answer == PLAYED.final_answer
         with page.expect_popup() as popup:
             page.click("#open")
-        expect(popup.value.locator("article h2")).to_have_text(f"{QUESTION}, sprint")
+        expect(popup.value.locator("article h2")).to_have_text(f"{QUESTION} · sprint")
 
 
 def test_an_example_is_asked_by_two_clicks(page: Page) -> None:
