@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from html import escape
 from io import StringIO
 from pathlib import Path
@@ -20,6 +21,7 @@ import typer
 from rich.console import Console
 
 from sprint_sgl import protocol
+from sprint_sgl.cli.solve import judge_answer
 from sprint_sgl.console import one_line_errors
 from sprint_sgl.grading.extract import read_answer
 from sprint_sgl.storage.files import whole_file
@@ -90,7 +92,9 @@ def terminal_picture(run: Trajectory, baseline: Trajectory | None) -> str:
     for number, stage in enumerate(run.stages, 1):
         texts = {j: execution.text for j, execution in enumerate(stage.executions, 1)}
         plan = protocol.render_plan(number, stage.prompts, stage.tail)
-        console.print(stage_panel(number, StageText(plan, texts), COLUMNS))
+        console.print(stage_panel(number, StageText(plan, texts)))
+    answer = protocol.render_final_answer(run.final_answer)
+    console.print(stage_panel(len(run.stages) + 1, StageText(answer), partial(judge_answer, run.question)))
     answers = [("SPRINT", run), *([("sequential", baseline)] if baseline else [])]
     rows = [(name, read_answer(each.final_answer, each.thought), each) for name, each in answers]
     console.print(cost_table(rows, COLUMNS))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -17,6 +18,7 @@ import hydra
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from hydra.experimental.callback import Callback
@@ -75,6 +77,14 @@ def entry_point(name: str, schema: type[T]) -> Callable[[Callable[[T], None]], C
         return main
 
     return decorate
+
+
+def command_line() -> str | None:
+    """Return the command of this run, in a sweep that of this job; None if the settings did not come through Hydra."""
+    if not HydraConfig.initialized():
+        return None
+    hydra_config = HydraConfig.get()
+    return shlex.join(["sprint-sgl", str(hydra_config.job.config_name), *hydra_config.overrides.task])
 
 
 def open_overrides(schema: type, words: Sequence[str]) -> list[str]:

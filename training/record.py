@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sprint_sgl.storage.files import count_lines, file_digest, whole_bytes
 from sprint_sgl.storage.provenance import git_commit, package_versions, weight_digests
+from sprint_sgl.view.pages import CHART_WIDTH
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -76,19 +77,25 @@ def draw_curves(run: Path) -> Path | None:
 def curves_figure(lines: Sequence[Mapping[str, Any]], columns: int | None = None) -> Figure | None:
     """Return a panel for each curve that the log has, by default in one row; None without any."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     names = [name for name in CURVES if any(name in line for line in lines)]
     if not names:
         return None
     columns = columns or len(names)
     rows = -(-len(names) // columns)
-    figure = Figure(figsize=(4 * columns, 3 * rows), layout="constrained")
+    figure = Figure(figsize=(CHART_WIDTH / 2 * columns, 2.6 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).flat
     for axis, name in zip(panels, names, strict=False):
         points = [(line["step"], float(line[name])) for line in lines if name in line]
         axis.plot(*zip(*points, strict=True), marker="." if len(points) < 30 else "")
         axis.set_title(CURVES[name])
         axis.set_xlabel("step")
+        axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        if len(points) == 1:  # no range that ticks could divide
+            axis.set_xticks([points[0][0]])
+        if len(values := {value for _, value in points}) == 1:
+            axis.set_yticks([*values], [f"{value:.4g}" for value in values])
         axis.grid(alpha=0.3)
     for axis in list(figure.axes)[len(names) :]:
         axis.set_axis_off()

@@ -43,6 +43,7 @@ def write_training_report(run: Path) -> Path | None:
         evaluations=evaluation_table(lines),
         data=record["data"],
         recipe=list(recipe_values(run, arguments)),
+        asked=record.get("starts", [{}])[0].get("asked"),
         command=(run / "command.sh").read_text().strip(),
         serving=serving_commands(run, arguments),
     )
@@ -58,10 +59,15 @@ def lead_sentence(record: dict[str, Any], lines: list[dict[str, Any]]) -> str:
     said = f"{record['settings']['model']}, fine-tuned on {rows:,} rows"
     evaluated = [float(line["eval_loss"]) for line in lines if "eval_loss" in line]
     if evaluated and held_out:
-        said += f"; the loss on {held_out[0]:,} held-out rows went from {evaluated[0]:.4f} to {evaluated[-1]:.4f}"
+        said += f"; the loss on {held_out[0]:,} held-out rows {course(evaluated)}"
     elif trained := [float(line["loss"]) for line in lines if "loss" in line]:
-        said += f"; the training loss went from {trained[0]:.4f} to {trained[-1]:.4f}, and nothing was evaluated"
+        said += f"; the training loss {course(trained)}, and nothing was evaluated"
     return f"{said}."
+
+
+def course(losses: list[float]) -> str:
+    """Return how a loss changed; of one that was logged once, what it was."""
+    return f"went from {losses[0]:.4f} to {losses[-1]:.4f}" if len(losses) > 1 else f"was {losses[0]:.4f}"
 
 
 def evaluation_table(lines: list[dict[str, Any]]) -> list[list[str]]:

@@ -24,7 +24,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from sprint_sgl.config import changed_keys, entry_point
+from sprint_sgl.config import changed_keys, command_line, entry_point
 from sprint_sgl.console import notes, say
 from sprint_sgl.errors import BadInput
 from sprint_sgl.runtime.supervisor import supervised
@@ -254,10 +254,13 @@ def recipe_table(config: TrainConfig, record: Mapping[str, Any], log: Path, *, u
 
 
 def write_run_files(out: Path, config: TrainConfig, record: Mapping[str, Any], line: str) -> None:
-    """Write run.json, command.sh and sprint.json. The first command stays; later starts are appended to run.json."""
+    """Write run.json, command.sh and sprint.json. The first command stays; later starts are appended to run.json.
+
+    A start has the command that was given (`asked`) and ms-swift's (`command`).
+    """
     path = out / "run.json"
     before = json.loads(path.read_text()).get("starts", []) if path.is_file() and last_checkpoint(out) else []
-    start = {"versions": record["versions"], "commit": record["commit"], "command": line}
+    start = {"versions": record["versions"], "commit": record["commit"], "asked": command_line(), "command": line}
     files = {"run.json": json.dumps({**record, "starts": [*before, start]}, indent=2)}
     if not before:
         files["command.sh"] = line

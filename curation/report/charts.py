@@ -15,13 +15,16 @@ from curation.report.shapes import Example, Measure
 from curation.stages.base import StageCounts
 from curation.stages.pack import as_plan_only
 from sprint_sgl.view.dag import Dag
-from sprint_sgl.view.pages import BAR, PALE_BAR, chart_style, figure_svg
+from sprint_sgl.view.pages import BAR, CHART_WIDTH, PALE_BAR, chart_style, figure_svg
 
 MOST_BARS = 24
 PER_ROW = 3
 
 
 def funnel_svg(funnel: Sequence[StageCounts]) -> str:
+    """Return the bars of the stages; an empty text if no stage rejected a trace, since all bars would be the same."""
+    if all(stage.kept == stage.read for stage in funnel):
+        return ""
     with chart_style():
         return figure_svg(funnel_figure(funnel))
 
@@ -33,7 +36,7 @@ def histograms_svg(packed: Sequence[Measure], kept: Sequence[Measure]) -> str:
 
 def funnel_figure(funnel: Sequence[StageCounts]) -> Figure:
     """Return one bar per stage: the kept traces, then the rejected ones."""
-    figure = Figure(figsize=(9, 0.4 + 0.38 * len(funnel)), layout="constrained")
+    figure = Figure(figsize=(CHART_WIDTH, 0.4 + 0.38 * len(funnel)), layout="constrained")
     axes = figure.subplots()
     names, kept = [stage.stage for stage in funnel], [stage.kept for stage in funnel]
     axes.barh(names, kept, color=BAR, height=0.68)
@@ -52,10 +55,12 @@ def funnel_figure(funnel: Sequence[StageCounts]) -> Figure:
 
 def histograms_figure(packed: Sequence[Measure], kept: Sequence[Measure]) -> Figure:
     rows = -(-len(packed) // PER_ROW)
-    figure = Figure(figsize=(9, 0.4 + 2.1 * rows), layout="constrained")
+    figure = Figure(figsize=(CHART_WIDTH, 0.4 + 2.1 * rows), layout="constrained")
     panels = figure.subplots(rows, PER_ROW, squeeze=False).flat
     for axes, before, after in zip(panels, packed, kept, strict=True):
         histogram(axes, before, after)
+    if all(before.counts == after.counts for before, after in zip(packed, kept, strict=True)):
+        return figure  # the filter kept all
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower left", ncols=2, frameon=False)
     return figure

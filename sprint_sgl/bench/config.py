@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,13 +84,6 @@ def is_sweep_job() -> bool:
 def task_name() -> str | None:
     """Return the task's name in conf/task; None if the settings did not come through Hydra."""
     return HydraConfig.get().runtime.choices.get("task") if HydraConfig.initialized() else None
-
-
-def command_line() -> str | None:
-    """Return the command of this run, in a sweep that of this job; None if the settings did not come through Hydra."""
-    if not HydraConfig.initialized():
-        return None
-    return shlex.join(["sprint-sgl", "bench", *HydraConfig.get().overrides.task])
 
 
 def check_config(config: BenchConfig) -> None:

@@ -12,12 +12,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-from sprint_sgl.bench.config import BenchConfig, command_line, task_name
+from sprint_sgl.bench.config import BenchConfig, task_name
 from sprint_sgl.bench.failures import FAILURES, QuestionFailure, read_failures
 from sprint_sgl.bench.records import Record
 from sprint_sgl.bench.runner import ProgressLine, Workload
 from sprint_sgl.bench.runtime import SERVED
-from sprint_sgl.config import changed_keys, flatten_settings
+from sprint_sgl.config import changed_keys, command_line, flatten_settings
 from sprint_sgl.errors import BadInput
 from sprint_sgl.lang.registry import Method
 from sprint_sgl.progress import progress_bars

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from rich.console import Console
 
 from sprint_sgl.console import say
+from sprint_sgl.grading.extract import read_answer
 from sprint_sgl.lang.calls import Branch, model_note
 from sprint_sgl.lang.program import Run
 from sprint_sgl.lang.registry import misfit, named_method
@@ -94,11 +96,16 @@ class MethodAnswer:
         return f"{self.method}: {self.answer}, {'right' if self.verdict.correct else f'wrong: {self.verdict.reason}'}"
 
 
+def judge_answer(question: str, final: str) -> Verdict | None:
+    """Return the verdict on a final answer; None unless the question is a Countdown problem."""
+    return verdict_on(question, read_answer(final))
+
+
 def run_sprint(question: str, options: SolveOptions, console: Console | None, endpoint: Endpoint) -> Run:
     """Return the ended run, shown stage by stage on the console if there is one. Raises what stopped it."""
     method = named_method("sprint")
     arguments: dict[str, Any] = {"max_stages": options.max_stages, "launch": options.launch}
-    with make_view(console) if console else nullcontext() as view:
+    with make_view(console, partial(judge_answer, question)) if console else nullcontext() as view:
 
         def watch(branch: Branch, text: str) -> None:
             if view:

@@ -1,4 +1,4 @@
-"""The steps of a curated trace as a graph: one column for each stage, lines from parents (paper, section 3.2.2)."""
+"""The steps of a curated trace as a graph: one column for each stage, arrows from parents (paper, section 3.2.2)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-COLUMN, ROW, MARGIN, TOP, BOW = 150, 44, 60, 44, 40  # pixels
+COLUMN, ROW, MARGIN, TOP, RADIUS = 150, 44, 60, 44, 13  # pixels
+DIAGONAL = round(RADIUS * 0.7)
+BEND, BOW, WIDEST_BOW = 60, 9, 60  # of an edge to another column, and of one in a column, for each row
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class DagNode:
 @dataclass(frozen=True)
 class Dag:
     nodes: tuple[DagNode, ...]
+    radius = RADIUS
 
     @staticmethod
     def of(steps: Sequence[Mapping[str, Any]], stages: Sequence[int]) -> Dag:
@@ -66,12 +69,18 @@ class Dag:
 
     @property
     def edges(self) -> list[str]:
-        """SVG path data of each edge, from left to right; a bow if both ends are in one column."""
-        found = []
-        for node in self.nodes:
-            for parent in (self.nodes[number - 1] for number in node.parents):
-                half = (node.x - parent.x) / 2
-                out, back = (half, -half) if half else (BOW, BOW)
-                bends = f"{parent.x + out:g} {parent.y} {node.x + back:g} {node.y}"
-                found.append(f"M{parent.x} {parent.y} C{bends} {node.x} {node.y}")
-        return found
+        """SVG path data of each edge, from the rim of the parent to the rim of the node."""
+        return [_edge(self.nodes[number - 1], node) for node in self.nodes for number in node.parents]
+
+
+def _edge(parent: DagNode, node: DagNode) -> str:
+    """Return an edge: from left to right between columns; in a column straight down, or a bow around steps between."""
+    if parent.stage != node.stage:
+        start, end = parent.x + RADIUS, node.x - RADIUS
+        return f"M{start} {parent.y} C{start + BEND} {parent.y} {end - BEND} {node.y} {end} {node.y}"
+    rows = node.row - parent.row
+    if rows == 1:
+        return f"M{parent.x} {parent.y + RADIUS} V{node.y - RADIUS}"
+    side, bow = parent.x - DIAGONAL, parent.x - DIAGONAL - min(BOW * rows, WIDEST_BOW)
+    start, end = parent.y + DIAGONAL, node.y - DIAGONAL
+    return f"M{side} {start} C{bow} {start + DIAGONAL} {bow} {end - DIAGONAL} {side} {end}"

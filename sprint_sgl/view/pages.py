@@ -25,6 +25,7 @@ STYLE = Path(__file__).with_name("pages.css").read_text()
 INK, EDGE = "#333333", "#888888"
 SERIES = ("#1f5fa8", "#b8560f", "#2f7a3f", "#a3325f", "#6a4ca8", "#3c7a8c")  # --c0 and following of pages.css
 BAR, PALE_BAR = "#2f5d8a", "#cbd3dc"
+CHART_WIDTH = 10.0  # inches, of every chart, so that a page shows all at one width and size of text
 # Colours of a chart that follow the page's theme.
 THEMED = {INK: "ink", EDGE: "muted", BAR: "bar", PALE_BAR: "bar-pale", "#b0b0b0": "line"} | {
     color: f"c{number}" for number, color in enumerate(SERIES)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
 
 from rich import box
-from rich.columns import Columns
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
@@ -23,9 +23,14 @@ from sprint_sgl.console import printable
 from sprint_sgl.protocol import FINAL_ANSWER_OPEN, PROMPT_PATTERN, TAG_PATTERN, unescape_tags
 from sprint_sgl.trajectory import Trajectory
 
+if TYPE_CHECKING:
+    from sprint_sgl.tasks.countdown.checker import Verdict
+
 _TAG = re.compile(TAG_PATTERN)
 _PROMPT = re.compile(PROMPT_PATTERN)
-NARROWEST_TABLE = 72
+NARROWEST_TABLE, NARROWEST_BOX = 72, 34  # characters
+LIVE_LINES = 8  # of an execution that is being written
+Judge: TypeAlias = "Callable[[str], Verdict | None]"
 
 
 @dataclass
@@ -37,10 +42,14 @@ class StageText:
 
 
 class View:
-    """Collects what planner and executors write, from any thread, and prints each stage when the next one begins."""
+    """Collects what planner and executors write, from any thread, and prints each stage when the next one begins.
 
-    def __init__(self, console: Console) -> None:
+    judge   returns the verdict on an answer, which is shown with it; None where nothing is known
+    """
+
+    def __init__(self, console: Console, judge: Judge | None = None) -> None:
         self.console = console
+        self.judge = judge
         self.stages: dict[int, StageText] = {}
         self._lock = threading.RLock()  # re-entrant: Ctrl-C may come while this thread prints
         self._printed = 0
@@ -78,8 +87,8 @@ class View:
 class LiveView(View):
     """A view as panels, redrawn while the stage runs."""
 
-    def __init__(self, console: Console) -> None:
-        super().__init__(console)
+    def __init__(self, console: Console, judge: Judge | None = None) -> None:
+        super().__init__(console, judge)
         self._live = Live(console=console, refresh_per_second=12, transient=True)
 
     def __enter__(self) -> View:
@@ -92,15 +101,15 @@ class LiveView(View):
 
     def write(self, stage: int, prompt: int | None, text: str) -> None:
         super().write(stage, prompt, text)
-        self._live.update(stage_panel(stage, self.stages[stage], self.console.width, live=True))
+        self._live.update(stage_panel(stage, self.stages[stage], live=True))
 
     def _print(self, number: int, stage: StageText) -> None:
         self._live.update(Text(""))
-        self.console.print(stage_panel(number, stage, self.console.width))
+        self.console.print(stage_panel(number, stage, self.judge))
 
 
-def make_view(console: Console) -> View:
-    return LiveView(console) if console.is_terminal else View(console)
+def make_view(console: Console, judge: Judge | None = None) -> View:
+    return LiveView(console, judge) if console.is_terminal else View(console, judge)
 
 
 def is_answer(plan: str) -> bool:
@@ -117,24 +126,53 @@ def _readable(text: str) -> str:
     return printable(unescape_tags(text)).strip()
 
 
-def stage_panel(number: int, stage: StageText, width: int, live: bool = False) -> RenderableType:
+def stage_panel(number: int, stage: StageText, judge: Judge | None = None, live: bool = False) -> RenderableType:
+    """Return a stage as boxes that share both edges; an answer with the judge's verdict, if there is one."""
+    plan = readable_plan(stage.plan)
     if is_answer(stage.plan):
-        return Panel(Text(readable_plan(stage.plan)), title="answer", border_style="green", title_align="left")
-    plan = Panel(Text(readable_plan(stage.plan)), title=f"plan {number}", border_style="cyan", title_align="left")
+        verdict = judge(plan) if judge else None
+        said = "" if verdict is None else ", right" if verdict.correct else f", wrong: {verdict.reason}"
+        return _box(f"answer{said}", plan, "red" if verdict and not verdict.correct else "green")
+    box_of_plan = _box(f"plan {number}", plan, "cyan")
     if not stage.executions:
-        return plan
-    columns = max(1, min(len(stage.executions), width // 34))
-    panels = [
-        Panel(
-            Text(_last_lines(_readable(text), 8 if live else None)),
-            title=f"execution {number}.{j}",
-            width=width // columns - 1,
-            border_style="yellow" if live else "dim",
-            title_align="left",
-        )
-        for j, text in sorted(stage.executions.items())
-    ]
-    return Group(plan, Columns(panels, padding=(0, 0)))
+        return box_of_plan
+    limit = LIVE_LINES if live else None
+    texts = [(f"execution {number}.{j}", _last_lines(_readable(x), limit)) for j, x in sorted(stage.executions.items())]
+    return Group(box_of_plan, BoxRows(texts, "yellow" if live else "dim"))
+
+
+def _box(title: str, text: str, style: str, height: int | None = None) -> Panel:
+    return Panel(Text(text), title=Text(printable(title)), border_style=style, title_align="left", height=height)
+
+
+@dataclass(frozen=True)
+class BoxRows:
+    """Boxes side by side, in rows that fill the width; those of one row have the same height.
+
+    texts   title and text of each box
+    """
+
+    texts: Sequence[tuple[str, str]]
+    style: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for row in self._rows(max(1, options.max_width // NARROWEST_BOX)):
+            narrow, wider = divmod(options.max_width, len(row))
+            widths = [narrow + (k < wider) for k in range(len(row))]
+            sizes = [options.update(width=width, height=None) for width in widths]
+            boxes = zip((_box(*each, self.style) for each in row), sizes, strict=True)
+            height = max(len(console.render_lines(*each, pad=False)) for each in boxes)
+            grid = Table.grid()
+            for width in widths:
+                grid.add_column(width=width)
+            grid.add_row(*(_box(*each, self.style, height) for each in row))
+            yield grid
+
+    def _rows(self, most: int) -> Iterator[Sequence[tuple[str, str]]]:
+        """Yield rows of at most so many boxes, as equal in number as they can be."""
+        count = -(-len(self.texts) // most)
+        for k in range(count):
+            yield self.texts[k * len(self.texts) // count : (k + 1) * len(self.texts) // count]
 
 
 def _last_lines(text: str, limit: int | None) -> str:

@@ -20,7 +20,7 @@ from sprint_sgl.view.dag import Dag
 from sprint_sgl.view.model_text import highlight_tags, text_markup
 from sprint_sgl.view.pages import render_page, script_source
 from sprint_sgl.view.saved_replies import is_reply, is_stream, trajectory_from_reply, trajectory_from_stream
-from sprint_sgl.view.timeline import Bar, bars_by_clock, bars_by_tokens, round_ticks
+from sprint_sgl.view.timeline import PLANNER, Bar, bars_by_clock, bars_by_tokens, round_ticks
 
 HERE = Path(__file__).parent
 STYLE = (HERE / "trajectory_page.css").read_text()
@@ -105,6 +105,17 @@ class ShownRun:
     @property
     def tokens(self) -> list[Bar]:
         return bars_by_tokens(self.trajectory)
+
+    @property
+    def critical_executions(self) -> set[tuple[int, int]]:
+        """Return (stage, prompt) of the executions that the answer waited for, by the clock."""
+        return {(bar.stage, bar.lane) for bar in self.clock if bar.critical and bar.lane != PLANNER}
+
+    @property
+    def colours(self) -> list[tuple[int, str]]:
+        """Return what each colour of the timeline stands for: stages by number, and the answer as the one after."""
+        stages = [(number, f"stage {number}") for number in range(1, len(self.trajectory.stages) + 1)]
+        return [*stages, (len(stages) + 1, "final answer" if stages else "thought and answer")]
 
     @property
     def stages(self) -> list[StageMarkup]:

@@ -6,10 +6,12 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 
 from sprint_sgl import protocol
+from sprint_sgl.lang.registry import named_method
 from sprint_sgl.protocol.prompts import DEFAULT_PROMPT_STYLE, prompt_style
+from sprint_sgl.serving.admission import Admission
 from sprint_sgl.trajectory import Execution, Trajectory
 from tests.fakes.scripted import count_tokens
-from tests.fakes.served import PLAYED, QUESTION, FakeRuntime, serving
+from tests.fakes.served import PLAYED, QUESTION, FakeRuntime, serving, serving_programs
 from tests.fakes.waiting import wait_for
 
 EVIL = "<script>document.title='broken'</script><img src=x onerror=\"document.title='broken'\">"
@@ -43,6 +45,7 @@ def test_a_question_is_answered_branch_by_branch(page: Page) -> None:
         expect(page.locator("#result .boxed")).to_have_text("9")
         assert "sequential tokens" in (page.locator("#result .facts").text_content() or "")
         assert page.locator(".execution.open").count() == 0
+        expect(page.locator("#counted")).to_be_empty()  # the figures say it exactly
     assert errors == []
 
 
@@ -53,6 +56,35 @@ def test_an_executor_that_reaches_its_limit_is_shown_as_cut_off(page: Page) -> N
         ask(page, url)
         expect(page.locator("#status")).to_have_text("Cut off by a limit")
         assert page.locator("#sections .state").all_text_contents() == ["cut off", "done"]
+
+
+def test_an_executor_runs_once_its_prompt_is_closed(page: Page) -> None:
+    with serving(FakeRuntime()) as url:
+        page.goto(url)
+        expect(page.locator("#model option")).to_have_count(3)
+        states, counter = page.locator("#sections .state"), page.locator("#branches")
+        page.evaluate("clear()")
+        for prompt, text, said, counted in (
+            (None, "<Plan_1>\n<prompt_1.1> Add", ["being written"], "a prompt is being written"),
+            (None, " 2 and 3 </prompt_1.1>\n", ["running"], "1 executor running"),
+            (None, "<prompt_1.2> Na", ["running", "being written"], "1 executor running, a prompt is being written"),
+            (1, "2+3", ["running", "being written"], "1 executor running, a prompt is being written"),
+            (2, "It is", ["running", "running"], "2 executors running"),
+            (1, "", ["done", "running"], "1 executor running"),
+        ):
+            event = {"role": "planner" if prompt is None else "executor", "stage": 1, "prompt": prompt, "text": text}
+            page.evaluate("event => { branch(event); show(); tick(); }", event)
+            assert states.all_text_contents() == said
+            assert counter.text_content() == counted
+        expect(page.locator("#answered")).to_be_hidden()
+        assert page.locator("#growing text").all_text_contents()[-1] == "seconds"
+
+
+def test_a_program_is_listed_once(page: Page) -> None:
+    offered = {name: (named_method("sprint"), FakeRuntime()) for name in ("mini", "mini:sprint")}
+    with serving_programs(offered, Admission(4, 4)) as url:
+        page.goto(url)
+        expect(page.locator("#model option")).to_have_text(["mini:sprint"])
 
 
 def test_the_sequential_model_is_compared_on_one_clock(page: Page) -> None:
@@ -75,7 +107,7 @@ def test_the_trajectory_is_saved_and_opens_in_the_viewer(page: Page, tmp_path: P
         assert Trajectory.from_json((tmp_path / "run.json").read_text()).final_answer == PLAYED.final_answer
         with page.expect_popup() as popup:
             page.click("#open")
-        expect(popup.value.locator("article h2")).to_have_text(f"{QUESTION}, sprint")
+        expect(popup.value.locator("article h2")).to_have_text(f"{QUESTION} · sprint")
 
 
 def test_an_example_is_asked_by_two_clicks(page: Page) -> None:

@@ -14,7 +14,14 @@ from rich.console import Console
 from sprint_sgl.bench.failures import QuestionFailure
 from sprint_sgl.bench.records import truncate_partial_line
 from sprint_sgl.bench.report.figures import MethodFigures, MethodRecords
-from sprint_sgl.bench.report.findings import cause_of, failure_causes, length_bins, parallel_share, stages_by_group
+from sprint_sgl.bench.report.findings import (
+    LengthBin,
+    cause_of,
+    failure_causes,
+    length_bins,
+    parallel_share,
+    stages_by_group,
+)
 from sprint_sgl.bench.report.page import write_report
 from sprint_sgl.bench.report.runs import read_run
 from sprint_sgl.bench.report.tables import comparison_tables
@@ -51,7 +58,6 @@ def test_a_report_has_a_page_a_table_and_figures(both: Path, tmp_path: Path) -> 
     assert "<script" not in page
     assert {path.name for path in (tmp_path / "out").glob("*.png")} == {
         "pareto.png",
-        "reduction.png",
         "speed.png",
         "stages.png",
     }
@@ -295,17 +301,18 @@ def test_stages_are_counted_by_group_and_number() -> None:
     assert parallel_share(side) == 2 / 4
 
 
-def test_bins_hold_equal_numbers_from_short_to_long() -> None:
-    baseline = MethodRecords.of("rft", [record(k, "rft", tokens=100 - k) for k in range(10)])
-    side = MethodRecords.of(
-        "sprint", [record(k, "sprint", tokens=(100 - k) // 2 if k < 5 else 100 - k) for k in range(10)]
-    )
-    found = length_bins(side, baseline, 2)
-    assert [(each.low, each.high, each.questions) for each in found] == [(91, 95, 5), (96, 100, 5)]
+def test_bins_hold_equal_numbers_from_short_to_long_and_at_least_ten() -> None:
+    def bins(questions: int) -> list[LengthBin]:
+        baseline = MethodRecords.of("rft", [record(k, "rft", tokens=100 - k) for k in range(questions)])
+        ours = [record(k, "sprint", tokens=(100 - k) // 2 if k < 10 else 100 - k) for k in range(questions)]
+        return length_bins(MethodRecords.of("sprint", ours), baseline)
+
+    found = bins(20)
+    assert [(each.low, each.high, each.questions) for each in found] == [(81, 90, 10), (91, 100, 10)]
     assert found[0].saved.value == 0
     assert found[1].saved.value == pytest.approx(0.5, abs=0.01)
     assert found[1].saved.low <= found[1].saved.value <= found[1].saved.high
-    assert len(length_bins(side, baseline, 20)) == 10
+    assert [len(bins(questions)) for questions in (0, 1, 19, 30, 90)] == [0, 1, 1, 3, 5]
 
 
 def test_failures_are_grouped_by_what_went_wrong() -> None:

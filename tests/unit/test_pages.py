@@ -17,7 +17,7 @@ from sprint_sgl.view.trajectory_page import read_runs, write_trajectory_page
 from tests.fakes.curation import ROOT, curate
 from tests.fakes.runs import run_of_two_methods
 from tests.fakes.served import QUESTION, FakeRuntime, serving
-from training.report import write_training_report
+from training.report import lead_sentence, write_training_report
 
 SERIOUS = ("serious", "critical")
 
@@ -51,7 +51,8 @@ def training_run(run: Path) -> Path:
     run.mkdir()
     settings = {"model": "countdown-mini-rft", "recipe": {"args": {"learning_rate": 1e-3}}}
     data = {name: {"rows": 40, "sha256": "ab" * 32} for name in ("rows.train.jsonl", "rows.valid.jsonl")}
-    (run / "run.json").write_text(json.dumps({"settings": settings, "data": data}))
+    starts = [{"asked": "sprint-sgl train seed=1", "command": "swift sft"}]
+    (run / "run.json").write_text(json.dumps({"settings": settings, "data": data, "starts": starts}))
     (run / "command.sh").write_text("swift sft\n")
     lines: list[dict[str, Any]] = []
     for step in (10, 20):
@@ -121,3 +122,10 @@ def test_a_training_report_says_what_the_loss_did_on_held_out_rows(tmp_path: Pat
     assert url.endswith("report.html")
     assert "the loss on 40 held-out rows went from 0.2000 to 0.1000." in text
     assert "sprint-sgl launch" in text or "training.export" in text
+    assert "<pre>sprint-sgl train seed=1</pre>" in text
+
+
+def test_a_loss_that_was_logged_once_went_nowhere() -> None:
+    record = {"settings": {"model": "mini"}, "data": {"rows": {"rows": 40}}}
+    said = "mini, fine-tuned on 40 rows; the training loss was 0.5000, and nothing was evaluated."
+    assert lead_sentence(record, [{"loss": 0.5}]) == said

@@ -23,7 +23,7 @@ from rich.console import Console
 
 from curation.pipeline import CurationConfig, card_settings, make_stages
 from curation.records import LinkedTrace, PackedTrace, read_records, record_line
-from curation.report.charts import step_graph
+from curation.report.charts import PER_ROW, funnel_svg, histograms_svg, step_graph
 from curation.report.shapes import Example, Measure, ShapeStatistics, shape_statistics
 from curation.report.summary import command_line, print_summary, summarise, write_card, write_html
 from curation.stages.base import PipelineStage, StageCounts, to_json_values
@@ -293,3 +293,15 @@ def test_a_packed_trace_is_read_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "pack.jsonl"
     path.write_text("".join(map(record_line, packed)))
     assert list(read_records(path, PackedTrace)) == packed
+
+
+def test_stages_are_drawn_as_bars_only_if_one_rejected_a_trace() -> None:
+    load = StageCounts("load", 5, 5, {})
+    assert funnel_svg([load]) == ""
+    assert "kept 3 of 5" in funnel_svg([load, StageCounts("verify", 5, 3, {"wrong": 2})])
+
+
+def test_packed_traces_are_drawn_behind_the_kept_ones_unless_all_were_kept() -> None:
+    few, many = ([Measure("stages", Counter({2.0: count}))] * PER_ROW for count in (3, 5))
+    assert "packed" not in histograms_svg(many, many)
+    assert "packed" in histograms_svg(many, few)

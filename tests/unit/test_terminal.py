@@ -2,12 +2,14 @@
 
 import io
 import re
+from functools import partial
 
 from rich.console import Console
 
+from sprint_sgl.cli.solve import judge_answer
 from sprint_sgl.console import print_plain
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
-from sprint_sgl.view.terminal import LiveView, View, cost_table, make_view, readable_plan
+from sprint_sgl.view.terminal import LiveView, StageText, View, cost_table, make_view, readable_plan, stage_panel
 
 
 def text_of(console: Console) -> str:
@@ -54,6 +56,26 @@ def test_a_terminal_gets_panels_for_every_stage() -> None:
     write_two_stages(view)
     for part in ("plan 1", "execution 1.1", "it is 3 <Plan_9>", "→ 1.1 add [bold]", "answer", "\\boxed{3}"):
         assert part in text_of(console)
+
+
+def test_boxes_share_both_edges_and_those_of_a_row_their_height() -> None:
+    console = Console(file=io.StringIO(), width=104, force_terminal=True, color_system=None)
+    executions = {j: "long " * 9 * (j % 3) for j in range(1, 6)}  # three boxes would fit, so 2 and 3 are shown
+    console.print(stage_panel(1, StageText("<Plan_1>\nFive ways.", executions)))
+    console.print(stage_panel(2, StageText("<Plan_2>\nOne way.", {1: "text"})))
+    lines = text_of(console).splitlines()
+    assert {len(line) for line in lines} == {104}
+    assert {line[0] + line[-1] for line in lines} == {"╭╮", "││", "╰╯"}
+    assert [line.count("╭") for line in lines if "execution" in line] == [2, 3, 1]
+    assert [line.count("╰") for line in lines if "╰" in line] == [1, 2, 3, 1, 1]
+
+
+def test_the_answer_to_a_countdown_problem_is_said_to_be_right_or_wrong() -> None:
+    for answer, said in (("65+15", "answer, wrong: "), ("(3+62)+15", "answer, right")):
+        console = terminal()
+        with make_view(console, partial(judge_answer, "Use 15, 3 and 62 to make 80")) as view:
+            view.write(1, None, f"<Final_answer>\n\\boxed{{{answer}}}\n</Final_answer>")
+        assert said in text_of(console)
 
 
 def test_nothing_that_a_model_wrote_is_a_command_to_the_terminal() -> None:

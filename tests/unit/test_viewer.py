@@ -14,6 +14,7 @@ from sprint_sgl import protocol
 from sprint_sgl.cli.app import app
 from sprint_sgl.errors import BadInput
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Timing, Trajectory
+from sprint_sgl.view.dag import Dag
 from sprint_sgl.view.model_text import highlight_tags, text_markup
 from sprint_sgl.view.timeline import bars_by_clock, bars_by_tokens, round_ticks
 from sprint_sgl.view.trajectory_page import ShownRun, read_runs, write_trajectory_page
@@ -85,16 +86,16 @@ def test_a_plan_longer_than_its_branches_is_what_is_waited_for() -> None:
         assert [bar.name for bar in bars if bar.critical] == ["plan 1"] * 3
 
 
-def test_a_bar_is_pale_until_its_first_token_where_the_runtime_said_when(tmp_path: Path) -> None:
+def test_a_bar_is_faded_until_its_first_token_where_the_runtime_said_when(tmp_path: Path) -> None:
     timing = Timing(tokenising=0.05, queue=0.1, prefill=0.15, decode=0.2, reply=0.05)
     answer = replace(RUN.answer_calls[0], timing=timing)  # of 0.6 s, of which 0.05 s are HTTP
     page = written(tmp_path, replace(RUN, answer_calls=(answer,)))
-    ((x, width),) = re.findall(r'<rect x="([\d.]+)" [^>]* width="([\d.]+)" [^>]*class="waiting"/>', page)
-    assert float(x) == pytest.approx(96 + 904 * answer.start / RUN.seconds, abs=0.01)
-    assert float(width) == pytest.approx(904 * (0.6 - 0.2 - 0.05) / RUN.seconds, abs=0.01)
-    assert "pale start" in page
+    ((x, width),) = re.findall(r'<rect x="([\d.]+)%" [^>]* width="([\d.]+)%" [^>]*class="waiting"/>', page)
+    assert float(x) == pytest.approx(100 * answer.start / RUN.seconds, abs=0.01)
+    assert float(width) == pytest.approx(100 * (0.6 - 0.2 - 0.05) / RUN.seconds, abs=0.01)
+    assert "faded start" in page
     assert 'class="waiting"' not in (plain := written(tmp_path, RUN))
-    assert "pale start" not in plain
+    assert "faded start" not in plain
 
 
 def test_nothing_that_a_model_wrote_is_markup(tmp_path: Path) -> None:
@@ -274,7 +275,7 @@ def test_an_index_searches_filters_sorts_and_steps(tmp_path: Path, page: Page) -
     assert shown.all_text_contents() == ["What is six?", "What is ten?", "What is two?"]
     expect(page.locator("#place")).to_have_text("2 of 3")
     page.click("#next")
-    expect(page.locator("article:visible h2")).to_have_text("What is two?, sprint")
+    expect(page.locator("article:visible h2")).to_have_text("What is two? · sprint")
     page.fill("#search", "SIX")
     assert shown.all_text_contents() == ["What is six?"]
     page.fill("#search", "seven")
@@ -326,6 +327,39 @@ def test_a_curated_trace_is_drawn_with_what_its_steps_need(tmp_path: Path) -> No
     found = PageElements((tmp_path / "page.html").read_text())
     assert "circle" in found.names
     assert "script" not in found.names
+
+
+def test_edges_end_at_the_rims_of_their_steps_and_go_around_those_between() -> None:
+    parents, sigma = ([], [1], [1], [3]), (1, 1, 1, 2)
+    graph = Dag.of([{"plan": "", "prompt": "p", "execution": "e", "parents": each} for each in parents], sigma)
+    assert graph.edges == [
+        "M60 57 V75",
+        "M51 53 C33 62 33 114 51 123",
+        "M73 132 C133 132 137 44 197 44",
+    ]
+
+
+def test_columns_that_are_empty_for_all_runs_are_not_shown(tmp_path: Path) -> None:
+    traces = [ShownRun(replace(protocol.parse(protocol.render(RUN)), question=name)) for name in ("one", "two")]
+    write_trajectory_page(traces, tmp_path / "page.html", "traces")
+    assert "<thead><tr><th>question</th><th>answer</th></tr></thead>" in (tmp_path / "page.html").read_text()
+    write_trajectory_page([*traces, ShownRun(RUN, "sprint", True)], tmp_path / "page.html", "runs")
+    page = (tmp_path / "page.html").read_text()
+    assert re.findall(r"<th[^>]*>(\w+)", page[: page.index("</thead>")]) == [
+        *("question", "method", "answer", "verdict", "sequential", "total", "seconds")
+    ]
+
+
+def test_a_phone_shows_the_whole_timeline_and_says_which_colour_is_what(tmp_path: Path, page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    written(tmp_path, RUN)
+    page.goto((tmp_path / "page.html").as_uri())
+    chart = page.locator(".chart.clock")
+    assert chart.evaluate("node => node.scrollWidth <= node.clientWidth")
+    boxes = [part.bounding_box() for part in chart.locator("rect, text").all()]
+    assert all(box and box["x"] >= 0 and box["x"] + box["width"] <= 390 for box in boxes)
+    assert [item.text_content() for item in chart.locator(".legend li").all()] == ["stage 1", "final answer"]
+    assert page.locator(".execution.critical .state").text_content() == "40 tokens, on the critical path"
 
 
 @pytest.mark.parametrize("change", [{"sigma": [1, 1]}, {"sigma": [0, 1, 2]}, {"sigma": ["1", 1, 2]}])

@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFor
 from sprint_sgl.bench.report.figures import MethodFigures
 from sprint_sgl.bench.report.findings import LengthBin
 from sprint_sgl.bench.report.statistics import IntervalEstimate
-from sprint_sgl.view.pages import BAR, EDGE, PALE_BAR, SERIES
+from sprint_sgl.view.pages import BAR, CHART_WIDTH, EDGE, PALE_BAR, SERIES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,9 +32,9 @@ def _draw_curve(axes: Axes, name: str, points: Sequence[tuple[float, IntervalEst
 
 
 def _write_name(axes: Axes, name: str, x: float, y: float, color: Any) -> None:
-    """Write a name beside its point."""
+    """Write a name beside its point, with room for it in the axes."""
     axes.annotate(name, (x, y), (7, 5), textcoords="offset points", color=color, fontsize=8.5)
-    axes.margins(x=0.16)
+    axes.margins(x=0.16, y=0.12)
 
 
 def _label_share_axes(axes: Axes, x: str, y: str) -> None:
@@ -48,7 +48,7 @@ def _label_share_axes(axes: Axes, x: str, y: str) -> None:
 
 def pareto_figure(methods: Sequence[MethodFigures]) -> Figure:
     """Return accuracy over sequential tokens with 95 % intervals (Figure 4)."""
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(CHART_WIDTH, 4), layout="constrained")
     axes = figure.subplots()
     for number, method in enumerate(methods):
         x, y = method.sequential, method.correct
@@ -67,12 +67,13 @@ def pareto_figure(methods: Sequence[MethodFigures]) -> Figure:
 
 
 def reduction_figure(bins_by_method: Mapping[str, Sequence[LengthBin]]) -> Figure | None:
-    """Return the share of saved tokens by the baseline's length (Figure 6); None if there are no bins."""
-    if not any(bins_by_method.values()):
+    """Return the share of saved tokens by the baseline's length (Figure 6); None if no method has two bins."""
+    curves = {name: bins for name, bins in bins_by_method.items() if len(bins) > 1}
+    if not curves:
         return None
-    figure = Figure(figsize=(7, 3.5), layout="constrained")
+    figure = Figure(figsize=(CHART_WIDTH, 3.5), layout="constrained")
     axes = figure.subplots()
-    for name, bins in bins_by_method.items():
+    for name, bins in curves.items():
         _draw_curve(axes, name, [((each.low + each.high) / 2, each.saved) for each in bins])
     axes.axhline(0, color=EDGE, linewidth=0.8)
     _label_share_axes(axes, "sequential tokens of the baseline", "saved")
@@ -81,7 +82,7 @@ def reduction_figure(bins_by_method: Mapping[str, Sequence[LengthBin]]) -> Figur
 
 def sweep_figure(setting: str, curves: Mapping[str, Sequence[tuple[float, MethodFigures]]]) -> Figure:
     """Return accuracy and sequential tokens over the values of a setting, with 95 % intervals."""
-    figure = Figure(figsize=(8, 3.5), layout="constrained")
+    figure = Figure(figsize=(CHART_WIDTH, 3.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     for name, points in curves.items():
         _draw_curve(left, name, [(value, found.correct) for value, found in points])
@@ -96,7 +97,7 @@ def sweep_figure(setting: str, curves: Mapping[str, Sequence[tuple[float, Method
 def heat_figure(row: str, column: str, cells: Mapping[tuple[float, float], MethodFigures], name: str) -> Figure:
     """Return a method's accuracy and sequential tokens over two settings, by (row, column) value; cells may lack."""
     rows, columns = (sorted({key[k] for key in cells}) for k in (0, 1))
-    figure = Figure(figsize=(2 + 2.2 * len(columns), 1.2 + 0.5 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(CHART_WIDTH, 1.2 + 0.5 * len(rows)), layout="constrained")
     panels: list[tuple[str, str, Callable[[MethodFigures], float]]] = [
         ("correct", "{:.0%}", lambda found: found.correct.value),
         ("sequential tokens", "{:,.0f}", lambda found: found.sequential.value),
@@ -117,7 +118,7 @@ def heat_figure(row: str, column: str, cells: Mapping[tuple[float, float], Metho
 
 def cost_figure(found: Mapping[str, Sequence[tuple[float, IntervalEstimate]]], dollars_an_hour: float) -> Figure:
     """Return the machine's seconds and dollars per question over the number of concurrent questions."""
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(CHART_WIDTH, 4), layout="constrained")
     axes = figure.subplots()
     for name, points in found.items():
         _draw_curve(axes, name, points)
@@ -146,7 +147,7 @@ def stages_figure(found: Mapping[str, Mapping[str, Sequence[tuple[int, int]]]]) 
         return None
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(3.2 * columns, 2.4 * rows), layout="constrained")
+    figure = Figure(figsize=(CHART_WIDTH, 0.4 + 2.2 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes, (name, group, counts) in zip(grid.flat, panels, strict=False):
         _draw_stages(axes, f"{name}: {group}" if group else name, counts)
@@ -163,6 +164,8 @@ def _draw_stages(axes: Axes, title: str, counts: Sequence[tuple[int, int]]) -> N
     axes.bar(numbers, [parallel for _, parallel in counts], color=BAR, width=0.5, label="with several prompts")
     axes.set_title(title)
     axes.set_xlabel("stage")
+    axes.set_ylabel("answers")
+    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
@@ -171,13 +174,15 @@ def speed_figure(found: Sequence[tuple[str, float | None, float | None]]) -> Fig
     points = [(name, promised, realised) for name, promised, realised in found if promised and realised]
     if not points:
         return None
-    figure = Figure(figsize=(5, 4), layout="constrained")
+    figure = Figure(figsize=(CHART_WIDTH, 4), layout="constrained")
     axes = figure.subplots()
     for number, (name, promised, realised) in enumerate(points):
         axes.plot(promised, realised, "o", color=SERIES[number % len(SERIES)])
         _write_name(axes, name, promised, realised, SERIES[number % len(SERIES)])
     most = 1.1 * max(value for _, promised, realised in points for value in (promised, realised))
     axes.plot([0, most], [0, most], color=EDGE, linewidth=0.8, linestyle="--")
+    axes.set_xlim(0)
+    axes.set_ylim(0)
     axes.set_xlabel("speed-up that sequential tokens promise")
     axes.set_ylabel("speed-up by the clock")
     return figure

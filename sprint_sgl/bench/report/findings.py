@@ -11,7 +11,8 @@ from sprint_sgl.bench.report.figures import MethodRecords, sequential_tokens
 from sprint_sgl.bench.report.statistics import IntervalEstimate, ratio_of_means
 
 SHOWN_FAILURES = 50  # at most, of each method and cause
-BINS = 5
+BINS = 5  # at most
+FEWEST_IN_BIN = 10  # questions, so that a bin says something
 _NUMBER = re.compile(r"\d+(?:\.\d+|/\d+)?")
 
 
@@ -25,18 +26,20 @@ class LengthBin:
     saved: IntervalEstimate
 
 
-def length_bins(side: MethodRecords, baseline: MethodRecords, count: int = BINS) -> list[LengthBin]:
+def length_bins(side: MethodRecords, baseline: MethodRecords) -> list[LengthBin]:
     """Return bins with equal numbers of questions, from the shortest baseline to the longest."""
     ids = side.common_ids(baseline)
+    if not ids:
+        return []
+    count = min(BINS, max(1, len(ids) // FEWEST_IN_BIN))
     lengths = dict(zip(ids, baseline.values(sequential_tokens, ids), strict=True))
     ordered = sorted(ids, key=lengths.__getitem__)
     found = []
     for k in range(count):
         part = ordered[k * len(ordered) // count : (k + 1) * len(ordered) // count]
-        if part:
-            ratio = ratio_of_means(side.values(sequential_tokens, part), baseline.values(sequential_tokens, part))
-            saved = IntervalEstimate(1 - ratio.value, 1 - ratio.high, 1 - ratio.low)
-            found.append(LengthBin(lengths[part[0]], lengths[part[-1]], len(part), saved))
+        ratio = ratio_of_means(side.values(sequential_tokens, part), baseline.values(sequential_tokens, part))
+        saved = IntervalEstimate(1 - ratio.value, 1 - ratio.high, 1 - ratio.low)
+        found.append(LengthBin(lengths[part[0]], lengths[part[-1]], len(part), saved))
     return found
 
 

@@ -14,7 +14,7 @@ const EXAMPLES = {
   other: ["How many integers from 1 to 100 are divisible by 4 or by 6?", "What is the last digit of 3^20 + 7^13?"],
 };
 const SVG = "http://www.w3.org/2000/svg";
-const LANE = 22; // height of a row of the growing timeline
+const LANE = 26; // height of a row of the growing timeline
 
 const readable = (text) => text.replace(TAGS, "").replace(HALF_TAG, "").replace(ESCAPED, "<$1").trim();
 
@@ -61,14 +61,22 @@ function stageOf(number) {
   return stages.get(number);
 }
 
-function closeCards(word = "done") {
-  for (const card of document.querySelectorAll(".execution.open")) closeCard(card, word);
+const unended = () => document.querySelectorAll(".execution.asked, .execution.open");
+
+// Marks an executor as running, once its prompt is closed.
+function startCard(stage, prompt) {
+  const { card, state } = stage.cards.get(prompt);
+  if (card.classList.replace("asked", "open")) state.textContent = "running";
+}
+
+function closeCards(word) {
+  for (const card of unended()) closeCard(card, word);
 }
 
 // When the next plan begins, all executors of the one before have ended; who has not said so was stopped.
 function closeEnded() {
   show();
-  for (const card of document.querySelectorAll(".execution.open")) {
+  for (const card of unended()) {
     const wrote = card.querySelector(".text").textContent;
     card.classList.add("truncated");
     closeCard(card, wrote ? "cut off" : "failed");
@@ -76,20 +84,20 @@ function closeEnded() {
 }
 
 function closeCard(card, word) {
-  card.classList.remove("open");
+  card.classList.remove("asked", "open");
   card.querySelector(".state").textContent = word;
 }
 
 function cardOf(stage, number, prompt) {
   if (!stage.cards.has(prompt)) {
-    const card = element("div", "execution open", stage.grid);
+    const card = element("div", "execution asked", stage.grid);
     const heading = element("h4", "", card);
     const text = element("div", "text", card);
     text.tabIndex = 0;
     text.setAttribute("role", "region");
     text.setAttribute("aria-label", `Execution ${number}.${prompt}`);
     const state = element("p", "state", card);
-    state.textContent = "running";
+    state.textContent = "being written";
     stage.cards.set(prompt, { card, heading, text, state });
   }
   return stage.cards.get(prompt);
@@ -101,8 +109,9 @@ function show() {
     const plan = stage.plan.split(PROTOCOL.answerOpening)[0].split(PROTOCOL.thoughtClose)[0];
     const staged = stage.executions.size || stage.plan.includes(PROTOCOL.planOpening);
     stage.title.textContent = staged ? `Stage ${number}` : "Thought";
-    for (const [, , prompt, text] of plan.matchAll(PROMPT)) {
+    for (const [whole, , prompt, text] of plan.matchAll(PROMPT)) {
       cardOf(stage, number, Number(prompt)).heading.textContent = `${number}.${prompt} ${readable(text)}`;
+      if (whole.includes("</prompt_")) startCard(stage, Number(prompt));
     }
     stage.planNode.textContent = readable(plan.replace(PROMPT, ""));
     stage.planNode.hidden = !stage.planNode.textContent;
@@ -110,6 +119,7 @@ function show() {
     for (const [prompt, text] of stage.executions) {
       const card = cardOf(stage, number, prompt);
       card.text.textContent = readable(text);
+      startCard(stage, prompt);
       if (stage.ended.has(prompt)) closeCard(card.card, "done");
     }
   }
@@ -138,30 +148,48 @@ function svgElement(name, attributes, parent) {
   return node;
 }
 
+// Round numbers from 0 to the end, at most seven.
+function roundTicks(end) {
+  const power = 10 ** Math.floor(Math.log10(end / 6));
+  const step = [1, 2, 5, 10].map((digit) => digit * power).find((each) => end / each <= 6);
+  return Array.from({ length: Math.floor(end / step) + 1 }, (_, k) => Number((k * step).toPrecision(10)));
+}
+
+// Draws what the viewer draws in the end, without the critical path, which is not known yet.
 function drawGrowing() {
   const all = [...bars.values()];
-  const end = Math.max((performance.now() - began) / 1000, 1e-3);
+  const end = Math.max((performance.now() - began) / 1000, 0.1);
   const lanes = 1 + Math.max(0, ...all.map(({ lane }) => lane));
+  const at = (seconds) => `${((100 * seconds) / end).toFixed(2)}%`;
   const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("viewBox", `0 0 1000 ${LANE * lanes + 4}`);
+  svg.setAttribute("class", "lanes");
+  svg.setAttribute("height", LANE * lanes + 24);
   svg.setAttribute("role", "img");
   svg.setAttribute("aria-label", "Who has written when so far");
+  const label = (text, y) => {
+    svgElement("text", { x: -8, y, "text-anchor": "end" }, svg).textContent = text;
+  };
   for (let lane = 0; lane < lanes; lane += 1) {
-    svgElement("text", { x: 0, y: LANE * lane + 15 }, svg).textContent = lane ? `executor ${lane}` : "planner";
-    svgElement("line", { x1: 96, x2: 1000, y1: LANE * lane + 21, y2: LANE * lane + 21, class: "rule" }, svg);
+    label(lane ? `executor ${lane}` : "planner", LANE * lane + 17);
+    svgElement("line", { x1: 0, x2: "100%", y1: LANE * lane + 25, y2: LANE * lane + 25, class: "rule" }, svg);
   }
   for (const { stage, lane, start, end: until } of all) {
-    const width = Math.max((904 * (until - start)) / end, 1);
-    svgElement("rect", { x: 96 + (904 * start) / end, y: LANE * lane + 3, width, height: 16, class: `s${stage % 4}` }, svg);
+    svgElement("rect", { x: at(start), y: LANE * lane + 3, width: at(Math.max(until - start, 0.002 * end)), height: 19, class: `s${stage % 4}` }, svg);
   }
+  for (const tick of roundTicks(end)) {
+    const anchor = !tick ? "start" : tick < 0.97 * end ? "middle" : "end";
+    svgElement("text", { x: at(tick), y: LANE * lanes + 18, "text-anchor": anchor }, svg).textContent = tick;
+  }
+  label("seconds", LANE * lanes + 18);
   byId("growing").replaceChildren(svg);
 }
 
 function tick() {
   byId("clock").textContent = `${((performance.now() - began) / 1000).toFixed(1)} s`;
   byId("counted").textContent = `about ${pieces.toLocaleString()} tokens`;
-  const open = document.querySelectorAll(".execution.open").length;
-  byId("branches").textContent = open ? `${open} executor${open > 1 ? "s" : ""} running` : "";
+  const [open, asked] = ["open", "asked"].map((state) => document.querySelectorAll(`.execution.${state}`).length);
+  const said = [open && `${open} executor${open > 1 ? "s" : ""} running`, asked && "a prompt is being written"];
+  byId("branches").textContent = said.filter(Boolean).join(", ");
   drawGrowing();
 }
 
@@ -184,7 +212,10 @@ function figures(sprint) {
 function handleChunk(chunk) {
   if (chunk.error) throw new Error(chunk.error.message);
   const content = chunk.choices?.[0]?.delta?.content;
-  if (content) byId("answer").textContent += content;
+  if (content) {
+    byId("answer").textContent += content;
+    byId("answered").hidden = false;
+  }
   const reason = chunk.choices?.[0]?.finish_reason;
   if (reason) byId("status").textContent = ENDS[reason];
   if (chunk.sprint?.role) branch(chunk.sprint);
@@ -206,8 +237,7 @@ async function read(body) {
   }
 }
 
-// The program of a model id; the id without a program is that of the first one.
-const methodOf = (model) => (model.includes(":") ? model : (models.find(({ id }) => id.includes(":"))?.id ?? model)).split(":").at(-1);
+const methodOf = (model) => model.split(":").at(-1); // the program of a model id
 
 function clear() {
   stages = new Map();
@@ -218,6 +248,7 @@ function clear() {
   for (const id of ["sections", "facts", "answer", "growing", "result", "clock", "counted", "branches"]) byId(id).replaceChildren();
   for (const id of ["compare", "open", "save"]) byId(id).hidden = true;
   byId("error").hidden = true;
+  byId("answered").hidden = true;
   byId("run").hidden = false;
 }
 
@@ -272,7 +303,8 @@ async function run(model, question) {
     clearInterval(ticking);
     tick();
     closeCards(ended);
-    byId("branches").textContent = "";
+    const counted = byId("facts").childElementCount ? ["clock", "counted"] : []; // the figures say it exactly
+    for (const id of ["branches", ...counted]) byId(id).replaceChildren();
     running = null;
     byId("ask").disabled = false;
     byId("stop").disabled = true;
@@ -330,7 +362,8 @@ async function loadModels() {
   try {
     const response = await fetch("v1/models", { headers: headers() });
     if (!response.ok) throw await failure(response);
-    models = (await response.json()).data;
+    const offered = (await response.json()).data;
+    models = offered.filter(({ id }) => !offered.some((other) => other.id.startsWith(`${id}:`))); // short names of one of these
     byId("model").replaceChildren(...models.map(({ id }) => new Option(id)));
     byId("error").hidden = true;
     describeModel();
