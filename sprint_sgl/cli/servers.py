@@ -57,7 +57,7 @@ def serve(
     program: Annotated[
         list[str], typer.Option(help="a program to serve as MODEL:PROGRAM; the first is the default (repeat it)")
     ] = ["sprint", "sequential"],  # noqa: B006
-    name: Annotated[str | None, typer.Option(help="the model's name for clients; by default the name of its folder")] = None,
+    name: Annotated[str | None, typer.Option(help="the model's name for clients; by default its folder's")] = None,
     url: Annotated[
         str | None, typer.Option(help="a running SGLang server or gateway; by default a runtime is started")
     ] = None,
