@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, count
 
 from sprint_sgl.trajectory import Call, Stage, Timing, Trajectory
@@ -21,6 +21,7 @@ CLOSE = 1e-6  # seconds; stamps closer than this are the same moment
 class Bar:
     """A call: `lane` is 0 for the planner, else the prompt's number; `critical` if the answer waited for it.
 
+    `answers` if it wrote the final answer.
     `timing` is None over tokens, and if the runtime does not report it.
     """
 
@@ -31,9 +32,12 @@ class Bar:
     tokens: int
     critical: bool
     timing: Timing | None = None
+    answers: bool = False
 
     @property
     def name(self) -> str:
+        if self.answers:
+            return "final answer" if self.stage > 1 else "thought and answer"
         return f"plan {self.stage}" if self.lane == PLANNER else f"execution {self.stage}.{self.lane}"
 
     @property
@@ -53,7 +57,7 @@ def bars_by_clock(trajectory: Trajectory) -> list[Bar]:
     """Return the calls over seconds since the run began."""
     bars = [bar for i, stage in enumerate(trajectory.stages, 1) for bar in _stage_by_clock(i, stage)]
     last = len(trajectory.stages) + 1
-    return bars + [_bar(PLANNER, last, call, True) for call in trajectory.answer_calls]
+    return bars + [replace(_bar(PLANNER, last, call, True), answers=True) for call in trajectory.answer_calls]
 
 
 def _stage_by_clock(i: int, stage: Stage) -> Iterator[Bar]:
@@ -81,7 +85,8 @@ def bars_by_tokens(trajectory: Trajectory) -> list[Bar]:
         bars += _stage_by_tokens(i, stage, begun, barrier)
         begun += stage.sequential_tokens_barrier if barrier else stage.sequential_tokens_eager
     last = len(trajectory.stages) + 1
-    return bars + _bars_in_a_row(PLANNER, last, trajectory.answer_calls, begun)
+    answers = _bars_in_a_row(PLANNER, last, trajectory.answer_calls, begun)
+    return bars + [replace(bar, answers=True) for bar in answers]
 
 
 def _stage_by_tokens(i: int, stage: Stage, begun: int, barrier: bool) -> list[Bar]:

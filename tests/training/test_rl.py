@@ -25,7 +25,7 @@ def command(out: Path) -> list[str]:
         task=countdown task.split=train task.numbers=[3] task.problems=4
         evaluation_task.numbers=[3] evaluation_task.problems=2
         evaluation.questions=2 evaluation.every=9 evaluation.stop_below=100
-        rl.rounds=2 rl.questions=1 rl.group_size=3 rl.updates=1 rl.temperature=1.5
+        rl.rounds=2 rl.questions=1 rl.group_size=3 rl.updates=1 rl.temperature=1.5 rl.kl=0.01
         reward.measure=seconds model=countdown-mini-sprint
     """
     return [sys.executable, "-m", "sprint_sgl.cli.app", "rl", *words.split(), f"out={out}"]
@@ -61,8 +61,12 @@ def test_a_training_that_is_killed_goes_on_with_the_same_round(tmp_path: Path) -
     figures = {key: value for line in (out / "logging.jsonl").open() for key, value in json.loads(line).items()}
     assert abs(figures["policy/kl"]) < 1e-5  # the runtime's log-probabilities are the trainer's
     assert figures["policy/clipped"] == 0
+    assert 0 < figures["policy/drift"] < 0.1  # of the second round, after one small step
     assert figures["evaluation/correct"] >= 0
-    assert (out / "policy" / "sprint.json").is_file()
+    for folder in ("policy", "best"):
+        assert {"sprint.json", "model.safetensors", "tokenizer.json"} <= {
+            path.name for path in (out / folder).iterdir()
+        }
     other = [*command(out), "rl.credit=trajectory"]
     refused = subprocess.run(other, cwd=ROOT, capture_output=True, text=True, check=False)
     assert "choose another out=FOLDER" in refused.stderr

@@ -73,7 +73,7 @@ def test_the_path_that_the_answer_waited_for_is_marked_on_both_axes() -> None:
     clock, tokens = bars_by_clock(RUN), bars_by_tokens(RUN)
     for bars in (clock, tokens):
         waited = [(bar.name, bar.tokens) for bar in bars if bar.critical]
-        assert waited == [("plan 1", 10), ("execution 1.1", 40), ("plan 2", 6)]
+        assert waited == [("plan 1", 10), ("execution 1.1", 40), ("final answer", 6)]
     assert max(bar.end for bar in clock) == RUN.seconds
     assert max(bar.end for bar in tokens) == RUN.sequential_tokens == sum(bar.tokens for bar in tokens if bar.critical)
 
