@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sprint_sgl.console import wait_notice
+from sprint_sgl.console import say, wait_notice
 from sprint_sgl.errors import BadInput
 from sprint_sgl.storage.files import RECORDS
 
@@ -51,8 +51,9 @@ def read_rows(source: DataSource) -> Iterator[Mapping[str, Any]]:
     """Yield the source's rows. Raises BadInput for a missing file or a data set that does not open."""
     path = source.file
     if path is None:
-        if source.path and Path(source.path).is_dir():
-            raise BadInput(f"path={source.path} is a folder: name a .jsonl, .json, .parquet or .csv file in it")
+        if source.path and Path(source.path).is_dir():  # `datasets` reads a copy of a hub data set as the data set
+            say(f"path={source.path} is a folder: it is read as a data set of the hub")
+            return _hub_rows(source)
         # A hub name is NAME or ORG/NAME; a NAME with a suffix is a file of an unknown kind.
         if not source.path or source.path.count("/") > 1 or ("/" not in source.path and Path(source.path).suffix):
             raise BadInput(f"path={source.path!r} is neither a .jsonl, .json, .parquet or .csv file nor a hub name")
@@ -142,7 +143,7 @@ def _hub_rows(source: DataSource) -> Iterator[Mapping[str, Any]]:
     except (DatasetNotFoundError, ConnectionError, OSError, ValueError) as error:
         raise BadInput(
             f"data set {source.path!r} ({source.name or 'default'}, {source.split}): {_first_line(error)}; "
-            "a local file ends in .jsonl, .json, .parquet or .csv"
+            "name a local file, which ends in .jsonl, .json, .parquet or .csv"
         ) from error
 
 

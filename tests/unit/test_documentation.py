@@ -76,7 +76,7 @@ def test_every_override_that_a_page_names_composes(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_a_block_with_a_files_name_has_the_files_text(page: Path) -> None:
     """Sites could include the file; on a code host, where pages are read too, the text has to stand in the page."""
-    for name, block in re.findall(r'^```\w+ title="(.+)"\n(.*?)^```$', page.read_text(), re.MULTILINE | re.DOTALL):
+    for name, block in re.findall(r'^```\w+ title="([^"\n]+)"\n(.*?)^```$', page.read_text(), re.MULTILINE | re.DOTALL):
         assert block == (ROOT / name).read_text(), f"copy {name} into {page.name} again"
 
 

@@ -37,7 +37,7 @@ def test_the_rate_leaves_out_what_was_done_and_waited_before() -> None:
 
 
 def test_a_line_says_how_long_nothing_has_been_done_yet() -> None:
-    clock = iter([0.0, 90.0])
+    clock = iter([0.0, 90.0, 90.0])
     progress = Progress(get_time=lambda: next(clock))
     progress.add_task("step", total=None, details="loading")
     assert progress_line(progress.tasks[0]) == "step: loading, 0:01:30 so far"
