@@ -63,7 +63,7 @@ def test_a_training_that_is_killed_goes_on_with_the_same_round(tmp_path: Path) -
     assert figures["policy/clipped"] == 0
     assert 0 < figures["policy/drift"] < 0.1  # of the second round, after one small step
     assert figures["evaluation/correct"] >= 0
-    for folder in ("policy", "best"):
+    for folder in ("policy", "best_policy"):
         assert {"sprint.json", "model.safetensors", "tokenizer.json"} <= {
             path.name for path in (out / folder).iterdir()
         }

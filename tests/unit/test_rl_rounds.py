@@ -217,7 +217,7 @@ def test_a_training_that_forgets_is_stopped(tmp_path: Path) -> None:
 
     made = settings(tmp_path, rounds=9)
     assert len(learner.take(rounds_of(made, learner, forgets))) == 1
-    assert (tmp_path / "out" / "best" / "steps").read_text() == "0"
+    assert (tmp_path / "out" / "best_policy" / "steps").read_text() == "0"
     assert not (tmp_path / "out" / "rounds" / "0002").exists()
 
 
@@ -234,7 +234,7 @@ def test_the_weights_with_the_best_evaluation_are_kept(tmp_path: Path) -> None:
     learner.take(rounds)
     rounds.finish()
     assert learner.steps == 2
-    assert (tmp_path / "out" / "best" / "steps").read_text() == "1"
+    assert (tmp_path / "out" / "best_policy" / "steps").read_text() == "1"
     rewards = [report["evaluation/reward"] for report in learner.reports if "evaluation/reward" in report]
     assert len(rewards) == 2  # the first evaluation has nothing to compare with yet
     assert rewards[0] > rewards[1]

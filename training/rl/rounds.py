@@ -38,7 +38,7 @@ ROUND_FILE = "round.json"
 REFERENCE_FILE = "reference.json"
 MOST_LOST = 0.1  # share of a round's rollouts that may fail: those that had ended by then are the short ones
 POLICY = "policy"  # folder of the weights that the runtime loads
-BEST = "best"  # folder of the weights whose evaluation had the highest reward so far
+BEST = "best_policy"  # folder of the weights whose evaluation had the highest reward so far
 
 
 class Learner(Protocol):
