@@ -26,7 +26,7 @@ def command(out: Path) -> list[str]:
         evaluation_task.numbers=[3] evaluation_task.problems=2
         evaluation.questions=2 evaluation.every=9 evaluation.stop_below=100
         rl.rounds=2 rl.questions=1 rl.group_size=3 rl.updates=1 rl.temperature=1.5 rl.kl=0.01
-        reward.measure=seconds model=countdown-mini-sprint recipe.args.learning_rate=1e-3
+        reward.measure=seconds model=countdown-mini-sprint recipe.args.warmup_steps=0
     """
     return [sys.executable, "-m", "sprint_sgl.cli.app", "rl", *words.split(), f"out={out}"]
 
