@@ -282,28 +282,40 @@ def write_trace(problem: Problem, *, unsolved: bool = False) -> Trace | None:
 
 def needs_second_round(problem: Problem) -> bool:
     """Tell whether no pair of four numbers fits with the other two added or subtracted."""
-    return not any(try_sums(problem, pair, rest).chain for pair, rest in _splits(problem.numbers))
+    return not any(attempt.chain for attempt in first_round(problem))
 
 
 StepsWithChains = list[tuple[Step, tuple[Op, ...] | None]]
 
 
-def _attempt_three(problem: Problem) -> StepsWithChains:
+def first_round(problem: Problem) -> list[Attempt]:
+    """Return the attempts of the first round, in their order."""
     splits = _splits(problem.numbers)
-    tries = [try_three(problem, verb, pair, rest[0]) for verb in ("Multiply", "Add") for pair, rest in splits]
-    return _side_by_side(tries, "Pick two numbers first.")
+    if len(problem.numbers) == 3:
+        return [try_three(problem, verb, pair, rest[0]) for verb in ("Multiply", "Add") for pair, rest in splits]
+    return [try_sums(problem, pair, rest) for pair, rest in splits]
+
+
+def second_round(problem: Problem) -> list[Attempt]:
+    """Return the attempts that four numbers get if the first round has no hit."""
+    return [
+        kind(problem, pair, rest) for kind in (try_products, try_together) for pair, rest in _splits(problem.numbers)
+    ]
+
+
+def _attempt_three(problem: Problem) -> StepsWithChains:
+    return _side_by_side(first_round(problem), "Pick two numbers first.")
 
 
 def _attempt_four(problem: Problem) -> StepsWithChains:
-    splits = _splits(problem.numbers)
     plan = "Pick two numbers first, add or subtract the others."
-    attempts = _side_by_side([try_sums(problem, pair, rest) for pair, rest in splits], plan)
+    attempts = _side_by_side(first_round(problem), plan)
     if any(chain for _, chain in attempts):
         return attempts
     everything = tuple(range(1, len(attempts) + 1))
     wider = Step("No pair fits, so multiply and divide by the others too, and take them together.", parents=everything)
-    more = [kind(problem, pair, rest) for kind in (try_products, try_together) for pair, rest in splits]
-    return [*attempts, (wider, None), *_side_by_side(more, "", parents=(len(attempts) + 1,))]
+    more = _side_by_side(second_round(problem), "", parents=(len(attempts) + 1,))
+    return [*attempts, (wider, None), *more]
 
 
 def _side_by_side(tries: list[Attempt], plan: str, parents: tuple[int, ...] = ()) -> StepsWithChains:
