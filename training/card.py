@@ -63,16 +63,16 @@ def render_card(run: Path, record: Mapping[str, Any], lines: list[dict[str, Any]
         f"- machines: {settings['machines']['nodes']} x {settings['machines']['processes']} processes",
         f"- versions: {', '.join(f'{name} {version}' for name, version in record['versions'].items())}",
         f"- commit: {record['commit']}",
-        f"\n```bash\n{asked(record)}{command.strip()}\n```\n",
+        "\n```bash\n" + "\n# which runs\n".join(filter(None, (asked_command(record), command.strip()))) + "\n```\n",
         f"## Use\n\n```bash\n{serving_commands(run, arguments)}\n```",
     ]
     return "\n".join(parts) + "\n"
 
 
-def asked(record: Mapping[str, Any]) -> str:
-    """Return the sprint-sgl command of the first start, as a line before ms-swift's; "" where it is not known."""
-    command = record.get("starts", [{}])[0].get("asked")
-    return f"{command}\n# which runs\n" if command else ""
+def asked_command(record: Mapping[str, Any]) -> str | None:
+    """Return the sprint-sgl command of the first start; None where it is not known."""
+    command: str | None = record.get("starts", [{}])[0].get("asked")
+    return command
 
 
 def recipe_values(run: Path, arguments: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sprint_sgl.view.pages import chart_style, figure_svg, write_page
-from training.card import recipe_values, serving_commands, training_figures
+from training.card import asked_command, recipe_values, serving_commands, training_figures
 from training.record import curves_figure, on_rollouts, read_log
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
@@ -43,7 +43,7 @@ def write_training_report(run: Path) -> Path | None:
         evaluations=evaluation_table(lines),
         data=record["data"],
         recipe=list(recipe_values(run, arguments)),
-        asked=record.get("starts", [{}])[0].get("asked"),
+        asked=asked_command(record),
         command=(run / "command.sh").read_text().strip(),
         serving=serving_commands(run, arguments),
     )

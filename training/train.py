@@ -17,6 +17,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -275,6 +276,11 @@ def write_run_files(out: Path, config: TrainConfig, record: Mapping[str, Any], l
         (out / link).unlink(missing_ok=True)
 
 
+def lock_of_first_node(machines: Machines, out: str) -> AbstractContextManager[object]:
+    """Return a context that holds the run's folder, on the first node for all nodes."""
+    return nullcontext() if machines.rank_and_address[0] else locked_folder(out, TRAINING)
+
+
 @entry_point("train", TrainConfig)
 def main(config: TrainConfig) -> None:
     if config.dry_run:
@@ -285,11 +291,8 @@ def main(config: TrainConfig) -> None:
             output_folder(config.out, TRAINING)
         print(shell_line(config))
         return
-    if config.machines.rank_and_address[0]:  # the first node locks the folder for all nodes
+    with lock_of_first_node(config.machines, config.out):
         code = train(config)
-    else:
-        with locked_folder(config.out, TRAINING):
-            code = train(config)
     if code:
         sys.exit(code)
 

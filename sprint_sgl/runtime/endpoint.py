@@ -185,7 +185,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         if reachable_workers(workers, self.url) != workers:
             raise RequestFailed(out_of_reach)
         try:
-            with ThreadPoolExecutor(len(workers)) as pool:
+            with ThreadPoolExecutor(max(len(workers), 1)) as pool:
                 return list(pool.map(lambda worker: self._transport.send("POST", path, body, at=worker.url), workers))
         except RuntimeUnavailable as error:
             raise RequestFailed(out_of_reach) from error

@@ -25,7 +25,6 @@ from sprint_sgl.runtime.launcher import running_server
 from sprint_sgl.runtime.server import RuntimeConfig
 from sprint_sgl.storage.checkpoints import model_notes, weights_folder
 from sprint_sgl.storage.files import whole_file
-from sprint_sgl.storage.output_folders import TRAINING, locked_folder
 from sprint_sgl.tasks.base import Question
 from sprint_sgl.training_rows import make_row
 from training.machines import Machines
@@ -38,7 +37,7 @@ from training.rl.settings import (
     RoundSettings,
     check_settings,
 )
-from training.train import PLUGINS, Recipe, TrainConfig, shell_line, train
+from training.train import PLUGINS, Recipe, TrainConfig, lock_of_first_node, shell_line, train
 
 QUESTIONS = "questions.jsonl"
 MAY_CHANGE = {"url", "rounds.rounds", "rounds.concurrency", "rounds.time_limit", "evaluation.stop_below"}
@@ -171,11 +170,8 @@ def main(config: RlConfig) -> None:
     if config.dry_run:
         print(shell_line(training_config(config, Path(config.out, SETTINGS_FILE))))
         return
-    if config.machines.rank_and_address[0]:  # the first node locks the folder for all nodes
+    with lock_of_first_node(config.machines, config.out):
         code = run(config)
-    else:
-        with locked_folder(config.out, TRAINING):
-            code = run(config)
     if code:
         sys.exit(code)
 
