@@ -20,20 +20,12 @@ from sprint_sgl.storage.output_folders import MINI, begin_run
 
 END = "<|endoftext|>"
 STAGES, WIDTH = range(1, 5), range(1, 13)  # stage and prompt numbers whose tags are single tokens
-# Qwen2's own split: words with their leading space, digits one by one, punctuation with its line ends.
+BEFORE_NUMBERS = (", ", " and ", " to ", " with ")  # single tokens too: Qwen2 splits the space before a digit off
+# Qwen2's own split, which transformers puts in the place of any other: words with their leading space, single digits,
+# punctuation with its line ends.
 QWEN_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-
-
-def tag_tokens() -> Iterator[str]:
-    """Yield the tags that become single tokens, then the prefixes of tags with larger numbers."""
-    for slash in ("", "/"):
-        yield f"<{slash}Final_answer>"
-        for stage in STAGES:
-            yield from (f"<{slash}{name}_{stage}>" for name in ("Plan", "Execution"))
-            yield from (f"<{slash}{name}_{stage}.{n}>" for name in ("prompt", "execution") for n in WIDTH)
-        yield from (f"<{slash}{name}_" for name in ("Plan", "prompt", "Execution", "execution"))
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, folder: Path) -> int:
@@ -56,7 +48,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, folder: Path) -> int:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.add_tokens([AddedToken(tag, normalized=False) for tag in tag_texts(STAGES, WIDTH)])
+    whole = (*BEFORE_NUMBERS, *tag_texts(STAGES, WIDTH))
+    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in whole])
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END, bos_token=None)
     fast.save_pretrained(folder)
     return len(fast)

@@ -70,6 +70,14 @@ def over(a: int, b: int) -> Op:
     return Op(a, "/", b, a // b)
 
 
+def worked_out(left: int, sign: str, right: int) -> Op | None:
+    """Return the operation, or None if its result is below 0 or not whole."""
+    if sign == "/":
+        return over(left, right) if right and left % right == 0 else None
+    value = {"+": left + right, "-": left - right, "*": left * right}[sign]
+    return Op(left, sign, right, value) if value >= 0 else None
+
+
 def quotient_words(a: int, b: int) -> str:
     """Return the quotient in words: "48/6=8", or "48/7 no"."""
     return f"{a}/{b} no" if a % b else str(over(a, b))

@@ -8,14 +8,20 @@ or on request one that ends in NO_ANSWER: a model that has never seen a search f
 
 Whether a result is a needed value is measured and not judged: "27+8=35 to 20=15" names the nearest needed value, then
 the distance, which is 0 for a hit. A model of a few million parameters learns to look up and to subtract; it did not
-learn to say yes or no directly, nor to find the operation that precedes a value. The way back to the target is
-therefore written after each value and read from left to right: "35<79+24" (docs/log.md).
+learn to say yes or no directly, nor to find the operation that precedes a value. The way back to the target therefore
+follows each needed value where it is computed: "79-44=35:<79+24" is 79-35=44, 44+24=68. In a list of all needed values
+at the end of an attempt its signs were often wrong (docs/log.md, 2026-11-28).
+
+Up to MAX_CHECKS hits are checked side by side, since a small model miscopies some of them. A check of a miscopied chain
+says so, and the answer is taken from another one.
 """
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, pairwise
 
 from curation.countdown.operations import (
     Op,
@@ -27,11 +33,14 @@ from curation.countdown.operations import (
     plus,
     quotient_words,
     times,
+    worked_out,
 )
 from curation.trace import Step, Trace
 from sprint_sgl.tasks.countdown.problem import NUMBERS, Problem
 
 LIMIT = 300
+MAX_CHECKS = 3
+CHECK = "Work out"  # begins the prompts of checks
 NO_ANSWER = "none"
 Pair = tuple[int, int]
 
@@ -40,57 +49,82 @@ Pair = tuple[int, int]
 class NeededValue:
     """A value that a pair must make.
 
-    rest       the operations from the value to the target
-    found_by   the operation that computed the value
+    rest    the operations from the value to the target
+    found   the computation of the value in words: "79-44=35"
     """
 
     value: int
     rest: tuple[Op, ...]
-    found_by: Op
-
-    def extend(self, more: list[NeededValue]) -> list[NeededValue]:
-        """Return the values that are needed for this value as values needed for the target."""
-        return [NeededValue(need.value, need.rest + self.rest, need.found_by) for need in more]
+    found: str
 
     def __str__(self) -> str:
-        """Return the value and the way back to the target: "35<79+24" is 79-35=44, 44+24=68."""
+        """Return the computation and the way back to the target: "79-44=35:<79+24"."""
         values = [self.value, *(op.value for op in self.rest)]
-        return f"{self.value}" + "".join(operation_on(value, op) for value, op in zip(values, self.rest, strict=False))
+        way = "".join(operation_on(value, op) for value, op in zip(values, self.rest, strict=False))
+        return f"{self.found}:{way}"
+
+
+Undone = Sequence[NeededValue | str]  # a computation that leads to no value is kept in words: "48/7 no", "72*80 big"
+
+
+def needed(undone: Undone) -> list[NeededValue]:
+    return [each for each in undone if isinstance(each, NeededValue)]
+
+
+def found(undone: Undone) -> list[str]:
+    """Return the computations without the ways back, for values that a second operation is still undone from."""
+    return [each if isinstance(each, str) else each.found for each in undone]
+
+
+def before(need: NeededValue, undone: Undone) -> Undone:
+    """Return what was undone from a needed value as values needed for the target."""
+    return [each if isinstance(each, str) else replace(each, rest=each.rest + need.rest) for each in undone]
 
 
 def undo_sum(target: int, number: int) -> list[NeededValue]:
     """Return target+number and the difference, each with the operation that leads back to the target."""
     up, down = plus(target, number), minus(target, number)
     back = plus(down.value, number) if target >= number else Op(number, "-", down.value, target)
-    return [NeededValue(up.value, (Op(up.value, "-", number, target),), up), NeededValue(down.value, (back,), down)]
+    return [
+        NeededValue(up.value, (Op(up.value, "-", number, target),), str(up)),
+        NeededValue(down.value, (back,), str(down)),
+    ]
 
 
-def _computations(needs: list[NeededValue]) -> list[str]:
-    return [str(need.found_by) for need in needs]
+def undo_product(target: int, number: int) -> Undone:
+    """Return the value that multiplying by `number` last would need."""
+    if target % number:
+        return [quotient_words(target, number)]
+    q = over(target, number)
+    return [NeededValue(q.value, (times(q.value, number),), str(q))]
 
 
-def undo_quotient(target: int, number: int, limit: int = LIMIT) -> tuple[list[str], list[NeededValue]]:
-    """Return the words and the values that multiplying or dividing by `number` last would need.
+def undo_quotient(target: int, number: int, limit: int = LIMIT) -> Undone:
+    """Return the value that dividing by `number` last would need."""
+    words = _product_words(target, number, limit)
+    if target * number > limit:
+        return [words]
+    p = times(target, number)
+    return [NeededValue(p.value, (over(p.value, number),), words)]
+
+
+def undo_factor(target: int, number: int, limit: int = LIMIT) -> list[NeededValue | str]:
+    """Return the values that multiplying or dividing by `number` last would need.
 
     Both operations are written whether or not they need a value: what is written when is a rule that small models do
     not learn (docs/log.md, 2026-11-28).
     """
-    needs = []
-    if target % number == 0:
-        q = over(target, number)
-        needs.append(NeededValue(q.value, (times(q.value, number),), q))
-    if target * number <= limit:
-        p = times(target, number)
-        needs.append(NeededValue(p.value, (over(p.value, number),), p))
-    return [quotient_words(target, number), _product_words(target, number, limit)], needs
+    return [*undo_product(target, number), *undo_quotient(target, number, limit)]
 
 
-def undo_divisor(target: int, number: int) -> tuple[list[str], list[NeededValue]]:
-    """Return the words and the value by which `number` must be divided; both empty for a target of 0."""
+def undo_divisor(target: int, number: int) -> Undone:
+    """Return the value by which `number` must be divided; nothing for a target of 0."""
     if not target:
-        return [], []
-    q, words = over(number, target), [quotient_words(number, target)]
-    return words, [] if number % target else [NeededValue(q.value, (Op(number, "/", q.value, target),), q)]
+        return []
+    if number % target:
+        return [quotient_words(number, target)]
+    q = over(number, target)
+    return [NeededValue(q.value, (Op(number, "/", q.value, target),), str(q))]
 
 
 def _product_words(a: int, b: int, limit: int) -> str:
@@ -126,93 +160,81 @@ class Attempt:
     chain: tuple[Op, ...] | None
 
 
-def write_attempt(
-    prompt: str, lines: list[str], needs: list[NeededValue], results: list[tuple[str, Op | None]]
-) -> Attempt:
+def write_attempt(prompt: str, lines: list[str], undone: Undone, results: list[tuple[str, Op | None]]) -> Attempt:
     """Write the distance of each result of a pair to the nearest needed value, up to the first hit."""
-    wanted = {need.value: need for need in reversed(needs)}
+    wanted = {need.value: need for need in reversed(needed(undone))}
+    if not wanted:
+        return Attempt(prompt, "\n".join([*lines, "No way."]), None)
     words, chain, verdict = [], None, "No way."
     for text, op in results:
         if op is None:
             words.append(text if text.endswith("big") else f"{text} no")
             continue
         nearest = min(wanted, key=lambda value: (abs(value - op.value), value))
-        words.append(f"{text} to {nearest}={abs(nearest - op.value)}")
+        words.append(f"{text} {_distance(op.value, nearest)}")
         if op.value == nearest:
             chain = (op, *wanted[nearest].rest)
             verdict = f"So {', '.join(chain_words(chain))}."
             break
-    return Attempt(prompt, "\n".join([*lines, ", ".join(words) + ".", verdict]), chain)
+    return Attempt(prompt, "\n".join([*lines, _line(words), verdict]), chain)
+
+
+def _line(words: Iterable[object]) -> str:
+    return f"{', '.join(map(str, words))}."
+
+
+def _distance(value: int, wanted: int) -> str:
+    return f"to {wanted}={abs(wanted - value)}"
 
 
 def try_three(problem: Problem, verb: str, pair: Pair, last: int) -> Attempt:
     """Attempt three numbers: add or multiply the pair, then apply any operation with the last number."""
-    limit = max(NUMBERS) ** 2
-    undone = undo_sum(problem.target, last)
-    words, needs = undo_quotient(problem.target, last, limit)
-    divided, divisors = undo_divisor(problem.target, last)
-    lines = [f"{last} left.", f"{', '.join([*_computations(undone), *words, *divided])}."]
-    needs = undone + needs + divisors
-    lines.append(_usable_line(needs))
+    limit, target = max(NUMBERS) ** 2, problem.target
+    undone = [*undo_sum(target, last), *undo_factor(target, last, limit), *undo_divisor(target, last)]
     results = sums(*pair) if verb == "Add" else products(*pair, limit)
-    return write_attempt(f"{verb} {pair[0]} and {pair[1]} with {last} left", lines, needs, results)
+    prompt = f"{verb} {pair[0]} and {pair[1]} with {last} left"
+    return write_attempt(prompt, [f"{last} left.", _line(undone)], undone, results)
 
 
 def try_sums(problem: Problem, pair: Pair, rest: tuple[int, ...]) -> Attempt:
     """Attempt four numbers: add or subtract the other two."""
     c, d = rest
     first = undo_sum(problem.target, c)
-    second = [found for need in first for found in need.extend(undo_sum(need.value, d))]
-    lines = [f"{c} and {d} left.", f"{', '.join(_computations(first))}.", f"{', '.join(_computations(second))}."]
-    lines.append(_usable_line(second))
+    second = [each for need in first for each in before(need, undo_sum(need.value, d))]
+    lines = [f"{c} and {d} left.", _line(found(first)), _line(second)]
     return write_attempt(_prompt(pair, rest, "left"), lines, second, sums(*pair) + products(*pair))
 
 
 def try_products(problem: Problem, pair: Pair, rest: tuple[int, ...]) -> Attempt:
     """Attempt four numbers: multiply or divide by at least one of the other two."""
     lines = [f"{rest[0]} and {rest[1]} left."]
-    needs: list[NeededValue] = []
+    every: list[NeededValue | str] = []
     for c, d in (rest, rest[::-1]):
-        undone = undo_sum(problem.target, c)
-        words = _computations(undone)
-        for need in undone:
-            more, found = undo_quotient(need.value, d)
-            words += more
-            needs += need.extend(found)
-        more, found = _inner_quotient(problem.target, c, d)
-        needs += found
-        lines.append(f"{', '.join(words + more)}.")
-    return _attempt_if_needed(_prompt(pair, rest, "multiplied"), lines, needs, pair)
+        first, product = undo_sum(problem.target, c), undo_product(problem.target, c)
+        second = [each for need in first for each in before(need, undo_factor(need.value, d))]
+        inner = [each for need in needed(product) for each in before(need, undo_sum(need.value, d))]
+        lines.append(_line([*found(first), *second, *found(product), *inner]))
+        every += [*second, *inner]
+    return write_attempt(_prompt(pair, rest, "multiplied"), lines, every, sums(*pair) + products(*pair))
 
 
 def try_together(problem: Problem, pair: Pair, rest: tuple[int, ...]) -> Attempt:
     """Attempt four numbers: combine the other two first, or divide one of them."""
-    target, prompt = problem.target, _prompt(pair, rest, "together")
-    joined = [op for op in (plus(*rest), minus(*rest)) if op.value]
-    words, needs = [], []
-    for op in joined:
-        for more, found in (undo_quotient(target, op.value), undo_divisor(target, op.value)):
-            words += more
-            needs += [_with_operand(need, op) for need in found]
-    lines = [f"{rest[0]} and {rest[1]} together.", f"{', '.join(map(str, joined))}.", f"{', '.join(words)}."]
+    target = problem.target
+    joined = [op for op in (plus(rest[0], rest[1]), minus(rest[0], rest[1])) if op.value]
+    every = [
+        each if isinstance(each, str) else _with_operand(each, op)
+        for op in joined
+        for each in (*undo_factor(target, op.value), *undo_divisor(target, op.value))
+    ]
+    lines = [f"{rest[0]} and {rest[1]} together.", _line(joined), _line(every)]
     for c, d in (rest, rest[::-1]):
-        undone = undo_sum(target, d)
-        words = _computations(undone)
-        for need in undone:
-            more, found = undo_divisor(need.value, c)
-            words += more
-            needs += need.extend(found)
-        more, found = undo_divisor(target, c)
-        words += more
-        needs += [need for quotient in found for need in quotient.extend(undo_sum(quotient.value, d))]
-        lines.append(f"{', '.join(words)}.")
-    return _attempt_if_needed(prompt, lines, needs, pair)
-
-
-def _attempt_if_needed(prompt: str, lines: list[str], needs: list[NeededValue], pair: Pair) -> Attempt:
-    if not needs:
-        return Attempt(prompt, "\n".join([*lines, "No way."]), None)
-    return write_attempt(prompt, [*lines, _usable_line(needs)], needs, sums(*pair) + products(*pair))
+        first, quotient = undo_sum(target, d), undo_divisor(target, c)
+        second = [each for need in first for each in before(need, undo_divisor(need.value, c))]
+        inner = [each for need in needed(quotient) for each in before(need, undo_sum(need.value, d))]
+        lines.append(_line([*found(first), *second, *found(quotient), *inner]))
+        every += [*second, *inner]
+    return write_attempt(_prompt(pair, rest, "together"), lines, every, sums(*pair) + products(*pair))
 
 
 def _with_operand(need: NeededValue, op: Op) -> NeededValue:
@@ -221,31 +243,18 @@ def _with_operand(need: NeededValue, op: Op) -> NeededValue:
     return replace(need, rest=(replace(last, operand=op),))
 
 
-def _usable_line(needs: list[NeededValue]) -> str:
-    return f"I can use {', '.join(map(str, needs))}."
-
-
 def _prompt(pair: Pair, rest: tuple[int, ...], how: str) -> str:
     """Return the prompt, which also names the numbers left: the planner knows them from the order of the pairs."""
     return f"Try {pair[0]} and {pair[1]} with {rest[0]} and {rest[1]} {how}"
 
 
-def _inner_quotient(target: int, c: int, d: int) -> tuple[list[str], list[NeededValue]]:
-    """Return the words and the values needed for (x + d) * c = target and (x - d) * c = target."""
-    if target % c:
-        return [quotient_words(target, c)], []
-    q = over(target, c)
-    second = NeededValue(q.value, (times(q.value, c),), q).extend(undo_sum(q.value, d))
-    return [str(q), *_computations(second)], second
-
-
-def _check(chain: tuple[Op, ...], parent: int) -> Step:
-    """Return the step that repeats the chain, with the whole expression after each operation."""
+def _check(chain: tuple[Op, ...], target: int, hit: int, *, plan: str) -> Step:
+    """Return the step that repeats a chain of step `hit`, with the whole expression after each operation."""
     (first, _), *others = chain_steps(chain)
-    lines = [first, *(f"{words}, {expression}" for words, expression in others), f"That makes {chain[-1].value}."]
-    return Step(
-        "That fits, check it.", f"Work out {', '.join(chain_words(chain))}", "\n".join(lines), parents=(parent,)
-    )
+    made, expression = chain[-1].value, others[-1][1]
+    verdict = f"so {expression}" if made == target else "no"
+    lines = [first, *(f"{words}, {text}" for words, text in others), f"{made} {_distance(made, target)}, {verdict}."]
+    return Step(plan, f"{CHECK} {', '.join(chain_words(chain))}", "\n".join(lines), parents=(hit,))
 
 
 def _splits(numbers: tuple[int, ...]) -> list[tuple[Pair, tuple[int, ...]]]:
@@ -257,14 +266,16 @@ def _splits(numbers: tuple[int, ...]) -> list[tuple[Pair, tuple[int, ...]]]:
     return list(seen.values())
 
 
-def write_trace(problem: Problem, *, unsolved: bool = False) -> Trace | None:
+def write_trace(problem: Problem, *, unsolved: bool = False, slips: float = 0.0) -> Trace | None:
     """Return a trace that solves a problem of three or four numbers.
 
-    If this search does not solve it: None, or with `unsolved` a trace that ends in NO_ANSWER.
+    If this search does not solve it: None, or with `unsolved` a trace that ends in NO_ANSWER. `slips` is the
+    probability that one of several hits is checked with a wrong sign, so that the answer has to be chosen.
     Raises ValueError for another count of numbers.
     """
     if len(problem.numbers) not in (3, 4):
         raise ValueError(f"traces are written for 3 or 4 numbers, got {problem.numbers}")
+    name = "-".join(map(str, (*problem.numbers, problem.target)))
     rounds = _attempt_three if len(problem.numbers) == 3 else _attempt_four
     attempts = rounds(problem)
     steps = [step for step, _ in attempts]
@@ -273,11 +284,40 @@ def write_trace(problem: Problem, *, unsolved: bool = False) -> Trace | None:
         return None
     answer = NO_ANSWER
     if hits:
-        number, chain = hits[-1]  # sums come after products, and a small model makes fewer mistakes in them
-        steps.append(_check(chain, number))
-        answer = chain_steps(chain)[-1][1]
-    name = "-".join(map(str, (*problem.numbers, problem.target)))
+        chains = dict(hits[-MAX_CHECKS:])  # sums come after products, and a small model makes fewer mistakes in them
+        rng = random.Random(name)
+        if len(chains) > 1 and rng.random() < slips:
+            slipped = rng.choice(list(chains))
+            chains[slipped] = miscopied(chains[slipped], rng)
+        plans = ["That fits, check it.", *[""] * (len(chains) - 1)]
+        for plan, (hit, chain) in zip(plans, chains.items(), strict=True):
+            steps.append(_check(chain, problem.target, hit, plan=plan))
+        right = [chain for chain in chains.values() if chain[-1].value == problem.target]
+        answer = chain_steps(right[-1])[-1][1]
     return Trace(f"countdown-{name}", problem.question, tuple(steps), f"\\boxed{{{answer}}}")
+
+
+def miscopied(chain: tuple[Op, ...], rng: random.Random) -> tuple[Op, ...]:
+    """Return the chain with a sum in the place of a difference or the reverse, where whole numbers come of it."""
+    signs = [place for place, op in enumerate(chain) if place and op.sign in "+-"]
+    wrong = [other for place in signs if (other := _with_other_sign(chain, place))]
+    return rng.choice(wrong) if wrong else chain
+
+
+def _with_other_sign(chain: tuple[Op, ...], place: int) -> tuple[Op, ...] | None:
+    """Return the chain with the other sign at `place` and everything behind it worked out again."""
+    op, value = chain[place], chain[place - 1].value
+    number = op.right if op.left == value else op.left
+    changed = minus(value, number) if op.sign == "+" else plus(value, number)
+    redone = [*chain[:place], replace(changed, operand=op.operand)]
+    for last, op in pairwise(chain[place:]):
+        value = redone[-1].value
+        left, right = (value, op.right) if op.left == last.value else (op.left, value)
+        again = worked_out(left, op.sign, right)
+        if again is None:
+            return None
+        redone.append(replace(again, operand=op.operand))
+    return tuple(redone)
 
 
 def needs_second_round(problem: Problem) -> bool:

@@ -2,7 +2,7 @@
 
 The traces of `traces.py` have one plan for each size of problem. A model of them writes the same plan every time, and a
 group of its rollouts has equal rewards. Here plans differ in the order and the number of their tasks, in whether a task
-runs in a second round, and in whether a hit is checked. All of them lead to the right answer.
+runs in a second round, and in whether hits are checked. All of them lead to the right answer.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from curation.countdown.traces import CHECK
 from curation.trace import Step, Trace
 
 FEWEST = 3  # tasks of a round that some were left out of
@@ -24,7 +25,7 @@ class Variation:
     shuffle   the tasks of a round stand in another order
     thin      some tasks without a hit are left out
     split     one round becomes two: some tasks without a hit first
-    skip      the hit is not checked
+    skip      no hit is checked
     """
 
     shuffle: float = 0.0
@@ -43,10 +44,10 @@ class _Round:
 
 def vary(trace: Trace, rng: random.Random, variation: Variation) -> Trace:
     """Return the trace with another plan. A trace without a hit stays as it is."""
-    *attempts, check = trace.steps
-    if not any(_is_hit(step) for step in attempts):
+    checks = [step for step in trace.steps if step.prompt.startswith(CHECK)]
+    if not checks:
         return trace
-    hit = trace.steps[check.parents[0] - 1]
+    attempts = trace.steps[: -len(checks)]
     rounds = list(_rounds(attempts))
     last = rounds[-1]
     spare = [task for task in last.tasks if not _is_hit(task)]
@@ -62,7 +63,11 @@ def vary(trace: Trace, rng: random.Random, variation: Variation) -> Trace:
     if rng.random() < variation.shuffle:
         for each in rounds:
             rng.shuffle(each.tasks)
-    return replace(trace, steps=tuple(_joined(rounds, hit, None if rng.random() < variation.skip else check)))
+    steps, places = _joined(rounds)
+    if rng.random() >= variation.skip:
+        hits = [trace.steps[check.parents[0] - 1] for check in checks]
+        steps += [replace(check, parents=(places[hit.prompt],)) for check, hit in zip(checks, hits, strict=True)]
+    return replace(trace, steps=tuple(steps))
 
 
 def _is_hit(step: Step) -> bool:
@@ -82,19 +87,21 @@ def _rounds(attempts: Sequence[Step]) -> Iterator[_Round]:
     yield _Round(lead, tasks)
 
 
-def _joined(rounds: Sequence[_Round], hit: Step, check: Step | None) -> Iterator[Step]:
-    """Yield the steps of the rounds with their parents: a later round needs all tasks of the round before."""
-    count, before, found = 0, tuple[int, ...](), 0
+def _joined(rounds: Sequence[_Round]) -> tuple[list[Step], dict[str, int]]:
+    """Return the steps of the rounds and the number of each by its prompt.
+
+    A later round needs all tasks of the round before.
+    """
+    steps: list[Step] = []
+    places: dict[str, int] = {}
+    before: tuple[int, ...] = ()
     for number, each in enumerate(rounds):
         if number:
-            count += 1
-            yield Step(each.lead, parents=before)
-        plan = count
+            steps.append(Step(each.lead, parents=before))
+        plan = len(steps)
         for place, task in enumerate(each.tasks):
             lead = each.lead if not number and not place else ""
-            yield replace(task, plan=lead, parents=(plan,) if number else ())
-            count += 1
-            found = count if task.prompt == hit.prompt else found
-        before = tuple(range(plan + 1, count + 1))
-    if check:
-        yield replace(check, parents=(found,))
+            steps.append(replace(task, plan=lead, parents=(plan,) if number else ()))
+            places[task.prompt] = len(steps)
+        before = tuple(range(plan + 1, len(steps) + 1))
+    return steps, places
