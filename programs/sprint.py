@@ -16,25 +16,24 @@ from the cache. Eager launch is the paper's; `launch="barrier"` is what the auth
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate, count
-from threading import Thread
-from typing import Literal
+from typing import Annotated, Literal
 
 from sprint_sgl import protocol
-from sprint_sgl.errors import ContextFull, ProgramFailed
+from sprint_sgl.errors import ContextFull
 from sprint_sgl.grading.extract import read_answer
 from sprint_sgl.lang.arguments import Count, StyleName
-from sprint_sgl.lang.calls import Branch, Clock, Generation, Watch, call, collect, start_forwarding, style_for, submit
+from sprint_sgl.lang.calls import Branch, Clock, Generation, Watch, call, style_for
 from sprint_sgl.lang.defaults import MAX_STAGES
-from sprint_sgl.lang.forks import end_forks, start_fork
+from sprint_sgl.lang.executors import Executor, Launcher
 from sprint_sgl.lang.joining import JoinPolicy, checked_policy
 from sprint_sgl.lang.program import program
 from sprint_sgl.runtime.executor import set_context, token_limit
 from sprint_sgl.runtime.frontend import ProgramState
 from sprint_sgl.tasks.question import checked_question
+from sprint_sgl.tools.sources import Tools, checked_tools, toolbox_for
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
 
 
@@ -48,6 +47,7 @@ def sprint_program(
     seed: int | None = None,
     straggler: JoinPolicy | None = None,
     on_failure: Literal["raise", "mark"] = "raise",
+    tools: Annotated[Tools, checked_tools] | None = None,
     watch: Watch | None = None,
 ) -> Trajectory:
     """Answer the question; `s["answer"]` is the answer, `s.trajectory` the whole run.
@@ -58,13 +58,19 @@ def sprint_program(
     seed           honoured by runtimes with deterministic inference; each branch derives its own
     straggler      how slow executors are cut off, such as StragglerPolicy; by default all are waited for
     on_failure     what a failed executor is: an error of the run, or an empty execution marked as failed
+    tools          a Toolbox, or functions, MCP servers and names of tools: what carries out prompts that are calls
     watch          called with (branch, text) as text appears; with stream=True piece by piece; an empty text says that
                    an executor has ended by itself
     """
     question = checked_question(question)
-    run = _SprintRun(s, Clock(), launch, seed, checked_policy(straggler), on_failure, watch)
-    s += protocol.planner_opening(question, style_for(s, prompt_style))
+    with toolbox_for(tools) as box:
+        launcher = Launcher(s, question, Clock(), seed, checked_policy(straggler), on_failure, watch, box)
+        s += protocol.planner_opening(question, style_for(s, prompt_style))
+        return _answer(_SprintRun(launcher, launch), max_stages)
 
+
+def _answer(run: _SprintRun, max_stages: int) -> Trajectory:
+    s, launcher = run.s, run.launcher
     stages: list[Stage] = []
     for i in range(1, max_stages + 1):
         plan = run.plan(i) if i < max_stages else run.forced_answer(i)
@@ -76,14 +82,14 @@ def sprint_program(
         s += protocol.render_executions(i, executions)
 
     trajectory = Trajectory(
-        question,
+        launcher.question,
         tuple(stages),
         final_answer=plan.answer or "",
         answer_calls=() if plan.is_stage else tuple(plan.calls),
         repairs=protocol.merge_repairs(*run.repairs),
         discarded_tokens=run.discarded,
-        seconds=round(run.clock.now(), 6),
-        launch=launch,
+        seconds=round(launcher.clock.now(), 6),
+        launch=run.launch,
     )
     s["answer"] = read_answer(trajectory.final_answer)
     return trajectory
@@ -91,14 +97,12 @@ def sprint_program(
 
 @dataclass
 class _Plan:
-    """A plan while it is written: its prompts, the contexts of their executors and the forks that run."""
+    """A plan while it is written: its prompts, the contexts of their executors, and those executors."""
 
     stage: int
     prompts: list[Prompt] = field(default_factory=list)
     contexts: list[str] = field(default_factory=list)
-    forks: list[ProgramState] = field(default_factory=list)
-    launched: list[float] = field(default_factory=list)
-    forwarding: list[Thread] = field(default_factory=list)
+    executors: list[Executor] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     tail: str = ""
     answer: str | None = None
@@ -113,21 +117,24 @@ class _Plan:
         """Whether anything was planned: the planner may give its answer in the place of a plan."""
         return bool(self.prompts or self.tail or self.answer is None)
 
+    def end_executors(self) -> None:
+        for executor in self.executors:
+            executor.end()
+
 
 @dataclass
 class _SprintRun:
     """One run: what its stages share, and the repairs and discarded tokens that they add up."""
 
-    s: ProgramState
-    clock: Clock
+    launcher: Launcher
     launch: Literal["eager", "barrier"]
-    seed: int | None
-    joining: JoinPolicy
-    on_failure: Literal["raise", "mark"]
-    watch: Watch | None
     repairs: list[protocol.Repairs] = field(default_factory=list)
     discarded: int = 0
     begun: bool = False
+
+    @property
+    def s(self) -> ProgramState:
+        return self.launcher.s
 
     def plan(self, i: int) -> _Plan:
         """Let the planner write plan i, call by call, and launch its executors on the way."""
@@ -137,7 +144,7 @@ class _SprintRun:
                 if self.launch == "eager":
                     self._launch(plan)
         except BaseException:
-            end_forks(plan.forks)
+            plan.end_executors()
             raise
         self._launch(plan)
         return plan
@@ -169,10 +176,10 @@ class _SprintRun:
 
         Raises ContextFull if the question alone does.
         """
-        stops, seed = protocol.PLANNER_STOPS, self.seed
+        stops, run = protocol.PLANNER_STOPS, self.launcher
         try:
             written = call(
-                self.s, name, Branch(stage), self.clock, self.watch, stops=stops, max_tokens=limit, seed=seed
+                self.s, name, Branch(stage), run.clock, run.watch, stops=stops, max_tokens=limit, seed=run.seed
             )
         except ContextFull:
             if not self.begun:
@@ -204,52 +211,33 @@ class _SprintRun:
         plan.tail = f"{plan.tail}\n{read.tail}".strip()
 
     def _append(self, text: str, stage: int) -> None:
-        self.s += text
-        if self.watch:
-            self.watch(Branch(stage), text)
+        s = self.s
+        s += text
+        if self.launcher.watch:
+            self.launcher.watch(Branch(stage), text)
 
     def _launch(self, plan: _Plan) -> None:
-        """Fork an executor for every prompt that has none yet."""
-        limit = self.joining.token_limit(token_limit(self.s))
-        for j in range(len(plan.forks) + 1, len(plan.prompts) + 1):
-            executor, name = Branch(plan.stage, j), _name(plan.stage, j)
+        """Start an executor for every prompt that has none yet."""
+        for j in range(len(plan.executors) + 1, len(plan.prompts) + 1):
             context = protocol.executor_context(plan.stage, plan.contexts[j - 1], j)
-            fork = start_fork(self.s, executor, context, self.seed)
-            submit(fork, name, protocol.EXECUTOR_STOPS, limit)
-            plan.forks.append(fork)
-            plan.launched.append(time.perf_counter())
-            if self.watch:
-                plan.forwarding.append(start_forwarding(fork, name, executor, self.watch))
+            plan.executors.append(self.launcher.launch(Branch(plan.stage, j), plan.prompts[j - 1].text, context))
 
     def join(self, plan: _Plan) -> tuple[Execution, ...]:
-        """Wait for the executors and return what they wrote, in prompt order."""
+        """Wait for the executors and return their executions, in prompt order."""
+        joining, watch = self.launcher.joining, self.launcher.watch
         try:
-            stopped = self.joining.wait(plan.forks, plan.launched)
-            executions = tuple(self._execution(plan, j, j in stopped) for j in range(1, len(plan.forks) + 1))
-            for thread in plan.forwarding:
-                thread.join()
-            if self.watch and self.joining.suffix:
-                for j, execution in enumerate(executions, 1):
-                    if execution.status == "cancelled":
-                        self.watch(Branch(plan.stage, j), self.joining.suffix)
-            return executions
+            stopped = joining.wait(plan.executors)
+            executions = []
+            for j, executor in enumerate(plan.executors, 1):
+                execution, repairs = executor.execution(j in stopped)
+                executions.append(execution)
+                self.repairs.append(repairs)
+            for j, execution in enumerate(executions, 1):
+                if watch and joining.suffix and execution.status == "cancelled":
+                    watch(Branch(plan.stage, j), joining.suffix)
+            return tuple(executions)
         finally:
-            end_forks(plan.forks)
-
-    def _execution(self, plan: _Plan, j: int, stopped: bool) -> Execution:
-        try:
-            written = collect(plan.forks[j - 1], _name(plan.stage, j), Branch(plan.stage, j), self.clock)
-        except ProgramFailed:
-            if self.on_failure == "raise":
-                raise
-            self.repairs.append((("failed_execution", 1),))
-            return Execution("", status="failed")
-        text, repairs = protocol.read_execution(written.text)
-        if self.joining.was_cut_off(written.call, stopped):
-            self.repairs.append(repairs)
-            return Execution(text + self.joining.suffix, "cancelled", written.call)
-        self.repairs.append(protocol.merge_repairs(repairs, (("truncated", 1),)) if written.truncated else repairs)
-        return Execution(text, "truncated" if written.truncated else "ok", written.call)
+            plan.end_executors()
 
     def forced_answer(self, stage: int) -> _Plan:
         """Return the last stage: the tag of the final answer is written for the planner (paper, appendix A.1)."""
@@ -261,11 +249,6 @@ class _SprintRun:
         read = protocol.read_plan(protocol.FINAL_ANSWER_OPEN + written.text, stage, closed_by=closed_by)
         self.repairs += [read.repairs, (("forced_answer", 1),)]
         return _Plan(stage, calls=[written.call], answer=read.answer or "")
-
-
-def _name(stage: int, prompt: int) -> str:
-    """Return the variable of an executor's text: unique in the run, so that no join overwrites another's."""
-    return f"execution_{stage}.{prompt}"
 
 
 def discarded_tokens(written: Generation, kept_characters: int) -> int:

@@ -8,6 +8,7 @@ SprintError
 │   └── LaunchFailed    a runtime that we started did not come up; the message ends with its log
 ├── RequestFailed       the runtime refused a request or took too long
 ├── ProgramFailed       a program stopped; names the branch, and is caused by one of the above
+├── ToolFailed          a tool failed, and its box says that this ends the run
 ├── CommandFailed       a subprocess exited with a status other than 0
 ├── Busy                the server's queue is full: ask again later
 ├── DeadlinePassed      a run took longer than its time limit
@@ -53,6 +54,10 @@ class ProgramFailed(SprintError):
     def __init__(self, branch: str, cause: BaseException) -> None:
         super().__init__(f"{branch}: {cause}")
         self.branch = branch
+
+
+class ToolFailed(SprintError):
+    pass
 
 
 class CommandFailed(SprintError):

@@ -47,13 +47,14 @@ class Timing:
 
 @dataclass(frozen=True)
 class Call:
-    """One generation request, with the runtime's token counts.
+    """One generation request, with the runtime's token counts, or one call of a tool, which has none.
 
     start, end   seconds since the run began
     finish       the stop string that ended the request, "length" for a token limit, "abort" if it was cut off,
                  "" if the model ended it
-    retries      connections refused or reset before the one that served the request
+    retries      connections refused or reset before the one that served the request, or a tool's failed attempts
     timing       None if the runtime does not report it
+    tool         the tool's name; "" for a call of the model
     """
 
     prompt_tokens: Count = 0
@@ -64,6 +65,11 @@ class Call:
     finish: str = ""
     retries: int = 0
     timing: Timing | None = None
+    tool: str = ""
+
+    @property
+    def seconds(self) -> float:
+        return self.end - self.start
 
     @property
     def uncached_prefill_tokens(self) -> int:
@@ -93,10 +99,10 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Execution:
-    """The text that one executor wrote for the prompt at the same position; `call` is None for parsed text.
+    """The text of the executor, model or tool, of the prompt at the same position; `call` is None for parsed text.
 
     `status` is "truncated" if a token limit ended the text, "cancelled" if a straggler policy did, "failed" if there
-    is no text.
+    is no text or it is the error of a tool.
     """
 
     text: str

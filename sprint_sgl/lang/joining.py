@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sprint_sgl.errors import BadInput
 
 if TYPE_CHECKING:
-    from sprint_sgl.runtime.frontend import ProgramState
+    from sprint_sgl.lang.executors import Executor
     from sprint_sgl.trajectory import Call
 
 
@@ -24,11 +24,8 @@ class JoinPolicy:
         """Return how many tokens an executor may write; `limit` is what any call may write."""
         return limit
 
-    def wait(self, forks: Sequence[ProgramState], launched: Sequence[float]) -> frozenset[int]:
-        """Wait for the executors; return the numbers, from 1, of those that were stopped.
-
-        launched   when each of them began, on the perf_counter clock: under eager launch before the plan was complete
-        """
+    def wait(self, executors: Sequence[Executor]) -> frozenset[int]:
+        """Wait for the executors; return the numbers, from 1, of those that were stopped."""
         return frozenset()
 
     def was_cut_off(self, call: Call, stopped: bool) -> bool:

@@ -26,7 +26,7 @@ from sprint_sgl.errors import BadInput
 from sprint_sgl.lang.joining import JoinPolicy
 
 if TYPE_CHECKING:
-    from sprint_sgl.runtime.frontend import ProgramState
+    from sprint_sgl.lang.executors import Executor
     from sprint_sgl.trajectory import Call
 
 ABORT_PAUSE = 0.1  # seconds between two aborts: the first may overtake the request that it is for
@@ -73,10 +73,10 @@ class StragglerPolicy(JoinPolicy):
         spent = call.finish == "length" and call.completion_tokens == self.budget
         return spent or (stopped and call.finish == "abort")
 
-    def wait(self, forks: Sequence[ProgramState], launched: Sequence[float]) -> frozenset[int]:
-        if not self.compares_siblings or len(forks) < 2:
+    def wait(self, executors: Sequence[Executor]) -> frozenset[int]:
+        if not self.compares_siblings or len(executors) < 2:
             return frozenset()
-        return _wait_and_abort(self, forks, launched)
+        return _wait_and_abort(self, executors)
 
     def cut_times(self, began: Sequence[float], ended: Sequence[float | None]) -> list[float]:
         """Return when each sibling is to be cut off; inf while the siblings that ended so far decide nothing.
@@ -118,27 +118,24 @@ def shorten(
     return [end - start for start, end in zip(began, ended, strict=True) if end is not None]
 
 
-def _wait_and_abort(
-    policy: StragglerPolicy, forks: Sequence[ProgramState], launched: Sequence[float]
-) -> frozenset[int]:
+def _wait_and_abort(policy: StragglerPolicy, executors: Sequence[Executor]) -> frozenset[int]:
     """Wait until all executors have ended or been aborted; return the numbers, from 1, of the aborted ones."""
-    from sprint_sgl.runtime.executor import abort_calls, wait_for_calls
-
-    ended: list[float | None] = [None] * len(forks)
+    launched = [executor.launched for executor in executors]
+    ended: list[float | None] = [None] * len(executors)
     aborted: set[int] = set()
-    pool = ThreadPoolExecutor(len(forks))
+    pool = ThreadPoolExecutor(len(executors))
     try:
-        waiting = {pool.submit(wait_for_calls, *each): j for j, each in enumerate(zip(forks, launched, strict=True))}
+        waiting = {pool.submit(executor.wait): j for j, executor in enumerate(executors)}
         while waiting:
             now, times = time.perf_counter(), policy.cut_times(launched, ended)
             late = {j for j in waiting.values() if times[j] <= now}
             for j in late:
-                abort_calls(forks[j])
+                executors[j].abort()
             aborted |= late
             next_due = [ABORT_PAUSE if j in late else times[j] - now for j in waiting.values()]
             until = None if min(next_due) == math.inf else min(next_due)
             for future in wait(waiting, until, FIRST_COMPLETED).done:
                 ended[waiting.pop(future)] = future.result()
     finally:
-        pool.shutdown(wait=False)  # if the run is given up, its forks are ended next, and the threads with them
+        pool.shutdown(wait=False)  # if the run is given up, its executors are ended next, and the threads with them
     return frozenset(j + 1 for j in aborted)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from copy import copy
@@ -117,6 +117,10 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
                     self.abort(request_id)
                 time.sleep(0.02)  # a request on its way to the server is aborted in the next round
         self._transport.close()
+
+    def on_close(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Have `close` call this, at once if it has been; return what takes it back."""
+        return self._transport.on_shut(callback)
 
     def get_server_info(self) -> Meta:
         response = self._transport.send("GET", "/get_server_info")  # gateways know no other path

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from copy import copy
+from functools import partial
 from itertools import count
 
 import httpx
@@ -51,6 +52,7 @@ class Transport:
         self._in_flight: set[str] = set()
         self._lock = threading.Lock()
         self._shut, self._owns_client = False, True
+        self._on_shut: list[Callable[[], object]] = []
         self._client = httpx.Client(
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {}, transport=Connections()
         )
@@ -58,7 +60,7 @@ class Transport:
     def session(self, time_limit: float | None) -> Transport:
         """Return a transport over the same connections whose `shut` stops its own requests alone."""
         session = copy(self)
-        session._in_flight, session._owns_client = set(), False
+        session._in_flight, session._on_shut, session._owns_client = set(), [], False
         session.time_limit = self.time_limit if time_limit is None else checked_seconds("time_limit", time_limit)
         return session
 
@@ -67,9 +69,25 @@ class Transport:
         return list(self._in_flight)
 
     def shut(self) -> None:
-        """Begin no generation from now on."""
+        """Begin no generation from now on, and call what waits for that."""
         with self._lock:
             self._shut = True
+            callbacks, self._on_shut = self._on_shut, []
+        for callback in callbacks:
+            callback()
+
+    def on_shut(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Have `shut` call this, at once if it has been; return what takes it back."""
+        with self._lock:
+            if not self._shut:
+                self._on_shut.append(callback)
+                return partial(self._forget, callback)
+        callback()
+        return partial(self._forget, callback)
+
+    def _forget(self, callback: Callable[[], object]) -> None:
+        with self._lock, suppress(ValueError):
+            self._on_shut.remove(callback)
 
     def close(self) -> None:
         if self._owns_client:

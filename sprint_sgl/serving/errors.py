@@ -21,6 +21,7 @@ from sprint_sgl.errors import (
     RuntimeUnavailable,
     ServerStopping,
     SprintError,
+    ToolFailed,
 )
 from sprint_sgl.serving.chat_replies import error_event, error_reply, error_type
 from sprint_sgl.serving.requests import ITEM_TAG
@@ -46,6 +47,8 @@ def status_and_code(error: SprintError) -> tuple[int, str | None]:
             return 400, None
         case RuntimeUnavailable() | SprintError(__cause__=RuntimeUnavailable()):
             return 503, "runtime_unavailable"
+        case ToolFailed() | SprintError(__cause__=ToolFailed()):
+            return 502, "tool_failed"
     return 502, "runtime_failed"
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from sprint_sgl.errors import BadInput, DeadlinePassed, NoSuchModel, ServerStopping
 from sprint_sgl.lang.calls import Branch, Watch
@@ -21,10 +19,10 @@ from sprint_sgl.serving.chat_replies import FinishedRun
 from sprint_sgl.serving.requests import ProgramRequest
 from sprint_sgl.serving.stream import cut_at_stop
 from sprint_sgl.tasks.question import checked_question
+from sprint_sgl.threads import run_in_thread
 from sprint_sgl.validation import suggestion
 
 STOP_LIMIT = 2.0  # seconds for a run to notice that the server is being stopped
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -166,27 +164,6 @@ class Service:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-
-
-def run_in_thread(call: Callable[[], T]) -> asyncio.Future[T]:
-    """Return the call's result as a future, from a daemon thread: a runtime that hangs may never let the thread go."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def set_once(setter: Callable[[Any], None], value: object) -> None:
-        if not future.done():
-            setter(value)
-
-    def run() -> None:
-        try:
-            set_outcome = partial(set_once, future.set_result, call())
-        except BaseException as error:
-            set_outcome = partial(set_once, future.set_exception, error)
-        with suppress(RuntimeError):  # the loop has ended before the call
-            loop.call_soon_threadsafe(set_outcome)
-
-    threading.Thread(target=run, name="run", daemon=True).start()
-    return future
 
 
 async def stop_run(work: asyncio.Future[FinishedRun], endpoint: Endpoint, limit: float | None) -> None:

@@ -26,6 +26,7 @@ FLOORS = (
     *(
         "errors",
         "validation",
+        "threads",
         "trajectory",
         "training_rows",
         "storage",
@@ -39,7 +40,7 @@ FLOORS = (
         "tasks",
         "view",
     ),
-    *("runtime", "lang", "bench", "serving", "capacity", "cli"),
+    *("tools", "runtime", "lang", "bench", "serving", "capacity", "cli"),
 )
 
 

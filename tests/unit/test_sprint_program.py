@@ -15,6 +15,7 @@ from sprint_sgl.errors import BadInput, ContextFull, ProgramFailed, RuntimeUnava
 from sprint_sgl.lang.program import Program, Run
 from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
+from tests.fakes.planners import is_executor, plan, planner
 from tests.fakes.scripted import ScriptedBackend, ScriptedRequest, count_tokens, replay
 
 TWO_STAGES = Trajectory(
@@ -36,30 +37,6 @@ TWO_STAGES = Trajectory(
 
 def run(backend: ScriptedBackend, **options: object) -> Run:
     return sprint_program.run("How much is it?", backend=backend, **options)
-
-
-def is_executor(context: str) -> bool:
-    return context.endswith(">\n") and "<execution_" in context.splitlines()[-1]
-
-
-def planner(*pieces: str) -> Callable[[str], str]:
-    """A model whose planner writes these stages, one text a stage, and whose executors say "done"."""
-
-    def script(context: str) -> str:
-        if is_executor(context):
-            return "done\n</execution_"
-        stage = context.count("\n</Execution_")
-        text = pieces[min(stage, len(pieces) - 1)]
-        written = (
-            context.rpartition("</Execution_")[2].partition(">\n\n")[2] if stage else context.partition("<think>\n")[2]
-        )
-        return text[len(written) :] if text.startswith(written) else ""
-
-    return script
-
-
-def plan(i: int, *prompts: str) -> str:
-    return protocol.render_plan(i, [Prompt(text) for text in prompts])
 
 
 @pytest.mark.parametrize("launch", ["eager", "barrier"])

@@ -1,0 +1,176 @@
+"""Who carries out a prompt: a call of the model in a fork, or a call of a tool. The planner waits for both alike."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future, wait
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal, Protocol
+
+from sprint_sgl import protocol
+from sprint_sgl.errors import ProgramFailed, RequestFailed, ToolFailed
+from sprint_sgl.lang.calls import Branch, Clock, Watch, collect, start_forwarding, submit
+from sprint_sgl.lang.forks import end_forks, start_fork
+from sprint_sgl.lang.joining import JoinPolicy
+from sprint_sgl.runtime.executor import abort_calls, backend_of, token_limit, wait_for_calls
+from sprint_sgl.runtime.frontend import ProgramState
+from sprint_sgl.tools.calls import ToolCall
+from sprint_sgl.tools.tool import ToolContext
+from sprint_sgl.tools.toolbox import Toolbox, ToolResult
+from sprint_sgl.trajectory import Call, Execution
+
+Repairs = tuple[tuple[str, int], ...]
+
+
+class Executor(Protocol):
+    """One prompt that is being carried out; `launched` is when it began, on the perf_counter clock."""
+
+    launched: float
+
+    def wait(self) -> float:
+        """Wait for the end; return when it was, on the perf_counter clock."""
+
+    def abort(self) -> None:
+        """Cut it off. What has ended already is no error."""
+
+    def execution(self, stopped: bool) -> tuple[Execution, Repairs]:
+        """Wait for the execution and return it with its repairs; `stopped` tells that a policy cut it off.
+
+        Raises ProgramFailed.
+        """
+
+    def end(self) -> None:
+        """Leave nothing behind."""
+
+
+@dataclass
+class ModelExecutor:
+    """A call of the model, in a fork of the planner's state."""
+
+    fork: ProgramState
+    name: str
+    branch: Branch
+    clock: Clock
+    joining: JoinPolicy
+    on_failure: Literal["raise", "mark"]
+    launched: float = field(default_factory=time.perf_counter)
+    forwarding: threading.Thread | None = None
+
+    def wait(self) -> float:
+        return wait_for_calls(self.fork, self.launched)
+
+    def abort(self) -> None:
+        abort_calls(self.fork)
+
+    def execution(self, stopped: bool) -> tuple[Execution, Repairs]:
+        try:
+            written = collect(self.fork, self.name, self.branch, self.clock)
+        except ProgramFailed:
+            if self.on_failure == "raise":
+                raise
+            return Execution("", status="failed"), (("failed_execution", 1),)
+        finally:
+            if self.forwarding:
+                self.forwarding.join()
+        text, repairs = protocol.read_execution(written.text)
+        if self.joining.was_cut_off(written.call, stopped):
+            return Execution(text + self.joining.suffix, "cancelled", written.call), repairs
+        if written.truncated:
+            return Execution(text, "truncated", written.call), protocol.merge_repairs(repairs, (("truncated", 1),))
+        return Execution(text, "ok", written.call), repairs
+
+    def end(self) -> None:
+        end_forks([self.fork])
+
+
+@dataclass
+class ToolExecutor:
+    """A call of a tool. Its text is what the tool returned: it is no model's, and its tags are data."""
+
+    future: Future[ToolResult]
+    tool: str
+    branch: Branch
+    clock: Clock
+    joining: JoinPolicy
+    on_failure: Literal["raise", "mark"]
+    forget: Callable[[], None]
+    launched: float = field(default_factory=time.perf_counter)
+
+    def wait(self) -> float:
+        wait([self.future])
+        return time.perf_counter() if self.future.cancelled() else self.future.result().end
+
+    def abort(self) -> None:
+        self.future.cancel()
+
+    def execution(self, stopped: bool) -> tuple[Execution, Repairs]:
+        try:
+            result = self.future.result()
+        except CancelledError:
+            if not stopped:
+                raise ProgramFailed(str(self.branch), RequestFailed(f"{self.tool} was cancelled")) from None
+            now = self.clock.now()
+            call = Call(start=self.launched - self.clock.zero, end=now, finish="abort", tool=self.tool)
+            return Execution(self.joining.suffix, "cancelled", call), ()
+        if result.failed and self.on_failure == "raise":
+            raise ProgramFailed(str(self.branch), ToolFailed(f"{self.tool}: {result.text}"))
+        zero = self.clock.zero
+        start, end = round(result.start - zero, 6), round(result.end - zero, 6)
+        call = Call(start=start, end=end, retries=result.retries, tool=self.tool)
+        return Execution(result.text, "failed" if result.failed else "ok", call), ()
+
+    def end(self) -> None:
+        self.future.cancel()
+        self.forget()
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """Starts the executors of one run.
+
+    s            the planner's state, whose backend the model's executors run on
+    tools        prompts that are calls of these go to them, all others to the model
+    on_failure   what a failed call of the model is; the box says it for its tools
+    """
+
+    s: ProgramState
+    question: str
+    clock: Clock
+    seed: int | None = None
+    joining: JoinPolicy = field(default_factory=JoinPolicy)
+    on_failure: Literal["raise", "mark"] = "raise"
+    watch: Watch | None = None
+    tools: Toolbox | None = None
+
+    def launch(self, branch: Branch, prompt: str, context: str) -> Executor:
+        """Start what carries out the prompt; `context` is what a model continues."""
+        if self.tools and (call := self.tools.route(prompt)):
+            return self._call_tool(self.tools, call, branch, prompt)
+        fork = start_fork(self.s, branch, context, self.seed)
+        name = f"execution_{branch.stage}.{branch.prompt}"  # unique in the run, so that no join overwrites another's
+        submit(fork, name, protocol.EXECUTOR_STOPS, self.joining.token_limit(token_limit(self.s)))
+        executor = ModelExecutor(fork, name, branch, self.clock, self.joining, self.on_failure)
+        if self.watch:
+            executor.forwarding = start_forwarding(fork, name, branch, self.watch)
+        return executor
+
+    def _call_tool(self, tools: Toolbox, call: ToolCall, branch: Branch, prompt: str) -> ToolExecutor:
+        where = ToolContext(self.question, prompt, branch.stage, branch.prompt or 1)
+        future = tools.start(call, where, partial(_show, self.watch, branch) if self.watch else None)
+        on_close = getattr(backend_of(self.s), "on_close", None)  # of a session, which ends the whole run
+        forget = on_close(future.cancel) if on_close else _nothing
+        name = call.tool.name
+        return ToolExecutor(future, name, branch, self.clock, self.joining, tools.on_failure, forget)
+
+
+def _show(watch: Watch, branch: Branch, text: str) -> None:
+    """Hand a result to the watcher as an executor's text, and tell that it is whole."""
+    watch(branch, text)
+    watch(branch, "")
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,206 @@
+"""A box of tools: which of them carries out a prompt, and the event loop in which their calls run side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Any, Literal
+
+from pydantic_core import to_jsonable_python
+
+from sprint_sgl.errors import BadInput
+from sprint_sgl.threads import run_in_thread
+from sprint_sgl.tools.calls import ToolCall, read_call
+from sprint_sgl.tools.mcp import McpServer
+from sprint_sgl.tools.tool import Tool, ToolContext, ToolError
+from sprint_sgl.validation import suggestion
+
+Router = Callable[[str], ToolCall | None]
+CLOSE_LIMIT = 10.0  # seconds for calls to notice that they are cancelled, and for servers to end
+
+
+@dataclass(frozen=True)
+class ToolResult:
+    """What a call returned, as text, or the error that a model can read.
+
+    start, end   on the perf_counter clock; `start` is when the call was made, before it waited for a place
+    """
+
+    text: str
+    failed: bool
+    start: float
+    end: float
+    retries: int = 0
+
+
+class Toolbox:
+    """Tools with their router and the thread of their event loop; a context manager.
+
+    tools        functions, Tool objects, or MCP servers, which are connected here and closed with the box
+    router       returns a prompt's call, or None to leave the prompt to `read_call` and then to the model
+    on_failure   what a failed call is: an execution that says why, or an error of the run
+    Raises BadInput for two tools of one name or for what is no tool, RuntimeUnavailable for a server that does not
+    answer.
+    """
+
+    def __init__(
+        self,
+        tools: Iterable[Tool | Callable[..., Any] | McpServer],
+        *,
+        router: Router | None = None,
+        on_failure: Literal["mark", "raise"] = "mark",
+    ) -> None:
+        self.router, self.on_failure = router, on_failure
+        self._slots: dict[str, asyncio.Semaphore] = {}
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="tools", daemon=True)
+        self._thread.start()
+        self._servers: list[McpServer] = []
+        self.tools: dict[str, Tool] = {}
+        try:
+            for source in tools:
+                self._add(source)
+        except BaseException:
+            self.close()
+            raise
+
+    def _add(self, source: Tool | Callable[..., Any] | McpServer) -> None:
+        if isinstance(source, McpServer):
+            self._servers.append(source)
+            found = asyncio.run_coroutine_threadsafe(source.connect(), self._loop).result()
+        elif isinstance(source, Tool) or callable(source):
+            found = [source if isinstance(source, Tool) else Tool.from_function(source)]
+        else:
+            raise BadInput(f"{source!r} is no tool: give a function, a Tool or an McpServer")
+        for each in found:
+            if each.name in self.tools:
+                raise BadInput(f"two tools are named {each.name}: give one of them another name")
+            self.tools[each.name] = each
+
+    def __enter__(self) -> Toolbox:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def __getitem__(self, name: str) -> Tool:
+        if name not in self.tools:
+            raise BadInput(f"no tool is named {name!r}{suggestion(name, list(self.tools))}")
+        return self.tools[name]
+
+    @property
+    def schemas(self) -> list[dict[str, Any]]:
+        """The tools as OpenAI's function-calling schemas."""
+        return [tool.schema for tool in self.tools.values()]
+
+    def route(self, prompt: str) -> ToolCall | None:
+        """Return the call that a prompt is, or None if it is for the model."""
+        return (self.router and self.router(prompt)) or read_call(prompt, self.tools)
+
+    def start(
+        self, call: ToolCall, context: ToolContext | None = None, on_end: Callable[[str], None] | None = None
+    ) -> Future[ToolResult]:
+        """Begin a call; cancelling the future cancels it. `on_end` gets the result's text before the future ends."""
+        return asyncio.run_coroutine_threadsafe(self._carry_out(call, context or ToolContext(), on_end), self._loop)
+
+    async def _carry_out(
+        self, call: ToolCall, context: ToolContext, on_end: Callable[[str], None] | None
+    ) -> ToolResult:
+        result = await self._attempts(call, context)
+        if on_end:
+            on_end(result.text)
+        return result
+
+    async def _attempts(self, call: ToolCall, context: ToolContext) -> ToolResult:
+        tool, start, error = call.tool, time.perf_counter(), call.error
+        for attempt in range(0 if error else tool.retries + 1):
+            try:
+                text = shorten(text_of(await self._attempt(call, context)), tool.max_characters)
+                return ToolResult(text, False, start, time.perf_counter(), attempt)
+            except Exception as failure:
+                error = describe(failure)
+        text = shorten(f"error: {error}", tool.max_characters)
+        return ToolResult(text, True, start, time.perf_counter(), 0 if call.error else tool.retries)
+
+    async def _attempt(self, call: ToolCall, context: ToolContext) -> Any:
+        """Call the function once, in one of the tool's places. Raises what it raises, or ToolError."""
+        tool = call.tool
+        slots = self._slots.setdefault(tool.name, asyncio.Semaphore(tool.parallel))
+        function = partial(tool.function, *([context] if tool.takes_context else []), **call.arguments)
+        await slots.acquire()
+        thread: asyncio.Future[Any] | None = None
+        limit = asyncio.timeout(tool.time_limit)
+        try:
+            async with limit:
+                if inspect.iscoroutinefunction(tool.function):
+                    return await function()
+                thread = run_in_thread(function, f"tool {tool.name}")
+                value = await asyncio.shield(thread)
+                return await value if inspect.isawaitable(value) else value
+        except TimeoutError as error:
+            if limit.expired():
+                raise ToolError(f"no result within {tool.time_limit:g} s") from error
+            raise
+        except (SystemExit, KeyboardInterrupt) as error:  # they would end the event loop, and all other calls with it
+            raise ToolError(f"the tool called for the program's end ({type(error).__name__})") from error
+        finally:
+            if thread is not None and not thread.done():
+                thread.add_done_callback(partial(_leave, slots))
+            else:
+                slots.release()
+
+    def close(self) -> None:
+        """Cancel the calls under way, end the servers and the thread. Closing twice is no error."""
+        if self._loop.is_closed():
+            return
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(CLOSE_LIMIT + 5)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _end(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()} - {server.task for server in self._servers}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=CLOSE_LIMIT)
+        for server in self._servers:
+            await server.close(CLOSE_LIMIT)
+        await asyncio.get_running_loop().shutdown_asyncgens()
+
+
+def _leave(slots: asyncio.Semaphore, thread: asyncio.Future[Any]) -> None:
+    """Free the place of a call that went on after its limit."""
+    if not thread.cancelled():
+        thread.exception()  # marked as retrieved: nobody waits for it any more
+    slots.release()
+
+
+def text_of(value: object) -> str:
+    """Return a tool's value as text: a text itself, anything else as JSON, or by its `str` if it has no JSON."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(to_jsonable_python(value, fallback=str), ensure_ascii=False)
+
+
+def describe(error: Exception) -> str:
+    """Return an error in one line."""
+    text = str(error).strip()
+    if isinstance(error, ToolError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def shorten(text: str, limit: int) -> str:
+    """Return the text, with a mark in the place of what is beyond the limit."""
+    if len(text) <= limit:
+        return text
+    return f"{text[:limit]}\n[{len(text) - limit:,} more characters were cut off]"
