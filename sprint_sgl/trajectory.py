@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -164,6 +165,21 @@ class Stage:
         """Barrier launch, all executors start when the plan is closed: plan length + max_k E_k."""
         return self.plan_tokens + max((e.tokens for e in self.executions), default=0)
 
+    def critical_seconds(self, launch: Launch) -> float:
+        """The critical path in seconds of calls: `sequential_tokens` with a call's duration for its tokens.
+
+        Tools count too; what passes between the calls does not.
+        """
+        ends = list(accumulate(call.seconds for call in self.planner_calls))
+        tokens = list(accumulate(call.completion_tokens for call in self.planner_calls))
+        whole = ends[-1] if ends else 0.0
+        branches = (
+            (_end_of_prompt(prompt.offset, tokens, ends) if launch == "eager" else whole) + e.call.seconds
+            for prompt, e in zip(self.prompts, self.executions, strict=True)
+            if e.call
+        )
+        return max(whole, *branches, 0.0)
+
     @property
     def calls(self) -> tuple[Call, ...]:
         return self.planner_calls + tuple(e.call for e in self.executions if e.call)
@@ -226,6 +242,21 @@ class Trajectory:
         return sum(stage.sequential_tokens_barrier for stage in self.stages) + self.answer_tokens
 
     @property
+    def critical_seconds(self) -> float:
+        """Seconds of the calls on the critical path under the run's own launch, tools and the final answer included."""
+        stages = sum(stage.critical_seconds(self.launch) for stage in self.stages)
+        return stages + sum(call.seconds for call in self.answer_calls)
+
+    @property
+    def tool_calls(self) -> tuple[Call, ...]:
+        return tuple(call for call in self.calls if call.tool)
+
+    @property
+    def tool_seconds(self) -> float:
+        """Seconds of all calls of tools, side by side or not."""
+        return sum(call.seconds for call in self.tool_calls)
+
+    @property
     def total_tokens(self) -> int:
         """All decoded tokens, discarded text included, by the runtime's counts."""
         return sum(call.completion_tokens for call in self.calls)
@@ -286,6 +317,11 @@ class Trajectory:
     def from_json(text: str | bytes) -> Trajectory:
         """Inverse of `to_json`. Raises pydantic.ValidationError, which names the wrong field."""
         return _ADAPTER.validate_json(text)
+
+
+def _end_of_prompt(offset: int, tokens: list[int], ends: list[float]) -> float:
+    """Return when the planner had written a prompt, by the tokens and the ends of its calls."""
+    return next((end for written, end in zip(tokens, ends, strict=True) if written >= offset), 0.0)
 
 
 def _split_trains(text: str) -> list[str]:

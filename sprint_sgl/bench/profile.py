@@ -23,6 +23,7 @@ class Profile:
     queue       waiting for other requests
     tokenising  from a request's arrival to the scheduler
     http        both ways, and detokenising the reply
+    tools       calls of tools
     program     before, between and after the calls: Python on our side
     """
 
@@ -31,13 +32,14 @@ class Profile:
     queue: float
     tokenising: float
     http: float
+    tools: float
     program: float
     tokens: float
     calls: float
 
     @property
     def seconds(self) -> float:
-        return self.decode + self.prefill + self.queue + self.tokenising + self.http + self.program
+        return self.decode + self.prefill + self.queue + self.tokenising + self.http + self.tools + self.program
 
     @property
     def step(self) -> float:
@@ -49,7 +51,13 @@ def profile(trajectory: Trajectory) -> Profile | None:
     """Return where a run's time went; None if its calls have no times or the runtime did not stamp its requests."""
     bars = sorted((bar for bar in bars_by_clock(trajectory) if bar.critical), key=lambda bar: bar.start)
     timings = [bar.timing for bar in bars if bar.timing is not None]
-    if not bars or len(timings) < len(bars) or any(bar.end <= bar.start for bar in bars) or trajectory.seconds <= 0:
+    tools = sum(bar.end - bar.start for bar in bars if bar.tool)
+    if (
+        not bars
+        or any(bar.timing is None and not bar.tool for bar in bars)
+        or any(bar.end <= bar.start for bar in bars)
+        or trajectory.seconds <= 0
+    ):
         return None
     inside = sum(timing.total - timing.reply for timing in timings)
     called = sum(min(bar.end, after.start) - bar.start for bar, after in pairwise(bars)) + bars[-1].end - bars[-1].start
@@ -58,7 +66,8 @@ def profile(trajectory: Trajectory) -> Profile | None:
         prefill=sum(timing.prefill for timing in timings),
         queue=sum(timing.queue for timing in timings),
         tokenising=sum(timing.tokenising for timing in timings),
-        http=called - inside,
+        http=called - inside - tools,
+        tools=tools,
         program=trajectory.seconds - called,
         tokens=sum(bar.tokens for bar in bars),
         calls=len(bars),

@@ -22,6 +22,7 @@ from sprint_sgl.cli.options import (
     StartupLimit,
     Style,
     Temperature,
+    Tools,
     Url,
 )
 from sprint_sgl.console import notes, one_line_errors, print_plain, say, screen, wait_notice
@@ -31,6 +32,7 @@ from sprint_sgl.runtime.launcher import baseline_for, connect
 from sprint_sgl.runtime.launcher import launch as launched
 from sprint_sgl.runtime.server import DEFAULT_MODEL
 from sprint_sgl.tasks.question import checked_question
+from sprint_sgl.tools.sources import read_sources
 from sprint_sgl.validation import REQUEST_LIMIT
 from sprint_sgl.view.terminal import cost_table
 
@@ -53,6 +55,7 @@ def solve(
     max_stages: MaxStages = None,
     max_new_tokens: MaxNewTokens = None,
     seed: Seed = None,
+    tools: Tools = [],  # noqa: B006
     time_limit: RequestLimit = REQUEST_LIMIT,
     startup_limit: StartupLimit = None,
     json: Annotated[bool, typer.Option("--json", help="print the trajectory as JSON")] = False,
@@ -64,6 +67,7 @@ def solve(
     """
     with one_line_errors():
         text = checked_question(sys.stdin.read() if question == "-" else question)
+        read_sources(tools)
         style = prompt_style and load_style(prompt_style).name
         _check_no_url(url, model, runtime, baseline)
         sequential = None if url else baseline_for(model, baseline)
@@ -71,7 +75,7 @@ def solve(
             from sprint_sgl.cli.solve import SolveOptions
             from sprint_sgl.cli.solve import solve as solve_question
 
-            options = SolveOptions(sequential, style, launch, temperature, max_stages, max_new_tokens, seed)
+            options = SolveOptions(sequential, style, launch, temperature, max_stages, max_new_tokens, seed, tools)
             answers = solve_question(text, options, endpoint, None if json else screen())
     if json:
         print(answers[0].trajectory.to_json(indent=2))
@@ -94,6 +98,7 @@ def chat(
     max_stages: MaxStages = None,
     max_new_tokens: MaxNewTokens = None,
     seed: Seed = None,
+    tools: Tools = [],  # noqa: B006
     time_limit: RequestLimit = REQUEST_LIMIT,
     startup_limit: StartupLimit = None,
 ) -> None:
@@ -107,13 +112,14 @@ def chat(
     [dim]sprint-sgl chat --url http://127.0.0.1:30000 --prompt-style sprint[/dim]
     """
     with one_line_errors():
+        read_sources(tools)
         style = prompt_style and load_style(prompt_style).name
         _check_no_url(url, model, runtime)
         with _endpoint(url, api_key, model, runtime, time_limit, startup_limit) as endpoint:
             from sprint_sgl.cli.chat import Chat
             from sprint_sgl.cli.solve import SolveOptions
 
-            options = SolveOptions(None, style, launch, temperature, max_stages, max_new_tokens, seed)
+            options = SolveOptions(None, style, launch, temperature, max_stages, max_new_tokens, seed, tools)
             Chat(options, endpoint, screen()).run()
 
 

@@ -15,6 +15,14 @@ Url = Annotated[str | None, typer.Option(help="a running SGLang server; by defau
 Model = Annotated[str | None, typer.Option(help="a shipped model, a folder or a hub id")]
 RuntimeName = Annotated[str | None, typer.Option(help="a name in conf/runtime, such as cpu or a100")]
 Style = Annotated[str | None, typer.Option(help="sprint, mini, or a folder with your own prompt texts")]
+Tools = Annotated[
+    list[str],
+    typer.Option(
+        "--tools",
+        help="what carries out prompts that are calls: calculator, python, FILE.py, FILE.json, the address of an MCP "
+        "server, or 'mcp: COMMAND' (repeat it)",
+    ),
+]
 Launch = Annotated[Literal["eager", "barrier"] | None, typer.Option(help="when executors start")]
 Temperature = Annotated[float | None, typer.Option(min=0.0, max=2.0, help="sampling temperature")]
 MaxStages = Annotated[int | None, typer.Option(min=1, max=COUNT_LIMIT, help="limit of stages, that is of plans")]

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from sprint_sgl.cli.options import ApiKey, Model, RuntimeName, ShutdownLimit, StartupLimit
+from sprint_sgl.cli.options import ApiKey, Model, RuntimeName, ShutdownLimit, StartupLimit, Tools
 from sprint_sgl.console import one_line_errors, say, wait_notice
 from sprint_sgl.errors import LaunchFailed
 from sprint_sgl.runtime.launcher import gateway_config, running_server
@@ -81,6 +81,7 @@ def serve(
     ] = 600.0,
     shutdown_limit: ShutdownLimit = 30.0,
     startup_limit: StartupLimit = None,
+    tools: Tools = [],  # noqa: B006
 ) -> None:
     """Serve programs behind OpenAI's HTTP interface until Ctrl-C.
 
@@ -107,5 +108,6 @@ def serve(
             time_limit=time_limit,
             shutdown_limit=shutdown_limit,
             startup_limit=startup_limit,
+            tools=tools,
         )
         serve_forever(options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +32,7 @@ class SolveOptions:
     max_stages: int | None = None
     max_new_tokens: int | None = None
     seed: int | None = None
+    tools: Sequence[str] = ()
 
 
 def solve(question: str, options: SolveOptions, endpoint: Endpoint, console: Console | None) -> list[MethodAnswer]:
@@ -116,6 +118,7 @@ def run_sprint(question: str, options: SolveOptions, console: Console | None, en
             **{name: value for name, value in arguments.items() if value is not None},
             prompt_style=options.prompt_style,
             seed=options.seed,
+            tools=options.tools or None,
             watch=watch if view else None,
             temperature=method.choose_temperature(options.temperature),
             max_new_tokens=options.max_new_tokens,

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from socket import socket
 
@@ -28,6 +28,7 @@ from sprint_sgl.serving.backends import Backend, EmbeddedBackend, RemoteBackend
 from sprint_sgl.serving.keys import KEYS_VARIABLE, check_address, check_origins, read_keys
 from sprint_sgl.serving.metrics import Metrics
 from sprint_sgl.serving.service import STOP_LIMIT, Service
+from sprint_sgl.tools.sources import shared_toolbox
 
 M_ARENA_MAX = -8  # its value in malloc.h
 CONNECT_LIMIT = 10.0  # seconds
@@ -53,6 +54,7 @@ class ServeOptions:
     time_limit: float
     shutdown_limit: float
     startup_limit: float | None = None
+    tools: Sequence[str] = ()
 
     @property
     def served_name(self) -> str:
@@ -116,10 +118,23 @@ class GracefulServer(uvicorn.Server):
         await self._service.close()
 
 
+def with_tools(methods: list[Method], names: Sequence[str]) -> list[Method]:
+    """Return the methods; those whose program takes tools get these, in one box. Raises BadInput if none takes any."""
+    if not names:
+        return methods
+    if not any("tools" in method.program.arg_names for method in methods):
+        raise BadInput(f"no program that is served takes tools: serve --program sprint with --tools {names[0]}")
+    box = shared_toolbox(tuple(names))
+    return [
+        replace(method, program=method.program.bind(tools=box)) if "tools" in method.program.arg_names else method
+        for method in methods
+    ]
+
+
 @contextmanager
 def start_backends(options: ServeOptions) -> Iterator[dict[str, tuple[Method, Backend]]]:
     """Yield program and runtime by model id. Each set of weights has one runtime, which is up."""
-    methods = [named_method(name) for name in dict.fromkeys(options.programs)]
+    methods = with_tools([named_method(name) for name in dict.fromkeys(options.programs)], options.tools)
     if not methods:
         raise BadInput("there is no program to serve: name one with --program")
     weights = {m.name: options.url or resolve_model(weights_for(options.model, m.name)) for m in methods}

@@ -208,7 +208,9 @@ def cost_table(rows: Sequence[tuple[str, str, Trajectory]], width: int) -> Rende
 
 
 def cost_line(trajectory: Trajectory) -> str:
+    tools = len(trajectory.tool_calls)
+    called = f", {tools} tool call{'s' * (tools > 1)} of {trajectory.tool_seconds:.2f} s" if tools else ""
     return (
         f"{trajectory.sequential_tokens:,} sequential of {trajectory.total_tokens:,} tokens, "
-        f"{trajectory.cached_share:.0%} cached prefix, {trajectory.seconds:.2f} s"
+        f"{trajectory.cached_share:.0%} cached prefix, {trajectory.seconds:.2f} s{called}"
     )

@@ -22,7 +22,7 @@ class Bar:
     """A call: `lane` is 0 for the planner, else the prompt's number; `critical` if the answer waited for it.
 
     `answers` if it wrote the final answer.
-    `timing` is None over tokens, and if the runtime does not report it.
+    `timing` is None over tokens, and if the runtime does not report it. `tool` is the name of the tool that was called.
     """
 
     lane: int
@@ -33,12 +33,15 @@ class Bar:
     critical: bool
     timing: Timing | None = None
     answers: bool = False
+    tool: str = ""
 
     @property
     def name(self) -> str:
         if self.answers:
             return "final answer" if self.stage > 1 else "thought and answer"
-        return f"plan {self.stage}" if self.lane == PLANNER else f"execution {self.stage}.{self.lane}"
+        if self.lane == PLANNER:
+            return f"plan {self.stage}"
+        return f"{self.tool or 'execution'} {self.stage}.{self.lane}"
 
     @property
     def first_token_at(self) -> float:
@@ -73,7 +76,7 @@ def _stage_by_clock(i: int, stage: Stage) -> Iterator[Bar]:
 
 
 def _bar(lane: int, stage: int, call: Call, critical: bool) -> Bar:
-    return Bar(lane, stage, call.start, call.end, call.completion_tokens, critical, call.timing)
+    return Bar(lane, stage, call.start, call.end, call.completion_tokens, critical, call.timing, tool=call.tool)
 
 
 def bars_by_tokens(trajectory: Trajectory) -> list[Bar]:
@@ -96,7 +99,7 @@ def _stage_by_tokens(i: int, stage: Stage, begun: int, barrier: bool) -> list[Ba
     waited = longest is not None and ends[longest] > stage.plan_tokens
     until = offsets[longest] if waited and longest is not None else stage.plan_tokens
     return _bars_in_a_row(PLANNER, i, stage.planner_calls, begun, until) + [
-        Bar(j, i, begun + offset, begun + end, e.tokens, waited and j - 1 == longest)
+        Bar(j, i, begun + offset, begun + end, e.tokens, waited and j - 1 == longest, tool=e.call.tool)
         for j, (offset, end, e) in enumerate(zip(offsets, ends, stage.executions, strict=True), 1)
         if e.call
     ]

@@ -15,7 +15,7 @@ from sprint_sgl.grading.extract import read_answer
 from sprint_sgl.protocol.lexer import find_tags
 from sprint_sgl.storage.files import RECORDS, whole_file
 from sprint_sgl.tasks.countdown.checker import verdict_on
-from sprint_sgl.trajectory import Stage, Trajectory, error_detail
+from sprint_sgl.trajectory import Execution, Stage, Trajectory, error_detail
 from sprint_sgl.view.dag import Dag
 from sprint_sgl.view.model_text import highlight_tags, text_markup
 from sprint_sgl.view.pages import render_page, script_source
@@ -140,6 +140,7 @@ class ShownRun:
             *([("cut off", str(t.cancelled_count))] if t.cancelled_count else []),
             *([("tokens of the attempt that was given up", f"{given_up:,}")] if given_up else []),
             ("seconds", f"{t.seconds:.2f}"),
+            *([("seconds of tools", f"{t.tool_seconds:.2f}")] if t.tool_calls else []),
             ("cached prefix", f"{t.cached_share:.0%}"),
             ("launch", t.launch),
             *self._against_peers(),
@@ -155,17 +156,24 @@ class ShownRun:
 
 @dataclass(frozen=True)
 class StageMarkup:
-    """A stage as HTML: the plan without prompts, and (prompt, execution, status, tokens) for each prompt."""
+    """A stage as HTML: the plan without prompts, and (prompt, execution, status, cost) for each prompt."""
 
     plan: Markup
-    pairs: list[tuple[Markup, Markup, str, int]]
+    pairs: list[tuple[Markup, Markup, str, str]]
 
     @staticmethod
     def of(stage: Stage) -> StageMarkup:
         pairs = zip(stage.prompts, stage.executions, strict=True)
         return StageMarkup(
-            text_markup(stage.plan), [(text_markup(p.text), text_markup(e.text), e.status, e.tokens) for p, e in pairs]
+            text_markup(stage.plan), [(text_markup(p.text), text_markup(e.text), e.status, _cost(e)) for p, e in pairs]
         )
+
+
+def _cost(execution: Execution) -> str:
+    """Return what an execution cost: its tokens, or the seconds of a tool."""
+    if execution.call and execution.call.tool:
+        return f"{execution.call.tool}, {execution.call.seconds:.2f} s"
+    return f"{execution.tokens} tokens" if execution.tokens else ""
 
 
 def shorten(text: str) -> str:

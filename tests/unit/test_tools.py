@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -23,10 +24,14 @@ from sprint_sgl.errors import BadInput, ProgramFailed, RuntimeUnavailable
 from sprint_sgl.lang.program import Run
 from sprint_sgl.lang.registry import named_method
 from sprint_sgl.lang.straggler import StragglerPolicy
+from sprint_sgl.serving.server import with_tools
 from sprint_sgl.tools import McpServer, Tool, Toolbox, ToolContext, ToolError, ToolResult, calculator, python, tool
 from sprint_sgl.tools.calls import ToolCall, read_call
 from sprint_sgl.tools.sources import read_sources
 from sprint_sgl.trajectory import Trajectory
+from sprint_sgl.view.terminal import cost_line
+from sprint_sgl.view.timeline import bars_by_clock
+from sprint_sgl.view.trajectory_page import ShownRun, render_trajectory_page
 from tests.fakes.planners import is_executor, plan, planner
 from tests.fakes.scripted import ScriptedBackend
 
@@ -545,3 +550,29 @@ def test_the_names_of_the_environment_do_not_reach_a_script() -> None:
             assert "SPRINT_SECRET" not in call_once(box, "python", code="import os; print(dict(os.environ))").text
     finally:
         del os.environ["SPRINT_SECRET"]
+
+
+def test_tools_are_on_the_timeline_and_on_the_critical_path_in_seconds() -> None:
+    async def nap(seconds: float) -> str:
+        await asyncio.sleep(seconds)
+        return "rested"
+
+    backend = ScriptedBackend(planner(plan(1, "nap(0.2)", "Think", "nap(0.4)"), ANSWER), lambda context: 0.02)
+    trajectory = run(backend, tools=[nap]).trajectory
+    first, last = trajectory.tool_calls
+    assert trajectory.tool_seconds == first.seconds + last.seconds >= 0.6
+    assert 0.4 <= trajectory.critical_seconds <= trajectory.seconds
+    critical = [bar.name for bar in bars_by_clock(trajectory) if bar.critical]
+    assert critical == ["plan 1", "plan 1", "plan 1", "nap 1.3", "final answer"]
+    assert "2 tool calls of 0.6" in cost_line(trajectory)
+    page = render_trajectory_page([ShownRun(trajectory)], "tools")
+    assert '<span class="tool"></span>a tool' in page
+    assert re.search(r"nap, 0\.[45]\d s, on the critical path", page)
+
+
+def test_served_programs_that_take_tools_get_them() -> None:
+    sprint, sequential = with_tools([named_method("sprint"), named_method("sequential")], ["calculator"])
+    assert list(sprint.program.bind_arguments["tools"].tools) == ["calculator"]
+    assert "tools" not in sequential.program.bind_arguments
+    with pytest.raises(BadInput, match="serve --program sprint with --tools calculator"):
+        with_tools([named_method("sequential")], ["calculator"])

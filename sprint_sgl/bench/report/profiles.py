@@ -71,7 +71,7 @@ def build_table(methods: Mapping[str, MethodProfile]) -> Table:
         shown.add_column(name, justify="right", no_wrap=True)
     for label, seconds in _decoding(means, step):
         shown.add_row(label, *(_with_share(s, p) for s, p in zip(seconds, means.values(), strict=True)))
-    for part in PARTS:
+    for part in (*PARTS, *(["tools"] if any(p.tools for p in means.values()) else [])):
         shown.add_row(part, *(_with_share(getattr(p, part), p) for p in means.values()))
     shown.add_section()
     shown.add_row("all", *(f"{p.seconds:.3f}" for p in means.values()))
