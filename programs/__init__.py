@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from programs.best_of_n import best_of_n_program
     from programs.graph_of_thoughts import graph_of_thoughts_program
+    from programs.guided import guided_program
     from programs.hedged import hedged_program
     from programs.self_consistency import self_consistency_program
     from programs.sequential import sequential_program
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "best_of_n_program",
     "graph_of_thoughts_program",
+    "guided_program",
     "hedged_program",
     "self_consistency_program",
     "sequential_program",

@@ -16,13 +16,14 @@ from the cache. Eager launch is the paper's; `launch="barrier"` is what the auth
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate, count
 from typing import Annotated, Literal
 
 from sprint_sgl import protocol
-from sprint_sgl.errors import ContextFull
+from sprint_sgl.errors import BadInput, ContextFull
 from sprint_sgl.grading.extract import read_answer
 from sprint_sgl.lang.arguments import Count, StyleName
 from sprint_sgl.lang.calls import Branch, Clock, Generation, Watch, call, style_for
@@ -30,6 +31,7 @@ from sprint_sgl.lang.defaults import MAX_STAGES
 from sprint_sgl.lang.executors import Executor, Launcher
 from sprint_sgl.lang.joining import JoinPolicy, checked_policy
 from sprint_sgl.lang.program import program
+from sprint_sgl.protocol.prompts import PromptStyle
 from sprint_sgl.runtime.executor import set_context, token_limit
 from sprint_sgl.runtime.frontend import ProgramState
 from sprint_sgl.tasks.question import checked_question
@@ -65,38 +67,20 @@ def sprint_program(
     question = checked_question(question)
     with toolbox_for(tools) as box:
         launcher = Launcher(s, question, Clock(), seed, checked_policy(straggler), on_failure, watch, box)
-        s += protocol.planner_opening(question, style_for(s, prompt_style))
-        return _answer(_SprintRun(launcher, launch), max_stages)
+        s += protocol.planner_opening(question, trained_style(s, prompt_style))
+        return SprintRun(launcher, launch).answer(max_stages)
 
 
-def _answer(run: _SprintRun, max_stages: int) -> Trajectory:
-    s, launcher = run.s, run.launcher
-    stages: list[Stage] = []
-    for i in range(1, max_stages + 1):
-        plan = run.plan(i) if i < max_stages else run.forced_answer(i)
-        executions = run.join(plan)
-        if plan.is_stage:
-            stages.append(Stage(tuple(plan.prompts), executions, plan.tail, tuple(plan.calls)))
-        if plan.answer is not None:
-            break
-        s += protocol.render_executions(i, executions)
-
-    trajectory = Trajectory(
-        launcher.question,
-        tuple(stages),
-        final_answer=plan.answer or "",
-        answer_calls=() if plan.is_stage else tuple(plan.calls),
-        repairs=protocol.merge_repairs(*run.repairs),
-        discarded_tokens=run.discarded,
-        seconds=round(launcher.clock.now(), 6),
-        launch=run.launch,
-    )
-    s["answer"] = read_answer(trajectory.final_answer)
-    return trajectory
+def trained_style(s: ProgramState, name: str | None) -> PromptStyle:
+    """Return the prompt style. Raises BadInput for one of models that were never trained to write tags."""
+    style = style_for(s, name)
+    if style.guided:
+        raise BadInput(f"the prompt style {style.name} needs a program that writes the tags: sprint_guided")
+    return style
 
 
 @dataclass
-class _Plan:
+class PlanDraft:
     """A plan while it is written: its prompts, the contexts of their executors, and those executors."""
 
     stage: int
@@ -123,7 +107,7 @@ class _Plan:
 
 
 @dataclass
-class _SprintRun:
+class SprintRun:
     """One run: what its stages share, and the repairs and discarded tokens that they add up."""
 
     launcher: Launcher
@@ -136,24 +120,54 @@ class _SprintRun:
     def s(self) -> ProgramState:
         return self.launcher.s
 
-    def plan(self, i: int) -> _Plan:
-        """Let the planner write plan i, call by call, and launch its executors on the way."""
-        plan = _Plan(i)
+    def answer(self, max_stages: int) -> Trajectory:
+        """Plan and join until there is an answer, which is forced in the last stage."""
+        s, launcher = self.s, self.launcher
+        stages: list[Stage] = []
+        for i in range(1, max_stages + 1):
+            plan = self.plan(i) if i < max_stages else self.forced_answer(i)
+            executions = self.join(plan)
+            if plan.is_stage:
+                stages.append(Stage(tuple(plan.prompts), executions, plan.tail, tuple(plan.calls)))
+            if plan.answer is not None:
+                break
+            s += protocol.render_executions(i, executions)
+
+        trajectory = Trajectory(
+            launcher.question,
+            tuple(stages),
+            final_answer=plan.answer or "",
+            answer_calls=() if plan.is_stage else tuple(plan.calls),
+            repairs=protocol.merge_repairs(*self.repairs),
+            discarded_tokens=self.discarded,
+            seconds=round(launcher.clock.now(), 6),
+            launch=self.launch,
+        )
+        s["answer"] = read_answer(trajectory.final_answer)
+        return trajectory
+
+    def plan(self, i: int) -> PlanDraft:
+        """Return plan i, with its executors under way."""
+        plan = PlanDraft(i)
+        self.fill(plan)
+        return plan
+
+    def fill(self, plan: PlanDraft) -> None:
+        """Let the planner write the plan, call by call, and launch its executors on the way."""
         try:
-            while not self._continue_plan(plan):
+            while not self.continue_plan(plan):
                 if self.launch == "eager":
                     self._launch(plan)
         except BaseException:
             plan.end_executors()
             raise
         self._launch(plan)
-        return plan
 
-    def _continue_plan(self, plan: _Plan) -> bool:
+    def continue_plan(self, plan: PlanDraft) -> bool:
         """Make one planner call, up to its stop string; return whether the plan is finished."""
         limit = token_limit(self.s) - plan.tokens
         before, name = self.s.text(), f"plan_{plan.stage}_{len(plan.calls) + 1}"
-        written = self._call_planner(name, plan.stage, limit)
+        written = self.call_planner(name, plan.stage, limit)
         if written is None:
             plan.answer = ""
             return True
@@ -168,15 +182,17 @@ class _SprintRun:
         if closed_by == "</prompt_" and limit <= written.call.completion_tokens:
             self.repairs.append((("truncated", 1),))
         if read.answer is None:
-            self._append(protocol.close_plan(plan.stage), plan.stage)
+            self.append(protocol.close_plan(plan.stage), plan.stage)
         return True
 
-    def _call_planner(self, name: str, stage: int, limit: int | None = None) -> Generation | None:
+    def call_planner(
+        self, name: str, stage: int, limit: int | None = None, stops: Sequence[str] = protocol.PLANNER_STOPS
+    ) -> Generation | None:
         """Return a planner call, up to its stop string; None if the run has filled the model's context.
 
         Raises ContextFull if the question alone does.
         """
-        stops, run = protocol.PLANNER_STOPS, self.launcher
+        run = self.launcher
         try:
             written = call(
                 self.s, name, Branch(stage), run.clock, run.watch, stops=stops, max_tokens=limit, seed=run.seed
@@ -189,7 +205,7 @@ class _SprintRun:
         self.begun = True
         return written
 
-    def _extend_plan(self, plan: _Plan, before: str, written: Generation, read: protocol.PlanText) -> None:
+    def _extend_plan(self, plan: PlanDraft, before: str, written: Generation, read: protocol.PlanText) -> None:
         """Add a call's text to the plan and to the context, verbatim if it is well-formed, else as it was repaired."""
         first = len(plan.prompts) + 1
         opened = before if len(plan.calls) > 1 else before + protocol.open_plan(plan.stage)
@@ -202,7 +218,7 @@ class _SprintRun:
             self.discarded += discarded_tokens(written, len(kept) - len(opened) + len(read.answer or ""))
             set_context(self.s, kept)
         elif read.prompts:
-            self._append(protocol.close_prompt(plan.stage, first + len(read.prompts) - 1), plan.stage)
+            self.append(protocol.close_prompt(plan.stage, first + len(read.prompts) - 1), plan.stage)
             contexts[-1] = self.s.text()
         for prompt in read.prompts:
             plan.prompts.append(Prompt(prompt.text, f"{plan.tail}\n{prompt.lead}", offset=plan.tokens))
@@ -210,19 +226,19 @@ class _SprintRun:
         plan.contexts += contexts[1:]
         plan.tail = f"{plan.tail}\n{read.tail}".strip()
 
-    def _append(self, text: str, stage: int) -> None:
+    def append(self, text: str, stage: int) -> None:
         s = self.s
         s += text
         if self.launcher.watch:
             self.launcher.watch(Branch(stage), text)
 
-    def _launch(self, plan: _Plan) -> None:
+    def _launch(self, plan: PlanDraft) -> None:
         """Start an executor for every prompt that has none yet."""
         for j in range(len(plan.executors) + 1, len(plan.prompts) + 1):
             context = protocol.executor_context(plan.stage, plan.contexts[j - 1], j)
             plan.executors.append(self.launcher.launch(Branch(plan.stage, j), plan.prompts[j - 1].text, context))
 
-    def join(self, plan: _Plan) -> tuple[Execution, ...]:
+    def join(self, plan: PlanDraft) -> tuple[Execution, ...]:
         """Wait for the executors and return their executions, in prompt order."""
         joining, watch = self.launcher.joining, self.launcher.watch
         try:
@@ -239,16 +255,23 @@ class _SprintRun:
         finally:
             plan.end_executors()
 
-    def forced_answer(self, stage: int) -> _Plan:
+    def forced_answer(self, stage: int) -> PlanDraft:
         """Return the last stage: the tag of the final answer is written for the planner (paper, appendix A.1)."""
-        self._append(protocol.FINAL_ANSWER_OPEN, stage)
-        written = self._call_planner("final_answer", stage)
+        plan = self.written_answer(stage)
+        if plan.calls:
+            self.repairs.append((("forced_answer", 1),))
+        return plan
+
+    def written_answer(self, stage: int) -> PlanDraft:
+        """Write the tag of the final answer, and let the planner go on from there."""
+        self.append(protocol.FINAL_ANSWER_OPEN, stage)
+        written = self.call_planner("final_answer", stage)
         if written is None:
-            return _Plan(stage, answer="")
+            return PlanDraft(stage, answer="")
         closed_by = written.call.finish or protocol.ANSWER_STOP
         read = protocol.read_plan(protocol.FINAL_ANSWER_OPEN + written.text, stage, closed_by=closed_by)
-        self.repairs += [read.repairs, (("forced_answer", 1),)]
-        return _Plan(stage, calls=[written.call], answer=read.answer or "")
+        self.repairs.append(read.repairs)
+        return PlanDraft(stage, calls=[written.call], answer=read.answer or "")
 
 
 def discarded_tokens(written: Generation, kept_characters: int) -> int:

@@ -31,7 +31,7 @@ class Chat:
 
     def run(self) -> None:
         """Answer the lines that are typed or piped in, until /quit or the end of the input."""
-        say_if_unfit(self.endpoint)
+        say_if_unfit(self.endpoint, self.options)
         say_scope(self.endpoint)
         say_notation(self.endpoint)
         say(HELP, style="dim")

@@ -14,7 +14,10 @@ ApiKey = Annotated[
 Url = Annotated[str | None, typer.Option(help="a running SGLang server; by default a runtime is started")]
 Model = Annotated[str | None, typer.Option(help="a shipped model, a folder or a hub id")]
 RuntimeName = Annotated[str | None, typer.Option(help="a name in conf/runtime, such as cpu or a100")]
-Style = Annotated[str | None, typer.Option(help="sprint, mini, or a folder with your own prompt texts")]
+Style = Annotated[
+    str | None,
+    typer.Option(help="sprint, mini, instruct for any chat model, or a folder with your own prompt texts"),
+]
 Tools = Annotated[
     list[str],
     typer.Option(

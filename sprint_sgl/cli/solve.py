@@ -15,6 +15,7 @@ from sprint_sgl.grading.extract import read_answer
 from sprint_sgl.lang.calls import Branch, model_note
 from sprint_sgl.lang.program import Run
 from sprint_sgl.lang.registry import misfit, named_method
+from sprint_sgl.protocol.prompts import prompt_style as load_style
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.tasks.countdown.checker import Verdict, countdown_problem, verdict_on
 from sprint_sgl.trajectory import Trajectory
@@ -34,10 +35,15 @@ class SolveOptions:
     seed: int | None = None
     tools: Sequence[str] = ()
 
+    @property
+    def guided(self) -> bool:
+        """Whether the prompt style is one of models that were never trained on the protocol."""
+        return self.prompt_style is not None and load_style(self.prompt_style).guided
+
 
 def solve(question: str, options: SolveOptions, endpoint: Endpoint, console: Console | None) -> list[MethodAnswer]:
     """Return SPRINT's answer, shown on the console if there is one, and the baseline's answer if options name it."""
-    say_if_unfit(endpoint)
+    say_if_unfit(endpoint, options)
     if not countdown_problem(question):
         say_scope(endpoint)
     if console:
@@ -60,9 +66,11 @@ def solve(question: str, options: SolveOptions, endpoint: Endpoint, console: Con
     return answers
 
 
-def say_if_unfit(endpoint: Endpoint) -> None:
-    """Say that the model was not trained for SPRINT, if its notes say so."""
-    if line := misfit(named_method("sprint"), endpoint):
+def say_if_unfit(endpoint: Endpoint, options: SolveOptions) -> None:
+    """Say that the model was not trained for SPRINT, if its notes say so or the style is one of such models."""
+    if options.guided:
+        say("the model is not fine-tuned for SPRINT: the program writes the tags of its plans", style="yellow")
+    elif line := misfit(named_method("sprint"), endpoint):
         say(line, style="yellow")
 
 
@@ -105,8 +113,12 @@ def judge_answer(question: str, final: str) -> Verdict | None:
 
 def run_sprint(question: str, options: SolveOptions, console: Console | None, endpoint: Endpoint) -> Run:
     """Return the ended run, shown stage by stage on the console if there is one. Raises what stopped it."""
-    method = named_method("sprint")
-    arguments: dict[str, Any] = {"max_stages": options.max_stages, "launch": options.launch}
+    method = named_method("sprint_guided" if options.guided else "sprint")
+    arguments: dict[str, Any] = {
+        "max_stages": options.max_stages,
+        "launch": options.launch,
+        "prompt_style": options.prompt_style,
+    }
     with make_view(console, partial(judge_answer, question)) if console else nullcontext() as view:
 
         def watch(branch: Branch, text: str) -> None:
@@ -116,7 +128,6 @@ def run_sprint(question: str, options: SolveOptions, console: Console | None, en
         run = method.program.run(
             question,
             **{name: value for name, value in arguments.items() if value is not None},
-            prompt_style=options.prompt_style,
             seed=options.seed,
             tools=options.tools or None,
             watch=watch if view else None,

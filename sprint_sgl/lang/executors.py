@@ -134,6 +134,7 @@ class Launcher:
     s            the planner's state, whose backend the model's executors run on
     tools        prompts that are calls of these go to them, all others to the model
     on_failure   what a failed call of the model is; the box says it for its tools
+    stops        strings that end an execution of the model
     """
 
     s: ProgramState
@@ -144,6 +145,7 @@ class Launcher:
     on_failure: Literal["raise", "mark"] = "raise"
     watch: Watch | None = None
     tools: Toolbox | None = None
+    stops: tuple[str, ...] = protocol.EXECUTOR_STOPS
 
     def launch(self, branch: Branch, prompt: str, context: str) -> Executor:
         """Start what carries out the prompt; `context` is what a model continues."""
@@ -151,7 +153,7 @@ class Launcher:
             return self._call_tool(self.tools, call, branch, prompt)
         fork = start_fork(self.s, branch, context, self.seed)
         name = f"execution_{branch.stage}.{branch.prompt}"  # unique in the run, so that no join overwrites another's
-        submit(fork, name, protocol.EXECUTOR_STOPS, self.joining.token_limit(token_limit(self.s)))
+        submit(fork, name, self.stops, self.joining.token_limit(token_limit(self.s)))
         executor = ModelExecutor(fork, name, branch, self.clock, self.joining, self.on_failure)
         if self.watch:
             executor.forwarding = start_forwarding(fork, name, branch, self.watch)

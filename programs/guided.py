@@ -1,0 +1,193 @@
+"""SPRINT with a model that was never trained for it: the program writes the tags, the model what lies between them.
+
+    guided_program.run("What is larger, 17 * 23 or 20 * 19?")      # any instruct model
+
+The model stops where it opens or closes a tag, and the program writes the tag with its right number. With `grammar`
+SGLang lets it write nothing else: plans are text without tags, and a prompt is one line. A plan that hands nothing out
+is tried again, and then the question is answered by one sequential thought.
+
+No part of the paper: its models are fine-tuned. Expect less of the plans, and nothing of the accuracy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from string import Template
+from typing import Annotated, Literal
+
+from programs.sprint import PlanDraft, SprintRun
+from sprint_sgl import protocol
+from sprint_sgl.errors import BadInput
+from sprint_sgl.lang.arguments import Count, StyleName
+from sprint_sgl.lang.calls import Branch, Clock, Generation, Watch, call, chat_turn, opening_for
+from sprint_sgl.lang.executors import Launcher
+from sprint_sgl.lang.joining import JoinPolicy, checked_policy
+from sprint_sgl.lang.program import program
+from sprint_sgl.lang.thoughts import read_thought, thought_limit
+from sprint_sgl.protocol.prompts import prompt_style as load_style
+from sprint_sgl.runtime.executor import set_call_options, set_context, token_limit
+from sprint_sgl.runtime.frontend import ProgramState
+from sprint_sgl.tasks.question import checked_question
+from sprint_sgl.tools.sources import Tools, checked_tools, toolbox_for
+from sprint_sgl.tools.toolbox import Toolbox
+from sprint_sgl.trajectory import Call, Prompt, Trajectory
+
+PROMPT, PLAN, ANSWER = "<prompt", "<Plan", "<Final_answer"
+# Any of these ends what lies between two tags: a tag that the model writes itself never enters the context.
+STOPS = (PROMPT, "</prompt", PLAN, "</Plan", "<Execution", "</Execution", "<execution", "</execution", ANSWER)
+LEAD_TOKENS, PROMPT_TOKENS, CHOICE_TOKENS = 200, 120, 8
+LEAD_REGEX = r"[^<]{0,600}(<prompt_|</Plan_)"
+PROMPT_REGEX = r"[^<\n]{3,400}</prompt_"
+CHOICE_REGEX = r"(<Plan_|<Final_answer>)"
+
+
+@program(answer_after=protocol.FINAL_ANSWER_OPEN.strip())
+def guided_program(
+    s: ProgramState,
+    question: str,
+    max_stages: Count = 4,
+    max_prompts: Count = 8,
+    tries: Count = 2,
+    grammar: bool = False,
+    launch: Literal["eager", "barrier"] = "eager",
+    prompt_style: StyleName = "instruct",
+    seed: int | None = None,
+    straggler: JoinPolicy | None = None,
+    on_failure: Literal["raise", "mark"] = "raise",
+    tools: Annotated[Tools, checked_tools] | None = None,
+    watch: Watch | None = None,
+) -> Trajectory:
+    """Answer the question; `s["answer"]` is the answer, `s.trajectory` the whole run.
+
+    max_stages    the final answer is written in the last of them
+    max_prompts   a plan is closed after so many
+    tries         plans without a prompt, before the question is answered by one thought
+    grammar       have the runtime rule out everything but plans, prompts and their tags; it needs a grammar backend
+    Other arguments are those of `sprint_program`.
+    """
+    question, style = checked_question(question), load_style(prompt_style)
+    if not style.guided:
+        raise BadInput(f"the prompt style {style.name} is for trained models: use the program sprint")
+    with toolbox_for(tools) as box:
+        launcher = Launcher(s, question, Clock(), seed, checked_policy(straggler), on_failure, watch, box, STOPS)
+        s += chat_turn(s, Template(style.parallel).substitute(question=question, tools=describe_tools(box)))
+        return GuidedRun(launcher, launch, max_prompts=max_prompts, tries=tries, grammar=grammar).answer(max_stages)
+
+
+def describe_tools(box: Toolbox | None) -> str:
+    """Return what a planner is told of the tools; empty without any."""
+    if box is None:
+        return ""
+    lines = (
+        f"- {tool.name}({', '.join(tool.argument_names)}): {(tool.description or 'a tool').splitlines()[0]}"
+        for tool in box.tools.values()
+    )
+    return "\nA task may also be a call of one of these tools, written with literal values:\n" + "\n".join(lines) + "\n"
+
+
+class NothingPlanned(Exception):
+    """The planner has handed nothing out; `calls` are its attempts."""
+
+    def __init__(self, calls: list[Call]) -> None:
+        super().__init__()
+        self.calls = calls
+
+
+@dataclass
+class GuidedRun(SprintRun):
+    """A run in which the program writes the tags."""
+
+    max_prompts: int = 8
+    tries: int = 2
+    grammar: bool = False
+
+    def answer(self, max_stages: int) -> Trajectory:
+        opening = self.s.text()
+        try:
+            return super().answer(max_stages)
+        except NothingPlanned as nothing:
+            set_context(self.s, opening)
+            return self._answer_in_one_thought(nothing.calls)
+
+    def plan(self, i: int) -> PlanDraft:
+        """Return plan i, or the answer where the model chooses to give it. Raises NothingPlanned for an empty first
+        plan."""
+        spent: list[Call] = []
+        before = self.s.text()
+        if i > 1:
+            choice = self._write(f"choice_{i}", i, CHOICE_TOKENS, CHOICE_REGEX)
+            set_context(self.s, before)
+            spent = [choice.call] if choice else []
+            if choice is None or choice.call.finish != PLAN:
+                return self._answer_after(spent, i)
+        for _ in range(self.tries):
+            self.append(protocol.open_plan(i), i)
+            plan = PlanDraft(i, calls=list(spent))
+            self.fill(plan)
+            if plan.prompts:
+                return plan
+            spent = plan.calls
+            set_context(self.s, before)
+        if i == 1:
+            raise NothingPlanned(spent)
+        return self._answer_after(spent, i)
+
+    def continue_plan(self, plan: PlanDraft) -> bool:
+        """Let the model write up to a prompt, and the prompt; return whether the plan is finished."""
+        i, j = plan.stage, len(plan.prompts) + 1
+        lead = self._write(f"lead_{i}_{len(plan.calls)}", i, LEAD_TOKENS, LEAD_REGEX) if j <= self.max_prompts else None
+        if lead:
+            plan.calls.append(lead.call)
+        rambles = lead is not None and lead.truncated and j == 1
+        if lead is None or not (lead.call.finish == PROMPT or rambles):
+            plan.tail = lead.text.strip() if lead else ""
+            self.append(f"{self._line_end()}{protocol.close_plan(i)}", i)
+            return True
+        before = self.s.text()
+        self.append(f"{self._line_end()}{protocol.open_prompt(i, j)} ", i)
+        task = self._write(f"prompt_{i}_{len(plan.calls)}", i, PROMPT_TOKENS, PROMPT_REGEX)
+        if task:
+            plan.calls.append(task.call)
+        if task is None or not task.text.strip():
+            set_context(self.s, before)
+            self.append(f"{self._line_end()}{protocol.close_plan(i)}", i)
+            return True
+        space = "" if task.text[-1].isspace() else " "
+        self.append(f"{space}{protocol.close_prompt(i, j)}", i)
+        plan.prompts.append(Prompt(task.text, lead.text, offset=plan.tokens))
+        plan.contexts.append(self.s.text())
+        return False
+
+    def _write(self, name: str, stage: int, limit: int, regex: str) -> Generation | None:
+        """Return what the model writes up to its next tag; None if the model's context is full."""
+        set_call_options(self.s.stream_executor, sampling={"regex": regex} if self.grammar else {})
+        try:
+            return self.call_planner(name, stage, min(limit, token_limit(self.s)), STOPS)
+        finally:
+            set_call_options(self.s.stream_executor, sampling={})
+
+    def _line_end(self) -> str:
+        return "" if self.s.text().endswith("\n") else "\n"
+
+    def _answer_after(self, spent: list[Call], i: int) -> PlanDraft:
+        answer = self.written_answer(i)
+        answer.calls[:0] = spent
+        return answer
+
+    def _answer_in_one_thought(self, spent: list[Call]) -> Trajectory:
+        """Return the run of a plain chat turn, with the calls of the plans that came to nothing."""
+        s, run = self.s, self.launcher
+        set_context(s, opening_for(s, run.question, None))
+        limit = thought_limit(s, None)
+        written = call(s, "thought", Branch(1), run.clock, run.watch, max_tokens=limit, seed=run.seed)
+        read = read_thought(written.text)
+        s["answer"] = read.answer
+        return Trajectory(
+            run.question,
+            thought=read.thought,
+            final_answer=read.final,
+            answer_calls=(*spent, written.call),
+            repairs=(("truncated", 1),) if written.call.finish == "length" else (),
+            seconds=round(run.clock.now(), 6),
+            launch="sequential",
+        )
