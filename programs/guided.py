@@ -29,7 +29,6 @@ from sprint_sgl.runtime.executor import set_call_options, set_context, token_lim
 from sprint_sgl.runtime.frontend import ProgramState
 from sprint_sgl.tasks.question import checked_question
 from sprint_sgl.tools.sources import Tools, checked_tools, toolbox_for
-from sprint_sgl.tools.toolbox import Toolbox
 from sprint_sgl.trajectory import Call, Prompt, Trajectory
 
 PROMPT, PLAN, ANSWER = "<prompt", "<Plan", "<Final_answer"
@@ -55,6 +54,8 @@ def guided_program(
     straggler: JoinPolicy | None = None,
     on_failure: Literal["raise", "mark"] = "raise",
     tools: Annotated[Tools, checked_tools] | None = None,
+    parallel_tool_calls: bool = True,
+    begun: Trajectory | None = None,
     watch: Watch | None = None,
 ) -> Trajectory:
     """Answer the question; `s["answer"]` is the answer, `s.trajectory` the whole run.
@@ -70,19 +71,11 @@ def guided_program(
         raise BadInput(f"the prompt style {style.name} is for trained models: use the program sprint")
     with toolbox_for(tools) as box:
         launcher = Launcher(s, question, Clock(), seed, checked_policy(straggler), on_failure, watch, box, STOPS)
-        s += chat_turn(s, Template(style.parallel).substitute(question=question, tools=describe_tools(box)))
-        return GuidedRun(launcher, launch, max_prompts=max_prompts, tries=tries, grammar=grammar).answer(max_stages)
-
-
-def describe_tools(box: Toolbox | None) -> str:
-    """Return what a planner is told of the tools; empty without any."""
-    if box is None:
-        return ""
-    lines = (
-        f"- {tool.name}({', '.join(tool.argument_names)}): {(tool.description or 'a tool').splitlines()[0]}"
-        for tool in box.tools.values()
-    )
-    return "\nA task may also be a call of one of these tools, written with literal values:\n" + "\n".join(lines) + "\n"
+        told = protocol.describe_tools(style, box.listing) if box else ""
+        told = f"\n{told}\n" if told else ""
+        s += chat_turn(s, Template(style.parallel).substitute(question=question, tools=told))
+        run = GuidedRun(launcher, launch, parallel_tool_calls, max_prompts=max_prompts, tries=tries, grammar=grammar)
+        return run.answer(max_stages, begun)
 
 
 class NothingPlanned(Exception):
@@ -101,10 +94,10 @@ class GuidedRun(SprintRun):
     tries: int = 2
     grammar: bool = False
 
-    def answer(self, max_stages: int) -> Trajectory:
+    def answer(self, max_stages: int, begun: Trajectory | None = None) -> Trajectory:
         opening = self.s.text()
         try:
-            return super().answer(max_stages)
+            return super().answer(max_stages, begun)
         except NothingPlanned as nothing:
             set_context(self.s, opening)
             return self._answer_in_one_thought(nothing.calls)
@@ -156,7 +149,7 @@ class GuidedRun(SprintRun):
         self.append(f"{space}{protocol.close_prompt(i, j)}", i)
         plan.prompts.append(Prompt(task.text, lead.text, offset=plan.tokens))
         plan.contexts.append(self.s.text())
-        return False
+        return self.close_after_call(plan)
 
     def _write(self, name: str, stage: int, limit: int, regex: str) -> Generation | None:
         """Return what the model writes up to its next tag; None if the model's context is full."""

@@ -50,6 +50,8 @@ def sprint_program(
     straggler: JoinPolicy | None = None,
     on_failure: Literal["raise", "mark"] = "raise",
     tools: Annotated[Tools, checked_tools] | None = None,
+    parallel_tool_calls: bool = True,
+    begun: Trajectory | None = None,
     watch: Watch | None = None,
 ) -> Trajectory:
     """Answer the question; `s["answer"]` is the answer, `s.trajectory` the whole run.
@@ -61,14 +63,17 @@ def sprint_program(
     straggler      how slow executors are cut off, such as StragglerPolicy; by default all are waited for
     on_failure     what a failed executor is: an error of the run, or an empty execution marked as failed
     tools          a Toolbox, or functions, MCP servers and names of tools: what carries out prompts that are calls
+    parallel_tool_calls   whether a plan may hand several calls to tools of whoever asks (Tool.of_client)
+    begun          a run that waited for such tools, with their results in place: this one goes on from it
     watch          called with (branch, text) as text appears; with stream=True piece by piece; an empty text says that
                    an executor has ended by itself
     """
     question = checked_question(question)
     with toolbox_for(tools) as box:
         launcher = Launcher(s, question, Clock(), seed, checked_policy(straggler), on_failure, watch, box)
-        s += protocol.planner_opening(question, trained_style(s, prompt_style))
-        return SprintRun(launcher, launch).answer(max_stages)
+        style = trained_style(s, prompt_style)
+        s += protocol.planner_opening(question, style, protocol.describe_tools(style, box.listing) if box else "")
+        return SprintRun(launcher, launch, parallel_tool_calls).answer(max_stages, begun)
 
 
 def trained_style(s: ProgramState, name: str | None) -> PromptStyle:
@@ -112,6 +117,7 @@ class SprintRun:
 
     launcher: Launcher
     launch: Literal["eager", "barrier"]
+    parallel_tool_calls: bool = True
     repairs: list[protocol.Repairs] = field(default_factory=list)
     discarded: int = 0
     begun: bool = False
@@ -120,16 +126,18 @@ class SprintRun:
     def s(self) -> ProgramState:
         return self.launcher.s
 
-    def answer(self, max_stages: int) -> Trajectory:
-        """Plan and join until there is an answer, which is forced in the last stage."""
+    def answer(self, max_stages: int, begun: Trajectory | None = None) -> Trajectory:
+        """Plan and join until there is an answer, which is forced in the last stage, or a client's tool to wait for."""
         s, launcher = self.s, self.launcher
-        stages: list[Stage] = []
-        for i in range(1, max_stages + 1):
+        stages = list(begun.stages) if begun else []
+        if begun:
+            s += protocol.render_stages(begun)
+        for i in count(len(stages) + 1):
             plan = self.plan(i) if i < max_stages else self.forced_answer(i)
             executions = self.join(plan)
             if plan.is_stage:
                 stages.append(Stage(tuple(plan.prompts), executions, plan.tail, tuple(plan.calls)))
-            if plan.answer is not None:
+            if plan.answer is not None or (stages and stages[-1].is_pending):
                 break
             s += protocol.render_executions(i, executions)
 
@@ -178,11 +186,18 @@ class SprintRun:
         plan.answer = read.answer
         idle, plan.idle = plan.idle, not read.prompts
         if closed_by == "</prompt_" and not (idle and plan.idle) and limit > written.call.completion_tokens:
-            return False
+            return self.close_after_call(plan)
         if closed_by == "</prompt_" and limit <= written.call.completion_tokens:
             self.repairs.append((("truncated", 1),))
         if read.answer is None:
             self.append(protocol.close_plan(plan.stage), plan.stage)
+        return True
+
+    def close_after_call(self, plan: PlanDraft) -> bool:
+        """Close the plan if it may hand out no more calls of a client's tools; return whether it was closed."""
+        if self.parallel_tool_calls or not plan.prompts or not self.launcher.is_client_call(plan.prompts[-1].text):
+            return False
+        self.append(protocol.close_plan(plan.stage), plan.stage)
         return True
 
     def call_planner(

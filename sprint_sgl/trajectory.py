@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-ExecutionStatus = Literal["ok", "truncated", "cancelled", "failed"]
+ExecutionStatus = Literal["ok", "truncated", "cancelled", "failed", "pending"]
 Launch = Literal["eager", "barrier", "rounds", "sequential"]
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
@@ -103,7 +103,7 @@ class Execution:
     """The text of the executor, model or tool, of the prompt at the same position; `call` is None for parsed text.
 
     `status` is "truncated" if a token limit ended the text, "cancelled" if a straggler policy did, "failed" if there
-    is no text or it is the error of a tool.
+    is no text or it is the error of a tool, "pending" if a tool of whoever asked has yet to carry it out.
     """
 
     text: str
@@ -143,6 +143,11 @@ class Stage:
         """The plan's text without its prompts."""
         pieces = [*(prompt.lead for prompt in self.prompts), self.tail]
         return "\n".join(piece for piece in pieces if piece)
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether an execution waits for a tool of whoever asked."""
+        return any(execution.status == "pending" for execution in self.executions)
 
     @property
     def steps(self) -> int:
@@ -246,6 +251,11 @@ class Trajectory:
         """Seconds of the calls on the critical path under the run's own launch, tools and the final answer included."""
         stages = sum(stage.critical_seconds(self.launch) for stage in self.stages)
         return stages + sum(call.seconds for call in self.answer_calls)
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether the run waits for tools of whoever asked: its last stage is then incomplete, and it has no answer."""
+        return bool(self.stages) and self.stages[-1].is_pending
 
     @property
     def tool_calls(self) -> tuple[Call, ...]:

@@ -127,6 +127,28 @@ class ToolExecutor:
         self.forget()
 
 
+@dataclass
+class PendingExecutor:
+    """A call of a tool that whoever asked has to carry out: its execution is pending."""
+
+    tool: str
+    clock: Clock
+    launched: float = field(default_factory=time.perf_counter)
+
+    def wait(self) -> float:
+        return self.launched
+
+    def abort(self) -> None:
+        pass
+
+    def execution(self, stopped: bool) -> tuple[Execution, Repairs]:
+        at = round(self.launched - self.clock.zero, 6)
+        return Execution("", "pending", Call(start=at, end=at, tool=self.tool)), ()
+
+    def end(self) -> None:
+        pass
+
+
 @dataclass(frozen=True)
 class Launcher:
     """Starts the executors of one run.
@@ -150,6 +172,8 @@ class Launcher:
     def launch(self, branch: Branch, prompt: str, context: str) -> Executor:
         """Start what carries out the prompt; `context` is what a model continues."""
         if self.tools and (call := self.tools.route(prompt)):
+            if call.tool.is_client and not call.error:
+                return PendingExecutor(call.tool.name, self.clock)
             return self._call_tool(self.tools, call, branch, prompt)
         fork = start_fork(self.s, branch, context, self.seed)
         name = f"execution_{branch.stage}.{branch.prompt}"  # unique in the run, so that no join overwrites another's
@@ -158,6 +182,11 @@ class Launcher:
         if self.watch:
             executor.forwarding = start_forwarding(fork, name, branch, self.watch)
         return executor
+
+    def is_client_call(self, prompt: str) -> bool:
+        """Whether the prompt is a call that whoever asked has to carry out."""
+        call = self.tools.route(prompt) if self.tools else None
+        return call is not None and call.tool.is_client and not call.error
 
     def _call_tool(self, tools: Toolbox, call: ToolCall, branch: Branch, prompt: str) -> ToolExecutor:
         where = ToolContext(self.question, prompt, branch.stage, branch.prompt or 1)

@@ -23,9 +23,15 @@ def render_dependencies(references: Sequence[tuple[int, int]]) -> str:
     return f"Based on {', '.join(f'execution_{i}.{j}' for i, j in references)}:"
 
 
-def planner_opening(question: str, style: PromptStyle) -> str:
-    """Return what the planner sees before its first token: instruction, question, `<think>`."""
-    return f"{style.parallel}\n\n{render_question(question)}\n\n<think>\n"
+def planner_opening(question: str, style: PromptStyle, tools: str = "") -> str:
+    """Return what the planner sees before its first token: instruction, tools if there are any, question, `<think>`."""
+    told = f"{tools}\n\n" if tools else ""
+    return f"{style.parallel}\n\n{told}{render_question(question)}\n\n<think>\n"
+
+
+def describe_tools(style: PromptStyle, lines: str) -> str:
+    """Return what a planner is told of its tools, one on each of the lines; empty for a style that says nothing."""
+    return f"{style.tools}\n{lines}" if style.tools and lines else ""
 
 
 def sequential_opening(question: str, style: PromptStyle) -> str:

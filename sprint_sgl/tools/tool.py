@@ -52,6 +52,7 @@ class Tool:
     parallel         calls that may run at the same time
     retries          further attempts after a failure; only for tools that may safely be called twice
     max_characters   of a result; the rest is cut off, with a mark
+    is_client        whether whoever asked the question carries it out: the run then ends with executions that wait
     """
 
     name: str
@@ -65,6 +66,7 @@ class Tool:
     retries: int = 0
     max_characters: int = 8000
     takes_context: bool = False
+    is_client: bool = False
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -115,6 +117,16 @@ class Tool:
         description = str(inner.get("description") or "")
         return Tool(inner["name"], function, description, parameters, schema_checker(parameters), **options)
 
+    @staticmethod
+    def of_client(schema: Mapping[str, Any]) -> Tool:
+        """Return the tool of an OpenAI schema that whoever asks carries out. Raises BadInput as `from_schema` does."""
+        return Tool.from_schema(schema, _nowhere, is_client=True)
+
+    @property
+    def signature(self) -> str:
+        """The name with the names of the arguments: "weather(city, day)"."""
+        return f"{self.name}({', '.join(self.argument_names)})"
+
     @property
     def schema(self) -> dict[str, Any]:
         """The tool as OpenAI's function-calling schema."""
@@ -139,6 +151,10 @@ def tool(function: Callable[..., Any] | None = None, **options: Any) -> Tool | C
     if function is None:
         return lambda function: Tool.from_function(function, **options)
     return Tool.from_function(function, **options)
+
+
+def _nowhere(**arguments: Any) -> None:
+    raise ToolError("this tool is the client's own: it is not carried out here")
 
 
 def schema_checker(parameters: Mapping[str, Any]) -> Callable[[Arguments], Arguments]:

@@ -7,12 +7,13 @@ import inspect
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Future
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic_core import to_jsonable_python
 
@@ -23,6 +24,7 @@ from sprint_sgl.tools.mcp import McpServer
 from sprint_sgl.tools.tool import Tool, ToolContext, ToolError
 from sprint_sgl.validation import suggestion
 
+T = TypeVar("T")
 Router = Callable[[str], ToolCall | None]
 CLOSE_LIMIT = 10.0  # seconds for calls to notice that they are cancelled, and for servers to end
 
@@ -60,9 +62,7 @@ class Toolbox:
     ) -> None:
         self.router, self.on_failure = router, on_failure
         self._slots: dict[str, asyncio.Semaphore] = {}
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="tools", daemon=True)
-        self._thread.start()
+        self._worker = _LoopThread()
         self._servers: list[McpServer] = []
         self.tools: dict[str, Tool] = {}
         try:
@@ -75,7 +75,7 @@ class Toolbox:
     def _add(self, source: Tool | Callable[..., Any] | McpServer) -> None:
         if isinstance(source, McpServer):
             self._servers.append(source)
-            found = asyncio.run_coroutine_threadsafe(source.connect(), self._loop).result()
+            found = self._worker.submit(source.connect()).result()
         elif isinstance(source, Tool) or callable(source):
             found = [source if isinstance(source, Tool) else Tool.from_function(source)]
         else:
@@ -97,6 +97,21 @@ class Toolbox:
         return self.tools[name]
 
     @property
+    def listing(self) -> str:
+        """The tools as a planner is told of them, one on each line; those that are known by a pattern are left out."""
+        told = [tool for tool in self.tools.values() if not tool.pattern]
+        return "\n".join(f"- {tool.signature}: {(tool.description or 'a tool').splitlines()[0]}" for tool in told)
+
+    def beside(self, tools: Iterable[Tool]) -> Toolbox:
+        """Return a box of these tools and of this box's, which stays the one to close. Raises BadInput for one name
+        twice."""
+        wider = copy(self)
+        wider.tools = dict(self.tools)
+        for tool in tools:
+            wider._add(tool)
+        return wider
+
+    @property
     def schemas(self) -> list[dict[str, Any]]:
         """The tools as OpenAI's function-calling schemas."""
         return [tool.schema for tool in self.tools.values()]
@@ -109,7 +124,7 @@ class Toolbox:
         self, call: ToolCall, context: ToolContext | None = None, on_end: Callable[[str], None] | None = None
     ) -> Future[ToolResult]:
         """Begin a call; cancelling the future cancels it. `on_end` gets the result's text before the future ends."""
-        return asyncio.run_coroutine_threadsafe(self._carry_out(call, context or ToolContext(), on_end), self._loop)
+        return self._worker.submit(self._carry_out(call, context or ToolContext(), on_end))
 
     async def _carry_out(
         self, call: ToolCall, context: ToolContext, on_end: Callable[[str], None] | None
@@ -159,12 +174,7 @@ class Toolbox:
 
     def close(self) -> None:
         """Cancel the calls under way, end the servers and the thread. Closing twice is no error."""
-        if self._loop.is_closed():
-            return
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(CLOSE_LIMIT + 5)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        self._worker.close(self._end, CLOSE_LIMIT + 5)
 
     async def _end(self) -> None:
         tasks = asyncio.all_tasks() - {asyncio.current_task()} - {server.task for server in self._servers}
@@ -182,6 +192,39 @@ def _leave(slots: asyncio.Semaphore, thread: asyncio.Future[Any]) -> None:
     if not thread.cancelled():
         thread.exception()  # marked as retrieved: nobody waits for it any more
     slots.release()
+
+
+class _LoopThread:
+    """An event loop in a daemon thread, which begins with its first coroutine."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Begin the coroutine. Raises BadInput once the thread has ended."""
+        with self._lock:
+            if self._closed:
+                work.close()
+                raise BadInput("this toolbox is closed: make another one, or use it inside its `with`")
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=self._loop.run_forever, name="tools", daemon=True)
+                self._thread.start()
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def close(self, last: Callable[[], Coroutine[Any, Any, None]], limit: float) -> None:
+        """Run the last coroutine and end the thread. Closing twice is no error."""
+        with self._lock:
+            closed, self._closed = self._closed, True
+        if closed or self._loop is None or self._thread is None:
+            return
+        asyncio.run_coroutine_threadsafe(last(), self._loop).result(limit)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
 
 def text_of(value: object) -> str:

@@ -1,7 +1,8 @@
 """Instruction texts, one folder for each style: `parallel.txt` for planner and executors, `sequential.txt` for RFT.
 
 A style of models that were never trained on the protocol has `guided.txt` in the place of `parallel.txt`: a message to
-a chat model, with $question and $tools, after which the program writes every tag.
+a chat model, with $question and $tools, after which the program writes every tag. `tools.txt` stands above the list of
+the tools that a planner may call; a style without it says nothing of tools.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ class PromptStyle:
     parallel: str
     sequential: str
     guided: bool = False
+    tools: str = ""
 
 
 def style_names() -> list[str]:
@@ -40,4 +42,5 @@ def prompt_style(name: str) -> PromptStyle:
             f"unknown prompt style {name!r}; known: {known}, or a folder with parallel.txt and sequential.txt"
         )
     parallel, sequential = (file.read_text().strip() for file in files)
-    return PromptStyle(name, parallel, sequential, guided)
+    tools = folder / "tools.txt"
+    return PromptStyle(name, parallel, sequential, guided, tools.read_text().strip() if tools.is_file() else "")
