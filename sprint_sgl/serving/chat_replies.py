@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 from uuid import uuid4
@@ -19,6 +20,7 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
 from sprint_sgl.serving.stream import AnswerPiece, BranchPiece, Piece, ReasoningPiece, reasoning_text
+from sprint_sgl.serving.tool_calls import ClientCall
 from sprint_sgl.trajectory import Trajectory
 
 DONE = "data: [DONE]\n\n"
@@ -31,16 +33,21 @@ class FinishedRun:
     content      the answer that the client gets
     stopped      whether a stop string ended the answer
     warnings     what the client asked for and the runtime could not do
+    calls        calls of the client's tools that the run waits for; `content` is then the run so far
     """
 
     content: str
     trajectory: Trajectory
     stopped: bool = False
     warnings: tuple[str, ...] = ()
+    calls: Sequence[ClientCall] = ()
 
     @property
-    def finish_reason(self) -> Literal["stop", "length"]:
-        """Return "length" if a limit cut any call that the answer rests on, except behind a stop string."""
+    def finish_reason(self) -> Literal["stop", "length", "tool_calls"]:
+        """Return "tool_calls" if the run waits for tools, else "length" if a limit cut any call that the answer rests
+        on, except behind a stop string."""
+        if self.calls:
+            return "tool_calls"
         cut_behind_stop = self.stopped and any(call.finish == "length" for call in self.trajectory.answer_calls)
         return "length" if self.trajectory.truncated_count > cut_behind_stop else "stop"
 
@@ -148,7 +155,8 @@ class ChatReply(ReplyEnvelope):
 
     def whole(self, run: FinishedRun) -> BaseModel:
         text = {"content": run.content, "reasoning_content": reasoning_text(run.trajectory)}
-        message = ChatCompletionMessage.model_validate({"role": "assistant", **text})
+        calls = {"tool_calls": [call_object(call) for call in run.calls]} if run.calls else {}
+        message = ChatCompletionMessage.model_validate({"role": "assistant", **text, **calls})
         choice = Choice(index=0, message=message, finish_reason=run.finish_reason, logprobs=None)
         tail = {"choices": [choice], "usage": token_usage(run), "sprint": self.figures(run)}
         return ChatCompletion.model_validate(self.head("chat.completion") | tail)
@@ -164,14 +172,21 @@ class ChatReply(ReplyEnvelope):
         return [self._chunk({name: piece.text})]
 
     def closing(self, run: FinishedRun) -> list[BaseModel]:
+        calls = [call_object(call) | {"index": number} for number, call in enumerate(run.calls)]
+        called = [self._chunk({"tool_calls": calls})] if calls else []
         last = self._chunk({}, finish_reason=run.finish_reason, sprint=self.figures(run))
-        return [last, self._chunk(None, usage=token_usage(run))] if self.with_usage else [last]
+        return [*called, last, *([self._chunk(None, usage=token_usage(run))] if self.with_usage else [])]
 
     def _chunk(self, delta: dict[str, Any] | None, finish_reason: str | None = None, **more: Any) -> BaseModel:
         choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
         choices = [] if delta is None else [choice]
         head = self.head("chat.completion.chunk") | self.null_usage
         return ChatCompletionChunk.model_validate(head | {"choices": choices} | more)
+
+
+def call_object(call: ClientCall) -> dict[str, Any]:
+    """Return a call as it stands in OpenAI's messages."""
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
 
 
 class CompletionReply(ReplyEnvelope):

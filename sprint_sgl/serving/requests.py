@@ -5,6 +5,7 @@ A field that would change the answer and is not supported is refused, never igno
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -13,6 +14,8 @@ from pydantic import Discriminator, Field, Tag
 from sprint_sgl.errors import BadInput
 from sprint_sgl.lang.conversation import Turn, question_from
 from sprint_sgl.serving.fields import INTEGRAL, Only, RequestObject, as_list
+from sprint_sgl.serving.tool_calls import ClientCall, ToolRound, resume
+from sprint_sgl.tools.tool import NAME, Tool
 from sprint_sgl.trajectory import Trajectory, error_detail
 from sprint_sgl.validation import COUNT_LIMIT, SECONDS_LIMIT
 
@@ -129,9 +132,69 @@ class ProgramRequest(RequestObject, ABC):
     def token_limit(self) -> int | None: ...
 
     @property
+    def client_tools(self) -> list[Tool]:
+        """Return the tools that the client carries out."""
+        return []
+
+    @property
+    def begun(self) -> Trajectory | None:
+        """Return the run that the request goes on from, if any."""
+        return None
+
+    @property
+    def one_call(self) -> bool:
+        """Whether a reply may hold one call of a client's tools at most."""
+        return False
+
+    @property
     def stops(self) -> list[str]:
         """Return the stop strings, which cut the answer and not the reasoning."""
         return [stop for stop in self.stop if stop]
+
+
+class FunctionSchema(RequestObject):
+    """A tool's schema, as OpenAI's clients write it."""
+
+    ignored = frozenset({"strict"})
+
+    name: Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
+    description: str = ""
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
+class ToolParameter(RequestObject):
+    ignored = frozenset({"cache_control"})
+
+    type: Literal["function"]
+    function: FunctionSchema
+
+    def tool(self) -> Tool:
+        """Return the tool, which the client carries out. Raises BadInput for parameters that are no JSON schema."""
+        return Tool.of_client(self.model_dump())
+
+
+class CalledFunction(RequestObject):
+    name: str
+    arguments: str = ""
+
+
+class ToolCallPart(RequestObject):
+    """A call in a message of ours that is sent back."""
+
+    ignored = frozenset({"index"})
+
+    id: str
+    type: Literal["function"] = "function"
+    function: CalledFunction
+
+    @property
+    def call(self) -> ClientCall:
+        """Return the call. Raises BadInput for arguments that are no JSON."""
+        try:
+            json.loads(self.function.arguments)
+        except ValueError as error:
+            raise BadInput(f"messages: the arguments of the call {self.id!r} are no JSON") from error
+        return ClientCall(self.id, self.function.name, self.function.arguments)
 
 
 class TextPart(RequestObject):
@@ -151,7 +214,7 @@ TEXT_PARTS = as_list("a text or a list of text parts", text_part, schema=str | l
 class ConversationMessage(RequestObject):
     """A message of a conversation."""
 
-    role: Literal["system", "developer", "user", "assistant"]
+    role: str
     content: Annotated[list[TextPart], TEXT_PARTS] = Field(default_factory=list)
 
     @property
@@ -164,8 +227,14 @@ class ChatMessage(ConversationMessage):
 
     ignored = frozenset({"annotations", "reasoning", "reasoning_content"})
 
+    role: Literal["system", "developer", "user", "assistant", "tool"]
     name: str | None = None
-    tool_calls: Annotated[None, Only([])] = None
+    tool_calls: list[ToolCallPart] = Field(default_factory=list)
+    tool_call_id: str | None = None
+
+    @property
+    def text(self) -> str:
+        return "\n".join(part.text for part in self.content)
 
     @property
     def turn(self) -> Turn:
@@ -173,12 +242,17 @@ class ChatMessage(ConversationMessage):
 
 
 class ChatRequest(ProgramRequest):
+    ignored = HARMLESS - {"parallel_tool_calls"}
+
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
     max_tokens: TokenCount = None
     max_completion_tokens: TokenCount = None
     best_of: Annotated[None, Only(1)] = None
     modalities: Annotated[None, Only(["text"])] = None
     verbosity: Annotated[None, Only("medium")] = None
+    tools: list[ToolParameter] = Field(default_factory=list)  # type: ignore[assignment]
+    tool_choice: Literal["none", "auto"] | None = None  # type: ignore[assignment]
+    parallel_tool_calls: bool = True
 
     @property
     def token_limit(self) -> int | None:
@@ -186,7 +260,42 @@ class ChatRequest(ProgramRequest):
 
     @property
     def question(self) -> str:
-        return question_from([message.turn for message in self.messages])
+        """Return the last user's message with the turns before it; messages about tools are part of no turn."""
+        spoken = [each for each in self._before_tools() if each.role != "tool" and not each.tool_calls]
+        return question_from([message.turn for message in spoken])
+
+    @property
+    def client_tools(self) -> list[Tool]:
+        """Return the tools that the client carries out. Raises BadInput for two of one name, or for a wrong schema."""
+        return [] if self.tool_choice == "none" else [each.tool() for each in self.tools]
+
+    @property
+    def one_call(self) -> bool:
+        return not self.parallel_tool_calls
+
+    @property
+    def begun(self) -> Trajectory | None:
+        """Return the run that the messages behind the last user's go on from; None if there are none.
+
+        Raises BadInput for messages of role tool that belong to no call.
+        """
+        before = self._before_tools()
+        rounds: list[ToolRound] = []
+        for message in self.messages[len(before) :]:
+            if message.role == "assistant":
+                rounds.append(ToolRound([part.call for part in message.tool_calls], message.text, {}))
+            elif not rounds or message.tool_call_id not in {call.id for call in rounds[-1].calls}:
+                raise BadInput(f"messages: no call before it has the tool_call_id {message.tool_call_id!r}")
+            else:
+                rounds[-1].results[message.tool_call_id] = message.text
+        return resume(self.question, rounds) if rounds else None
+
+    def _before_tools(self) -> list[ChatMessage]:
+        """Return the messages up to the one that the calls and results at the end belong to."""
+        end = len(self.messages)
+        while end and (self.messages[end - 1].role == "tool" or self.messages[end - 1].tool_calls):
+            end -= 1
+        return self.messages[:end]
 
 
 class CompletionRequest(ProgramRequest):
@@ -211,6 +320,7 @@ class InputMessage(ConversationMessage):
     ignored = frozenset({"id", "phase", "status"})
 
     type: Literal["message"] = "message"
+    role: Literal["system", "developer", "user", "assistant"]
 
 
 class InputReasoning(RequestObject):

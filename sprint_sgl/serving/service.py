@@ -18,8 +18,12 @@ from sprint_sgl.serving.backends import Backend
 from sprint_sgl.serving.chat_replies import FinishedRun
 from sprint_sgl.serving.requests import ProgramRequest
 from sprint_sgl.serving.stream import cut_at_stop
+from sprint_sgl.serving.tool_calls import pending_calls, state_text
 from sprint_sgl.tasks.question import checked_question
 from sprint_sgl.threads import run_in_thread
+from sprint_sgl.tools.sources import shared_toolbox
+from sprint_sgl.tools.tool import Tool
+from sprint_sgl.tools.toolbox import Toolbox
 from sprint_sgl.validation import suggestion
 
 STOP_LIMIT = 2.0  # seconds for a run to notice that the server is being stopped
@@ -41,6 +45,7 @@ class RunRequest:
     max_new_tokens: int | None = None
     stops: list[str] = field(default_factory=list)
     options: Mapping[str, Any] = field(default_factory=dict)
+    tools: Mapping[str, Tool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = self.method.program.arg_names
@@ -67,9 +72,14 @@ class RunRequest:
             **self.options,
         )
         trajectory = run.trajectory
+        warnings = (warning,) if warning else ()
+        if trajectory.is_pending:
+            return FinishedRun(
+                state_text(trajectory), trajectory, False, warnings, pending_calls(trajectory, self.tools)
+            )
         whole = trajectory.final_answer or run["answer"]
         content = cut_at_stop(whole, self.stops)
-        return FinishedRun(content.strip(), trajectory, content != whole, (warning,) if warning else ())
+        return FinishedRun(content.strip(), trajectory, content != whole, warnings)
 
 
 @dataclass
@@ -98,7 +108,13 @@ class Service:
         """
         model = self.default if request.model is None else request.model
         method, backend = self.find_model(model)
-        options = {"max_stages": request.sprint.max_stages, "launch": request.sprint.launch}
+        options: dict[str, Any] = {"max_stages": request.sprint.max_stages, "launch": request.sprint.launch}
+        client, begun = request.client_tools, request.begun
+        if begun and "begun" not in method.program.arg_names:
+            raise BadInput(f"messages: the program {method.name} calls no tools, and goes on from no results")
+        options["begun"] = begun
+        if client:
+            options |= {"tools": with_client_tools(method, client), "parallel_tool_calls": not request.one_call}
         return RunRequest(
             model=model,
             question=checked_question(request.question),
@@ -112,6 +128,7 @@ class Service:
             max_new_tokens=request.token_limit,
             stops=request.stops,
             options={name: value for name, value in options.items() if value is not None},
+            tools={tool.name: tool for tool in client},
         )
 
     def start(self, run: RunRequest, watch: Callable[[Branch, str], None] | None = None) -> asyncio.Task[FinishedRun]:
@@ -164,6 +181,15 @@ class Service:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+
+
+def with_client_tools(method: Method, tools: list[Tool]) -> Toolbox:
+    """Return the tools of the client beside those that the program has here. Raises BadInput if it takes none."""
+    if "tools" not in method.program.arg_names:
+        raise BadInput(f"tools: the program {method.name} takes none")
+    own = method.program.bind_arguments.get("tools")
+    box = own if isinstance(own, Toolbox) else shared_toolbox(tuple(own)) if own else Toolbox([])
+    return box.beside(tools)
 
 
 async def stop_run(work: asyncio.Future[FinishedRun], endpoint: Endpoint, limit: float | None) -> None:

@@ -14,11 +14,14 @@ from hypothesis import strategies as st
 from sprint_sgl.serving.requests import (
     ChatMessage,
     ChatRequest,
+    FunctionSchema,
     InputMessage,
     InputReasoning,
     ResponsesRequest,
     StreamOptions,
     TextPart,
+    ToolCallPart,
+    ToolParameter,
 )
 from tests.fakes.served import FakeRuntime, serving
 
@@ -33,7 +36,11 @@ AS_SAID = (
     checks.content_type_conformance,
     checks.response_schema_conformance,
 )
-READ = (ChatRequest, ResponsesRequest, StreamOptions, ChatMessage, TextPart, InputMessage, InputReasoning)
+READ = (
+    *(ChatRequest, ResponsesRequest, StreamOptions, ChatMessage, TextPart, InputMessage, InputReasoning),
+    *(ToolParameter, FunctionSchema, ToolCallPart),
+)
+FREE = {"logit_bias", "chat_template_kwargs", "parameters"}  # objects with fields of any name
 UNREAD = frozenset().union(*(each.ignored for each in READ))
 few = settings(
     max_examples=15,
@@ -103,7 +110,7 @@ def test_a_field_that_nobody_knows_is_refused_wherever_it_stands(api: Any, url: 
 
 def objects(value: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
     """The objects of a body that are read, with their paths."""
-    if isinstance(value, dict) and not set(place[-1:]) & {"logit_bias", "chat_template_kwargs"}:
+    if isinstance(value, dict) and not set(place[-1:]) & FREE:
         yield place, value
         for name, each in value.items():
             if name not in UNREAD:

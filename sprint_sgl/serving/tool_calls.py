@@ -1,0 +1,113 @@
+"""Tools of a client: what a run that waits for them looks like in a reply, and how the next request goes on from it.
+
+The server keeps nothing between the two. The reply's `content` is the run so far, in the tags of the protocol; clients
+send it back with the message, and the run goes on from the same text, which the runtime has in its prefix cache. A
+client that drops the content still gets its answer, from the calls alone.
+
+The id of a call names its place: call_3f9c2a51_2_1 is prompt 1 of stage 2.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from uuid import uuid4
+
+from sprint_sgl import protocol
+from sprint_sgl.errors import BadInput
+from sprint_sgl.tools.calls import read_call
+from sprint_sgl.tools.tool import Tool
+from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
+
+_ID = re.compile(r"call_[0-9a-f]{8}_(\d{1,4})_(\d{1,4})")
+
+
+@dataclass(frozen=True)
+class ClientCall:
+    """A call in a message: its id, the tool's name, and the arguments as JSON."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True)
+class ToolRound:
+    """A message of ours with calls, and the client's results by the ids of the calls."""
+
+    calls: Sequence[ClientCall]
+    content: str
+    results: dict[str, str]
+
+
+def pending_calls(run: Trajectory, tools: Mapping[str, Tool]) -> list[ClientCall]:
+    """Return the calls that a run waits for, with new ids; none for a run that has an answer."""
+    if not run.is_pending:
+        return []
+    token, number, stage = uuid4().hex[:8], len(run.stages), run.stages[-1]
+    calls = []
+    for j, (prompt, execution) in enumerate(zip(stage.prompts, stage.executions, strict=True), 1):
+        if execution.status == "pending" and (call := read_call(prompt.text, tools)):
+            arguments = json.dumps(dict(call.arguments), ensure_ascii=False)
+            calls.append(ClientCall(f"call_{token}_{number}_{j}", call.tool.name, arguments))
+    return calls
+
+
+def state_text(run: Trajectory) -> str:
+    """Return a run that waits, as text: its stages, of the last one only the executions that have ended."""
+    *done, last = run.stages
+    number = len(run.stages)
+    ended = (
+        f"<execution_{number}.{j}>\n{protocol.escape_tags(each.text)}{protocol.close_execution(number, j)}"
+        for j, each in enumerate(last.executions, 1)
+        if each.status != "pending"
+    )
+    blocks = "\n\n".join(ended)
+    execution = f"<Execution_{number}>\n{blocks}\n</Execution_{number}>\n" if blocks else ""
+    return protocol.render_stages(replace(run, stages=tuple(done))) + (
+        protocol.render_plan(number, last.prompts, last.tail) + execution
+    )
+
+
+def resume(question: str, rounds: Sequence[ToolRound]) -> Trajectory:
+    """Return the run that the client's results complete. Raises BadInput where calls and results do not match."""
+    last = rounds[-1]
+    places = [_place(call.id) for call in last.calls]
+    if missing := [call.id for call in last.calls if call.id not in last.results]:
+        raise BadInput(f"messages: the call {missing[0]!r} has no message of role tool with its result")
+    run = _from_content(question, last.content, places)
+    if run is None:
+        return _from_calls(question, rounds)
+    stage = run.stages[-1]
+    executions = list(stage.executions)
+    for call, (_, number) in zip(last.calls, places, strict=True):
+        executions[number - 1] = Execution(last.results[call.id])
+    return replace(run, stages=(*run.stages[:-1], replace(stage, executions=tuple(executions))))
+
+
+def _place(call_id: str) -> tuple[int, int]:
+    """Return stage and prompt of a call. Raises BadInput for an id that is not ours."""
+    match = _ID.fullmatch(call_id)
+    if match is None:
+        raise BadInput(f"messages: {call_id!r} is no id of a call of this server")
+    return int(match[1]), int(match[2])
+
+
+def _from_content(question: str, content: str, places: Sequence[tuple[int, int]]) -> Trajectory | None:
+    """Return the run in a message's content; None if that does not have the prompts of the calls."""
+    read = protocol.parse(f"{protocol.render_question(question)}\n\n<think>\n{content}")
+    stage = read.stages[-1] if read.stages else Stage()
+    fits = all(i == len(read.stages) and 1 <= j <= len(stage.prompts) for i, j in places)
+    return Trajectory(question, read.stages) if fits and stage.prompts else None
+
+
+def _from_calls(question: str, rounds: Sequence[ToolRound]) -> Trajectory:
+    """Return the run as far as calls and results show it: one stage for each message with calls."""
+    stages = []
+    for each in rounds:
+        texts = (json.dumps({"name": call.name, "arguments": json.loads(call.arguments)}) for call in each.calls)
+        executions = tuple(Execution(each.results.get(call.id, "")) for call in each.calls)
+        stages.append(Stage(tuple(map(Prompt, texts)), executions))
+    return Trajectory(question, tuple(stages))
