@@ -196,3 +196,24 @@ def test_the_text_of_a_waiting_run_reads_back_as_the_run() -> None:
     results = {calls[0].id: RESULTS["Rome"], calls[1].id: RESULTS["Oslo"]}
     begun = resume(QUESTION, [ToolRound(calls, state_text(waiting), results)])
     assert protocol.render_stages(begun) == protocol.render_stages(replace(PLAYED, stages=(stage,)))
+
+
+def test_an_agent_of_langchain_gets_its_answer(runtime: FakeRuntime) -> None:
+    from langchain.agents import create_agent
+    from langchain_core.tools import tool as langchain_tool
+    from langchain_openai import ChatOpenAI
+
+    asked: list[str] = []
+
+    @langchain_tool
+    def weather(city: str, day: int = 1) -> str:
+        """The weather of a city."""
+        asked.append(city if day == 1 else f"{city} {day}")
+        return RESULTS[asked[-1]]
+
+    with serving(runtime) as url:
+        model = ChatOpenAI(base_url=f"{url}/v1", api_key="none", model="mini:sprint", max_retries=0)  # type: ignore[arg-type]
+        agent = create_agent(model, [weather])
+        state = agent.invoke({"messages": [{"role": "user", "content": QUESTION}]})
+    assert state["messages"][-1].content == PLAYED.final_answer
+    assert sorted(asked) == ["Oslo", "Rome", "Rome 2"]
