@@ -74,7 +74,7 @@ def guided_program(
         told = protocol.describe_tools(style, box.listing) if box else ""
         told = f"\n{told}\n" if told else ""
         s += chat_turn(s, Template(style.parallel).substitute(question=question, tools=told))
-        run = GuidedRun(launcher, launch, parallel_tool_calls, max_prompts=max_prompts, tries=tries, grammar=grammar)
+        run = GuidedRun(launcher, launch, parallel_tool_calls, max_prompts, tries=tries, grammar=grammar)
         return run.answer(max_stages, begun)
 
 
@@ -90,7 +90,6 @@ class NothingPlanned(Exception):
 class GuidedRun(SprintRun):
     """A run in which the program writes the tags."""
 
-    max_prompts: int = 8
     tries: int = 2
     grammar: bool = False
 
@@ -128,7 +127,7 @@ class GuidedRun(SprintRun):
     def continue_plan(self, plan: PlanDraft) -> bool:
         """Let the model write up to a prompt, and the prompt; return whether the plan is finished."""
         i, j = plan.stage, len(plan.prompts) + 1
-        lead = self._write(f"lead_{i}_{len(plan.calls)}", i, LEAD_TOKENS, LEAD_REGEX) if j <= self.max_prompts else None
+        lead = self._write(f"lead_{i}_{len(plan.calls)}", i, LEAD_TOKENS, LEAD_REGEX)
         if lead:
             plan.calls.append(lead.call)
         rambles = lead is not None and lead.truncated and j == 1
@@ -149,7 +148,7 @@ class GuidedRun(SprintRun):
         self.append(f"{space}{protocol.close_prompt(i, j)}", i)
         plan.prompts.append(Prompt(task.text, lead.text, offset=plan.tokens))
         plan.contexts.append(self.s.text())
-        return self.close_after_call(plan)
+        return self.close_full(plan)
 
     def _write(self, name: str, stage: int, limit: int, regex: str) -> Generation | None:
         """Return what the model writes up to its next tag; None if the model's context is full."""

@@ -51,6 +51,7 @@ def sprint_program(
     on_failure: Literal["raise", "mark"] = "raise",
     tools: Annotated[Tools, checked_tools] | None = None,
     parallel_tool_calls: bool = True,
+    max_prompts: Count | None = None,
     begun: Trajectory | None = None,
     watch: Watch | None = None,
 ) -> Trajectory:
@@ -64,6 +65,7 @@ def sprint_program(
     on_failure     what a failed executor is: an error of the run, or an empty execution marked as failed
     tools          a Toolbox, or functions, MCP servers and names of tools: what carries out prompts that are calls
     parallel_tool_calls   whether a plan may hand several calls to tools of whoever asks (Tool.of_client)
+    max_prompts    a plan is closed after so many; by default where the planner closes it
     begun          a run that waited for such tools, with their results in place: this one goes on from it
     watch          called with (branch, text) as text appears; with stream=True piece by piece; an empty text says that
                    an executor has ended by itself
@@ -73,7 +75,7 @@ def sprint_program(
         launcher = Launcher(s, question, Clock(), seed, checked_policy(straggler), on_failure, watch, box)
         style = trained_style(s, prompt_style)
         s += protocol.planner_opening(question, style, protocol.describe_tools(style, box.listing) if box else "")
-        return SprintRun(launcher, launch, parallel_tool_calls).answer(max_stages, begun)
+        return SprintRun(launcher, launch, parallel_tool_calls, max_prompts).answer(max_stages, begun)
 
 
 def trained_style(s: ProgramState, name: str | None) -> PromptStyle:
@@ -118,6 +120,7 @@ class SprintRun:
     launcher: Launcher
     launch: Literal["eager", "barrier"]
     parallel_tool_calls: bool = True
+    max_prompts: int | None = None
     repairs: list[protocol.Repairs] = field(default_factory=list)
     discarded: int = 0
     begun: bool = False
@@ -186,16 +189,18 @@ class SprintRun:
         plan.answer = read.answer
         idle, plan.idle = plan.idle, not read.prompts
         if closed_by == "</prompt_" and not (idle and plan.idle) and limit > written.call.completion_tokens:
-            return self.close_after_call(plan)
+            return self.close_full(plan)
         if closed_by == "</prompt_" and limit <= written.call.completion_tokens:
             self.repairs.append((("truncated", 1),))
         if read.answer is None:
             self.append(protocol.close_plan(plan.stage), plan.stage)
         return True
 
-    def close_after_call(self, plan: PlanDraft) -> bool:
-        """Close the plan if it may hand out no more calls of a client's tools; return whether it was closed."""
-        if self.parallel_tool_calls or not plan.prompts or not self.launcher.is_client_call(plan.prompts[-1].text):
+    def close_full(self, plan: PlanDraft) -> bool:
+        """Close the plan if it may have no more prompts; return whether it was closed."""
+        full = self.max_prompts is not None and len(plan.prompts) >= self.max_prompts
+        last = plan.prompts[-1].text if plan.prompts else ""
+        if not full and (self.parallel_tool_calls or not last or not self.launcher.is_client_call(last)):
             return False
         self.append(protocol.close_plan(plan.stage), plan.stage)
         return True

@@ -139,15 +139,24 @@ class BackendTask(Protocol):
     def grade_run(self, question: Question, trajectory: Trajectory) -> Grade: ...
 
 
+@runtime_checkable
+class ArgumentTask(Protocol):
+    """A task that gives the program more than the question, such as tools."""
+
+    def arguments(self, question: Question) -> dict[str, Any]: ...
+
+
 def answer_question(work: Workload, method: Method, sample: QuestionSample, endpoint: Endpoint) -> Record:
     """Return the record of one question, answered by one method. Raises SprintError if it could not be asked."""
     question, backend_task = sample.question, work.task if isinstance(work.task, BackendTask) else None
+    arguments = work.task.arguments(question) if isinstance(work.task, ArgumentTask) else {}
     run = method.program.run(
         question.text,
         temperature=method.choose_temperature(work.temperature),
         max_new_tokens=work.max_new_tokens,
         seed=sample_seed(work.seed, sample),
         backend=backend_task.backend(question, endpoint) if backend_task else endpoint,
+        **arguments,
     )
     if backend_task:
         grade = backend_task.grade_run(question, run.trajectory)
