@@ -20,8 +20,8 @@ from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput
 from sprint_sgl.lang.arguments import Count, StyleName
 from sprint_sgl.lang.calls import Branch, Clock, Generation, Watch, call, chat_turn, opening_for
-from sprint_sgl.lang.executors import Launcher
 from sprint_sgl.lang.joining import JoinPolicy, checked_policy
+from sprint_sgl.lang.launcher import Launcher
 from sprint_sgl.lang.program import program
 from sprint_sgl.lang.thoughts import read_thought, thought_limit
 from sprint_sgl.protocol.prompts import prompt_style as load_style

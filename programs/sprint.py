@@ -28,8 +28,9 @@ from sprint_sgl.grading.extract import read_answer
 from sprint_sgl.lang.arguments import Count, StyleName
 from sprint_sgl.lang.calls import Branch, Clock, Generation, Watch, call, style_for
 from sprint_sgl.lang.defaults import MAX_STAGES
-from sprint_sgl.lang.executors import Executor, Launcher
+from sprint_sgl.lang.executors import Executor
 from sprint_sgl.lang.joining import JoinPolicy, checked_policy
+from sprint_sgl.lang.launcher import Launcher
 from sprint_sgl.lang.program import program
 from sprint_sgl.protocol.prompts import PromptStyle
 from sprint_sgl.runtime.executor import set_context, token_limit

@@ -102,6 +102,9 @@ class Prompt:
 class Execution:
     """The text of the executor, model or tool, of the prompt at the same position; `call` is None for parsed text.
 
+    `rounds` are the calls behind the first one, of an executor that called tools within its text: by turns a tool and
+    the model that goes on from its result.
+
     `status` is "truncated" if a token limit ended the text, "cancelled" if a straggler policy did, "failed" if there
     is no text or it is the error of a tool, "pending" if a tool of whoever asked has yet to carry it out.
     """
@@ -109,6 +112,7 @@ class Execution:
     text: str
     status: ExecutionStatus = "ok"
     call: Call | None = None
+    rounds: tuple[Call, ...] = ()
 
     def __post_init__(self) -> None:
         _strip(self, "text")
@@ -117,8 +121,16 @@ class Execution:
         return self.text
 
     @property
+    def calls(self) -> tuple[Call, ...]:
+        return (self.call, *self.rounds) if self.call else ()
+
+    @property
     def tokens(self) -> int:
-        return self.call.completion_tokens if self.call else 0
+        return sum(call.completion_tokens for call in self.calls)
+
+    @property
+    def seconds(self) -> float:
+        return sum(call.seconds for call in self.calls)
 
 
 @dataclass(frozen=True)
@@ -179,7 +191,7 @@ class Stage:
         tokens = list(accumulate(call.completion_tokens for call in self.planner_calls))
         whole = ends[-1] if ends else 0.0
         branches = (
-            (_end_of_prompt(prompt.offset, tokens, ends) if launch == "eager" else whole) + e.call.seconds
+            (_end_of_prompt(prompt.offset, tokens, ends) if launch == "eager" else whole) + e.seconds
             for prompt, e in zip(self.prompts, self.executions, strict=True)
             if e.call
         )
@@ -187,7 +199,7 @@ class Stage:
 
     @property
     def calls(self) -> tuple[Call, ...]:
-        return self.planner_calls + tuple(e.call for e in self.executions if e.call)
+        return self.planner_calls + tuple(_flatten(e.calls for e in self.executions))
 
 
 @dataclass(frozen=True)

@@ -140,17 +140,18 @@ class ToolReplay:
 
     def grade_run(self, question: Question, trajectory: Trajectory) -> Grade:
         assert isinstance(question, PlannedQuestion)
-        numbers = {ask_call(lookup): number for number, lookup in enumerate(question.lookups)}
-        done: list[int] = []
+        left, done = dict(enumerate(question.lookups)), set[int]()
         for stage in trajectory.stages:
-            asked = [numbers.get(prompt.text, -1) for prompt in stage.prompts]
-            if early := [n for n in asked if n < 0 or n in done or not set(question.lookups[n].needs) <= set(done)]:
-                return Grade(False, f"sub-question {early[0] + 1} was asked too early, twice, or is not recorded")
+            ready = {number: each for number, each in left.items() if set(each.needs) <= done}
+            for prompt in stage.prompts:  # a question may have the same sub-question twice
+                found = next((number for number, each in ready.items() if ask_call(each) == prompt.text), None)
+                if found is None:
+                    return Grade(False, f"{prompt.text} was asked too early, too often, or is not recorded")
+                done.add(found)
+                del ready[found], left[found]
             if failed := [each.text for each in stage.executions if each.status != "ok"]:
                 return Grade(False, failed[0])
-            done += asked
-        left = len(question.lookups) - len(done)
-        return Grade(not left, f"{left} sub-questions were not asked" if left else "")
+        return Grade(not left, f"{len(left)} sub-questions were not asked" if left else "")
 
     def backend(self, question: Question, endpoint: Endpoint) -> RecordedPlanner:
         from sprint_sgl.bench.tool_replay_backend import RecordedPlanner

@@ -7,19 +7,16 @@ import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, wait
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Literal, Protocol
 
 from sprint_sgl import protocol
 from sprint_sgl.errors import ProgramFailed, RequestFailed, ToolFailed
-from sprint_sgl.lang.calls import Branch, Clock, Watch, collect, start_forwarding, submit
-from sprint_sgl.lang.forks import end_forks, start_fork
+from sprint_sgl.lang.calls import Branch, Clock, collect
+from sprint_sgl.lang.forks import end_forks
 from sprint_sgl.lang.joining import JoinPolicy
-from sprint_sgl.runtime.executor import abort_calls, backend_of, token_limit, wait_for_calls
+from sprint_sgl.runtime.executor import abort_calls, wait_for_calls
 from sprint_sgl.runtime.frontend import ProgramState
-from sprint_sgl.tools.calls import ToolCall
-from sprint_sgl.tools.tool import ToolContext
-from sprint_sgl.tools.toolbox import Toolbox, ToolResult
+from sprint_sgl.tools.toolbox import ToolResult
 from sprint_sgl.trajectory import Call, Execution
 
 Repairs = tuple[tuple[str, int], ...]
@@ -147,61 +144,3 @@ class PendingExecutor:
 
     def end(self) -> None:
         pass
-
-
-@dataclass(frozen=True)
-class Launcher:
-    """Starts the executors of one run.
-
-    s            the planner's state, whose backend the model's executors run on
-    tools        prompts that are calls of these go to them, all others to the model
-    on_failure   what a failed call of the model is; the box says it for its tools
-    stops        strings that end an execution of the model
-    """
-
-    s: ProgramState
-    question: str
-    clock: Clock
-    seed: int | None = None
-    joining: JoinPolicy = field(default_factory=JoinPolicy)
-    on_failure: Literal["raise", "mark"] = "raise"
-    watch: Watch | None = None
-    tools: Toolbox | None = None
-    stops: tuple[str, ...] = protocol.EXECUTOR_STOPS
-
-    def launch(self, branch: Branch, prompt: str, context: str) -> Executor:
-        """Start what carries out the prompt; `context` is what a model continues."""
-        if self.tools and (call := self.tools.route(prompt)):
-            if call.tool.is_client and not call.error:
-                return PendingExecutor(call.tool.name, self.clock)
-            return self._call_tool(self.tools, call, branch, prompt)
-        fork = start_fork(self.s, branch, context, self.seed)
-        name = f"execution_{branch.stage}.{branch.prompt}"  # unique in the run, so that no join overwrites another's
-        submit(fork, name, self.stops, self.joining.token_limit(token_limit(self.s)))
-        executor = ModelExecutor(fork, name, branch, self.clock, self.joining, self.on_failure)
-        if self.watch:
-            executor.forwarding = start_forwarding(fork, name, branch, self.watch)
-        return executor
-
-    def is_client_call(self, prompt: str) -> bool:
-        """Whether the prompt is a call that whoever asked has to carry out."""
-        call = self.tools.route(prompt) if self.tools else None
-        return call is not None and call.tool.is_client and not call.error
-
-    def _call_tool(self, tools: Toolbox, call: ToolCall, branch: Branch, prompt: str) -> ToolExecutor:
-        where = ToolContext(self.question, prompt, branch.stage, branch.prompt or 1)
-        future = tools.start(call, where, partial(_show, self.watch, branch) if self.watch else None)
-        on_close = getattr(backend_of(self.s), "on_close", None)  # of a session, which ends the whole run
-        forget = on_close(future.cancel) if on_close else _nothing
-        name = call.tool.name
-        return ToolExecutor(future, name, branch, self.clock, self.joining, tools.on_failure, forget)
-
-
-def _show(watch: Watch, branch: Branch, text: str) -> None:
-    """Hand a result to the watcher as an executor's text, and tell that it is whole."""
-    watch(branch, text)
-    watch(branch, "")
-
-
-def _nothing() -> None:
-    pass

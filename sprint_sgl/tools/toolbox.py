@@ -49,6 +49,7 @@ class Toolbox:
     tools        functions, Tool objects, or MCP servers, which are connected here and closed with the box
     router       returns a prompt's call, or None to leave the prompt to `read_call` and then to the model
     on_failure   what a failed call is: an execution that says why, or an error of the run
+    in_text      whether executors of the model may call the tools within their texts, as <tool_call>{...}</tool_call>
     Raises BadInput for two tools of one name or for what is no tool, RuntimeUnavailable for a server that does not
     answer.
     """
@@ -59,8 +60,9 @@ class Toolbox:
         *,
         router: Router | None = None,
         on_failure: Literal["mark", "raise"] = "mark",
+        in_text: bool = False,
     ) -> None:
-        self.router, self.on_failure = router, on_failure
+        self.router, self.on_failure, self.in_text = router, on_failure, in_text
         self._slots: dict[str, asyncio.Semaphore] = {}
         self._worker = _LoopThread()
         self._servers: list[McpServer] = []

@@ -64,15 +64,16 @@ def bars_by_clock(trajectory: Trajectory) -> list[Bar]:
 
 
 def _stage_by_clock(i: int, stage: Stage) -> Iterator[Bar]:
-    executors = [(j, e.call) for j, e in enumerate(stage.executions, 1) if e.call]
+    executors = [(j, e.calls) for j, e in enumerate(stage.executions, 1) if e.calls]
     plan_end = max((call.end for call in stage.planner_calls), default=0.0)
-    last, slowest = max(executors, key=lambda each: each[1].end, default=(PLANNER, None))
-    waited = slowest is not None and slowest.end > plan_end
+    last, slowest = max(executors, key=lambda each: each[1][-1].end, default=(PLANNER, ()))
+    waited = bool(slowest) and slowest[-1].end > plan_end
     for call in stage.planner_calls:
-        critical = not waited or (slowest is not None and call.end <= slowest.start + CLOSE)
+        critical = not waited or call.end <= slowest[0].start + CLOSE
         yield _bar(PLANNER, i, call, critical)
-    for j, call in executors:
-        yield _bar(j, i, call, waited and j == last)
+    for j, calls in executors:
+        for call in calls:
+            yield _bar(j, i, call, waited and j == last)
 
 
 def _bar(lane: int, stage: int, call: Call, critical: bool) -> Bar:

@@ -67,6 +67,14 @@ def test_a_stage_asks_everything_whose_needs_are_answered(tmp_path: Path, method
     assert work.grade_run(question, trajectory).correct
 
 
+def test_a_sub_question_may_stand_twice(tmp_path: Path) -> None:
+    twice = [{"id": name, "question": "Same?", "depends_on": [], "answer": "yes"} for name in "ab"]
+    work = task(tmp_path, {**FANOUT, "decomposition": twice})
+    question, trajectory = run(work, "sprint")
+    assert asked(trajectory) == [['ask("Same?")', 'ask("Same?")']]
+    assert work.grade_run(question, trajectory).correct
+
+
 def test_one_by_one_each_plan_has_one_call(tmp_path: Path) -> None:
     work = task(tmp_path, FANOUT)
     question, trajectory = run(work, "sprint_one_by_one")
@@ -107,7 +115,7 @@ def test_a_run_that_asks_too_early_or_too_little_is_wrong(tmp_path: Path) -> Non
     first, second, last = trajectory.stages
     for stages, reason in (
         ((second, first, last), "too early"),
-        ((first, first, second), "too early, twice"),
+        ((first, first, second), "too often"),
         ((first, second), "1 sub-questions were not asked"),
     ):
         grade = work.grade_run(question, Trajectory(question.text, stages))

@@ -576,3 +576,57 @@ def test_served_programs_that_take_tools_get_them() -> None:
     assert "tools" not in sequential.program.bind_arguments
     with pytest.raises(BadInput, match="serve --program sprint with --tools calculator"):
         with_tools([named_method("sequential")], ["calculator"])
+
+
+def test_an_executor_of_the_model_may_call_tools_in_its_text() -> None:
+    def script(context: str) -> str:
+        text = context.rpartition("<execution_1.1>\n")[2]
+        if not is_executor(context) and "<execution_1.1>" not in context.rpartition("</Plan_1>")[2]:
+            return planner(plan(1, "Work it out"), ANSWER)(context)
+        if "</Execution_1>" in context:
+            return ANSWER
+        if "<tool_response>" not in text:
+            return 'I ask.\n<tool_call>{"name": "add", "arguments": {"a": 2, "b": 3}}</tool_call> never'
+        if text.count("<tool_response>") == 1:
+            return "And again.\n<tool_call>sing()</tool_call>"
+        return "So 5.\n</execution_1.1>"
+
+    backend = ScriptedBackend(script)
+    with Toolbox([add], in_text=True) as box:
+        trajectory = run(backend, tools=box).trajectory
+    execution = trajectory.stages[0].executions[0]
+    assert execution.text == (
+        'I ask.\n<tool_call>{"name": "add", "arguments": {"a": 2, "b": 3}}</tool_call>\n'
+        "<tool_response>\n5\n</tool_response>\nAnd again.\n<tool_call>sing()</tool_call>\n"
+        "<tool_response>\nerror: no tool is called by 'sing()'\n</tool_response>\nSo 5."
+    )
+    assert [call.tool for call in execution.calls] == ["", "add", "", "", ""]
+    assert execution.tokens == sum(call.completion_tokens for call in execution.calls) > 0
+    assert execution.text in backend.requests[-1].context.replace("\\/", "/")
+    assert [bar.name for bar in bars_by_clock(trajectory) if bar.lane == 1][:2] == ["execution 1.1", "add 1.1"]
+    assert Trajectory.from_json(trajectory.to_json()) == trajectory
+
+
+@pytest.mark.usefixtures("nothing_leaks")
+def test_a_tool_in_a_text_ends_with_its_run() -> None:
+    begun = threading.Event()
+
+    @tool
+    async def forever() -> str:
+        begun.set()
+        await asyncio.sleep(3600)
+        return ""
+
+    def script(context: str) -> str:
+        if is_executor(context):
+            return "<tool_call>forever()</tool_call>"
+        if context.endswith("</prompt_1.1>\n"):
+            begun.wait(10)
+            raise RuntimeError("the planner fails")
+        return plan(1, "Work it out")
+
+    with (
+        Toolbox([forever], in_text=True) as box,
+        pytest.raises(ProgramFailed, match="the planner fails"),
+    ):
+        run(ScriptedBackend(script), tools=box)
