@@ -5,16 +5,15 @@ A field that would change the answer and is not supported is refused, never igno
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag
 
 from sprint_sgl.errors import BadInput
-from sprint_sgl.lang.conversation import Turn, question_from
+from sprint_sgl.lang.conversation import Turn
 from sprint_sgl.serving.fields import INTEGRAL, Only, RequestObject, as_list
-from sprint_sgl.serving.tool_calls import ClientCall, ToolRound, resume
+from sprint_sgl.serving.tool_calls import TOOL, ClientCall, Said, question_in, run_in
 from sprint_sgl.tools.tool import NAME, Tool
 from sprint_sgl.trajectory import Trajectory, error_detail
 from sprint_sgl.validation import COUNT_LIMIT, SECONDS_LIMIT
@@ -133,12 +132,15 @@ class ProgramRequest(RequestObject, ABC):
 
     @property
     def client_tools(self) -> list[Tool]:
-        """Return the tools that the client carries out."""
+        """Return the tools that the client carries out. Raises BadInput for a wrong schema."""
         return []
 
     @property
     def begun(self) -> Trajectory | None:
-        """Return the run that the request goes on from, if any."""
+        """Return the run that the request goes on from, if any.
+
+        Raises BadInput where calls and results do not match.
+        """
         return None
 
     @property
@@ -190,11 +192,7 @@ class ToolCallPart(RequestObject):
     @property
     def call(self) -> ClientCall:
         """Return the call. Raises BadInput for arguments that are no JSON."""
-        try:
-            json.loads(self.function.arguments)
-        except ValueError as error:
-            raise BadInput(f"messages: the arguments of the call {self.id!r} are no JSON") from error
-        return ClientCall(self.id, self.function.name, self.function.arguments)
+        return ClientCall.checked(self.id, self.function.name, self.function.arguments)
 
 
 class TextPart(RequestObject):
@@ -233,12 +231,12 @@ class ChatMessage(ConversationMessage):
     tool_call_id: str | None = None
 
     @property
-    def text(self) -> str:
-        return "\n".join(part.text for part in self.content)
-
-    @property
     def turn(self) -> Turn:
         return super().turn._replace(name=self.name)
+
+    @property
+    def said(self) -> Said:
+        return Said(self.turn, [part.call for part in self.tool_calls], self.tool_call_id)
 
 
 class ChatRequest(ProgramRequest):
@@ -260,42 +258,19 @@ class ChatRequest(ProgramRequest):
 
     @property
     def question(self) -> str:
-        """Return the last user's message with the turns before it; messages about tools are part of no turn."""
-        spoken = [each for each in self._before_tools() if each.role != "tool" and not each.tool_calls]
-        return question_from([message.turn for message in spoken])
+        return question_in([message.said for message in self.messages])
+
+    @property
+    def begun(self) -> Trajectory | None:
+        return run_in([message.said for message in self.messages])
 
     @property
     def client_tools(self) -> list[Tool]:
-        """Return the tools that the client carries out. Raises BadInput for two of one name, or for a wrong schema."""
         return [] if self.tool_choice == "none" else [each.tool() for each in self.tools]
 
     @property
     def one_call(self) -> bool:
         return not self.parallel_tool_calls
-
-    @property
-    def begun(self) -> Trajectory | None:
-        """Return the run that the messages behind the last user's go on from; None if there are none.
-
-        Raises BadInput for messages of role tool that belong to no call.
-        """
-        before = self._before_tools()
-        rounds: list[ToolRound] = []
-        for message in self.messages[len(before) :]:
-            if message.role == "assistant":
-                rounds.append(ToolRound([part.call for part in message.tool_calls], message.text, {}))
-            elif not rounds or message.tool_call_id not in {call.id for call in rounds[-1].calls}:
-                raise BadInput(f"messages: no call before it has the tool_call_id {message.tool_call_id!r}")
-            else:
-                rounds[-1].results[message.tool_call_id] = message.text
-        return resume(self.question, rounds) if rounds else None
-
-    def _before_tools(self) -> list[ChatMessage]:
-        """Return the messages up to the one that the calls and results at the end belong to."""
-        end = len(self.messages)
-        while end and (self.messages[end - 1].role == "tool" or self.messages[end - 1].tool_calls):
-            end -= 1
-        return self.messages[:end]
 
 
 class CompletionRequest(ProgramRequest):
@@ -331,6 +306,37 @@ class InputReasoning(RequestObject):
     type: Literal["reasoning"]
 
 
+class InputCall(RequestObject):
+    """A call of ours that is sent back."""
+
+    ignored = frozenset({"id", "status"})
+
+    type: Literal["function_call"]
+    call_id: str
+    name: str
+    arguments: str = ""
+
+
+class InputResult(RequestObject):
+    """The result of a call."""
+
+    ignored = frozenset({"id", "status"})
+
+    type: Literal["function_call_output"]
+    call_id: str
+    output: Annotated[list[TextPart], TEXT_PARTS]
+
+
+class FunctionTool(FunctionSchema):
+    """A tool's schema as /v1/responses has it."""
+
+    type: Literal["function"]
+
+    def tool(self) -> Tool:
+        """Return the tool, which the client carries out. Raises BadInput for parameters that are no JSON schema."""
+        return Tool.of_client(self.model_dump(exclude={"type"}))
+
+
 ITEM_TAG = " item"  # suffix of the union's tags, which keeps them apart from the field names in an error's path
 
 
@@ -340,9 +346,14 @@ def item_tag(item: Any) -> str | None:
 
 
 InputItem = Annotated[
-    Annotated[InputMessage, Tag(f"message{ITEM_TAG}")] | Annotated[InputReasoning, Tag(f"reasoning{ITEM_TAG}")],
+    Annotated[InputMessage, Tag(f"message{ITEM_TAG}")]
+    | Annotated[InputReasoning, Tag(f"reasoning{ITEM_TAG}")]
+    | Annotated[InputCall, Tag(f"function_call{ITEM_TAG}")]
+    | Annotated[InputResult, Tag(f"function_call_output{ITEM_TAG}")],
     Discriminator(
-        item_tag, custom_error_type="item", custom_error_message="an item of type message or reasoning is expected"
+        item_tag,
+        custom_error_type="item",
+        custom_error_message="an item of type message, reasoning or function_call is expected",
     ),
 ]
 
@@ -366,7 +377,7 @@ class TextOptions(RequestObject):
 class ResponsesRequest(ProgramRequest):
     """A request of /v1/responses. Nothing is stored, so that `input` contains the whole conversation."""
 
-    ignored = HARMLESS | {"max_tool_calls"}
+    ignored = HARMLESS - {"parallel_tool_calls"} | {"max_tool_calls"}
 
     input: Annotated[list[InputItem], INPUT_ITEMS, Field(min_length=1)]
     instructions: str | None = None
@@ -375,6 +386,9 @@ class ResponsesRequest(ProgramRequest):
     reasoning: ReasoningOptions | None = None
     include: Annotated[None, Only([])] = None
     truncation: Annotated[None, Only("disabled")] = None
+    tools: list[FunctionTool] = Field(default_factory=list)  # type: ignore[assignment]
+    tool_choice: Literal["none", "auto"] | None = None  # type: ignore[assignment]
+    parallel_tool_calls: bool = True
     background: Annotated[None, Only(False)] = None
 
     @property
@@ -382,6 +396,32 @@ class ResponsesRequest(ProgramRequest):
         return self.max_output_tokens
 
     @property
+    def said(self) -> list[Said]:
+        """Return the conversation; calls belong to the message of ours before them."""
+        found = [Said(Turn("system", self.instructions))] if self.instructions else []
+        for item in self.input:
+            if isinstance(item, InputMessage):
+                found.append(Said(item.turn))
+            elif isinstance(item, InputResult):
+                found.append(Said(Turn(TOOL, "\n".join(part.text for part in item.output)), result_of=item.call_id))
+            elif isinstance(item, InputCall):
+                if not found or found[-1].turn.role != "assistant":
+                    found.append(Said(Turn("assistant", "")))
+                found[-1].calls.append(ClientCall.checked(item.call_id, item.name, item.arguments))
+        return found
+
+    @property
     def question(self) -> str:
-        turns = [Turn("system", self.instructions)] if self.instructions else []
-        return question_from([*turns, *(item.turn for item in self.input if isinstance(item, InputMessage))])
+        return question_in(self.said)
+
+    @property
+    def begun(self) -> Trajectory | None:
+        return run_in(self.said)
+
+    @property
+    def client_tools(self) -> list[Tool]:
+        return [] if self.tool_choice == "none" else [each.tool() for each in self.tools]
+
+    @property
+    def one_call(self) -> bool:
+        return not self.parallel_tool_calls

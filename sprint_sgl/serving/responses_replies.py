@@ -14,6 +14,8 @@ from openai.types.responses import (
     ResponseContentPartAddedEvent,
     ResponseContentPartDoneEvent,
     ResponseCreatedEvent,
+    ResponseFunctionCallArgumentsDeltaEvent,
+    ResponseFunctionCallArgumentsDoneEvent,
     ResponseIncompleteEvent,
     ResponseInProgressEvent,
     ResponseOutputItemAddedEvent,
@@ -27,6 +29,7 @@ from pydantic import BaseModel
 
 from sprint_sgl.serving.chat_replies import FinishedRun, ReplyEnvelope, branch_event, sse_event, token_usage
 from sprint_sgl.serving.stream import BranchPiece, Piece, ReasoningPiece, reasoning_text
+from sprint_sgl.serving.tool_calls import ClientCall
 
 ItemType = Literal["reasoning", "message"]
 ResponseStatus = Literal["in_progress", "completed", "incomplete"]
@@ -64,7 +67,10 @@ class ResponsesReply(ReplyEnvelope):
         used = token_usage(run).model_dump(exclude_unset=True)
         return self._response(
             status,
-            output=[self._item(kind, text, status) for kind, text in texts.items() if text or kind == "message"],
+            output=[
+                *(self._item(kind, text, status) for kind, text in texts.items() if text or kind == "message"),
+                *(self._call(call) for call in run.calls),
+            ],
             incomplete_details={"reason": "max_output_tokens"} if status == "incomplete" else None,
             usage={
                 "input_tokens": used["prompt_tokens"],
@@ -98,7 +104,8 @@ class ResponsesReply(ReplyEnvelope):
         opening = [] if "message" in self._written else self._open_item("message")
         status = response_status(run)
         last: type[BaseModel] = ResponseIncompleteEvent if status == "incomplete" else ResponseCompletedEvent
-        return [*opening, *self._close_item("message", status), self._event(last, response=self.whole(run))]
+        called = [event for number, call in enumerate(run.calls) for event in self._call_events(number, call)]
+        return [*opening, *self._close_item("message", status), *called, self._event(last, response=self.whole(run))]
 
     def _open_item(self, kind: ItemType) -> list[BaseModel]:
         before = [event for other in self._written for event in self._close_item(other)]
@@ -115,6 +122,22 @@ class ResponsesReply(ReplyEnvelope):
             self._event(DONE_EVENTS[kind], text=text, **position, **_no_logprobs(kind)),
             self._event(ResponseContentPartDoneEvent, part=_part(kind, text), **position),
             self._event(ResponseOutputItemDoneEvent, item=item, output_index=position["output_index"]),
+        ]
+
+    def _call(self, call: ClientCall, status: ResponseStatus = "completed") -> dict[str, Any]:
+        arguments = "" if status == "in_progress" else call.arguments
+        item = {"id": call.id.replace("call", "fc", 1), "call_id": call.id, "name": call.name, "arguments": arguments}
+        return {"type": "function_call", "status": status, **item}
+
+    def _call_events(self, number: int, call: ClientCall) -> list[BaseModel]:
+        index, item = len(self._written) + number, self._call(call)
+        place = {"output_index": index, "item_id": item["id"]}
+        begun = self._call(call, "in_progress")
+        return [
+            self._event(ResponseOutputItemAddedEvent, item=begun, output_index=index),
+            self._event(ResponseFunctionCallArgumentsDeltaEvent, delta=call.arguments, **place),
+            self._event(ResponseFunctionCallArgumentsDoneEvent, arguments=call.arguments, name=call.name, **place),
+            self._event(ResponseOutputItemDoneEvent, item=item, output_index=index),
         ]
 
     def _event(self, kind: type[BaseModel], **fields: Any) -> BaseModel:

@@ -12,15 +12,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
 from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput
+from sprint_sgl.lang.conversation import Turn, question_from
 from sprint_sgl.tools.calls import read_call
 from sprint_sgl.tools.tool import Tool
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
 
+TOOL = "tool"  # the role of results
 _ID = re.compile(r"call_[0-9a-f]{8}_(\d{1,4})_(\d{1,4})")
 
 
@@ -32,6 +34,15 @@ class ClientCall:
     name: str
     arguments: str
 
+    @staticmethod
+    def checked(id: str, name: str, arguments: str) -> ClientCall:
+        """Return the call. Raises BadInput for arguments that are no JSON."""
+        try:
+            json.loads(arguments)
+        except ValueError as error:
+            raise BadInput(f"the arguments of the call {id!r} are no JSON") from error
+        return ClientCall(id, name, arguments)
+
 
 @dataclass(frozen=True)
 class ToolRound:
@@ -40,6 +51,51 @@ class ToolRound:
     calls: Sequence[ClientCall]
     content: str
     results: dict[str, str]
+
+
+@dataclass
+class Said:
+    """A message of a conversation: what it says, the calls that it makes, or the call that it is the result of."""
+
+    turn: Turn
+    calls: list[ClientCall] = field(default_factory=list)
+    result_of: str | None = None
+
+    @property
+    def is_about_tools(self) -> bool:
+        return bool(self.calls) or self.turn.role == TOOL
+
+
+def question_in(conversation: Sequence[Said]) -> str:
+    """Return the last user's message with the turns before it; messages about tools are part of no turn.
+
+    Raises BadInput.
+    """
+    return question_from([said.turn for said in before_tools(conversation) if not said.is_about_tools])
+
+
+def run_in(conversation: Sequence[Said]) -> Trajectory | None:
+    """Return the run that the messages behind the last user's go on from; None if there are none.
+
+    Raises BadInput where calls and results do not match.
+    """
+    rounds: list[ToolRound] = []
+    for said in conversation[len(before_tools(conversation)) :]:
+        if said.turn.role != TOOL:
+            rounds.append(ToolRound(said.calls, said.turn.text, {}))
+        elif not rounds or said.result_of not in {call.id for call in rounds[-1].calls}:
+            raise BadInput(f"there is a result for {said.result_of!r}, and no call with this id before it")
+        else:
+            rounds[-1].results[said.result_of] = said.turn.text
+    return resume(question_in(conversation), rounds) if rounds else None
+
+
+def before_tools(conversation: Sequence[Said]) -> Sequence[Said]:
+    """Return the messages up to the one that the calls and results at the end belong to."""
+    end = len(conversation)
+    while end and conversation[end - 1].is_about_tools:
+        end -= 1
+    return conversation[:end]
 
 
 def pending_calls(run: Trajectory, tools: Mapping[str, Tool]) -> list[ClientCall]:
@@ -76,7 +132,7 @@ def resume(question: str, rounds: Sequence[ToolRound]) -> Trajectory:
     last = rounds[-1]
     places = [_place(call.id) for call in last.calls]
     if missing := [call.id for call in last.calls if call.id not in last.results]:
-        raise BadInput(f"messages: the call {missing[0]!r} has no message of role tool with its result")
+        raise BadInput(f"the call {missing[0]!r} has no result: every call of a message needs one")
     run = _from_content(question, last.content, places)
     if run is None:
         return _from_calls(question, rounds)
@@ -91,7 +147,7 @@ def _place(call_id: str) -> tuple[int, int]:
     """Return stage and prompt of a call. Raises BadInput for an id that is not ours."""
     match = _ID.fullmatch(call_id)
     if match is None:
-        raise BadInput(f"messages: {call_id!r} is no id of a call of this server")
+        raise BadInput(f"{call_id!r} is no id of a call of this server")
     return int(match[1]), int(match[2])
 
 

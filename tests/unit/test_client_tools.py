@@ -150,13 +150,13 @@ def test_results_and_calls_have_to_match(client: openai.OpenAI) -> None:
     messages, message = exchange(client)
     rome, oslo = results_of(message)[::-1]
     for tail, said in (
-        ([rome], "has no message of role tool with its result"),
-        ([rome, oslo, rome | {"tool_call_id": "call_0"}], "no call before it has the tool_call_id 'call_0'"),
-        ([], "has no message of role tool"),
+        ([rome], "has no result"),
+        ([rome, oslo, rome | {"tool_call_id": "call_0"}], "there is a result for 'call_0', and no call"),
+        ([], "has no result"),
     ):
         with pytest.raises(openai.BadRequestError, match=said):
             ask(client, [*messages, message, *tail])
-    with pytest.raises(openai.BadRequestError, match="no call before it has the tool_call_id"):
+    with pytest.raises(openai.BadRequestError, match="and no call with this id before it"):
         ask(client, [*messages, rome])
     foreign = {"id": "call_x", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
     result = {"role": "tool", "tool_call_id": "call_x", "content": "?"}
@@ -217,3 +217,51 @@ def test_an_agent_of_langchain_gets_its_answer(runtime: FakeRuntime) -> None:
         state = agent.invoke({"messages": [{"role": "user", "content": QUESTION}]})
     assert state["messages"][-1].content == PLAYED.final_answer
     assert sorted(asked) == ["Oslo", "Rome", "Rome 2"]
+
+
+FLAT = {"type": "function", "name": "weather", "parameters": PARAMETERS}
+
+
+def respond(client: openai.OpenAI, items: list[Any], **options: Any) -> Any:
+    return client.responses.create(
+        **{"model": "mini:sprint", "input": items, "tools": [FLAT], "store": False, **options}
+    )
+
+
+def outputs(response: Any) -> list[dict[str, Any]]:
+    calls = [item for item in response.output if item.type == "function_call"]
+    said = []
+    for call in calls:
+        key = " ".join(map(str, eval(call.arguments).values()))
+        said.append({"type": "function_call_output", "call_id": call.call_id, "output": RESULTS[key]})
+    return said[::-1]
+
+
+def test_responses_have_calls_as_items_and_go_on_from_their_results(client: openai.OpenAI) -> None:
+    items: list[Any] = [{"role": "user", "content": QUESTION}]
+    first = respond(client, items)
+    assert [item.type for item in first.output] == ["reasoning", "message", "function_call", "function_call"]
+    assert first.status == "completed"
+    items += [*first.output, *outputs(first)]
+    second = respond(client, items)
+    items += [*second.output, *outputs(second)]
+    last = respond(client, items)
+    assert last.output_text == PLAYED.final_answer
+    with pytest.raises(openai.BadRequestError, match="has no result"):
+        respond(client, [*items[:1], *first.output])
+
+
+def test_a_stream_of_a_response_has_the_calls_as_events(client: openai.OpenAI) -> None:
+    with client.responses.stream(model="mini:sprint", input=QUESTION, tools=[FLAT]) as stream:  # type: ignore[list-item]
+        events = list(stream)
+        final = stream.get_final_response()
+    done = [event for event in events if event.type == "response.function_call_arguments.done"]
+    assert [event.arguments for event in done] == ['{"city": "Rome"}', '{"city": "Oslo"}']
+    added = [event for event in events if event.type == "response.output_item.added"]
+    assert [(event.output_index, event.item.type) for event in added] == [
+        (0, "reasoning"),
+        (1, "message"),
+        (2, "function_call"),
+        (3, "function_call"),
+    ]
+    assert [item.type for item in final.output] == ["reasoning", "message", "function_call", "function_call"]

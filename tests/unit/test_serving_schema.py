@@ -15,8 +15,11 @@ from sprint_sgl.serving.requests import (
     ChatMessage,
     ChatRequest,
     FunctionSchema,
+    FunctionTool,
+    InputCall,
     InputMessage,
     InputReasoning,
+    InputResult,
     ResponsesRequest,
     StreamOptions,
     TextPart,
@@ -38,7 +41,7 @@ AS_SAID = (
 )
 READ = (
     *(ChatRequest, ResponsesRequest, StreamOptions, ChatMessage, TextPart, InputMessage, InputReasoning),
-    *(ToolParameter, FunctionSchema, ToolCallPart),
+    *(ToolParameter, FunctionSchema, ToolCallPart, FunctionTool, InputCall, InputResult),
 )
 FREE = {"logit_bias", "chat_template_kwargs", "parameters"}  # objects with fields of any name
 UNREAD = frozenset().union(*(each.ignored for each in READ))
