@@ -249,12 +249,18 @@ def _prompt(pair: Pair, rest: tuple[int, ...], how: str) -> str:
 
 
 def _check(chain: tuple[Op, ...], target: int, hit: int, *, plan: str) -> Step:
-    """Return the step that repeats a chain of step `hit`, with the whole expression after each operation."""
+    """Return the step that repeats a chain of step `hit`."""
+    return Step(plan, f"{CHECK} {', '.join(chain_words(chain))}", check_text(chain, target), parents=(hit,))
+
+
+def check_text(chain: tuple[Op, ...], target: int) -> str:
+    """Return a chain with the whole expression after each operation, and whether it makes the target."""
     (first, _), *others = chain_steps(chain)
     made, expression = chain[-1].value, others[-1][1]
     verdict = f"so {expression}" if made == target else "no"
-    lines = [first, *(f"{words}, {text}" for words, text in others), f"{made} {_distance(made, target)}, {verdict}."]
-    return Step(plan, f"{CHECK} {', '.join(chain_words(chain))}", "\n".join(lines), parents=(hit,))
+    return "\n".join(
+        [first, *(f"{words}, {text}" for words, text in others), f"{made} {_distance(made, target)}, {verdict}."]
+    )
 
 
 def _splits(numbers: tuple[int, ...]) -> list[tuple[Pair, tuple[int, ...]]]:

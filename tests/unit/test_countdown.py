@@ -15,6 +15,8 @@ from curation.countdown.variation import Variation, vary
 from curation.stages.pack import pack
 from sprint_sgl.tasks.countdown.checker import check_countdown, countdown_problem
 from sprint_sgl.tasks.countdown.problem import NUMBERS, TARGETS, Problem, generate_problems, reachable_values
+from sprint_sgl.tools import Toolbox, ToolContext
+from sprint_sgl.tools.sources import read_sources
 
 SAMPLE = {size: list(islice(generate_problems(size, 11), 150)) for size in (3, 4)}
 
@@ -183,3 +185,18 @@ def test_rows_hold_as_many_hard_and_unsolved_problems_as_asked_for(tmp_path: Pat
     assert sorted(write_trace(problem) is None for problem in four) == [False] * 3 + [True] * 2
     counts = make_rows(CountdownRowsConfig(str(tmp_path), problems, validation=1, variation=Variation(skip=1)))
     assert counts["steps.jsonl"] == 7
+
+
+@pytest.mark.parametrize("size", [3, 4])
+def test_a_tool_writes_what_the_traces_have(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COUNTDOWN_TOOL_SECONDS", "0")
+    tools = read_sources([str(Path(__file__).parents[2] / "benchmarks" / "countdown_tool.py")])
+    with Toolbox(tools.tools, router=tools.router) as box:
+        for problem in SAMPLE[size][:3]:
+            for step in trace.steps if (trace := write_trace(problem)) else ():
+                if step.execution:
+                    call = box.route(step.prompt)
+                    assert call
+                    context = ToolContext(problem.question, step.prompt)
+                    assert box.start(call, context).result(10).text == step.execution
+        assert box.route("Sing") is None
