@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from string import Template
 from typing import Annotated, Literal
 
-from programs.sprint import PlanDraft, SprintRun
+from programs.sprint import PlanDraft, SprintRun, checked_begun
 from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput
 from sprint_sgl.lang.arguments import Count, StyleName
@@ -34,7 +34,7 @@ from sprint_sgl.trajectory import Call, Prompt, Trajectory
 PROMPT, PLAN, ANSWER = "<prompt", "<Plan", "<Final_answer"
 # Any of these ends what lies between two tags: a tag that the model writes itself never enters the context.
 STOPS = (PROMPT, "</prompt", PLAN, "</Plan", "<Execution", "</Execution", "<execution", "</execution", ANSWER)
-LEAD_TOKENS, PROMPT_TOKENS, CHOICE_TOKENS = 200, 120, 8
+LEAD_TOKENS, PROMPT_TOKENS, CHOICE_TOKENS = 200, 400, 8
 LEAD_REGEX = r"[^<]{0,600}(<prompt_|</Plan_)"
 PROMPT_REGEX = r"[^<\n]{3,400}</prompt_"
 CHOICE_REGEX = r"(<Plan_|<Final_answer>)"
@@ -55,7 +55,7 @@ def guided_program(
     on_failure: Literal["raise", "mark"] = "raise",
     tools: Annotated[Tools, checked_tools] | None = None,
     parallel_tool_calls: bool = True,
-    begun: Trajectory | None = None,
+    begun: Annotated[Trajectory, checked_begun] | None = None,
     watch: Watch | None = None,
 ) -> Trajectory:
     """Answer the question; `s["answer"]` is the answer, `s.trajectory` the whole run.
@@ -63,7 +63,8 @@ def guided_program(
     max_stages    the final answer is written in the last of them
     max_prompts   a plan is closed after so many
     tries         plans without a prompt, before the question is answered by one thought
-    grammar       have the runtime rule out everything but plans, prompts and their tags; it needs a grammar backend
+    grammar       have the runtime rule out everything but plans, prompts and their tags; it needs a grammar backend and
+                  leaves no room for "<", line ends, and prompts of more than 400 characters
     Other arguments are those of `sprint_program`.
     """
     question, style = checked_question(question), load_style(prompt_style)
@@ -144,6 +145,8 @@ class GuidedRun(SprintRun):
             set_context(self.s, before)
             self.append(f"{self._line_end()}{protocol.close_plan(i)}", i)
             return True
+        if task.truncated:
+            self.repairs.append((("truncated", 1),))
         space = "" if task.text[-1].isspace() else " "
         self.append(f"{space}{protocol.close_prompt(i, j)}", i)
         plan.prompts.append(Prompt(task.text, lead.text, offset=plan.tokens))

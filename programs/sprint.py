@@ -28,7 +28,7 @@ from sprint_sgl.grading.extract import read_answer
 from sprint_sgl.lang.arguments import Count, StyleName
 from sprint_sgl.lang.calls import Branch, Clock, Generation, Watch, call, style_for
 from sprint_sgl.lang.defaults import MAX_STAGES
-from sprint_sgl.lang.executors import Executor
+from sprint_sgl.lang.executors import Executor, PendingExecutor
 from sprint_sgl.lang.joining import JoinPolicy, checked_policy
 from sprint_sgl.lang.launcher import Launcher
 from sprint_sgl.lang.program import program
@@ -38,6 +38,15 @@ from sprint_sgl.runtime.frontend import ProgramState
 from sprint_sgl.tasks.question import checked_question
 from sprint_sgl.tools.sources import Tools, checked_tools, toolbox_for
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
+
+
+def checked_begun(name: str, value: object) -> Trajectory:
+    """Return a run to go on from. Raises BadInput for one that still waits for results, or for anything else."""
+    if not isinstance(value, Trajectory):
+        raise BadInput(f"{name} must be a Trajectory, got {value!r}")
+    if value.is_pending:
+        raise BadInput(f"{name}: its last stage still waits for results: replace the executions of status pending")
+    return value
 
 
 @program(answer_after=protocol.FINAL_ANSWER_OPEN.strip(), needs="sprint")
@@ -53,23 +62,24 @@ def sprint_program(
     tools: Annotated[Tools, checked_tools] | None = None,
     parallel_tool_calls: bool = True,
     max_prompts: Count | None = None,
-    begun: Trajectory | None = None,
+    begun: Annotated[Trajectory, checked_begun] | None = None,
     watch: Watch | None = None,
 ) -> Trajectory:
     """Answer the question; `s["answer"]` is the answer, `s.trajectory` the whole run.
 
-    max_stages     the final answer is forced at the last of them (paper, appendix A.1)
-    launch         start an executor when its prompt closes, or all of them when the plan closes
-    prompt_style   a name in sprint_sgl/protocol/prompts; by default what the runtime's model was trained with
-    seed           honoured by runtimes with deterministic inference; each branch derives its own
-    straggler      how slow executors are cut off, such as StragglerPolicy; by default all are waited for
-    on_failure     what a failed executor is: an error of the run, or an empty execution marked as failed
-    tools          a Toolbox, or functions, MCP servers and names of tools: what carries out prompts that are calls
+    max_stages            the final answer is forced at the last of them (paper, appendix A.1)
+    launch                start an executor when its prompt closes, or all of them when the plan closes
+    prompt_style          a name in sprint_sgl/protocol/prompts; by default what the runtime's model was trained with
+    seed                  honoured by runtimes with deterministic inference; each branch derives its own
+    straggler             how slow executors are cut off, such as StragglerPolicy; by default all are waited for
+    on_failure            what a failed executor is: an error of the run, or an empty execution marked as failed
+    tools                 a Toolbox, or functions, MCP servers and names of tools: what carries out prompts that are
+                          calls
     parallel_tool_calls   whether a plan may hand several calls to tools of whoever asks (Tool.of_client)
-    max_prompts    a plan is closed after so many; by default where the planner closes it
-    begun          a run that waited for such tools, with their results in place: this one goes on from it
-    watch          called with (branch, text) as text appears; with stream=True piece by piece; an empty text says that
-                   an executor has ended by itself
+    max_prompts           a plan is closed after so many; by default where the planner closes it
+    begun                 a run that waited for such tools, with their results in place: this one goes on from it
+    watch                 called with (branch, text) as text appears; with stream=True piece by piece; an empty text
+                          says that an executor has ended by itself
     """
     question = checked_question(question)
     with toolbox_for(tools) as box:
@@ -257,7 +267,10 @@ class SprintRun:
         """Start an executor for every prompt that has none yet."""
         for j in range(len(plan.executors) + 1, len(plan.prompts) + 1):
             context = protocol.executor_context(plan.stage, plan.contexts[j - 1], j)
-            plan.executors.append(self.launcher.launch(Branch(plan.stage, j), plan.prompts[j - 1].text, context))
+            waits = any(isinstance(executor, PendingExecutor) for executor in plan.executors)
+            refuse = "one call at a time" if waits and not self.parallel_tool_calls else ""
+            prompt = plan.prompts[j - 1].text
+            plan.executors.append(self.launcher.launch(Branch(plan.stage, j), prompt, context, refuse))
 
     def join(self, plan: PlanDraft) -> tuple[Execution, ...]:
         """Wait for the executors and return their executions, in prompt order."""

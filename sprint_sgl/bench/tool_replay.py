@@ -90,7 +90,10 @@ class ToolReplay:
     @cached_property
     def _lookups(self) -> dict[str, dict[str, Lookup]]:
         """The sub-questions by question and text."""
-        return {each.text: {lookup.text: lookup for lookup in each.lookups} for each in self.questions()}
+        found: dict[str, dict[str, Lookup]] = {}
+        for each in self.questions():
+            found.setdefault(each.text, {}).update((lookup.text, lookup) for lookup in each.lookups)
+        return found
 
     @cached_property
     def toolbox(self) -> Toolbox:
@@ -108,7 +111,11 @@ class ToolReplay:
     def questions(self) -> Iterator[PlannedQuestion]:
         found = False
         for number, row in enumerate(select_rows(self.source)):
-            text, lookups = str(row.get("question", "")).strip(), self._plan(row)
+            text = str(row.get("question") or "").strip()
+            try:
+                lookups = self._plan(row)
+            except (KeyError, TypeError, AttributeError) as error:
+                raise BadInput(f"{self.source.path}, row {number + 1}: no plan can be read: {error!r}") from error
             if not text or not lookups:
                 continue
             found = True
@@ -123,7 +130,7 @@ class ToolReplay:
         """Return the sub-questions of a row. Raises BadInput if one needs what is not there."""
         if parts := row.get("decomposition"):
             lookups = _fanout_lookups(parts, str(row.get("id")))
-        elif isinstance(row.get("branch"), int):
+        elif isinstance(row.get("branch"), int) and row["branch"] > 0:
             searches = [
                 Lookup(f"search {n} for: {row['question']}", f"result {n}") for n in range(1, row["branch"] + 1)
             ]

@@ -117,11 +117,16 @@ class ToolExecutor:
         zero = self.clock.zero
         start, end = round(result.start - zero, 6), round(result.end - zero, 6)
         call = Call(start=start, end=end, retries=result.retries, tool=self.tool)
-        return Execution(result.text, "failed" if result.failed else "ok", call), ()
+        return Execution(without_control_tokens(result.text), "failed" if result.failed else "ok", call), ()
 
     def end(self) -> None:
         self.future.cancel()
         self.forget()
+
+
+def without_control_tokens(text: str) -> str:
+    """Return a tool's text in which no token of a chat template begins, such as <|im_end|>: it would end the turn."""
+    return text.replace("<|", "<\\|")
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
@@ -39,11 +39,16 @@ class Launcher:
     tools: Toolbox | None = None
     stops: tuple[str, ...] = protocol.EXECUTOR_STOPS
 
-    def launch(self, branch: Branch, prompt: str, context: str) -> Executor:
-        """Start what carries out the prompt; `context` is what a model continues."""
+    def launch(self, branch: Branch, prompt: str, context: str, refuse: str = "") -> Executor:
+        """Start what carries out the prompt; `context` is what a model continues.
+
+        refuse   why a call of a tool of whoever asks is not made
+        """
         if self.tools and (call := self.tools.route(prompt)):
-            if call.tool.is_client and not call.error:
+            if call.tool.is_client and not call.error and not refuse:
                 return PendingExecutor(call.tool.name, self.clock)
+            if call.tool.is_client:
+                call = replace(call, error=call.error or refuse)
             return self._call_tool(self.tools, call, branch, prompt)
         fork = start_fork(self.s, branch, context, self.seed)
         name = f"execution_{branch.stage}.{branch.prompt}"  # unique in the run, so that no join overwrites another's

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 
 from sprint_sgl import protocol
-from sprint_sgl.errors import ProgramFailed
+from sprint_sgl.errors import ProgramFailed, ToolFailed
 from sprint_sgl.lang.calls import Generation, Watch, collect, submit
 from sprint_sgl.lang.executors import ModelExecutor, Repairs
 from sprint_sgl.runtime.executor import abort_calls
@@ -69,15 +69,16 @@ class ToolUsingExecutor(ModelExecutor):
         assert self.forwarding
         self.forwarding.join()
         if self.failure is not None:
-            if self.on_failure == "raise" or not isinstance(self.failure, ProgramFailed):
+            own = isinstance(self.failure, ProgramFailed) and not isinstance(self.failure.__cause__, ToolFailed)
+            if self.on_failure == "raise" or not own:
                 raise self.failure
             return Execution("", status="failed"), (("failed_execution", 1),)
         text, repairs = protocol.read_execution(self.text)
         last = self.parts[-1].call
         status: ExecutionStatus = "ok"
-        if self.joining.was_cut_off(last, stopped):
+        if self.joining.was_cut_off(last, stopped) or (stopped and self.stopped.is_set()):
             status, text = "cancelled", text + self.joining.suffix
-        elif self.parts[-1].truncated:
+        elif self.parts[-1].truncated or last.finish == CALL_CLOSE:  # a call behind the last round is not carried out
             status, repairs = "truncated", protocol.merge_repairs(repairs, (("truncated", 1),))
         calls = [part.call for part in self.parts]
         rounds = [call for pair in zip(self.between, calls[1:], strict=False) for call in pair]
@@ -118,6 +119,9 @@ class ToolUsingExecutor(ModelExecutor):
                 pass
             future.cancel()
             result, retries = ("", 0) if future.cancelled() else (future.result().text, future.result().retries)
+            if not future.cancelled() and future.result().failed and self.tools.on_failure == "raise":
+                failure = ToolFailed(f"{name}: {result}")
+                raise ProgramFailed(str(self.branch), failure) from failure
         self.between.append(Call(start=round(start, 6), end=round(self.clock.now(), 6), retries=retries, tool=name))
         text = f"{CALL_CLOSE}\n<tool_response>\n{escape_response(result)}\n</tool_response>\n"
         self.text += text

@@ -31,7 +31,7 @@ def planner_opening(question: str, style: PromptStyle, tools: str = "") -> str:
 
 def describe_tools(style: PromptStyle, lines: str) -> str:
     """Return what a planner is told of its tools, one on each of the lines; empty for a style that says nothing."""
-    return f"{style.tools}\n{lines}" if style.tools and lines else ""
+    return f"{style.tools}\n{escape_tags(lines)}" if style.tools and lines else ""
 
 
 def sequential_opening(question: str, style: PromptStyle) -> str:

@@ -185,6 +185,8 @@ class PieceStream:
         try:
             while (piece := await self._queue.get()) is not None:
                 yield piece
+            if self.finished_run.calls:  # the content is then the run's state, which no stop string may cut
+                self._sorter.stops = []
             for piece in self._sorter.finish(self.finished_run.content):
                 yield piece
         finally:

@@ -353,7 +353,7 @@ InputItem = Annotated[
     Discriminator(
         item_tag,
         custom_error_type="item",
-        custom_error_message="an item of type message, reasoning or function_call is expected",
+        custom_error_message="an item of type message, reasoning, function_call or function_call_output is expected",
     ),
 ]
 
@@ -405,9 +405,12 @@ class ResponsesRequest(ProgramRequest):
             elif isinstance(item, InputResult):
                 found.append(Said(Turn(TOOL, "\n".join(part.text for part in item.output)), result_of=item.call_id))
             elif isinstance(item, InputCall):
-                if not found or found[-1].turn.role != "assistant":
-                    found.append(Said(Turn("assistant", "")))
-                found[-1].calls.append(ClientCall.checked(item.call_id, item.name, item.arguments))
+                message = next((each for each in found if each.holds(item.call_id)), None)
+                if message is None:
+                    if not found or found[-1].turn.role != "assistant":
+                        found.append(Said(Turn("assistant", "")))
+                    message = found[-1]
+                message.calls.append(ClientCall.checked(item.call_id, item.name, item.arguments))
         return found
 
     @property

@@ -23,7 +23,7 @@ from sprint_sgl.tools.tool import Tool
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
 
 TOOL = "tool"  # the role of results
-_ID = re.compile(r"call_[0-9a-f]{8}_(\d{1,4})_(\d{1,4})")
+_ID = re.compile(r"(call_[0-9a-f]{8}_([1-9][0-9]{0,3}))_([1-9][0-9]{0,3})")
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,10 @@ class Said:
     calls: list[ClientCall] = field(default_factory=list)
     result_of: str | None = None
 
+    def holds(self, call_id: str) -> bool:
+        """Whether the call was made in the same message as those here."""
+        return any(message_of(call.id) == message_of(call_id) for call in self.calls)
+
     @property
     def is_about_tools(self) -> bool:
         return bool(self.calls) or self.turn.role == TOOL
@@ -85,6 +89,8 @@ def run_in(conversation: Sequence[Said]) -> Trajectory | None:
             rounds.append(ToolRound(said.calls, said.turn.text, {}))
         elif not rounds or said.result_of not in {call.id for call in rounds[-1].calls}:
             raise BadInput(f"there is a result for {said.result_of!r}, and no call with this id before it")
+        elif said.result_of in rounds[-1].results:
+            raise BadInput(f"there are two results for the call {said.result_of!r}")
         else:
             rounds[-1].results[said.result_of] = said.turn.text
     return resume(question_in(conversation), rounds) if rounds else None
@@ -129,10 +135,13 @@ def state_text(run: Trajectory) -> str:
 
 def resume(question: str, rounds: Sequence[ToolRound]) -> Trajectory:
     """Return the run that the client's results complete. Raises BadInput where calls and results do not match."""
+    for each in rounds:
+        if missing := [call.id for call in each.calls if call.id not in each.results]:
+            raise BadInput(f"the call {missing[0]!r} has no result: every call of a message needs one")
     last = rounds[-1]
     places = [_place(call.id) for call in last.calls]
-    if missing := [call.id for call in last.calls if call.id not in last.results]:
-        raise BadInput(f"the call {missing[0]!r} has no result: every call of a message needs one")
+    if len(set(places)) < len(places):
+        raise BadInput(f"two calls of a message have the place of {last.calls[0].id!r}")
     run = _from_content(question, last.content, places)
     if run is None:
         return _from_calls(question, rounds)
@@ -148,15 +157,28 @@ def _place(call_id: str) -> tuple[int, int]:
     match = _ID.fullmatch(call_id)
     if match is None:
         raise BadInput(f"{call_id!r} is no id of a call of this server")
-    return int(match[1]), int(match[2])
+    return int(match[2]), int(match[3])
+
+
+def message_of(call_id: str) -> str:
+    """Return what the ids of one message's calls have in common."""
+    match = _ID.fullmatch(call_id)
+    return match[1] if match else call_id
 
 
 def _from_content(question: str, content: str, places: Sequence[tuple[int, int]]) -> Trajectory | None:
-    """Return the run in a message's content; None if that does not have the prompts of the calls."""
+    """Return the run in a message's content; None for a content without a plan, which a client has dropped or changed.
+
+    Raises BadInput if the calls are not those that the run waits for.
+    """
     read = protocol.parse(f"{protocol.render_question(question)}\n\n<think>\n{content}")
-    stage = read.stages[-1] if read.stages else Stage()
-    fits = all(i == len(read.stages) and 1 <= j <= len(stage.prompts) for i, j in places)
-    return Trajectory(question, read.stages) if fits and stage.prompts else None
+    if not read.stages:
+        return None
+    number, stage = len(read.stages), read.stages[-1]
+    waiting = {(number, j) for j, each in enumerate(stage.executions, 1) if each.status == "failed"}  # without a text
+    if set(places) != waiting:
+        raise BadInput("the calls of a message are not those that its content waits for: send both back as they came")
+    return Trajectory(question, read.stages)
 
 
 def _from_calls(question: str, rounds: Sequence[ToolRound]) -> Trajectory:

@@ -29,7 +29,7 @@ def calculator(expression: str) -> str:
     if len(text) > LONGEST:
         raise ToolError(f"the expression has {len(text):,} characters; at most {LONGEST:,} are read")
     try:
-        value = _value(ast.parse(text, mode="eval").body)
+        value = _value(ast.parse(text, mode="eval").body, text)
     except ZeroDivisionError:
         raise ToolError("division by zero") from None
     except (SyntaxError, RecursionError, MemoryError, ValueError):
@@ -37,19 +37,29 @@ def calculator(expression: str) -> str:
     return str(value)
 
 
-def _value(node: ast.expr) -> Fraction:
+def _value(node: ast.expr, text: str) -> Fraction:
     match node:
-        case ast.Constant(value=int() | float()) if not isinstance(node.value, bool):
-            return _bounded(Fraction(str(node.value)))  # 0.1 is one tenth, and not the nearest float
+        case ast.Constant(value=int() as whole) if not isinstance(whole, bool):
+            return _bounded(Fraction(whole))
+        case ast.Constant(value=float()):
+            return _decimal(str(ast.get_source_segment(text, node)))
         case ast.UnaryOp(op=ast.USub()):
-            return -_value(node.operand)
+            return -_value(node.operand, text)
         case ast.UnaryOp(op=ast.UAdd()):
-            return _value(node.operand)
+            return _value(node.operand, text)
         case ast.BinOp(op=ast.Pow()):
-            return _power(_value(node.left), _value(node.right))
+            return _power(_value(node.left, text), _value(node.right, text))
         case ast.BinOp() if type(node.op) in _OPERATIONS:
-            return _bounded(Fraction(_OPERATIONS[type(node.op)](_value(node.left), _value(node.right))))
+            return _bounded(Fraction(_OPERATIONS[type(node.op)](_value(node.left, text), _value(node.right, text))))
     raise ToolError(f"only numbers, + - * / // % ** and brackets can be worked out, not {ast.unparse(node)[:200]}")
+
+
+def _decimal(written: str) -> Fraction:
+    """Return a decimal as it is written: 0.1 is one tenth, and not the nearest float."""
+    exponent = written.lower().partition("e")[2].lstrip("+-")
+    if len(exponent) > 4:
+        raise ToolError(f"the exponent of {written} is too large")
+    return _bounded(Fraction(written))
 
 
 def _power(base: Fraction, exponent: Fraction) -> Fraction:

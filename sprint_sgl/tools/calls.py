@@ -63,7 +63,7 @@ def _json_call(text: str, tools: Mapping[str, Tool]) -> ToolCall | None:
     """Read {"name": ..., "arguments": ...}; the arguments may be a text that is JSON, as OpenAI's are."""
     try:
         whole = json.loads(text) if text.startswith("{") else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     inner = whole.get("function", whole) if isinstance(whole, dict) else {}
     inner = inner if isinstance(inner, dict) else {}
@@ -75,7 +75,7 @@ def _json_call(text: str, tools: Mapping[str, Tool]) -> ToolCall | None:
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments)
-        except ValueError:
+        except (ValueError, RecursionError):
             return ToolCall(tool, {}, f"the arguments of {name} are no JSON: {arguments!r}")
     return checked_call(tool, arguments)
 
@@ -86,26 +86,66 @@ def _written_call(text: str, tools: Mapping[str, Tool]) -> ToolCall | None:
     tool = tools.get(match[1]) if match else None
     if match is None or tool is None:
         return None
-    names = tool.argument_names
+    names, inside = tool.argument_names, match[2]
     try:
-        return checked_call(tool, _literals(match[2], names))
-    except (ValueError, SyntaxError, RecursionError) as error:
-        types = [schema.get("type") for schema in tool.parameters.get("properties", {}).values()]
-        if types == ["string"]:
-            return checked_call(tool, {names[0]: match[2].strip()})
-        return ToolCall(tool, {}, f"wrong arguments for {tool.name}: {str(error) or 'not literals'}")
+        found, error = _literals(inside, names), ""
+    except (ValueError, SyntaxError, RecursionError, MemoryError) as failure:
+        if not _is_one_bracket(inside):
+            return None  # such as "f(x) and f(y)"
+        found, error = None, str(failure) or "not literals"
+    if _takes_one_text(tool) and not (found is not None and [type(each) for each in found.values()] == [str]):
+        found, error = {names[0]: inside.strip()}, ""
+    if found is None:
+        return ToolCall(tool, {}, f"wrong arguments for {tool.name}: {error}")
+    return checked_call(tool, found)
+
+
+def _is_one_bracket(inside: str) -> bool:
+    """Whether no bracket closes that was not opened inside."""
+    depth = 0
+    for character in inside:
+        depth += (character == "(") - (character == ")")
+        if depth < 0:
+            return False
+    return True
+
+
+def _takes_one_text(tool: Tool) -> bool:
+    """Whether the tool's only argument is a text."""
+    schemas = list(tool.parameters.get("properties", {}).values())
+    return len(schemas) == 1 and _allows_text(schemas[0])
+
+
+def _allows_text(schema: Any) -> bool:
+    if not isinstance(schema, Mapping):
+        return False
+    kind = schema.get("type")
+    return (
+        kind == "string"
+        or (isinstance(kind, list) and "string" in kind)
+        or any(map(_allows_text, schema.get("anyOf", ())))
+    )
 
 
 def _literals(inside: str, names: tuple[str, ...]) -> dict[str, Any]:
     """Return the literals of an argument list by name. Raises ValueError or SyntaxError."""
-    call = ast.parse(f"f({inside})", mode="eval").body
-    if not isinstance(call, ast.Call) or any(keyword.arg is None for keyword in call.keywords):
+    source = f"f({inside})"
+    call = ast.parse(source, mode="eval").body
+    whole = ast.get_source_segment(source, call) == source
+    if not whole or not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
         raise ValueError("not a list of literals")
     if len(call.args) > len(names):
         raise ValueError(f"{len(call.args)} values for {len(names)} arguments")
-    found = {name: ast.literal_eval(node) for name, node in zip(names, call.args, strict=False)}
+    found = {name: _literal(node) for name, node in zip(names, call.args, strict=False)}
     for keyword in call.keywords:
-        if keyword.arg in found:
-            raise ValueError(f"{keyword.arg} is given twice")
-        found[str(keyword.arg)] = ast.literal_eval(keyword.value)
+        if keyword.arg is None or keyword.arg in found:
+            raise ValueError(f"{keyword.arg or 'an argument'} is given twice")
+        found[keyword.arg] = _literal(keyword.value)
     return found
+
+
+def _literal(node: ast.expr) -> Any:
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        raise ValueError(f"{ast.unparse(node)[:80]} is no literal") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import shlex
 import sys
@@ -12,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput, RuntimeUnavailable
 from sprint_sgl.tools.tool import NAME, Tool, ToolError, schema_checker
 
@@ -40,6 +42,8 @@ class McpServer:
         """Return the server's tools. Raises RuntimeUnavailable if it does not answer, BadInput for unknown names."""
         if self.task is not None:
             raise BadInput(f"{self} is connected already: an McpServer belongs to one Toolbox")
+        if not self._is_http and not self._words():
+            raise BadInput("an MCP server is an address or a command, got an empty one")
         loop = asyncio.get_running_loop()
         ready: asyncio.Future[Any] = loop.create_future()
         self._stop = asyncio.Event()
@@ -54,7 +58,10 @@ class McpServer:
             raise
         except Exception as error:
             raise RuntimeUnavailable(f"{self} does not answer as an MCP server: {first_cause(error)}") from error
-        tools = [self._tool(client, each) for each in listed if self.only is None or each.name in self.only]
+        wanted = [each for each in listed if self.only is None or each.name in self.only]
+        tools = [self._tool(client, each) for each in wanted if NAME.fullmatch(each.name)]
+        if odd := [each.name for each in wanted if not NAME.fullmatch(each.name)]:
+            say(f"{self}: {odd[0]!r} is a name that no prompt can call; that tool is left out", style="yellow")
         if missing := set(self.only or ()) - {each.name for each in listed}:
             await self.close(CONNECT_LIMIT)
             names = ", ".join(each.name for each in listed)
@@ -70,22 +77,33 @@ class McpServer:
             return
 
         with tempfile.TemporaryFile("w+") as log:  # what a command says on its standard error
-            if isinstance(self.target, str) and re.match(r"https?://", self.target):
+            if self._is_http:
                 server: Any = self.target
             else:
-                words = shlex.split(self.target) if isinstance(self.target, str) else list(self.target)
+                words = self._words()
                 command = sys.executable if words[0] == "python" else words[0]
                 env = dict(self.env) if self.env else None
                 server = stdio_client(StdioServerParameters(command=command, args=words[1:], env=env), errlog=log)
             try:
                 async with Client(server) as client:
-                    ready.set_result((client, (await client.list_tools()).tools))
+                    ready.set_result((client, await _all_tools(client)))
                     await stop.wait()
             except Exception as error:
                 if not ready.done():
                     log.seek(0)
                     said = log.read().strip().rpartition("\n")[2]
                     ready.set_exception(RuntimeError(said) if said else error)
+
+    @property
+    def _is_http(self) -> bool:
+        return isinstance(self.target, str) and re.match(r"https?://", self.target) is not None
+
+    def _words(self) -> list[str]:
+        """Return the command's words. Raises BadInput for a quote that is not closed."""
+        try:
+            return shlex.split(self.target) if isinstance(self.target, str) else list(self.target)
+        except ValueError as error:
+            raise BadInput(f"{self.target!r} is no command: {error}") from error
 
     async def close(self, limit: float) -> None:
         """End the connection, and the command with it."""
@@ -99,8 +117,6 @@ class McpServer:
         self.task = None
 
     def _tool(self, client: Any, listed: Any) -> Tool:
-        if not NAME.fullmatch(listed.name):
-            raise BadInput(f"{self}: the tool {listed.name!r} has a name that cannot be called")
         parameters = listed.input_schema
         notes = listed.annotations
         repeatable = bool(notes and (notes.read_only_hint or notes.idempotent_hint))
@@ -113,10 +129,22 @@ class McpServer:
         return self.target if isinstance(self.target, str) else shlex.join(self.target)
 
 
+async def _all_tools(client: Any) -> list[Any]:
+    """Return the tools of all pages of a server's list."""
+    page = await client.list_tools()
+    found = list(page.tools)
+    while page.next_cursor:
+        page = await client.list_tools(cursor=page.next_cursor)
+        found += page.tools
+    return found
+
+
 def _caller(client: Any, name: str) -> Callable[..., Any]:
     async def call(**arguments: Any) -> str:
         result = await client.call_tool(name, arguments)
         text = "\n".join(map(_block_text, result.content))
+        if not text and result.structured_content is not None:
+            text = json.dumps(result.structured_content, ensure_ascii=False)
         if result.is_error:
             raise ToolError(text or "the tool failed without a word")
         return text

@@ -18,20 +18,30 @@ from sprint_sgl.tools.tool import ToolError, tool
 SECONDS = 10.0
 MEMORY = 512 * 2**20  # bytes of address space
 OUTPUT = 6_000  # bytes that are read
-# The script runs in a network namespace of its own where this user may make one; sockets are refused in any case.
+DRAIN = 0.2  # seconds to read what an ended script has printed
+# Where this user may make namespaces, the script has no network, and is process 1 of its own: what it has started ends
+# with it. Elsewhere sockets to other machines are refused, and a process that leaves the script's group goes on.
 _PRELUDE = """
-import ctypes, resource, socket, sys
+import ctypes, os, resource, socket, sys
 try:
-    ctypes.CDLL(None).unshare(0x10000000 | 0x40000000)
+    own = ctypes.CDLL(None).unshare(0x10000000 | 0x40000000 | 0x20000000) == 0
 except (OSError, AttributeError):
-    pass
+    own = False
+if own and (child := os.fork()):
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os._exit(status if status >= 0 else 128 - status)
 resource.setrlimit(resource.RLIMIT_AS, ({memory}, {memory}))
 resource.setrlimit(resource.RLIMIT_CPU, ({seconds}, {seconds}))
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 resource.setrlimit(resource.RLIMIT_FSIZE, (2**24, 2**24))
+class _Local(socket.socket):
+    def __init__(self, family=-1, *args, **kwargs):
+        if family not in (socket.AF_UNIX,):
+            raise OSError("this process has no network")
+        super().__init__(family, *args, **kwargs)
 def _no_network(*args, **kwargs):
     raise OSError("this process has no network")
-socket.socket = socket.create_connection = socket.getaddrinfo = _no_network
+socket.socket, socket.getaddrinfo = _Local, _no_network
 sys.argv = ["script"]
 exec(compile(sys.stdin.buffer.read().decode(), "script", "exec"), {{"__name__": "__main__"}})
 """
@@ -41,27 +51,42 @@ exec(compile(sys.stdin.buffer.read().decode(), "script", "exec"), {{"__name__": 
 async def python(code: str) -> str:
     """Run a Python script and return what it prints; 10 seconds, 512 MB, no network. Errors come back as text."""
     with tempfile.TemporaryDirectory(prefix="sprint-python-") as folder:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-c", _PRELUDE.format(memory=MEMORY, seconds=int(SECONDS))),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            cwd=folder,
-            env={"PATH": os.environ.get("PATH", ""), "LANG": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1"},
-            start_new_session=True,
-        )
+        # To cancel asyncio while it creates a process may hang (CPython 3.11): wait until the process is there.
+        creating = asyncio.ensure_future(_start(folder))
+        try:
+            process = await asyncio.shield(creating)
+        except asyncio.CancelledError:
+            await _kill(await creating)
+            raise
         try:
             async with asyncio.timeout(SECONDS):
                 output, cut = await _talk(process, code.encode())
         except TimeoutError:
             raise ToolError(f"the script took longer than {SECONDS:g} s") from None
         finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # the script and all that it has started
-            await process.wait()
+            await _kill(process)
     if process.returncode and not cut:
         raise ToolError(output or f"the script ended with status {process.returncode}")
     return output
+
+
+async def _start(folder: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-I", "-c", _PRELUDE.format(memory=MEMORY, seconds=int(SECONDS))),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        cwd=folder,
+        env={"PATH": os.environ.get("PATH", ""), "LANG": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1"},
+        start_new_session=True,
+    )
+
+
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    """End the script and what it has started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()
 
 
 async def _talk(process: asyncio.subprocess.Process, code: bytes) -> tuple[str, bool]:
@@ -73,9 +98,19 @@ async def _talk(process: asyncio.subprocess.Process, code: bytes) -> tuple[str, 
         await process.stdin.drain()
     process.stdin.close()
     output = b""
-    while len(output) <= OUTPUT and (piece := await process.stdout.read(8192)):
+    ended = asyncio.ensure_future(process.wait())
+    while len(output) <= OUTPUT:
+        reading = asyncio.ensure_future(process.stdout.read(8192))
+        await asyncio.wait([reading, ended], return_when=asyncio.FIRST_COMPLETED)
+        if not reading.done():  # a process that the script has left behind may hold the pipe open
+            await asyncio.wait([reading], timeout=DRAIN)
+        if not reading.done():
+            reading.cancel()
+            break
+        if not (piece := reading.result()):
+            break
         output += piece
     if len(output) > OUTPUT:
         return f"{output[:OUTPUT].decode(errors='replace')}\n[the script was stopped at {OUTPUT:,} bytes]", True
-    await process.wait()
+    await ended
     return output.decode(errors="replace").strip(), False

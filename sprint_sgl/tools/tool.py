@@ -10,12 +10,13 @@ it is left to end by itself and keeps its place among the tool's parallel calls 
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_type_hints, overload
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from sprint_sgl.errors import BadInput
 from sprint_sgl.validation import checked_count, checked_seconds
@@ -77,7 +78,13 @@ class Tool:
         if not isinstance(self.retries, int) or self.retries < 0:
             raise BadInput(f"retries must be a whole number, at least 0, got {self.retries!r}")
         if isinstance(self.pattern, str):
-            object.__setattr__(self, "pattern", re.compile(self.pattern))
+            try:
+                object.__setattr__(self, "pattern", re.compile(self.pattern))
+            except re.error as error:
+                raise BadInput(f"the pattern of the tool {self.name} is none: {error}") from error
+        if isinstance(self.pattern, re.Pattern) and self.argument_names:
+            for group in set(self.pattern.groupindex) - set(self.argument_names):
+                raise BadInput(f"the pattern of the tool {self.name} has a group {group!r}, which is no argument of it")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function, as if it were no tool."""
@@ -90,7 +97,7 @@ class Tool:
         Raises BadInput for a function whose arguments have no names.
         """
         name = options.pop("name", None) or getattr(function, "__name__", type(function).__name__)
-        takes_context, arguments = _arguments_model(name, function)
+        takes_context, names, arguments = _arguments_model(name, function)
         schema = arguments.model_json_schema()
         schema.pop("title", None)
         return Tool(
@@ -98,7 +105,7 @@ class Tool:
             function=function,
             description=options.pop("description", None) or inspect.getdoc(function) or "",
             parameters=schema,
-            check=_checker(arguments),
+            check=_checker(arguments, names),
             takes_context=takes_context,
             **options,
         )
@@ -158,48 +165,100 @@ def _nowhere(**arguments: Any) -> None:
 
 
 def schema_checker(parameters: Mapping[str, Any]) -> Callable[[Arguments], Arguments]:
-    """Return a check of arguments against a JSON schema. Raises BadInput if the schema is none."""
-    import jsonschema
+    """Return a check of arguments against a JSON schema, which may come from a stranger.
 
+    References lead nowhere outside the schema, and regular expressions are not evaluated: some take for ever.
+    Raises BadInput if the schema is none.
+    """
+    import jsonschema
+    from referencing import Registry
+
+    schema = _without_patterns(parameters)
     try:
-        validator = jsonschema.validators.validator_for(dict(parameters))
-        validator.check_schema(dict(parameters))
+        kind = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)
+        kind.check_schema(schema)
     except jsonschema.SchemaError as error:
         raise BadInput(f"a tool's parameters are no JSON schema: {error.message}") from error
+    except Exception as error:
+        raise BadInput(f"a tool's parameters are no JSON schema: {type(error).__name__}") from error
+    validator = kind(schema, registry=Registry())
 
     def check(arguments: Arguments) -> Arguments:
-        for error in validator(dict(parameters)).iter_errors(dict(arguments)):
-            where = ".".join(map(str, error.path))
-            raise ValueError(f"{where}: {error.message}" if where else error.message)
+        try:
+            json.dumps(dict(arguments), allow_nan=False, ensure_ascii=False).encode()
+        except (TypeError, ValueError) as error:
+            raise ValueError("the values must be JSON") from error
+        try:
+            found = next(validator.iter_errors(dict(arguments)), None)
+        except Exception as error:
+            raise ValueError(f"the tool's schema cannot be used: {type(error).__name__}") from error
+        if found is not None:
+            where = ".".join(map(str, found.path))
+            raise ValueError(f"{where}: {found.message}" if where else found.message)
         return arguments
 
     return check
 
 
-def _arguments_model(name: str, function: Callable[..., Any]) -> tuple[bool, type[BaseModel]]:
-    """Return whether the function takes a ToolContext first, and its other arguments as a model."""
+def _without_patterns(schema: Any, names: bool = False) -> Any:
+    """Return the schema without regular expressions. Raises BadInput for a reference to something outside it.
+
+    names   whether the keys are names of properties or definitions, and no keywords
+    """
+    if isinstance(schema, Mapping):
+        reference = schema.get("$ref", "#")
+        if not names and not (isinstance(reference, str) and reference.startswith("#")):
+            raise BadInput(f"a tool's parameters refer to {reference!r}, which is outside their schema")
+        dropped = () if names else ("pattern", "patternProperties")
+        inner = ("properties", "$defs", "definitions", "dependentSchemas")
+        return {
+            key: _without_patterns(value, not names and key in inner)
+            for key, value in schema.items()
+            if key not in dropped
+        }
+    return [_without_patterns(each) for each in schema] if isinstance(schema, list) else schema
+
+
+def _arguments_model(name: str, function: Callable[..., Any]) -> tuple[bool, dict[str, str], type[BaseModel]]:
+    """Return whether the function takes a ToolContext first, the fields of its other arguments, and their model."""
+    if isinstance(function, staticmethod | classmethod):
+        raise BadInput(f"the tool {name} is a method: decorate a function, or give a bound method to the Toolbox")
     try:
-        hints = get_type_hints(function, include_extras=True)
-    except (NameError, TypeError):  # annotations that cannot be resolved here, or an object that has none
+        hints = get_type_hints(
+            function if inspect.isroutine(function) else type(function).__call__, include_extras=True
+        )
+    except (NameError, TypeError, AttributeError):  # annotations that cannot be resolved here
         hints = {}
     parameters = list(inspect.signature(function).parameters.values())
-    takes_context = bool(parameters) and hints.get(parameters[0].name) is ToolContext
+    is_context = [_is_context(each.annotation, hints.get(each.name)) for each in parameters]
+    if any(is_context[1:]) or (parameters and parameters[0].name == "self"):
+        raise BadInput(f"the tool {name}: its ToolContext has to be the first parameter, and it has no `self`")
     fields: dict[str, Any] = {}
-    for parameter in parameters[takes_context:]:
+    names: dict[str, str] = {}
+    for parameter in parameters[any(is_context) :]:
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             raise BadInput(f"the tool {name} has the argument {parameter}: every argument needs a name of its own")
         default = ... if parameter.default is parameter.empty else parameter.default
-        fields[parameter.name] = (hints.get(parameter.name, Any), default)
-    return takes_context, create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
+        place = f"argument_{len(names)}"  # any name may be an argument's, and not any name a field's
+        names[place] = parameter.name
+        fields[place] = (hints.get(parameter.name, Any), Field(default, alias=parameter.name))
+    try:
+        return any(is_context), names, create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
+    except Exception as error:
+        raise BadInput(f"the tool {name} has arguments of a type that JSON cannot carry: {error}") from error
 
 
-def _checker(model: type[BaseModel]) -> Callable[[Arguments], Arguments]:
+def _is_context(annotation: object, hint: object) -> bool:
+    return hint is ToolContext or annotation is ToolContext or str(annotation).strip("'\"") == ToolContext.__name__
+
+
+def _checker(model: type[BaseModel], names: Mapping[str, str]) -> Callable[[Arguments], Arguments]:
     def check(arguments: Arguments) -> Arguments:
         try:
             checked = model.model_validate(dict(arguments))
         except ValidationError as error:
             first = error.errors()[0]
             raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-        return {name: getattr(checked, name) for name in checked.model_fields_set}
+        return {names[place]: getattr(checked, place) for place in checked.model_fields_set}
 
     return check

@@ -265,3 +265,39 @@ def test_a_stream_of_a_response_has_the_calls_as_events(client: openai.OpenAI) -
         (3, "function_call"),
     ]
     assert [item.type for item in final.output] == ["reasoning", "message", "function_call", "function_call"]
+
+
+def test_stop_strings_do_not_cut_the_state(client: openai.OpenAI) -> None:
+    messages: list[Any] = [{"role": "user", "content": QUESTION}]
+    chunks = list(ask(client, messages, stream=True, stop=["warm", "<Execution"]))
+    content = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert content == ask(client, messages).choices[0].message.content
+
+
+def test_calls_that_the_content_does_not_wait_for_are_refused(client: openai.OpenAI) -> None:
+    messages, message = exchange(client)
+    calls = [call.model_dump() for call in message.tool_calls]
+    results = results_of(message)[::-1]
+    ours = {"role": "assistant", "content": message.content}
+    forged = [calls[0] | {"id": calls[0]["id"][:-1] + "2"}, calls[1]]
+    for made, said in (
+        (calls[:1], "not those that its content waits for"),
+        (forged, "not those that its content waits for"),
+        ([calls[0], calls[0], calls[1]], "two calls of a message have the place"),
+    ):
+        answers = [results[0] | {"tool_call_id": call["id"]} for call in made]
+        answers = list({each["tool_call_id"]: each for each in answers}.values())
+        with pytest.raises(openai.BadRequestError, match=said):
+            ask(client, [*messages, ours | {"tool_calls": made}, *answers])
+    with pytest.raises(openai.BadRequestError, match="two results for the call"):
+        ask(client, [*messages, message, *results, results[0]])
+
+
+def test_items_of_one_message_may_come_call_by_call(client: openai.OpenAI) -> None:
+    items: list[Any] = [{"role": "user", "content": QUESTION}]
+    first = respond(client, items)
+    reasoning, message, *calls = first.output
+    by_id = {each["call_id"]: each for each in outputs(first)}
+    pairs = [each for call in calls for each in (call, by_id[call.call_id])]
+    second = respond(client, [*items, reasoning, message, *pairs])
+    assert [item.arguments for item in second.output if item.type == "function_call"] == ['{"city": "Rome", "day": 2}']

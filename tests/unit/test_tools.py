@@ -97,7 +97,7 @@ def test_what_names_no_tool_is_for_the_model(prompt: str) -> None:
 @pytest.mark.parametrize(
     ("prompt", "error"),
     [
-        ("add(x)", "wrong arguments for add"),
+        ("add(x)", "x is no literal"),
         ("add(1, 2, 3)", "3 values for 2 arguments"),
         ("add(1, a=2)", "a is given twice"),
         ("add()", "a: Field required"),
@@ -457,6 +457,8 @@ def test_a_server_that_does_not_answer_is_named() -> None:
         ("2**-2", "1/4"),
         ("3×4÷6", "2"),  # noqa: RUF001
         ("17 % 5", "2"),
+        ("12345678901234567.89 - 12345678901234567", "89/100"),
+        ("1e400/1e399", "10"),
     ],
 )
 def test_the_calculator_is_exact(expression: str, value: str) -> None:
@@ -475,7 +477,7 @@ def test_the_calculator_is_exact(expression: str, value: str) -> None:
         ("1+", "not an expression"),
         ("(" * 900 + "1" + ")" * 900, "not an expression"),
         ("1+" * 2000 + "1", "4,001 characters"),
-        ("1e999999999", "too large|not an expression"),
+        ("1e999999999", "too large"),
     ],
 )
 def test_the_calculator_refuses_everything_else(expression: str, error: str) -> None:
@@ -630,3 +632,152 @@ def test_a_tool_in_a_text_ends_with_its_run() -> None:
         pytest.raises(ProgramFailed, match="the planner fails"),
     ):
         run(ScriptedBackend(script), tools=box)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "arguments"),
+    [
+        ("calculator(2)", {"expression": "2"}),
+        ("calculator((((1))))", {"expression": "(((1)))"}),
+        ("echo(None)", {"text": "None"}),
+        ('echo(text="a")', {"text": "a"}),
+        ("echo(x=5)", {"text": "x=5"}),
+        ('echo(")")', {"text": ")"}),
+    ],
+)
+def test_a_tool_of_one_text_takes_what_stands_in_the_brackets(prompt: str, arguments: dict[str, str]) -> None:
+    assert dict(read(prompt, TOOLS).arguments) == arguments
+
+
+@pytest.mark.parametrize(
+    "prompt", ['echo("a")("b")', 'echo("a") and echo("b")', "echo(Rome) is nicer than (Oslo)", '{"a":' * 3000]
+)
+def test_what_is_more_than_one_call_is_for_the_model(prompt: str) -> None:
+    assert read_call(prompt, TOOLS) is None
+
+
+def schema_tool(parameters: dict[str, Any]) -> Tool:
+    return Tool.from_schema({"name": "f", "parameters": parameters}, lambda **given: str(given))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error"),
+    [
+        ({"properties": {"x": {"$ref": "http://127.0.0.1:9/x"}}}, "outside their schema"),
+        ({"properties": {"x": {"$ref": "file:///etc/passwd"}}}, "outside their schema"),
+        ({"$schema": []}, "no JSON schema"),
+        ({"type": "nonsense"}, "no JSON schema"),
+    ],
+)
+def test_a_schema_of_a_stranger_leads_nowhere(parameters: dict[str, Any], error: str) -> None:
+    with pytest.raises(BadInput, match=error):
+        schema_tool(parameters)
+
+
+def test_regular_expressions_of_a_schema_are_not_evaluated() -> None:
+    names = {"pattern": {"type": "string", "pattern": "^(a+)+$"}}
+    call = read_call(
+        f'f("{"a" * 40}b")', {"f": schema_tool({"properties": names, "patternProperties": {"^(a+)+$": {}}})}
+    )
+    assert call
+    assert call.error == ""
+
+
+@pytest.mark.parametrize("values", ["{1, 2}", 'b"q"', "...", "1e999", '"\\ud800"'])
+def test_values_that_are_no_json_are_refused(values: str) -> None:
+    call = read(f"f({values})", {"f": schema_tool({"properties": {"x": {}}})})
+    assert "must be JSON" in call.error
+
+
+def test_a_schema_of_anything_and_one_that_refers_to_nothing() -> None:
+    assert read("f(2)", {"f": schema_tool({"properties": {"x": True}})}).error == ""
+    assert "cannot be used" in read("f(2)", {"f": schema_tool({"properties": {"x": {"$ref": "#/nothing"}}})}).error
+
+
+def test_a_stuck_tool_says_so_to_those_who_wait() -> None:
+    released = threading.Event()
+    stuck = Tool.from_function(lambda: str(released.wait(60)), name="stuck", time_limit=0.2, parallel=1, retries=1)
+    with Toolbox([stuck]) as box:
+        assert call_once(box, "stuck").text == "error: all 1 places are taken by calls that do not end"
+        released.set()
+
+
+def test_odd_errors_are_failed_executions() -> None:
+    class Silent(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    def silent() -> str:
+        raise Silent
+
+    async def cancels() -> str:
+        raise asyncio.CancelledError
+
+    def endless() -> Iterator[int]:
+        while True:
+            yield 1
+
+    with Toolbox([silent, cancels, endless]) as box:
+        assert call_once(box, "silent").text == "error: Silent"
+        assert call_once(box, "cancels").text == "error: the tool cancelled itself"
+        assert call_once(box, "endless").text == "error: the tool returned a generator: it has to return a value"
+
+
+@pytest.mark.parametrize("router", [lambda prompt: 1 / 0, lambda prompt: "yes"])
+def test_a_broken_router_is_named(router: Any) -> None:
+    backend = ScriptedBackend(planner(plan(1, "Think"), ANSWER))
+    with Toolbox([add], router=router) as box, pytest.raises(BadInput, match="the toolbox's router"):
+        run(backend, tools=box)
+
+
+@pytest.mark.usefixtures("nothing_leaks")
+def test_a_call_with_wrong_arguments_starts_no_thread() -> None:
+    box = Toolbox([add])
+    assert box.start(read("add(x)", TOOLS)).result(1).failed
+    assert not [thread for thread in threading.enumerate() if thread.name == "tools"]
+
+
+@pytest.mark.usefixtures("nothing_leaks")
+def test_a_box_that_is_closed_while_processes_are_created() -> None:
+    for _ in range(5):
+        with Toolbox([python]) as box:
+            futures = [box.start(ToolCall(python, {"code": "import time; time.sleep(60)"})) for _ in range(3)]
+        assert all(future.done() for future in futures)
+
+
+def test_arguments_may_have_any_name() -> None:
+    def odd(model_config: str, _x: int, model_dump: int = 1) -> str:
+        return f"{model_config} {_x} {model_dump}"
+
+    with Toolbox([odd]) as box:
+        assert box.start(read('odd("a", 2)', box.tools)).result(5).text == "a 2 1"
+        assert box["odd"].argument_names == ("model_config", "_x", "model_dump")
+
+
+def test_a_context_that_is_not_first_is_refused() -> None:
+    def wrong(n: int, context: ToolContext) -> str:
+        return ""
+
+    with pytest.raises(BadInput, match="has to be the first parameter"):
+        Toolbox([wrong])
+
+
+@pytest.mark.usefixtures("nothing_leaks")
+def test_a_script_may_use_asyncio_and_leave_something_behind() -> None:
+    code = (
+        "import asyncio, subprocess, ssl, http.client\n"
+        "subprocess.Popen(['sleep', '60'], start_new_session=True)\n"
+        "asyncio.run(asyncio.sleep(0)); print('done')"
+    )
+    with Toolbox([python]) as box:
+        assert call_once(box, "python", code=code).text == "done"
+
+
+def test_a_run_that_still_waits_is_nothing_to_go_on_from() -> None:
+    own = Tool.of_client({"name": "own", "parameters": {"type": "object", "properties": {}}})
+    waiting = run(ScriptedBackend(planner(plan(1, "own()"), ANSWER)), tools=[own]).trajectory
+    assert waiting.is_pending
+    with pytest.raises(BadInput, match="still waits for results"):
+        run(ScriptedBackend(planner(ANSWER)), begun=waiting)
+    with pytest.raises(BadInput, match="begun must be a Trajectory"):
+        run(ScriptedBackend(planner(ANSWER)), begun="junk")
