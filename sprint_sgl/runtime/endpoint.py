@@ -20,7 +20,6 @@ import httpx
 from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput, RequestFailed, RuntimeUnavailable
 from sprint_sgl.protocol.prompts import DEFAULT_PROMPT_STYLE
-from sprint_sgl.runtime.context_tokens import TokenizedContext, append_reply, tokenize
 from sprint_sgl.runtime.executor import call_options, context_of, set_call_options
 from sprint_sgl.runtime.frontend import (
     BaseBackend,
@@ -31,6 +30,7 @@ from sprint_sgl.runtime.frontend import (
 )
 from sprint_sgl.runtime.gateway_client import GatewayWorker, reachable_workers, read_workers
 from sprint_sgl.runtime.messages import GENERATE, Meta, check_generation, held_back, parse_object, request_body
+from sprint_sgl.runtime.prefix_reuse import TokenizedContext, append_reply, tokenize
 from sprint_sgl.runtime.resolved_args import NO_PREFIX_CACHE, NO_SEEDS, ignores_seeds, lacks_prefix_cache
 from sprint_sgl.runtime.tokenizer import ModelTokenizer, matching_tokenizer
 from sprint_sgl.runtime.transport import Transport, check_response

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sprint_sgl.errors import RequestFailed, SprintError
-from sprint_sgl.runtime.context_tokens import TokenizedContext
 from sprint_sgl.runtime.frontend import ProgramState, StreamExecutor
+from sprint_sgl.runtime.prefix_reuse import TokenizedContext
 
 ERROR_LIMIT = 5.0  # seconds
 

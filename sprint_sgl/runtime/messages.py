@@ -8,9 +8,9 @@ import uuid
 from typing import Any
 
 from sprint_sgl.errors import ContextFull, RequestFailed, SprintError
-from sprint_sgl.runtime.context_tokens import TokenizedContext
 from sprint_sgl.runtime.executor import call_options, context_of
 from sprint_sgl.runtime.frontend import SglSamplingParams, StreamExecutor
+from sprint_sgl.runtime.prefix_reuse import TokenizedContext
 
 GENERATE = "/generate"
 

@@ -15,7 +15,7 @@ from curation.stages.pack import pack
 from curation.stages.reformat import RowFormat, rft_row, sprint_row
 from programs import sequential_program, sprint_program
 from sprint_sgl.protocol.prompts import prompt_style
-from sprint_sgl.runtime.context_tokens import TokenizedContext, append_reply, tokenize
+from sprint_sgl.runtime.prefix_reuse import TokenizedContext, append_reply, tokenize
 from sprint_sgl.runtime.tokenizer import ModelTokenizer, TransformersTokenizer
 from sprint_sgl.tasks.countdown.problem import generate_problems
 from sprint_sgl.training_rows import row_text

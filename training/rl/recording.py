@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sprint_sgl.errors import BadInput
-from sprint_sgl.runtime.context_tokens import TokenizedContext
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.runtime.executor import call_options, set_call_options
 from sprint_sgl.runtime.frontend import StreamExecutor
+from sprint_sgl.runtime.prefix_reuse import TokenizedContext
 
 
 @dataclass(frozen=True)

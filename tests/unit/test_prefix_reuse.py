@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from sprint_sgl.runtime.context_tokens import TokenizedContext, append_reply, tokenize
+from sprint_sgl.runtime.prefix_reuse import TokenizedContext, append_reply, tokenize
 from sprint_sgl.runtime.server import DEFAULT_MODEL, resolve_model
 from sprint_sgl.runtime.tokenizer import (
     JOINING_TEST,
