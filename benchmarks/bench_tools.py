@@ -2,15 +2,15 @@
 
     .venv/bin/python benchmarks/bench_tools.py --widths 2,4,8,16 --concurrency 1,16 --rounds 3
 
-A scripted planner writes one stage of WIDTH calls, PACE seconds each; the tool waits 0.5 s. The ideal
-is the planner's own seconds plus one tool. `one by one` allows the tool one call of a question at a time.
+A scripted planner writes one stage of WIDTH calls, PACE seconds each; the tool waits 0.5 s. The ideal is the planner's
+own seconds plus one call of the tool. `one by one` allows the tool one call of a question at a time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from statistics import median
 from typing import Annotated, Any
 
@@ -54,15 +54,14 @@ async def lookup(key: int) -> str:
     return f"value of {key}"
 
 
-def run_questions(width: int, concurrency: int, parallel: int) -> tuple[list[Trajectory], float]:
-    """Return the runs of so many questions at a time, and the seconds of all of them."""
+def run_questions(width: int, concurrency: int, parallel: int) -> list[Trajectory]:
+    """Return the runs of so many questions at a time."""
     text = plan(1, *(f"lookup({number})" for number in range(width)))
     backend = PacedPlanner(planner(text, protocol.render_final_answer("done")))
     with Toolbox([Tool.from_function(lookup, parallel=parallel)]) as box:
-        begun = time.perf_counter()
         questions = [f"Question {number}" for number in range(concurrency)]
         states = sprint_program.run_batch(questions, backend=backend, tools=box, num_threads=concurrency)
-        return [state.trajectory for state in states], time.perf_counter() - begun
+        return [state.trajectory for state in states]
 
 
 def over_ideal(run: Trajectory) -> float:
@@ -84,21 +83,15 @@ def main(
             ratios: list[float] = []
             seconds: list[float] = []
             for _ in range(rounds):
-                runs, _ = run_questions(width, at_a_time, parallel=width * at_a_time)
+                runs = run_questions(width, at_a_time, parallel=width * at_a_time)
                 ratios += map(over_ideal, runs)
                 seconds += [run.seconds for run in runs]
-            alone = one_by_one(width)
+            alone = run_questions(width, 1, parallel=1)[0].seconds
             table.add_row(
                 *(f"{width}", f"{at_a_time}", f"{median(ratios):.3f}", f"{max(ratios):.3f}", f"{alone:.2f} s"),
                 f"{alone / median(seconds):.1f}",
             )
     screen().print(table)
-
-
-def one_by_one(width: int) -> float:
-    """Return the seconds of one question whose calls run one after the other."""
-    runs: Sequence[Trajectory] = run_questions(width, 1, parallel=1)[0]
-    return runs[0].seconds
 
 
 if __name__ == "__main__":

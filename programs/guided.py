@@ -19,11 +19,11 @@ from programs.sprint import PlanDraft, SprintRun, checked_begun
 from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput
 from sprint_sgl.lang.arguments import Count, StyleName
-from sprint_sgl.lang.calls import Branch, Clock, Generation, Watch, call, chat_turn, opening_for
+from sprint_sgl.lang.calls import Clock, Generation, Watch, chat_turn, opening_for
 from sprint_sgl.lang.joining import JoinPolicy, checked_policy
 from sprint_sgl.lang.launcher import Launcher
 from sprint_sgl.lang.program import program
-from sprint_sgl.lang.thoughts import read_thought, thought_limit
+from sprint_sgl.lang.thoughts import answer_in_one_thought
 from sprint_sgl.protocol.prompts import prompt_style as load_style
 from sprint_sgl.runtime.executor import set_call_options, set_context, token_limit
 from sprint_sgl.runtime.frontend import ProgramState
@@ -95,12 +95,13 @@ class GuidedRun(SprintRun):
     grammar: bool = False
 
     def answer(self, max_stages: int, begun: Trajectory | None = None) -> Trajectory:
-        opening = self.s.text()
         try:
             return super().answer(max_stages, begun)
         except NothingPlanned as nothing:
-            set_context(self.s, opening)
-            return self._answer_in_one_thought(nothing.calls)
+            run = self.launcher
+            set_context(self.s, opening_for(self.s, run.question, None))
+            before = tuple(nothing.calls)
+            return answer_in_one_thought(self.s, run.question, run.clock, run.watch, seed=run.seed, before=before)
 
     def plan(self, i: int) -> PlanDraft:
         """Return plan i, or the answer where the model chooses to give it. Raises NothingPlanned for an empty first
@@ -134,8 +135,7 @@ class GuidedRun(SprintRun):
         rambles = lead is not None and lead.truncated and j == 1
         if lead is None or not (lead.call.finish == PROMPT or rambles):
             plan.tail = lead.text.strip() if lead else ""
-            self.append(f"{self._line_end()}{protocol.close_plan(i)}", i)
-            return True
+            return self._close(i)
         before = self.s.text()
         self.append(f"{self._line_end()}{protocol.open_prompt(i, j)} ", i)
         task = self._write(f"prompt_{i}_{len(plan.calls)}", i, PROMPT_TOKENS, PROMPT_REGEX)
@@ -143,8 +143,7 @@ class GuidedRun(SprintRun):
             plan.calls.append(task.call)
         if task is None or not task.text.strip():
             set_context(self.s, before)
-            self.append(f"{self._line_end()}{protocol.close_plan(i)}", i)
-            return True
+            return self._close(i)
         if task.truncated:
             self.repairs.append((("truncated", 1),))
         space = "" if task.text[-1].isspace() else " "
@@ -161,6 +160,11 @@ class GuidedRun(SprintRun):
         finally:
             set_call_options(self.s.stream_executor, sampling={})
 
+    def _close(self, i: int) -> bool:
+        """Close plan i, and return that it is finished."""
+        self.append(f"{self._line_end()}{protocol.close_plan(i)}", i)
+        return True
+
     def _line_end(self) -> str:
         return "" if self.s.text().endswith("\n") else "\n"
 
@@ -168,21 +172,3 @@ class GuidedRun(SprintRun):
         answer = self.written_answer(i)
         answer.calls[:0] = spent
         return answer
-
-    def _answer_in_one_thought(self, spent: list[Call]) -> Trajectory:
-        """Return the run of a plain chat turn, with the calls of the plans that came to nothing."""
-        s, run = self.s, self.launcher
-        set_context(s, opening_for(s, run.question, None))
-        limit = thought_limit(s, None)
-        written = call(s, "thought", Branch(1), run.clock, run.watch, max_tokens=limit, seed=run.seed)
-        read = read_thought(written.text)
-        s["answer"] = read.answer
-        return Trajectory(
-            run.question,
-            thought=read.thought,
-            final_answer=read.final,
-            answer_calls=(*spent, written.call),
-            repairs=(("truncated", 1),) if written.call.finish == "length" else (),
-            seconds=round(run.clock.now(), 6),
-            launch="sequential",
-        )

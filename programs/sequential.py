@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from sprint_sgl import protocol
 from sprint_sgl.lang.arguments import Count, StyleName
-from sprint_sgl.lang.calls import Branch, Clock, Watch, call, style_for
+from sprint_sgl.lang.calls import Clock, Watch, style_for
 from sprint_sgl.lang.program import program
-from sprint_sgl.lang.thoughts import read_thought, thought_limit
+from sprint_sgl.lang.thoughts import answer_in_one_thought
 from sprint_sgl.runtime.frontend import ProgramState
 from sprint_sgl.tasks.question import checked_question
 from sprint_sgl.trajectory import Trajectory
@@ -25,18 +25,6 @@ def sequential_program(
     watch: Watch | None = None,
 ) -> Trajectory:
     """Answer the question in one call of at most `max_tokens`: by default the model's own limit, or the paper's."""
-    question = checked_question(question)
-    clock = Clock()
+    question, clock = checked_question(question), Clock()
     s += protocol.sequential_opening(question, style_for(s, prompt_style))
-    generation = call(s, "thought", Branch(1), clock, watch, max_tokens=thought_limit(s, max_tokens), seed=seed)
-    read = read_thought(generation.text)
-    s["answer"] = read.answer
-    return Trajectory(
-        question,
-        thought=read.thought,
-        final_answer=read.final,
-        answer_calls=(generation.call,),
-        repairs=(("truncated", 1),) if generation.call.finish == "length" else (),
-        seconds=round(clock.now(), 6),
-        launch="sequential",
-    )
+    return answer_in_one_thought(s, question, clock, watch, max_tokens=max_tokens, seed=seed)

@@ -239,30 +239,27 @@ class ChatMessage(ConversationMessage):
         return Said(self.turn, [part.call for part in self.tool_calls], self.tool_call_id)
 
 
-class ChatRequest(ProgramRequest):
+class ConversationRequest(ProgramRequest):
+    """A request with a conversation, in which the client's tools may be called."""
+
     ignored = HARMLESS - {"parallel_tool_calls"}
 
-    messages: Annotated[list[ChatMessage], Field(min_length=1)]
-    max_tokens: TokenCount = None
-    max_completion_tokens: TokenCount = None
-    best_of: Annotated[None, Only(1)] = None
-    modalities: Annotated[None, Only(["text"])] = None
-    verbosity: Annotated[None, Only("medium")] = None
-    tools: list[ToolParameter] = Field(default_factory=list)  # type: ignore[assignment]
+    tools: list[Any] = Field(default_factory=list)  # type: ignore[assignment]
     tool_choice: Literal["none", "auto"] | None = None  # type: ignore[assignment]
     parallel_tool_calls: bool = True
 
     @property
-    def token_limit(self) -> int | None:
-        return self.max_completion_tokens or self.max_tokens
+    @abstractmethod
+    def said(self) -> list[Said]:
+        """Return the conversation. Raises BadInput for calls whose arguments are no JSON."""
 
     @property
     def question(self) -> str:
-        return question_in([message.said for message in self.messages])
+        return question_in(self.said)
 
     @property
     def begun(self) -> Trajectory | None:
-        return run_in([message.said for message in self.messages])
+        return run_in(self.said)
 
     @property
     def client_tools(self) -> list[Tool]:
@@ -271,6 +268,24 @@ class ChatRequest(ProgramRequest):
     @property
     def one_call(self) -> bool:
         return not self.parallel_tool_calls
+
+
+class ChatRequest(ConversationRequest):
+    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    max_tokens: TokenCount = None
+    max_completion_tokens: TokenCount = None
+    best_of: Annotated[None, Only(1)] = None
+    modalities: Annotated[None, Only(["text"])] = None
+    verbosity: Annotated[None, Only("medium")] = None
+    tools: list[ToolParameter] = Field(default_factory=list)
+
+    @property
+    def token_limit(self) -> int | None:
+        return self.max_completion_tokens or self.max_tokens
+
+    @property
+    def said(self) -> list[Said]:
+        return [message.said for message in self.messages]
 
 
 class CompletionRequest(ProgramRequest):
@@ -374,10 +389,10 @@ class TextOptions(RequestObject):
     verbosity: Annotated[None, Only("medium")] = None
 
 
-class ResponsesRequest(ProgramRequest):
+class ResponsesRequest(ConversationRequest):
     """A request of /v1/responses. Nothing is stored, so that `input` contains the whole conversation."""
 
-    ignored = HARMLESS - {"parallel_tool_calls"} | {"max_tool_calls"}
+    ignored = ConversationRequest.ignored | {"max_tool_calls"}
 
     input: Annotated[list[InputItem], INPUT_ITEMS, Field(min_length=1)]
     instructions: str | None = None
@@ -386,9 +401,7 @@ class ResponsesRequest(ProgramRequest):
     reasoning: ReasoningOptions | None = None
     include: Annotated[None, Only([])] = None
     truncation: Annotated[None, Only("disabled")] = None
-    tools: list[FunctionTool] = Field(default_factory=list)  # type: ignore[assignment]
-    tool_choice: Literal["none", "auto"] | None = None  # type: ignore[assignment]
-    parallel_tool_calls: bool = True
+    tools: list[FunctionTool] = Field(default_factory=list)
     background: Annotated[None, Only(False)] = None
 
     @property
@@ -412,19 +425,3 @@ class ResponsesRequest(ProgramRequest):
                     message = found[-1]
                 message.calls.append(ClientCall.checked(item.call_id, item.name, item.arguments))
         return found
-
-    @property
-    def question(self) -> str:
-        return question_in(self.said)
-
-    @property
-    def begun(self) -> Trajectory | None:
-        return run_in(self.said)
-
-    @property
-    def client_tools(self) -> list[Tool]:
-        return [] if self.tool_choice == "none" else [each.tool() for each in self.tools]
-
-    @property
-    def one_call(self) -> bool:
-        return not self.parallel_tool_calls
