@@ -10,7 +10,7 @@ from typing import Any
 from sprint_sgl import protocol
 from sprint_sgl.bench.replay import TrajectoryShape
 from sprint_sgl.runtime.endpoint import Endpoint
-from sprint_sgl.runtime.executor import ExecutorStandIn, call_options, context_of, set_call_options
+from sprint_sgl.runtime.executor import CallOptions, ExecutorStandIn, call_options, context_of, set_call_options
 from sprint_sgl.runtime.frontend import BaseBackend, SglSamplingParams, StreamExecutor
 from sprint_sgl.storage.checkpoints import load_tokenizer
 
@@ -31,17 +31,13 @@ def tag_token_bias(tokenizer: str) -> dict[str, float]:
     }
 
 
-class ReplayBackend(BaseBackend):  # type: ignore[misc]
-    """Answers every call of one run on the real runtime, with as many tokens as in the recording."""
+class ForcedBackend(BaseBackend):  # type: ignore[misc]
+    """Has the real runtime write as many tokens as a call is to take."""
 
-    def __init__(self, endpoint: Endpoint, shape: TrajectoryShape, thought: int | None = None) -> None:
-        """`thought` is the length of a sequential thought; by default that of the whole recording."""
+    def __init__(self, endpoint: Endpoint) -> None:
         super().__init__()
-        self.runtime, self.shape, self.thought = endpoint, shape, thought or shape.total
-        self.prompt_style = endpoint.prompt_style
-        self.max_new_tokens = self.max_sequential_tokens = max(shape.total, self.thought) + 1
+        self.runtime, self.prompt_style = endpoint, endpoint.prompt_style
         self._bias = tag_token_bias(str(endpoint.model_info["tokenizer_path"]))
-        self._planner = iter(_planner_calls(shape))
 
     def get_chat_template(self) -> Any:
         return self.runtime.get_chat_template()
@@ -49,14 +45,32 @@ class ReplayBackend(BaseBackend):  # type: ignore[misc]
     def abort(self, request_id: str) -> None:
         self.runtime.abort(request_id)
 
-    def generate(self, s: StreamExecutor, sampling_params: SglSamplingParams) -> tuple[str, dict[str, Any]]:
-        opening, tokens, stop = self._call(context_of(s), sampling_params.stop)
-        forced, allowed = sampling_params.clone(), min(tokens, sampling_params.max_new_tokens)
-        forced.stop, forced.max_new_tokens, forced.ignore_eos = [], allowed, True
+    def write(
+        self, s: StreamExecutor, sampling_params: SglSamplingParams, tokens: int, opening: str = ""
+    ) -> tuple[str, dict[str, Any], CallOptions]:
+        """Return so many tokens behind the context and the opening, their accounting, and the call's options."""
+        forced = sampling_params.clone()
+        forced.stop, forced.max_new_tokens, forced.ignore_eos = [], tokens, True
         options = replace(call_options(s), sampling={"logit_bias": self._bias})
         call = ExecutorStandIn(context_of(s) + opening, options)
-        text, meta = self.runtime.generate(call, forced)
-        set_call_options(s, tokenized=call.call_options.tokenized)
+        return *self.runtime.generate(call, forced), call.call_options
+
+
+class ReplayBackend(ForcedBackend):
+    """Answers every call of one run on the real runtime, with as many tokens as in the recording."""
+
+    def __init__(self, endpoint: Endpoint, shape: TrajectoryShape, thought: int | None = None) -> None:
+        """`thought` is the length of a sequential thought; by default that of the whole recording."""
+        super().__init__(endpoint)
+        self.shape, self.thought = shape, thought or shape.total
+        self.max_new_tokens = self.max_sequential_tokens = max(shape.total, self.thought) + 1
+        self._planner = iter(_planner_calls(shape))
+
+    def generate(self, s: StreamExecutor, sampling_params: SglSamplingParams) -> tuple[str, dict[str, Any]]:
+        opening, tokens, stop = self._call(context_of(s), sampling_params.stop)
+        allowed = min(tokens, sampling_params.max_new_tokens)
+        text, meta, options = self.write(s, sampling_params, allowed, opening)
+        set_call_options(s, tokenized=options.tokenized)
         cut = allowed < tokens or meta["finish_reason"]["type"] == "abort"
         return opening + text, meta if cut else meta | {"finish_reason": {"type": "stop", "matched": stop}}
 

@@ -2,49 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from sprint_sgl import protocol
-from sprint_sgl.bench.replay_backend import tag_token_bias
+from sprint_sgl.bench.replay_backend import ForcedBackend
 from sprint_sgl.bench.tool_replay import PlannedQuestion, ask_call
 from sprint_sgl.runtime.endpoint import Endpoint
-from sprint_sgl.runtime.executor import ExecutorStandIn, call_options, context_of
-from sprint_sgl.runtime.frontend import BaseBackend, SglSamplingParams, StreamExecutor
+from sprint_sgl.runtime.executor import context_of
+from sprint_sgl.runtime.frontend import SglSamplingParams, StreamExecutor
 
 CHARACTERS_A_TOKEN = 4
 
 
-class RecordedPlanner(BaseBackend):  # type: ignore[misc]
+class RecordedPlanner(ForcedBackend):
     """Asks every sub-question whose needs are answered, closes the plan, and answers when all are."""
 
     max_new_tokens = 10_000
 
     def __init__(self, endpoint: Endpoint, question: PlannedQuestion) -> None:
-        super().__init__()
-        self.runtime, self.question = endpoint, question
-        self.prompt_style = endpoint.prompt_style
-        self._bias = tag_token_bias(str(endpoint.model_info["tokenizer_path"]))
+        super().__init__(endpoint)
+        self.question = question
         self._stage = 0
         self._asked: list[int] = []  # in this stage
         self._done: set[int] = set()
 
-    def get_chat_template(self) -> Any:
-        return self.runtime.get_chat_template()
-
-    def abort(self, request_id: str) -> None:
-        self.runtime.abort(request_id)
-
     def generate(self, s: StreamExecutor, sampling_params: SglSamplingParams) -> tuple[str, dict[str, Any]]:
-        text, stop = self._write(context_of(s))
-        forced = sampling_params.clone()
-        forced.stop, forced.ignore_eos = [], True
-        forced.max_new_tokens = max(1, round(len(text) / CHARACTERS_A_TOKEN))
-        options = replace(call_options(s), sampling={"logit_bias": self._bias})
-        _, meta = self.runtime.generate(ExecutorStandIn(context_of(s), options), forced)
+        text, stop = self._next(context_of(s))
+        _, meta, _ = self.write(s, sampling_params, max(1, round(len(text) / CHARACTERS_A_TOKEN)))
         return text, meta | {"finish_reason": {"type": "stop", "matched": stop}}
 
-    def _write(self, context: str) -> tuple[str, str]:
+    def _next(self, context: str) -> tuple[str, str]:
         """Return what the planner writes next, and the stop string that ends it."""
         stage, opening = context.count("\n</Execution_") + 1, ""
         if stage != self._stage:

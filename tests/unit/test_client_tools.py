@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -60,7 +61,7 @@ def results_of(message: Any) -> list[dict[str, Any]]:
     """The messages of a client that has carried the calls out; it answers the last one first."""
     said = []
     for call in message.tool_calls:
-        key = " ".join(map(str, eval(call.function.arguments).values()))
+        key = " ".join(map(str, json.loads(call.function.arguments).values()))
         said.append({"role": "tool", "tool_call_id": call.id, "content": RESULTS[key]})
     return said[::-1]
 
@@ -232,7 +233,7 @@ def outputs(response: Any) -> list[dict[str, Any]]:
     calls = [item for item in response.output if item.type == "function_call"]
     said = []
     for call in calls:
-        key = " ".join(map(str, eval(call.arguments).values()))
+        key = " ".join(map(str, json.loads(call.arguments).values()))
         said.append({"type": "function_call_output", "call_id": call.call_id, "output": RESULTS[key]})
     return said[::-1]
 
