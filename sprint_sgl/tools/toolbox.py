@@ -115,11 +115,6 @@ class Toolbox:
             wider._add(tool)
         return wider
 
-    @property
-    def schemas(self) -> list[dict[str, Any]]:
-        """The tools as OpenAI's function-calling schemas."""
-        return [tool.schema for tool in self.tools.values()]
-
     def route(self, prompt: str) -> ToolCall | None:
         """Return the call that a prompt is, or None if it is for the model."""
         try:
