@@ -11,11 +11,12 @@ No part of the paper: its models are fine-tuned. Expect less of the plans, and n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from string import Template
 from typing import Annotated, Literal
 
-from programs.sprint import PlanDraft, SprintRun, checked_begun
+from programs.sprint import PlanDraft, SprintRun, checked_begun, checked_names, forced_tools
 from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput
 from sprint_sgl.lang.arguments import Count, StyleName
@@ -29,7 +30,7 @@ from sprint_sgl.runtime.executor import set_call_options, set_context, token_lim
 from sprint_sgl.runtime.frontend import ProgramState
 from sprint_sgl.tasks.question import checked_question
 from sprint_sgl.tools.sources import Tools, checked_tools, toolbox_for
-from sprint_sgl.trajectory import Call, Prompt, Trajectory
+from sprint_sgl.trajectory import Call, Trajectory
 
 PROMPT, PLAN, ANSWER = "<prompt", "<Plan", "<Final_answer"
 # Any of these ends what lies between two tags: a tag that the model writes itself never enters the context.
@@ -55,6 +56,7 @@ def guided_program(
     on_failure: Literal["raise", "mark"] = "raise",
     tools: Annotated[Tools, checked_tools] | None = None,
     parallel_tool_calls: bool = True,
+    must_call: Annotated[Sequence[str], checked_names] = (),
     begun: Annotated[Trajectory, checked_begun] | None = None,
     watch: Watch | None = None,
 ) -> Trajectory:
@@ -75,7 +77,8 @@ def guided_program(
         told = protocol.describe_tools(style, box.listing) if box else ""
         told = f"\n{told}\n" if told else ""
         s += chat_turn(s, Template(style.parallel).substitute(question=question, tools=told))
-        run = GuidedRun(launcher, launch, parallel_tool_calls, max_prompts, tries=tries, grammar=grammar)
+        forced = forced_tools(box, must_call)
+        run = GuidedRun(launcher, launch, parallel_tool_calls, max_prompts, forced, tries=tries, grammar=grammar)
         return run.answer(max_stages, begun)
 
 
@@ -108,7 +111,7 @@ class GuidedRun(SprintRun):
         plan."""
         spent: list[Call] = []
         before = self.s.text()
-        if i > 1:
+        if i > 1 and not self.forced:
             choice = self._write(f"choice_{i}", i, CHOICE_TOKENS, CHOICE_REGEX)
             set_context(self.s, before)
             spent = [choice.call] if choice else []
@@ -146,11 +149,7 @@ class GuidedRun(SprintRun):
             return self._close(i)
         if task.truncated:
             self.repairs.append((("truncated", 1),))
-        space = "" if task.text[-1].isspace() else " "
-        self.append(f"{space}{protocol.close_prompt(i, j)}", i)
-        plan.prompts.append(Prompt(task.text, lead.text, offset=plan.tokens))
-        plan.contexts.append(self.s.text())
-        return self.close_full(plan)
+        return self.close_prompt(plan, task.text, lead.text)
 
     def _write(self, name: str, stage: int, limit: int, regex: str) -> Generation | None:
         """Return what the model writes up to its next tag; None if the model's context is full."""

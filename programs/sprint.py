@@ -33,10 +33,13 @@ from sprint_sgl.lang.joining import JoinPolicy, checked_policy
 from sprint_sgl.lang.launcher import Launcher
 from sprint_sgl.lang.program import program
 from sprint_sgl.protocol.prompts import PromptStyle
-from sprint_sgl.runtime.executor import set_context, token_limit
+from sprint_sgl.runtime.executor import set_call_options, set_context, token_limit
 from sprint_sgl.runtime.frontend import ProgramState
 from sprint_sgl.tasks.question import checked_question
+from sprint_sgl.tools.calls import call_grammar
 from sprint_sgl.tools.sources import Tools, checked_tools, toolbox_for
+from sprint_sgl.tools.tool import Tool
+from sprint_sgl.tools.toolbox import Toolbox
 from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Trajectory
 
 
@@ -46,6 +49,13 @@ def checked_begun(name: str, value: object) -> Trajectory:
         raise BadInput(f"{name} must be a Trajectory, got {value!r}")
     if value.is_pending:
         raise BadInput(f"{name}: its last stage still waits for results: replace the executions of status pending")
+    return value
+
+
+def checked_names(name: str, value: object) -> object:
+    """Return a list of names. Raises BadInput for anything else."""
+    if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(each, str) for each in value):
+        raise BadInput(f"{name} must be a list of names of tools, got {value!r}")
     return value
 
 
@@ -61,6 +71,7 @@ def sprint_program(
     on_failure: Literal["raise", "mark"] = "raise",
     tools: Annotated[Tools, checked_tools] | None = None,
     parallel_tool_calls: bool = True,
+    must_call: Annotated[Sequence[str], checked_names] = (),
     max_prompts: Count | None = None,
     begun: Annotated[Trajectory, checked_begun] | None = None,
     watch: Watch | None = None,
@@ -76,6 +87,8 @@ def sprint_program(
     tools                 a Toolbox, or functions, MCP servers and names of tools: what carries out prompts that are
                           calls
     parallel_tool_calls   whether a plan may hand several calls to tools of whoever asks (Tool.of_client)
+    must_call             names of tools: the first prompt, or the first after `begun`, is a call of one of them, which
+                          the runtime's grammar backend sees to
     max_prompts           a plan is closed after so many; by default where the planner closes it
     begun                 a run that waited for such tools, with their results in place: this one goes on from it
     watch                 called with (branch, text) as text appears; with stream=True piece by piece; an empty text
@@ -86,7 +99,15 @@ def sprint_program(
         launcher = Launcher(s, question, Clock(), seed, checked_policy(straggler), on_failure, watch, box)
         style = trained_style(s, prompt_style)
         s += protocol.planner_opening(question, style, protocol.describe_tools(style, box.listing) if box else "")
-        return SprintRun(launcher, launch, parallel_tool_calls, max_prompts).answer(max_stages, begun)
+        forced = forced_tools(box, must_call)
+        return SprintRun(launcher, launch, parallel_tool_calls, max_prompts, forced).answer(max_stages, begun)
+
+
+def forced_tools(box: Toolbox | None, names: Sequence[str]) -> Sequence[Tool]:
+    """Return the tools of which one must be called. Raises BadInput for an unknown name, or without tools."""
+    if names and box is None:
+        raise BadInput(f"must_call names {names[0]!r}, and there are no tools")
+    return [box[name] for name in names] if box else ()
 
 
 def trained_style(s: ProgramState, name: str | None) -> PromptStyle:
@@ -126,12 +147,16 @@ class PlanDraft:
 
 @dataclass
 class SprintRun:
-    """One run: what its stages share, and the repairs and discarded tokens that they add up."""
+    """One run: what its stages share, and the repairs and discarded tokens that they add up.
+
+    forced   tools: the next plan begins with a call of one of them
+    """
 
     launcher: Launcher
     launch: Literal["eager", "barrier"]
     parallel_tool_calls: bool = True
     max_prompts: int | None = None
+    forced: Sequence[Tool] = ()
     repairs: list[protocol.Repairs] = field(default_factory=list)
     discarded: int = 0
     begun: bool = False
@@ -147,7 +172,7 @@ class SprintRun:
         if begun:
             s += protocol.render_stages(begun)
         for i in count(len(stages) + 1):
-            plan = self.plan(i) if i < max_stages else self.forced_answer(i)
+            plan = self.plan(i) if i < max_stages or self.forced else self.forced_answer(i)
             executions = self.join(plan)
             if plan.is_stage:
                 stages.append(Stage(tuple(plan.prompts), executions, plan.tail, tuple(plan.calls)))
@@ -171,19 +196,48 @@ class SprintRun:
     def plan(self, i: int) -> PlanDraft:
         """Return plan i, with its executors under way."""
         plan = PlanDraft(i)
+        if self.forced:
+            self.append(protocol.open_plan(i), i)
         self.fill(plan)
         return plan
 
     def fill(self, plan: PlanDraft) -> None:
         """Let the planner write the plan, call by call, and launch its executors on the way."""
+        write = self.write_forced_call if self.forced else self.continue_plan
         try:
-            while not self.continue_plan(plan):
+            while not write(plan):
+                write = self.continue_plan
                 if self.launch == "eager":
                     self._launch(plan)
         except BaseException:
             plan.end_executors()
             raise
         self._launch(plan)
+
+    def write_forced_call(self, plan: PlanDraft) -> bool:
+        """Write a prompt's tag, and let the planner write a call in it; return whether the plan is finished."""
+        i, tools, self.forced = plan.stage, self.forced, ()
+        self.append(f"{protocol.open_prompt(i, 1)} ", i)
+        set_call_options(self.s.stream_executor, sampling={"structural_tag": call_grammar(tools)})
+        try:
+            written = self.call_planner(f"call_{i}", i)
+        finally:
+            set_call_options(self.s.stream_executor, sampling={})
+        if written is None:
+            plan.answer = ""
+            return True
+        plan.calls.append(written.call)
+        if written.truncated:
+            self.repairs.append((("truncated", 1),))
+        return self.close_prompt(plan, written.text)
+
+    def close_prompt(self, plan: PlanDraft, text: str, lead: str = "") -> bool:
+        """Close the prompt that the planner has written between tags of ours; return whether the plan is finished."""
+        space = "" if text[-1:].isspace() else " "
+        self.append(f"{space}{protocol.close_prompt(plan.stage, len(plan.prompts) + 1)}", plan.stage)
+        plan.prompts.append(Prompt(text, lead, offset=plan.tokens))
+        plan.contexts.append(self.s.text())
+        return self.close_full(plan)
 
     def continue_plan(self, plan: PlanDraft) -> bool:
         """Make one planner call, up to its stop string; return whether the plan is finished."""

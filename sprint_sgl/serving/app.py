@@ -90,7 +90,7 @@ class Api:
         return await self._answer(request, body, CompletionReply(**self._reply_options(body)))
 
     async def respond(self, request: Request, body: ResponsesRequest) -> Response:
-        return await self._answer(request, body, ResponsesReply(**self._reply_options(body)))
+        return await self._answer(request, body, ResponsesReply(asked=body.repeated, **self._reply_options(body)))
 
     async def list_models(self) -> dict[str, Any]:
         return {"object": "list", "data": [self._entry(name) for name in self.service.models]}

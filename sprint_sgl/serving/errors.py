@@ -24,7 +24,7 @@ from sprint_sgl.errors import (
     ToolFailed,
 )
 from sprint_sgl.serving.chat_replies import error_event, error_reply, error_type
-from sprint_sgl.serving.requests import ITEM_TAG
+from sprint_sgl.serving.requests import TAG_END
 
 RUNTIME_RETRY = 5  # seconds after which a client may ask again while the runtime is starting
 RUNTIME_GONE = "the runtime is gone or still starting: ask again"
@@ -94,7 +94,7 @@ def field_path(error: Mapping[str, Any]) -> str:
     if error["type"] == "json_invalid":  # located by a character's position
         return ""
     parts = [*error["loc"][1:], error.get("ctx", {}).get("field")]
-    return ".".join(str(part) for part in parts if part is not None and not str(part).endswith(ITEM_TAG))
+    return ".".join(str(part) for part in parts if part is not None and not str(part).endswith(TAG_END))
 
 
 async def handle_http_error(request: Request, error: Exception) -> JSONResponse:

@@ -16,8 +16,9 @@ from sprint_sgl.serving.fields import INTEGRAL, Only, RequestObject, as_list
 from sprint_sgl.serving.tool_calls import TOOL, ClientCall, Said, question_in, run_in
 from sprint_sgl.tools.tool import NAME, Tool
 from sprint_sgl.trajectory import Trajectory, error_detail
-from sprint_sgl.validation import COUNT_LIMIT, SECONDS_LIMIT
+from sprint_sgl.validation import COUNT_LIMIT, SECONDS_LIMIT, suggestion
 
+TAG_END = " item"  # of the tags of unions, which keeps them apart from the field names in an error's path
 MAX_STOPS = 4  # OpenAI's limit
 TokenCount = Annotated[Annotated[int, Field(ge=1, le=COUNT_LIMIT)] | None, INTEGRAL]
 
@@ -149,6 +150,11 @@ class ProgramRequest(RequestObject, ABC):
         return False
 
     @property
+    def must_call(self) -> list[str]:
+        """Return the names of the client's tools of which one has to be called. Raises BadInput for unknown ones."""
+        return []
+
+    @property
     def stops(self) -> list[str]:
         """Return the stop strings, which cut the answer and not the reasoning."""
         return [stop for stop in self.stop if stop]
@@ -178,6 +184,29 @@ class ToolParameter(RequestObject):
 class CalledFunction(RequestObject):
     name: str
     arguments: str = ""
+
+
+def kind_of_choice(choice: Any) -> str:
+    return f"{'word' if isinstance(choice, str) else 'function'}{TAG_END}"
+
+
+def one_of_choices(named: Any) -> Any:
+    """Return the type of `tool_choice`: a word, or an object that names the one tool that has to be called."""
+    word = Annotated[Literal["none", "auto", "required"], Tag(f"word{TAG_END}")]
+    return Annotated[word | Annotated[named, Tag(f"function{TAG_END}")], Discriminator(kind_of_choice)]
+
+
+class FunctionName(RequestObject):
+    name: str
+
+
+class ChosenTool(RequestObject):
+    type: Literal["function"]
+    function: FunctionName
+
+    @property
+    def name(self) -> str:
+        return self.function.name
 
 
 class ToolCallPart(RequestObject):
@@ -245,7 +274,7 @@ class ConversationRequest(ProgramRequest):
     ignored = HARMLESS - {"parallel_tool_calls"}
 
     tools: list[Any] = Field(default_factory=list)  # type: ignore[assignment]
-    tool_choice: Literal["none", "auto"] | None = None  # type: ignore[assignment]
+    tool_choice: Any = None
     parallel_tool_calls: bool = True
 
     @property
@@ -269,6 +298,18 @@ class ConversationRequest(ProgramRequest):
     def one_call(self) -> bool:
         return not self.parallel_tool_calls
 
+    @property
+    def must_call(self) -> list[str]:
+        names = [tool.name for tool in self.client_tools]
+        if self.tool_choice in (None, "auto", "none"):
+            return []
+        chosen = names if self.tool_choice == "required" else [self.tool_choice.name]
+        if not chosen:
+            raise BadInput("tool_choice: a call is required, and there are no tools")
+        if chosen[0] not in names:
+            raise BadInput(f"tool_choice: no tool is named {chosen[0]!r}{suggestion(chosen[0], names)}")
+        return chosen
+
 
 class ChatRequest(ConversationRequest):
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
@@ -278,6 +319,7 @@ class ChatRequest(ConversationRequest):
     modalities: Annotated[None, Only(["text"])] = None
     verbosity: Annotated[None, Only("medium")] = None
     tools: list[ToolParameter] = Field(default_factory=list)
+    tool_choice: one_of_choices(ChosenTool) | None = None  # type: ignore[valid-type]
 
     @property
     def token_limit(self) -> int | None:
@@ -342,6 +384,12 @@ class InputResult(RequestObject):
     output: Annotated[list[TextPart], TEXT_PARTS]
 
 
+class ChosenFunction(FunctionName):
+    """The one tool that has to be called, as /v1/responses names it."""
+
+    type: Literal["function"]
+
+
 class FunctionTool(FunctionSchema):
     """A tool's schema as /v1/responses has it."""
 
@@ -352,19 +400,16 @@ class FunctionTool(FunctionSchema):
         return Tool.of_client(self.model_dump(exclude={"type"}))
 
 
-ITEM_TAG = " item"  # suffix of the union's tags, which keeps them apart from the field names in an error's path
-
-
 def item_tag(item: Any) -> str | None:
     kind = item.get("type") or "message" if isinstance(item, dict) else getattr(item, "type", None)
-    return f"{kind}{ITEM_TAG}"
+    return f"{kind}{TAG_END}"
 
 
 InputItem = Annotated[
-    Annotated[InputMessage, Tag(f"message{ITEM_TAG}")]
-    | Annotated[InputReasoning, Tag(f"reasoning{ITEM_TAG}")]
-    | Annotated[InputCall, Tag(f"function_call{ITEM_TAG}")]
-    | Annotated[InputResult, Tag(f"function_call_output{ITEM_TAG}")],
+    Annotated[InputMessage, Tag(f"message{TAG_END}")]
+    | Annotated[InputReasoning, Tag(f"reasoning{TAG_END}")]
+    | Annotated[InputCall, Tag(f"function_call{TAG_END}")]
+    | Annotated[InputResult, Tag(f"function_call_output{TAG_END}")],
     Discriminator(
         item_tag,
         custom_error_type="item",
@@ -402,7 +447,18 @@ class ResponsesRequest(ConversationRequest):
     include: Annotated[None, Only([])] = None
     truncation: Annotated[None, Only("disabled")] = None
     tools: list[FunctionTool] = Field(default_factory=list)
+    tool_choice: one_of_choices(ChosenFunction) | None = None  # type: ignore[valid-type]
     background: Annotated[None, Only(False)] = None
+
+    @property
+    def repeated(self) -> dict[str, Any]:
+        """Return the fields about tools as OpenAI's responses repeat them."""
+        choice = self.tool_choice if isinstance(self.tool_choice, str | None) else self.tool_choice.model_dump()
+        return {
+            "tools": [{"strict": None, **tool.model_dump()} for tool in self.tools],
+            "tool_choice": choice or "auto",
+            "parallel_tool_calls": self.parallel_tool_calls,
+        }
 
     @property
     def token_limit(self) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Literal, get_args
@@ -55,6 +55,7 @@ class BranchEvent(BaseModel):
 class ResponsesReply(ReplyEnvelope):
     id: str = field(default_factory=lambda: f"resp_{uuid4().hex}")
     end: str = ""  # the type of the last event marks the end
+    asked: Mapping[str, Any] = field(default_factory=dict)  # what a response repeats of its request
     _numbers: Iterator[int] = field(default_factory=count)
     _written: dict[ItemType, str] = field(default_factory=dict)  # text streamed so far by item, in output order
 
@@ -160,8 +161,7 @@ class ResponsesReply(ReplyEnvelope):
 
     def _response(self, status: ResponseStatus, **more: Any) -> Response:
         head = {"id": self.id, "object": "response", "created_at": self.created, "model": self.model, "status": status}
-        plain: dict[str, Any] = {"error": None, "tools": [], "tool_choice": "none", "parallel_tool_calls": False}
-        return Response.model_validate({**head, **plain, **more})
+        return Response.model_validate({**head, "error": None, **self.asked, **more})
 
 
 def response_status(run: FinishedRun) -> ResponseStatus:

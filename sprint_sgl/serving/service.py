@@ -115,6 +115,7 @@ class Service:
         options["begun"] = begun
         if client:
             options |= {"tools": with_client_tools(method, client), "parallel_tool_calls": not request.one_call}
+        options["must_call"] = request.must_call or None
         return RunRequest(
             model=model,
             question=checked_question(request.question),

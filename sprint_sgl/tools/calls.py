@@ -12,11 +12,11 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sprint_sgl.tools.tool import Tool
+from sprint_sgl.tools.tool import Tool, without_patterns
 
 _CALL = re.compile(r"([A-Za-z_][\w.-]*)\s*\((.*)\)", re.DOTALL)
 _FENCE = re.compile(r"```\w*\n(.*)\n```", re.DOTALL)
@@ -51,6 +51,20 @@ def checked_call(tool: Tool, arguments: object) -> ToolCall:
         return ToolCall(tool, tool.check(arguments))
     except ValueError as error:
         return ToolCall(tool, arguments, f"wrong arguments for {tool.name}: {error}")
+
+
+def call_grammar(tools: Iterable[Tool]) -> str:
+    """Return the grammar of one call of one of these tools, as JSON, for SGLang's sampling parameter structural_tag."""
+    calls = [
+        {
+            "type": "tag",
+            "begin": f'{{"name": {json.dumps(tool.name)}, "arguments": ',
+            "content": {"type": "json_schema", "json_schema": without_patterns(tool.parameters)},
+            "end": "}",
+        }
+        for tool in tools
+    ]
+    return json.dumps({"type": "structural_tag", "format": {"type": "or", "elements": calls}})
 
 
 def _without_quotes(text: str) -> str:

@@ -173,7 +173,7 @@ def schema_checker(parameters: Mapping[str, Any]) -> Callable[[Arguments], Argum
     import jsonschema
     from referencing import Registry
 
-    schema = _without_patterns(parameters)
+    schema = without_patterns(parameters)
     try:
         kind = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)
         kind.check_schema(schema)
@@ -200,7 +200,7 @@ def schema_checker(parameters: Mapping[str, Any]) -> Callable[[Arguments], Argum
     return check
 
 
-def _without_patterns(schema: Any, names: bool = False) -> Any:
+def without_patterns(schema: Any, names: bool = False) -> Any:
     """Return the schema without regular expressions. Raises BadInput for a reference to something outside it.
 
     names   whether the keys are names of properties or definitions, and no keywords
@@ -212,11 +212,11 @@ def _without_patterns(schema: Any, names: bool = False) -> Any:
         dropped = () if names else ("pattern", "patternProperties")
         inner = ("properties", "$defs", "definitions", "dependentSchemas")
         return {
-            key: _without_patterns(value, not names and key in inner)
+            key: without_patterns(value, not names and key in inner)
             for key, value in schema.items()
             if key not in dropped
         }
-    return [_without_patterns(each) for each in schema] if isinstance(schema, list) else schema
+    return [without_patterns(each) for each in schema] if isinstance(schema, list) else schema
 
 
 def _arguments_model(name: str, function: Callable[..., Any]) -> tuple[bool, dict[str, str], type[BaseModel]]:

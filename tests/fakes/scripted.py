@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +26,7 @@ Script = Callable[[str], str]
 
 @dataclass(frozen=True)
 class ScriptedRequest:
-    """A request as the backend received it, with arrival time and seed."""
+    """A request as the backend received it, with arrival time, seed, and sampling parameters beside the usual ones."""
 
     context: str
     text: str
@@ -34,6 +34,7 @@ class ScriptedRequest:
     end: float
     seed: int | None
     request_id: str | None
+    sampling: Mapping[str, Any]
 
 
 @dataclass
@@ -72,7 +73,8 @@ class ScriptedBackend(BaseBackend):  # type: ignore[misc]
         with self._lock:
             seen = [request.context + request.text for request in self.requests]
             end = time.perf_counter()
-            self.requests.append(ScriptedRequest(s.text_, text, start, end, options.seed, options.request_id))
+            extra = (options.seed, options.request_id, options.sampling)
+            self.requests.append(ScriptedRequest(s.text_, text, start, end, *extra))
         return text, {
             "prompt_tokens": count_tokens(s.text_),
             "cached_tokens": max((count_tokens(shared_prefix(s.text_, other)) for other in seen), default=0),

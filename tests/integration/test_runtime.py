@@ -5,6 +5,7 @@ import time
 from contextlib import suppress
 from itertools import pairwise
 from types import SimpleNamespace
+from typing import Literal
 
 import pytest
 
@@ -20,6 +21,7 @@ from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.runtime.frontend import SglSamplingParams
 from sprint_sgl.tasks.countdown.checker import check_countdown
 from sprint_sgl.tasks.countdown.problem import draw_problems
+from sprint_sgl.tools import tool
 from tests.fakes.waiting import idle, wait_for
 
 pytestmark = pytest.mark.runtime
@@ -53,6 +55,16 @@ def test_a_question_runs_in_stages_whose_tokens_add_up(endpoint: Endpoint) -> No
     assert trajectory.sequential_tokens < trajectory.total_tokens
     assert state["answer"] in trajectory.final_answer
     assert all(0 <= call.start < call.end <= trajectory.seconds for call in trajectory.calls)
+
+
+def test_a_required_call_is_one_that_the_tool_takes(endpoint: Endpoint) -> None:
+    @tool
+    def look_up(colour: Literal["red", "green"], size: Literal[1, 2]) -> str:
+        return f"{colour} of size {size}"
+
+    trajectory = sprint_program.run(QUESTION, temperature=0.0, tools=[look_up], must_call=["look_up"]).trajectory
+    assert trajectory.stages[0].executions[0].status == "ok"
+    assert " of size " in trajectory.stages[0].executions[0].text
 
 
 def test_radix_attention_serves_the_forks_prefix_from_the_cache(endpoint: Endpoint) -> None:

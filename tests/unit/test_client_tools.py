@@ -107,6 +107,31 @@ def test_one_call_at_a_time_if_the_client_wants_it(client: openai.OpenAI) -> Non
     assert "prompt_1.2" not in message.content
 
 
+def test_a_call_that_the_client_requires_comes_first_and_fits_its_schema(
+    client: openai.OpenAI, runtime: FakeRuntime
+) -> None:
+    call = '{"name": "weather", "arguments": {"city": "Rome"}}'
+    runtime.played = Trajectory(QUESTION, (Stage((Prompt(call),), (Execution("21"),)),), final_answer="\\boxed{Rome}")
+    messages: list[Any] = [{"role": "user", "content": QUESTION}]
+    for choice in ("required", {"type": "function", "function": {"name": "weather"}}):
+        reply = ask(client, messages, tool_choice=choice).choices[0]
+        assert [each.function.arguments for each in reply.message.tool_calls] == ['{"city": "Rome"}']
+        asked = runtime.sessions[-1].requests[0]
+        assert asked.context.endswith("<Plan_1>\n<prompt_1.1> ")
+        (grammar,) = json.loads(asked.sampling["structural_tag"])["format"]["elements"]
+        assert grammar["content"]["json_schema"] == PARAMETERS
+    flat = respond(client, [*messages], tool_choice={"type": "function", "name": "weather"})
+    assert flat.output[-1].name == "weather"
+    assert (flat.tool_choice.name, flat.tools[0].name, flat.parallel_tool_calls) == ("weather", "weather", True)
+    named = {"type": "function", "function": {"name": "wether"}}
+    with pytest.raises(openai.BadRequestError, match="no tool is named 'wether', did you mean weather"):
+        ask(client, messages, tool_choice=named)
+    with pytest.raises(openai.BadRequestError, match="there are no tools"):
+        ask(client, messages, tools=[], tool_choice="required")
+    with pytest.raises(openai.BadRequestError, match="tool_choice"):
+        ask(client, messages, tool_choice="always")
+
+
 def test_a_client_that_drops_the_content_gets_on_from_the_calls(client: openai.OpenAI, runtime: FakeRuntime) -> None:
     messages: list[Any] = [{"role": "user", "content": QUESTION}]
     message = ask(client, messages).choices[0].message

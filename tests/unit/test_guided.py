@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,6 @@ from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput
 from sprint_sgl.lang.program import Run
 from sprint_sgl.lang.registry import named_method
-from sprint_sgl.runtime.executor import call_options
 from sprint_sgl.tools import tool
 from tests.fakes.scripted import ScriptedBackend
 
@@ -133,16 +133,38 @@ def test_a_planner_may_call_tools_that_its_opening_names() -> None:
     assert [each.text for each in state.trajectory.stages[0].executions] == ["abab", "it is 3"]
 
 
+def test_a_plan_begins_with_a_call_if_one_is_required() -> None:
+    @tool
+    def lookup(key: str, limit: int = 1) -> str:
+        """Look a key up."""
+        return key * limit
+
+    def model(context: str) -> str:
+        text = written(context)
+        return (
+            '{"name": "lookup", "arguments": {"key": "ab"}}' if text.endswith("<prompt_1.1> ") else good_model(context)
+        )
+
+    state, backend = run(model, tools=[lookup], must_call=["lookup"])
+    assert [each.text for each in state.trajectory.stages[0].executions] == ["ab", "it is 3"]
+    grammar = json.loads(backend.requests[0].sampling["structural_tag"])
+    (call,) = grammar["format"]["elements"]
+    assert call["begin"] == '{"name": "lookup", "arguments": '
+    assert set(call["content"]["json_schema"]["properties"]) == {"key", "limit"}
+    assert not any(request.sampling for request in backend.requests[1:])
+    with pytest.raises(BadInput, match="no tool is named 'look'"):
+        run(model, tools=[lookup], must_call=["look"])
+    with pytest.raises(BadInput, match="there are no tools"):
+        run(model, must_call=["lookup"])
+    with pytest.raises(BadInput, match="must be a list of names"):
+        run(model, tools=[lookup], must_call="lookup")
+
+
 def test_with_a_grammar_each_call_of_the_planner_has_its_expression() -> None:
-    seen: list[tuple[str, str]] = []
-
-    class Backend(ScriptedBackend):
-        def generate(self, s: Any, sampling_params: Any) -> Any:
-            seen.append((re.findall(r"<[^<>]+>", s.text_)[-1], call_options(s).sampling.get("regex", "")))
-            return super().generate(s, sampling_params)
-
-    guided_program.run("How much is it?", backend=Backend(good_model), grammar=True)
-    expressions = dict(seen)
+    _, backend = run(good_model, grammar=True)
+    expressions = {
+        re.findall(r"<[^<>]+>", request.context)[-1]: request.sampling.get("regex", "") for request in backend.requests
+    }
     assert expressions["<Plan_1>"].endswith("(<prompt_|</Plan_)")
     assert expressions["<prompt_1.1>"].endswith("</prompt_")
     assert expressions["<execution_1.1>"] == expressions["<Final_answer>"] == ""
