@@ -1,4 +1,4 @@
-# Every target runs in .venv and builds it first if necessary: about a minute and 10 GB of disk.
+# Every target runs in .venv and builds it first if necessary: a minute or two and 10 GB of disk.
 
 BIN := .venv/bin
 # Three processes, since on two cores one of them is usually waiting. Each process takes whole files of tests, so that a
@@ -79,7 +79,7 @@ $(BIN)/uv:
 # The stamp is named after the content of pyproject.toml and written last, so after a change or an interrupted install
 # there is no stamp.
 $(STAMP): | $(BIN)/uv
-	@echo "Installing sprint-sgl and its dependencies into .venv: about a minute, 10 GB of disk"
+	@echo "Installing sprint-sgl and its dependencies into .venv: a minute or two, 10 GB of disk"
 	@rm -f .venv/.installed-*
 	@export UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$$($(PIP_INDEX))}}"; \
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable ".[serve,train,dev]"

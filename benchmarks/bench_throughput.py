@@ -59,7 +59,7 @@ class SentRequest:
     cached: int
 
 
-class RecordingEndpoint(Endpoint):
+class LoggingEndpoint(Endpoint):
     """A runtime's endpoint that keeps its requests in `sent`."""
 
     def __init__(self, url: str) -> None:
@@ -133,7 +133,7 @@ class ThroughputRound:
 
 
 def run_program(
-    endpoint: RecordingEndpoint, questions: list[str], concurrency: int, options: dict[str, Any]
+    endpoint: LoggingEndpoint, questions: list[str], concurrency: int, options: dict[str, Any]
 ) -> ThroughputRound:
     """Run the program over the questions; the endpoint records its requests."""
     endpoint.sent.clear()
@@ -203,7 +203,7 @@ def run_rounds(
     url: str, questions: list[str], concurrency: int, rounds: int, options: dict[str, Any]
 ) -> Iterator[ThroughputRound]:
     """Yield the rounds of both sides; which side is first alternates. The client sends the program's last requests."""
-    endpoint = RecordingEndpoint(url)
+    endpoint = LoggingEndpoint(url)
     for number in range(rounds):
         for side in ("program", "client") if number % 2 == 0 else ("client", "program"):
             empty_cache(endpoint)
@@ -288,7 +288,7 @@ def main(
     found, options = read_rounds(file), {"max_stages": max_stages, "max_new_tokens": max_new_tokens}
 
     def measure(url: str) -> None:
-        RecordingEndpoint(url).warm_up()
+        LoggingEndpoint(url).warm_up()
         for at_a_time in map(int, concurrency.split(",")):
             asked = [p.question for p in draw_problems(numbers, 5, max(questions, at_a_time), held_out=True)]
             for each in run_rounds(url, asked, at_a_time, rounds, options):

@@ -85,7 +85,7 @@ def merge_lines(paths: Sequence[Path]) -> Iterator[str]:
 
 
 def indexed_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield each line with its trace's place in the source. Raises BadInput for a line that is no record."""
+    """Yield each line with its trace's place in the source. Raises BadInput for a line that is not a record."""
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             yield parse_record(line, TraceRecord, f"{path}:{number}").index, line

@@ -2,8 +2,7 @@
 
     python docs/generate_configuration.py > configuration.md
 
-A command is a call of
-`entry_point(NAME, Class)`; NAME is a file of conf/, Class the dataclass that checks the values.
+A command is a call of `entry_point(NAME, Class)`; NAME is a file of conf/, Class the dataclass that checks the values.
 """
 
 from __future__ import annotations

@@ -25,6 +25,14 @@ from sprint_sgl.lang.joining import JoinPolicy, checked_policy
 from sprint_sgl.lang.launcher import Launcher
 from sprint_sgl.lang.program import program
 from sprint_sgl.lang.thoughts import answer_in_one_thought
+from sprint_sgl.protocol.guided import (
+    CHOICE_REGEX,
+    GUIDED_STOPS,
+    LEAD_REGEX,
+    PLAN_OPENING,
+    PROMPT_OPENING,
+    PROMPT_REGEX,
+)
 from sprint_sgl.protocol.prompts import prompt_style as load_style
 from sprint_sgl.runtime.executor import set_call_options, set_context, token_limit
 from sprint_sgl.runtime.frontend import ProgramState
@@ -32,13 +40,7 @@ from sprint_sgl.tasks.question import checked_question
 from sprint_sgl.tools.sources import Tools, checked_tools, toolbox_for
 from sprint_sgl.trajectory import Call, Trajectory
 
-PROMPT, PLAN, ANSWER = "<prompt", "<Plan", "<Final_answer"
-# Any of these ends what lies between two tags: a tag that the model writes itself never enters the context.
-STOPS = (PROMPT, "</prompt", PLAN, "</Plan", "<Execution", "</Execution", "<execution", "</execution", ANSWER)
 LEAD_TOKENS, PROMPT_TOKENS, CHOICE_TOKENS = 200, 400, 8
-LEAD_REGEX = r"[^<]{0,600}(<prompt_|</Plan_)"
-PROMPT_REGEX = r"[^<\n]{3,400}</prompt_"
-CHOICE_REGEX = r"(<Plan_|<Final_answer>)"
 
 
 @program(answer_after=protocol.FINAL_ANSWER_OPEN.strip())
@@ -73,7 +75,7 @@ def guided_program(
     if not style.guided:
         raise BadInput(f"the prompt style {style.name} is for trained models: use the program sprint")
     with toolbox_for(tools) as box:
-        launcher = Launcher(s, question, Clock(), seed, checked_policy(straggler), on_failure, watch, box, STOPS)
+        launcher = Launcher(s, question, Clock(), seed, checked_policy(straggler), on_failure, watch, box, GUIDED_STOPS)
         told = protocol.describe_tools(style, box.listing) if box else ""
         told = f"\n{told}\n" if told else ""
         s += chat_turn(s, Template(style.parallel).substitute(question=question, tools=told))
@@ -115,7 +117,7 @@ class GuidedRun(SprintRun):
             choice = self._write(f"choice_{i}", i, CHOICE_TOKENS, CHOICE_REGEX)
             set_context(self.s, before)
             spent = [choice.call] if choice else []
-            if choice is None or choice.call.finish != PLAN:
+            if choice is None or choice.call.finish != PLAN_OPENING:
                 return self._answer_after(spent, i)
         for _ in range(self.tries):
             self.append(protocol.open_plan(i), i)
@@ -136,7 +138,7 @@ class GuidedRun(SprintRun):
         if lead:
             plan.calls.append(lead.call)
         rambles = lead is not None and lead.truncated and j == 1
-        if lead is None or not (lead.call.finish == PROMPT or rambles):
+        if lead is None or not (lead.call.finish == PROMPT_OPENING or rambles):
             plan.tail = lead.text.strip() if lead else ""
             return self._close(i)
         before = self.s.text()
@@ -155,7 +157,7 @@ class GuidedRun(SprintRun):
         """Return what the model writes up to its next tag; None if the model's context is full."""
         set_call_options(self.s.stream_executor, sampling={"regex": regex} if self.grammar else {})
         try:
-            return self.call_planner(name, stage, min(limit, token_limit(self.s)), STOPS)
+            return self.call_planner(name, stage, min(limit, token_limit(self.s)), GUIDED_STOPS)
         finally:
             set_call_options(self.s.stream_executor, sampling={})
 

@@ -86,7 +86,7 @@ def sprint_program(
     on_failure            what a failed executor is: an error of the run, or an empty execution marked as failed
     tools                 a Toolbox, or functions, MCP servers and names of tools: what carries out prompts that are
                           calls
-    parallel_tool_calls   whether a plan may hand several calls to tools of whoever asks (Tool.of_client)
+    parallel_tool_calls   whether a plan may hand several calls to tools of the client (Tool.of_client)
     must_call             names of tools: the first prompt, or the first after `begun`, is a call of one of them, which
                           the runtime's grammar backend sees to
     max_prompts           a plan is closed after so many; by default where the planner closes it
@@ -116,6 +116,31 @@ def trained_style(s: ProgramState, name: str | None) -> PromptStyle:
     if style.guided:
         raise BadInput(f"the prompt style {style.name} needs a program that writes the tags: sprint_guided")
     return style
+
+
+def run_format(
+    s: ProgramState,
+    question: str,
+    format: protocol.Format,
+    *,
+    max_stages: int,
+    prompt_style: str | None,
+    seed: int | None,
+    straggler: JoinPolicy | None,
+    on_failure: Literal["raise", "mark"],
+    max_prompts: int | None,
+    watch: Watch | None,
+) -> Trajectory:
+    """Answer the question in one of the other formats, whose models are trained on rows of that format."""
+    question, style = checked_question(question), trained_style(s, prompt_style)
+    seen = protocol.in_sprints_tags(format, watch) if watch else None
+    launcher = Launcher(
+        *(s, question, Clock(), seed, checked_policy(straggler), on_failure, seen),
+        stops=format.executor_stops,
+        format=format,
+    )
+    s += format.opening(question, style)
+    return SprintRun(launcher, format.launch, max_prompts=max_prompts).answer(max_stages)
 
 
 @dataclass
@@ -161,9 +186,18 @@ class SprintRun:
     discarded: int = 0
     begun: bool = False
 
+    opening: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.opening = self.s.text()
+
     @property
     def s(self) -> ProgramState:
         return self.launcher.s
+
+    @property
+    def format(self) -> protocol.Format:
+        return self.launcher.format
 
     def answer(self, max_stages: int, begun: Trajectory | None = None) -> Trajectory:
         """Plan and join until there is an answer, which is forced in the last stage, or a client's tool to wait for."""
@@ -178,7 +212,7 @@ class SprintRun:
                 stages.append(Stage(tuple(plan.prompts), executions, plan.tail, tuple(plan.calls)))
             if plan.answer is not None or (stages and stages[-1].is_pending):
                 break
-            s += protocol.render_executions(i, executions)
+            s += self.format.render_executions(i, executions)
 
         trajectory = Trajectory(
             launcher.question,
@@ -197,7 +231,7 @@ class SprintRun:
         """Return plan i, with its executors under way."""
         plan = PlanDraft(i)
         if self.forced:
-            self.append(protocol.open_plan(i), i)
+            self.append(self.format.open_plan(i), i)
         self.fill(plan)
         return plan
 
@@ -234,7 +268,7 @@ class SprintRun:
     def close_prompt(self, plan: PlanDraft, text: str, lead: str = "") -> bool:
         """Close the prompt that the planner has written between tags of ours; return whether the plan is finished."""
         space = "" if text[-1:].isspace() else " "
-        self.append(f"{space}{protocol.close_prompt(plan.stage, len(plan.prompts) + 1)}", plan.stage)
+        self.append(f"{space}{self.format.close_prompt(plan.stage, len(plan.prompts) + 1)}", plan.stage)
         plan.prompts.append(Prompt(text, lead, offset=plan.tokens))
         plan.contexts.append(self.s.text())
         return self.close_full(plan)
@@ -249,16 +283,17 @@ class SprintRun:
             return True
         plan.calls.append(written.call)
         closed_by = written.call.finish
-        read = protocol.read_plan(written.text, plan.stage, first=len(plan.prompts) + 1, closed_by=closed_by)
+        read = self.format.read_plan(written.text, plan.stage, first=len(plan.prompts) + 1, closed_by=closed_by)
         self._extend_plan(plan, before, written, read)
         plan.answer = read.answer
         idle, plan.idle = plan.idle, not read.prompts
-        if closed_by == "</prompt_" and not (idle and plan.idle) and limit > written.call.completion_tokens:
+        closes_prompt = closed_by == self.format.prompt_stop
+        if closes_prompt and not (idle and plan.idle) and limit > written.call.completion_tokens:
             return self.close_full(plan)
-        if closed_by == "</prompt_" and limit <= written.call.completion_tokens:
+        if closes_prompt and limit <= written.call.completion_tokens:
             self.repairs.append((("truncated", 1),))
         if read.answer is None:
-            self.append(protocol.close_plan(plan.stage), plan.stage)
+            self.append(self.format.close_plan(plan.stage), plan.stage)
         return True
 
     def close_full(self, plan: PlanDraft) -> bool:
@@ -267,20 +302,23 @@ class SprintRun:
         last = plan.prompts[-1].text if plan.prompts else ""
         if not full and (self.parallel_tool_calls or not last or not self.launcher.is_client_call(last)):
             return False
-        self.append(protocol.close_plan(plan.stage), plan.stage)
+        self.append(self.format.close_plan(plan.stage), plan.stage)
         return True
 
     def call_planner(
-        self, name: str, stage: int, limit: int | None = None, stops: Sequence[str] = protocol.PLANNER_STOPS
+        self, name: str, stage: int, limit: int | None = None, stops: Sequence[str] = ()
     ) -> Generation | None:
-        """Return a planner call, up to its stop string; None if the run has filled the model's context.
+        """Return a planner call, up to a stop string (the format's); None if the run has filled the model's context.
 
         Raises ContextFull if the question alone does.
         """
         run = self.launcher
         try:
             written = call(
-                self.s, name, Branch(stage), run.clock, run.watch, stops=stops, max_tokens=limit, seed=run.seed
+                *(self.s, name, Branch(stage), run.clock, run.watch),
+                stops=stops or self.format.planner_stops,
+                max_tokens=limit,
+                seed=run.seed,
             )
         except ContextFull:
             if not self.begun:
@@ -293,17 +331,18 @@ class SprintRun:
     def _extend_plan(self, plan: PlanDraft, before: str, written: Generation, read: protocol.PlanText) -> None:
         """Add a call's text to the plan and to the context, verbatim if it is well-formed, else as it was repaired."""
         first = len(plan.prompts) + 1
-        opened = before if len(plan.calls) > 1 else before + protocol.open_plan(plan.stage)
+        opened = before if len(plan.calls) > 1 else before + self.format.open_plan(plan.stage)
         contexts = list(
-            accumulate(map(partial(protocol.render_prompt, plan.stage), count(first), read.prompts), initial=opened)
+            accumulate(map(partial(self.format.render_prompt, plan.stage), count(first), read.prompts), initial=opened)
         )
         if read.repairs:
             self.repairs.append(read.repairs)
-            kept = contexts[-1] + (f"{protocol.escape_tags(read.tail)}\n" if read.tail else "")
+            tail = self.format.spell(f"{protocol.escape_tags(read.tail)}\n") if read.tail else ""
+            kept = contexts[-1] + tail
             self.discarded += discarded_tokens(written, len(kept) - len(opened) + len(read.answer or ""))
             set_context(self.s, kept)
         elif read.prompts:
-            self.append(protocol.close_prompt(plan.stage, first + len(read.prompts) - 1), plan.stage)
+            self.append(self.format.close_prompt(plan.stage, first + len(read.prompts) - 1), plan.stage)
             contexts[-1] = self.s.text()
         for prompt in read.prompts:
             plan.prompts.append(Prompt(prompt.text, f"{plan.tail}\n{prompt.lead}", offset=plan.tokens))
@@ -320,11 +359,12 @@ class SprintRun:
     def _launch(self, plan: PlanDraft) -> None:
         """Start an executor for every prompt that has none yet."""
         for j in range(len(plan.executors) + 1, len(plan.prompts) + 1):
-            context = protocol.executor_context(plan.stage, plan.contexts[j - 1], j)
+            prompt = plan.prompts[j - 1]
+            seen = {"text": plan.contexts[j - 1], "plan": self.s.text(), "prompt": self.opening}[self.format.sees]
+            context = seen + self.format.open_execution(plan.stage, j, prompt)
             waits = any(isinstance(executor, PendingExecutor) for executor in plan.executors)
             refuse = "one call at a time" if waits and not self.parallel_tool_calls else ""
-            prompt = plan.prompts[j - 1].text
-            plan.executors.append(self.launcher.launch(Branch(plan.stage, j), prompt, context, refuse))
+            plan.executors.append(self.launcher.launch(Branch(plan.stage, j), prompt.text, context, refuse))
 
     def join(self, plan: PlanDraft) -> tuple[Execution, ...]:
         """Wait for the executors and return their executions, in prompt order."""
@@ -357,7 +397,7 @@ class SprintRun:
         if written is None:
             return PlanDraft(stage, answer="")
         closed_by = written.call.finish or protocol.ANSWER_STOP
-        read = protocol.read_plan(protocol.FINAL_ANSWER_OPEN + written.text, stage, closed_by=closed_by)
+        read = self.format.read_plan(protocol.FINAL_ANSWER_OPEN + written.text, stage, closed_by=closed_by)
         self.repairs.append(read.repairs)
         return PlanDraft(stage, calls=[written.call], answer=read.answer or "")
 

@@ -32,7 +32,7 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Group:
+class ConfigGroup:
     """A group of files in conf/ from which a command takes one; `default` is a name, null or ???."""
 
     name: str
@@ -44,10 +44,10 @@ class Group:
         return conf_names(self.name)
 
 
-def command_groups(command: str) -> list[Group]:
+def command_groups(command: str) -> list[ConfigGroup]:
     """Return the groups that the defaults list of conf/COMMAND.yaml names."""
     text = (CONF / f"{command}.yaml").read_text()
-    return [Group(found["group"], found["name"], found["text"] or "") for found in _GROUP.finditer(text)]
+    return [ConfigGroup(found["group"], found["name"], found["text"] or "") for found in _GROUP.finditer(text)]
 
 
 def command_keys(command: str, module: str, class_name: str) -> Iterator[Key]:

@@ -17,7 +17,7 @@ PLAIN_EVERY = 30.0  # seconds between two plain lines
 
 @contextmanager
 def progress_bars(*columns: ProgressColumn, console: Console) -> Iterator[Progress]:
-    """Yield rich's progress; where the console is no terminal, a plain line is printed every PLAIN_EVERY seconds.
+    """Yield rich's progress; where the console is not a terminal, a plain line is printed every PLAIN_EVERY seconds.
 
     The line ends with the task's field `details`, if it has one.
     """

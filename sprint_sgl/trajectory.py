@@ -106,7 +106,7 @@ class Execution:
     the model that goes on from its result.
 
     `status` is "truncated" if a token limit ended the text, "cancelled" if a straggler policy did, "failed" if there
-    is no text or it is the error of a tool, "pending" if a tool of whoever asked has yet to carry it out.
+    is no text or it is the error of a tool, "pending" if the client has yet to carry out the call.
     """
 
     text: str
@@ -158,7 +158,7 @@ class Stage:
 
     @property
     def is_pending(self) -> bool:
-        """Whether an execution waits for a tool of whoever asked."""
+        """Whether an execution waits for a tool of the client."""
         return any(execution.status == "pending" for execution in self.executions)
 
     @property
@@ -266,7 +266,7 @@ class Trajectory:
 
     @property
     def is_pending(self) -> bool:
-        """Whether the run waits for tools of whoever asked: its last stage is then incomplete, and it has no answer."""
+        """Whether the run waits for tools of the client: its last stage is then incomplete, and it has no answer."""
         return bool(self.stages) and self.stages[-1].is_pending
 
     @property

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sprint_sgl.config import entry_point
 from sprint_sgl.errors import BadInput
-from sprint_sgl.protocol import tag_texts
+from sprint_sgl.protocol import SPRINT, Format, format_named
 from sprint_sgl.storage.checkpoints import weights_folder
 from sprint_sgl.storage.output_folders import MINI, begin_run
 
@@ -28,8 +28,11 @@ QWEN_SPLIT = (
 )
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int, folder: Path) -> int:
-    """Train on the texts, write a Hugging Face tokenizer into the folder, and return its vocabulary size."""
+def train_tokenizer(texts: Iterable[str], vocab_size: int, folder: Path, format: Format = SPRINT) -> int:
+    """Train on the texts, write a Hugging Face tokenizer into the folder, and return its vocabulary size.
+
+    Tags of the format are single tokens.
+    """
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -48,7 +51,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, folder: Path) -> int:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    whole = (*BEFORE_NUMBERS, *tag_texts(STAGES, WIDTH))
+    whole = (*BEFORE_NUMBERS, *format.tag_texts(STAGES, WIDTH))
     tokenizer.add_tokens([AddedToken(text, normalized=False) for text in whole])
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END, bos_token=None)
     fast.save_pretrained(folder)
@@ -69,6 +72,7 @@ class MiniShape:
 class MiniConfig:
     """`texts` is the number of rows of each file that the tokenizer is trained on.
 
+    `protocol` names the format of parallel reasoning whose tags are single tokens (sprint_sgl/protocol/formats.py).
     `weights` names a model to take shape and weights from; embeddings are kept for tokens in both vocabularies.
     """
 
@@ -77,6 +81,7 @@ class MiniConfig:
     vocab_size: int = 512
     texts: int = 4000
     seed: int = 1
+    protocol: str = "sprint"
     weights: str | None = None
     shape: MiniShape = field(default_factory=MiniShape)
 
@@ -141,12 +146,13 @@ def row_texts(path: Path, limit: int) -> Iterator[str]:
 def main(config: MiniConfig) -> None:
     if missing := [path for path in config.rows if not Path(path).is_file()]:
         raise BadInput(f"{missing[0]} does not exist: rows=[FILE,...] names the files to train the tokenizer on")
+    format = format_named(config.protocol)
     source = weights_folder(config.weights) if config.weights else None
     if source and not (source / "config.json").is_file():
         raise BadInput(f"weights={config.weights}: neither a model's folder nor the name of a shipped model")
     out = begin_run(config.out, MINI, asdict(config))
     texts = [text for path in config.rows for text in row_texts(Path(path), config.texts)]
-    vocabulary = train_tokenizer(texts, config.vocab_size, out)
+    vocabulary = train_tokenizer(texts, config.vocab_size, out, format)
     if source is None:
         parameters = init_weights(out, vocabulary, config.shape, config.seed)
         print(f"{out}: {parameters / 1e6:.2f}M parameters, {vocabulary} tokens")

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 from rich.progress import track
 
+from sprint_sgl import protocol
 from sprint_sgl.console import notes
 from sprint_sgl.errors import BadInput
 from sprint_sgl.runtime.tokenizer import ModelTokenizer, TransformersTokenizer, cached_file, json_tokenizer
@@ -25,7 +26,7 @@ from sprint_sgl.storage.checkpoints import (
     refuse_adapters,
     weights_folder,
 )
-from sprint_sgl.training_rows import TREE, Row, row_text
+from sprint_sgl.training_rows import TREE, Row, row_text, tree_channel, tree_format
 from training.row_file import locate_errors, read_rows
 from training.tree.labels import ATTENTIONS, TREE_TEMPLATE, read_trajectory, row_tree
 
@@ -188,7 +189,7 @@ def check_rows(path: Path, folder: Path, context: int | None, args: Mapping[str,
     for count, row in enumerate(track(read_rows(path), f"checking {path.name}", console=notes, transient=True), 1):
         with locate_errors(path, count):
             check_channel(row, trees)
-            if row.get("channel") == TREE:
+            if tree_format(row):
                 read_trajectory(row)
             check_no_end_token(row, end)
         tokens, longest_path = row_lengths(row, str(folder), limit, context)
@@ -223,12 +224,12 @@ def check_no_end_token(row: Row, end: str) -> None:
 
 def check_channel(row: Row, laid_out: bool) -> None:
     """Raise BadInput for a misspelt channel `tree`, and for a tree row under a recipe that does not lay out trees."""
-    channel = row.get("channel")
-    if channel != TREE and isinstance(channel, str) and channel.lower().startswith(TREE):
-        raise BadInput(f"unknown channel {channel!r}: trees have the channel {TREE!r}")
-    if channel == TREE and not laid_out:
+    channel, known = row.get("channel"), list(map(tree_channel, protocol.FORMATS))
+    if channel not in known and isinstance(channel, str) and channel.lower().startswith(TREE):
+        raise BadInput(f"unknown channel {channel!r}: trees have the channel {TREE!r}, or {', '.join(known[1:])}")
+    if channel in known and not laid_out:
         raise BadInput(
-            f"the row has the channel {TREE!r}, and this recipe does not lay out trees: recipe=paper does "
+            f"the row has the channel {channel!r}, and this recipe does not lay out trees: recipe=paper does "
             f"(template={TREE_TEMPLATE}); for the paper's own rows curate with rows.format=transcript"
         )
 
@@ -239,7 +240,7 @@ def row_lengths(row: Row, model: str, limit: int | None, context: int | None) ->
     Raise BadInput if the model has no tokenizer.
     """
     size = len(row_text(row).encode())  # a token has at least one byte
-    copies = MAX_COPIES if row.get("channel") == TREE else 1
+    copies = MAX_COPIES if tree_format(row) else 1
     if copies * size < (limit or sys.maxsize) and size < (context or sys.maxsize):
         return 0, 0
     tree = row_tree(row, load_spelling(model), end=0)

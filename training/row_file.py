@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Literal
 
 from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput
-from sprint_sgl.training_rows import TREE, Row, row_text
+from sprint_sgl.training_rows import Row, row_text, tree_format
 
 ROLES = ["user", "assistant"]
 EXPECTED = (
@@ -33,13 +32,16 @@ def read_rows(path: Path) -> Iterator[Row]:
         raise BadInput(f"{path} is empty: {EXPECTED}")
 
 
-def rows_kind(path: Path) -> Literal["sprint", "rft"] | None:
-    """Return which rows a file begins with: SPRINT rows, which plan, or RFT rows, which do not; None if it has both."""
-    plans = {
-        row.get("channel") == TREE or protocol.open_plan(1).strip() in row_text(row)
-        for row in islice(read_rows(path), SAMPLE)
-    }
-    return None if len(plans) == 2 else "sprint" if plans == {True} else "rft"
+def rows_kind(path: Path) -> str | None:
+    """Return which rows a file begins with: the format of rows that plan, or "rft"; None if it has several."""
+    kinds = {_row_kind(row) for row in islice(read_rows(path), SAMPLE)}
+    return kinds.pop() if len(kinds) == 1 else None
+
+
+def _row_kind(row: Row) -> str:
+    text = row_text(row)
+    written = (name for name, each in protocol.FORMATS.items() if each.open_plan(1).strip() in text)
+    return tree_format(row) or next(written, "rft")
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from curation.stages.pack import pack
 from curation.stages.reformat import RowFormat, rft_row, sprint_row
 from sprint_sgl.config import entry_point
 from sprint_sgl.errors import BadInput
+from sprint_sgl.protocol import format_named
 from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.storage.output_folders import COUNTDOWN_ROWS, begin_run
 from sprint_sgl.tasks.countdown.problem import Problem, generate_problems
@@ -48,6 +49,7 @@ class CountdownRowsConfig:
     """The problems, and the form and the folder of the rows.
 
     row_format   tree or transcript (curation/stages/reformat.py)
+    protocol     the format of parallel reasoning: sprint, apr, pasta or threads (sprint_sgl/protocol/formats.py)
     drills       rows of arithmetic in the training rows of both kinds, every fourth with quotients alone
     min_ratio    the paper's filter on #steps / #stages
     validation   number of trajectories held out for evaluation
@@ -60,6 +62,7 @@ class CountdownRowsConfig:
     problems: Problems = field(default_factory=Problems)
     prompt_style: str = "mini"
     row_format: RowFormat = RowFormat.tree
+    protocol: str = "sprint"
     drills: int = 0
     min_ratio: float = 1.5
     validation: int = 40
@@ -79,7 +82,11 @@ def training_problems(config: Problems) -> Iterator[Problem]:
 
 
 def make_rows(config: CountdownRowsConfig) -> dict[str, int]:
-    """Write steps.jsonl and {sprint,rft}.{train,valid}.jsonl; return the number of rows of each."""
+    """Write steps.jsonl and {sprint,rft}.{train,valid}.jsonl; return the number of rows of each.
+
+    In another format its name takes the place of `sprint`.
+    """
+    format = format_named(config.protocol)
     style, rng = prompt_style(config.prompt_style), random.Random(config.problems.seed)
     out = begin_run(config.out, COUNTDOWN_ROWS, asdict(config))
     wanted = config.problems
@@ -99,7 +106,7 @@ def make_rows(config: CountdownRowsConfig) -> dict[str, int]:
     for split, part in (("valid", kept[: config.validation]), ("train", kept[config.validation :])):
         arithmetic = [] if split == "valid" else list(islice(make_drills(rng), config.drills))
         kinds: dict[str, list[Row]] = {
-            "sprint": [sprint_row(trajectory, style, config.row_format) for _, trajectory in part],
+            format.name: [sprint_row(trajectory, style, config.row_format, format) for _, trajectory in part],
             "rft": [rft_row(trace, style) for trace, _ in part],
         }
         for kind, rows in kinds.items():

@@ -92,7 +92,10 @@ def summarise(out: Path) -> Summary:
         kept=kept,
         annotators=dict(annotators.most_common()),
         files=tuple(
-            RowFile(kind, split, count_lines(out / f"{kind}.{split}.jsonl")) for kind in KINDS for split in SPLITS
+            RowFile(kind, split, count_lines(path))
+            for kind in KINDS
+            for split in SPLITS
+            if (path := out / f"{kind}.{split}.jsonl").is_file()
         ),
         examples=choose_examples(read_records(kept_traces, PackedTrace), kept),
     )

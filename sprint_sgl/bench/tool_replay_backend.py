@@ -33,7 +33,7 @@ class RecordedPlanner(ForcedBackend):
 
     def _next(self, context: str) -> tuple[str, str]:
         """Return what the planner writes next, and the stop string that ends it."""
-        stage, opening = context.count("\n</Execution_") + 1, ""
+        stage, opening = context.count(f"\n{protocol.BLOCK_STOP}") + 1, ""
         if stage != self._stage:
             self._stage, opening = stage, protocol.open_plan(stage)
             self._done |= set(self._asked)

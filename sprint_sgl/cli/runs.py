@@ -29,7 +29,7 @@ def _run_other_package(module: str, context: typer.Context, overrides: Sequence[
 
 
 def _refuse_misspelt(context: typer.Context, commands: Sequence[str]) -> None:
-    """End with a line if the first word looks like one of the subcommands and is none."""
+    """End with one line if the first word is a misspelt subcommand."""
     word = context.args[0] if context.args else ""
     if "=" not in word and word not in commands and (near := suggestion(word, commands)):
         with one_line_errors():

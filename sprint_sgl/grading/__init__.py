@@ -3,7 +3,8 @@ r"""Grading: is a model's answer the same as the gold answer?
 extract     the answer in a model's text: boxes, tags, short final answers
 prose       the answer in a sentence
 notation    an answer, in LaTeX or plain text, as tokens
-reading     tokens as values: numbers, sets, intervals, equations, words (with `expressions` and `units`)
+answer_parser   tokens as values: numbers, sets, intervals, equations, words (with `expressions`, `units`,
+            `splitting` and `values`)
 comparing   two values: same, different, or undecided (with `scalars`)
 worker      processes that compare within limits of time and memory
 

@@ -12,7 +12,7 @@ from string import Template
 from typing import Any
 
 from sprint_sgl import protocol
-from sprint_sgl.errors import ContextFull, ProgramFailed
+from sprint_sgl.errors import BadInput, ContextFull, ProgramFailed
 from sprint_sgl.protocol.prompts import DEFAULT_PROMPT_STYLE, PromptStyle
 from sprint_sgl.protocol.prompts import prompt_style as load_style
 from sprint_sgl.runtime.chat_template import user_turn
@@ -28,6 +28,7 @@ def load_prompt(name: str, beside: str = __file__) -> Template:
 
 
 CHAT = load_prompt("chat")
+RESULTS = ("answer", "trajectory")  # of a run; reading one waits for its end
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,9 @@ def call(
 
 
 def submit(state: ProgramState, name: str, stops: Sequence[str], max_new_tokens: int | None = None) -> None:
-    """Start a generation in the state's own thread."""
+    """Start a generation in the state's own thread. Raises BadInput for a name that the run's result has."""
+    if name in RESULTS:
+        raise BadInput(f"a call cannot be named {name!r}, which is the run's own result: give it another name")
     state += sgl.gen(name, stop=list(stops), max_tokens=max_new_tokens)
 
 
@@ -138,7 +141,7 @@ def _forward(state: ProgramState, name: str, branch: Branch, watch: Watch) -> No
 
 
 def model_note(backend: Any, name: str) -> Any:
-    """Return what the backend says of its model's use; the model's folder is read for backends that say nothing."""
+    """Return a setting that the model ships with (sprint.json): the backend's, if it knows it, else the folder's."""
     if hasattr(backend, name):
         return getattr(backend, name)
     notes = model_notes(model) if (model := model_name(backend)) else {}

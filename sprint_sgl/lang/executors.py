@@ -31,7 +31,7 @@ class Executor(Protocol):
         """Wait for the end; return when it was, on the perf_counter clock."""
 
     def abort(self) -> None:
-        """Cut it off. What has ended already is no error."""
+        """Cut it off. What has ended already is not an error."""
 
     def execution(self, stopped: bool) -> tuple[Execution, Repairs]:
         """Wait for the execution and return it with its repairs; `stopped` tells that a policy cut it off.
@@ -53,6 +53,7 @@ class ModelExecutor:
     clock: Clock
     joining: JoinPolicy
     on_failure: Literal["raise", "mark"]
+    format: protocol.Format
     launched: float = field(default_factory=time.perf_counter)
     forwarding: threading.Thread | None = None
 
@@ -72,7 +73,7 @@ class ModelExecutor:
         finally:
             if self.forwarding:
                 self.forwarding.join()
-        text, repairs = protocol.read_execution(written.text)
+        text, repairs = self.format.read_execution(written.text)
         if self.joining.was_cut_off(written.call, stopped):
             return Execution(text + self.joining.suffix, "cancelled", written.call), repairs
         if written.truncated:
@@ -131,7 +132,7 @@ def without_control_tokens(text: str) -> str:
 
 @dataclass
 class PendingExecutor:
-    """A call of a tool that whoever asked has to carry out: its execution is pending."""
+    """A call of a tool that the client has to carry out: its execution is pending."""
 
     tool: str
     clock: Clock

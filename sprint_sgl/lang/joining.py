@@ -37,7 +37,7 @@ WAIT_FOR_ALL = JoinPolicy()
 
 
 def checked_policy(policy: object) -> JoinPolicy:
-    """Return the policy, or for None the one that waits for all. Raises BadInput for anything else."""
+    """Return the policy; for None the default one, which waits for every executor. Raises BadInput for all else."""
     if not isinstance(policy, JoinPolicy | None):
         raise BadInput(f"straggler must be a StragglerPolicy(budget=..., patience=..., quorum=...), got {policy!r}")
     return policy or WAIT_FOR_ALL

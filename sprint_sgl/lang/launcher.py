@@ -27,6 +27,7 @@ class Launcher:
     tools        prompts that are calls of these go to them, all others to the model
     on_failure   what a failed call of the model is; the box says it for its tools
     stops        strings that end an execution of the model
+    format       the tags in which the run is written, and what an executor sees
     """
 
     s: ProgramState
@@ -38,11 +39,12 @@ class Launcher:
     watch: Watch | None = None
     tools: Toolbox | None = None
     stops: tuple[str, ...] = protocol.EXECUTOR_STOPS
+    format: protocol.Format = protocol.SPRINT
 
     def launch(self, branch: Branch, prompt: str, context: str, refuse: str = "") -> Executor:
         """Start what carries out the prompt; `context` is what a model continues.
 
-        refuse   why a call of a tool of whoever asks is not made
+        refuse   why a call of a client's tool is not made
         """
         if self.tools and (call := self.tools.route(prompt)):
             if call.tool.is_client and not call.error and not refuse:
@@ -55,20 +57,20 @@ class Launcher:
         limit = self.joining.token_limit(token_limit(self.s))
         if self.tools and self.tools.in_text:
             where = ToolContext(self.question, prompt, branch.stage, branch.prompt or 1)
-            shared = (fork, name, branch, self.clock, self.joining, self.on_failure)
+            shared = (fork, name, branch, self.clock, self.joining, self.on_failure, self.format)
             writer = ToolUsingExecutor(
                 *shared, tools=self.tools, context=where, stops=self.stops, limit=limit, watch=self.watch
             )
             writer.start()
             return writer
         submit(fork, name, self.stops, limit)
-        executor = ModelExecutor(fork, name, branch, self.clock, self.joining, self.on_failure)
+        executor = ModelExecutor(fork, name, branch, self.clock, self.joining, self.on_failure, self.format)
         if self.watch:
             executor.forwarding = start_forwarding(fork, name, branch, self.watch)
         return executor
 
     def is_client_call(self, prompt: str) -> bool:
-        """Whether the prompt is a call that whoever asked has to carry out."""
+        """Whether the prompt is a call that the client has to carry out."""
         call = self.tools.route(prompt) if self.tools else None
         return call is not None and call.tool.is_client and not call.error
 

@@ -16,7 +16,7 @@ from typing import Any, Literal, overload
 
 from sprint_sgl.errors import BadInput, ProgramFailed, RuntimeUnavailable, SprintError
 from sprint_sgl.lang.arguments import check_arguments
-from sprint_sgl.lang.calls import model_note
+from sprint_sgl.lang.calls import RESULTS, model_note
 from sprint_sgl.lang.defaults import MAX_NEW_TOKENS, TEMPERATURE
 from sprint_sgl.runtime.executor import end_executor
 from sprint_sgl.runtime.frontend import (
@@ -31,7 +31,7 @@ from sprint_sgl.trajectory import Trajectory
 from sprint_sgl.validation import checked_count, checked_temperature, suggestion
 
 AHEAD = 4  # runs of a batch that have begun or wait to be read, for each thread
-RowsKind = Literal["sprint", "rft"]
+RowsKind = Literal["sprint", "rft", "apr", "pasta", "threads"]
 Row = Mapping[str, Any] | Sequence[Any] | str
 RAW = get_chat_template("default")  # programs write chat turns as text; a model's own template would add stop strings
 
@@ -50,7 +50,7 @@ class Run(ProgramState):  # type: ignore[misc]
         return self["trajectory"]  # type: ignore[no-any-return]
 
     def __getitem__(self, name: str) -> Any:
-        if name in ("answer", "trajectory"):
+        if name in RESULTS:
             self._done.wait()
             self.raise_failure()
         return super().__getitem__(name)

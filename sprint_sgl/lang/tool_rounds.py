@@ -73,7 +73,7 @@ class ToolUsingExecutor(ModelExecutor):
             if self.on_failure == "raise" or not own:
                 raise self.failure
             return Execution("", status="failed"), (("failed_execution", 1),)
-        text, repairs = protocol.read_execution(self.text)
+        text, repairs = self.format.read_execution(self.text)
         last = self.parts[-1].call
         status: ExecutionStatus = "ok"
         if self.joining.was_cut_off(last, stopped) or (stopped and self.stopped.is_set()):

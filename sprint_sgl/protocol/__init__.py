@@ -15,17 +15,20 @@ of a trajectory is written escaped, with a backslash after its `<`, and read bac
 rendering   trajectory to text
 lexer       tags in a text, and escaping
 parser      tags to `elements`, by the rules in `repairs`
-reading     elements to trajectories and plans
+model_output   elements to trajectories and plans
+formats     other formats of parallel reasoning, spelled with tags of their own
 patterns    regular expressions for text that is still being written
 """
 
 from __future__ import annotations
 
+from sprint_sgl.protocol.formats import APR, FORMATS, PASTA, SPRINT, THREADS, Format, format_named, in_sprints_tags
 from sprint_sgl.protocol.lexer import FINAL_ANSWER, escape_tags, tag_texts, unescape_tags
 from sprint_sgl.protocol.model_output import PlanText, parse, read_execution, read_plan
 from sprint_sgl.protocol.patterns import PAGE_PATTERNS, PROMPT_PATTERN, TAG_PATTERN, open_execution_numbers
 from sprint_sgl.protocol.rendering import (
     ANSWER_STOP,
+    BLOCK_STOP,
     EXECUTOR_STOPS,
     FINAL_ANSWER_CLOSE,
     FINAL_ANSWER_OPEN,
@@ -39,12 +42,12 @@ from sprint_sgl.protocol.rendering import (
     close_plan,
     close_prompt,
     describe_tools,
-    executor_context,
     open_execution,
     open_plan,
     open_prompt,
     planner_opening,
     render,
+    render_block,
     render_dependencies,
     render_executions,
     render_final_answer,
@@ -60,19 +63,26 @@ from sprint_sgl.protocol.repairs import RepairKind, Repairs, merge_repairs
 
 __all__ = [
     "ANSWER_STOP",
+    "APR",
+    "BLOCK_STOP",
     "EXECUTOR_STOPS",
     "FINAL_ANSWER",
     "FINAL_ANSWER_CLOSE",
     "FINAL_ANSWER_OPEN",
+    "FORMATS",
     "PAGE_PATTERNS",
+    "PASTA",
     "PLANNER_STOPS",
     "PLAN_STOP",
     "PROMPT_PATTERN",
     "PROMPT_STOP",
     "SEPARATOR",
+    "SPRINT",
     "STOPS",
     "TAG_PATTERN",
     "THOUGHT_CLOSE",
+    "THREADS",
+    "Format",
     "PlanText",
     "RepairKind",
     "Repairs",
@@ -81,7 +91,8 @@ __all__ = [
     "close_prompt",
     "describe_tools",
     "escape_tags",
-    "executor_context",
+    "format_named",
+    "in_sprints_tags",
     "merge_repairs",
     "open_execution",
     "open_execution_numbers",
@@ -92,6 +103,7 @@ __all__ = [
     "read_execution",
     "read_plan",
     "render",
+    "render_block",
     "render_dependencies",
     "render_executions",
     "render_final_answer",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from sprint_sgl.protocol.lexer import ESCAPED, FINAL_ANSWER
-from sprint_sgl.protocol.rendering import FINAL_ANSWER_OPEN, PLAN_OPENING, THOUGHT_CLOSE
+from sprint_sgl.protocol.rendering import FINAL_ANSWER_OPEN, PLAN_OPENING, PROMPT_STOP, THOUGHT_CLOSE
 
 TAG_PATTERN = rf"</?(?:Plan_\d+|{FINAL_ANSWER}|think|Execution_\d+|execution_[\d.]+)>\n?"
 """Any tag but those of prompts and the question."""
@@ -19,6 +19,7 @@ PAGE_PATTERNS = {
     "prompt": PROMPT_PATTERN,
     "escaped": ESCAPED,
     "planOpening": PLAN_OPENING,
+    "promptClosing": PROMPT_STOP,
     "answerOpening": FINAL_ANSWER_OPEN.strip(),
     "thoughtClose": THOUGHT_CLOSE,
 }

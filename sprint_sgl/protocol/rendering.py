@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sprint_sgl.protocol.lexer import FINAL_ANSWER, escape_tags
 from sprint_sgl.protocol.parser import NO_PROMPT
@@ -30,7 +30,7 @@ def planner_opening(question: str, style: PromptStyle, tools: str = "") -> str:
 
 
 def describe_tools(style: PromptStyle, lines: str) -> str:
-    """Return what a planner is told of its tools, one on each of the lines; empty for a style that says nothing."""
+    """Return the list of tools in the planner's instruction, one a line; empty for a style that names none."""
     return f"{style.tools}\n{escape_tags(lines)}" if style.tools and lines else ""
 
 
@@ -90,11 +90,16 @@ def render_executions(i: int, executions: Sequence[Execution]) -> str:
     """Return the sync of stage i: all executions in prompt order, as they enter the planner's context."""
     if not executions:
         return f"<Execution_{i}>\n{NO_PROMPT}\n</Execution_{i}>\n\n"
+    return render_block(i, dict(enumerate(executions, 1))) + "\n"
+
+
+def render_block(i: int, executions: Mapping[int, Execution]) -> str:
+    """Return the executions of stage i that there are, by the numbers of their prompts."""
     blocks = (
         f"<execution_{i}.{j}>\n{escape_tags(execution.text)}{close_execution(i, j)}"
-        for j, execution in enumerate(executions, 1)
+        for j, execution in executions.items()
     )
-    return f"<Execution_{i}>\n" + "\n\n".join(blocks) + f"\n</Execution_{i}>\n\n"
+    return f"<Execution_{i}>\n" + "\n\n".join(blocks) + f"\n</Execution_{i}>\n"
 
 
 def render_stage(i: int, stage: Stage) -> str:
@@ -103,14 +108,6 @@ def render_stage(i: int, stage: Stage) -> str:
 
 def render_final_answer(answer: str) -> str:
     return f"{FINAL_ANSWER_OPEN}{escape_tags(answer)}\n{FINAL_ANSWER_CLOSE}{THOUGHT_CLOSE}"
-
-
-def executor_context(i: int, snapshot: str, j: int) -> str:
-    """Return the context of executor i.j: the planner's context up to the prompt, the closed plan, the opening tags.
-
-    One difference from training on `transcript` rows (paper, appendix A.1): earlier siblings are missing.
-    """
-    return snapshot + close_plan(i) + open_execution(i, j)
 
 
 def render_stages(trajectory: Trajectory) -> str:

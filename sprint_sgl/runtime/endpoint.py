@@ -195,7 +195,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
             raise RequestFailed(out_of_reach) from error
 
     def workers(self) -> list[GatewayWorker]:
-        """Return a gateway's workers; none if the server is no gateway."""
+        """Return a gateway's workers; none if the server is not a gateway."""
         return read_workers(self._transport.send("GET", "/workers"))
 
     def _flush_once_idle(self) -> None:
@@ -234,7 +234,7 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
     def abort(self, request_id: str) -> None:
         """Stop a request on the server, or on the worker of a gateway that has it if this machine can reach it.
 
-        A request that has ended is no error.
+        A request that has ended is not an error.
         """
         body, limit = {"rid": request_id}, ABORT_LIMIT
         response = self._transport.send("POST", "/abort_request", body, limit)

@@ -146,7 +146,7 @@ def has_ended(state: ProgramState) -> bool:
 
 
 def abort_calls(state: ProgramState) -> None:
-    """Abort the state's call if the backend can. A call that has ended is no error."""
+    """Abort the state's call if the backend can. A call that has ended is not an error."""
     executor = state.stream_executor
     if abort := getattr(executor.backend, "abort", None):
         with suppress(SprintError):

@@ -62,7 +62,7 @@ def _is_loopback(url: str) -> bool:
 
 
 def read_workers(response: httpx.Response) -> list[GatewayWorker]:
-    """Return the workers in a gateway's reply under /workers; none if the server is no gateway."""
+    """Return the workers in a gateway's reply under /workers; none if the server is not a gateway."""
     listed = parse_object(response.content).get("workers")
     rows = [row for row in listed if isinstance(row, Mapping)] if isinstance(listed, list) else []
     return [GatewayWorker(str(row["url"]), bool(row.get("is_healthy"))) for row in rows if "url" in row]

@@ -42,7 +42,7 @@ DEFAULT_BASELINE = "countdown-mini-rft"
 def gateway_config(name: str | None, **given: Any) -> RuntimeConfig | None:
     """Return the runtime of that name with other workers, base or policy of its gateway; None if no runtime is named.
 
-    Raises BadInput if the runtime is no gateway.
+    Raises BadInput if the runtime is not a gateway.
     """
     config, changes = runtime_config(name) if name else None, {k: v for k, v in given.items() if v is not None}
     if changes and (config is None or config.workers is None):

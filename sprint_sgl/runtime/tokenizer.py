@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from sprint_sgl.errors import BadInput
+from sprint_sgl.protocol import close_prompt, open_prompt
 from sprint_sgl.storage.checkpoints import load_tokenizer, may_be_on_hub
 
-JOINING_TEST = "<prompt_1.1> Try 12 * 34 = 408 first.\n</prompt_1.1>\n\nBased on execution_1.1: ünïcode  \tand 字"
+TASK = f"{open_prompt(1, 1)} Try 12 * 34 = 408 first.\n{close_prompt(1, 1)}"
+JOINING_TEST = f"{TASK}\nBased on execution_1.1: ünïcode  \tand 字"
 TOKENIZER_TEST = (
     f"{JOINING_TEST}, 12345678, don't DON'T,    \n\n\n  \\frac{{a}}{{b}}, e\u0301, \U0001f642, "
     "\u0928\u092e\u0938\u094d\u0924\u0947\r\n"

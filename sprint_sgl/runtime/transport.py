@@ -196,7 +196,7 @@ class Transport:
         if isinstance(error, RuntimeError):
             return self._closed_error()
         if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
-            return RuntimeUnavailable(f"{self.url} is no address: {error}")
+            return RuntimeUnavailable(f"{self.url} is not an address: {error}")
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             return RuntimeUnavailable(f"nothing answers at {self.url} ({error}): is the runtime up?")
         if isinstance(error, httpx.TimeoutException):

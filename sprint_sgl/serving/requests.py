@@ -177,7 +177,7 @@ class ToolParameter(RequestObject):
     function: FunctionSchema
 
     def tool(self) -> Tool:
-        """Return the tool, which the client carries out. Raises BadInput for parameters that are no JSON schema."""
+        """Return the tool, which the client carries out. Raises BadInput for parameters that are not a JSON schema."""
         return Tool.of_client(self.model_dump())
 
 
@@ -220,7 +220,7 @@ class ToolCallPart(RequestObject):
 
     @property
     def call(self) -> ClientCall:
-        """Return the call. Raises BadInput for arguments that are no JSON."""
+        """Return the call. Raises BadInput for arguments that are not JSON."""
         return ClientCall.checked(self.id, self.function.name, self.function.arguments)
 
 
@@ -280,7 +280,7 @@ class ConversationRequest(ProgramRequest):
     @property
     @abstractmethod
     def said(self) -> list[Said]:
-        """Return the conversation. Raises BadInput for calls whose arguments are no JSON."""
+        """Return the conversation. Raises BadInput for calls whose arguments are not JSON."""
 
     @property
     def question(self) -> str:
@@ -396,7 +396,7 @@ class FunctionTool(FunctionSchema):
     type: Literal["function"]
 
     def tool(self) -> Tool:
-        """Return the tool, which the client carries out. Raises BadInput for parameters that are no JSON schema."""
+        """Return the tool, which the client carries out. Raises BadInput for parameters that are not a JSON schema."""
         return Tool.of_client(self.model_dump(exclude={"type"}))
 
 

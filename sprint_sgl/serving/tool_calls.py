@@ -36,11 +36,11 @@ class ClientCall:
 
     @staticmethod
     def checked(id: str, name: str, arguments: str) -> ClientCall:
-        """Return the call. Raises BadInput for arguments that are no JSON."""
+        """Return the call. Raises BadInput for arguments that are not JSON."""
         try:
             json.loads(arguments)
         except ValueError as error:
-            raise BadInput(f"the arguments of the call {id!r} are no JSON") from error
+            raise BadInput(f"the arguments of the call {id!r} are not JSON") from error
         return ClientCall(id, name, arguments)
 
 
@@ -121,13 +121,8 @@ def state_text(run: Trajectory) -> str:
     """Return a run that waits, as text: its stages, of the last one only the executions that have ended."""
     *done, last = run.stages
     number = len(run.stages)
-    ended = (
-        f"<execution_{number}.{j}>\n{protocol.escape_tags(each.text)}{protocol.close_execution(number, j)}"
-        for j, each in enumerate(last.executions, 1)
-        if each.status != "pending"
-    )
-    blocks = "\n\n".join(ended)
-    execution = f"<Execution_{number}>\n{blocks}\n</Execution_{number}>\n" if blocks else ""
+    ended = {j: each for j, each in enumerate(last.executions, 1) if each.status != "pending"}
+    execution = protocol.render_block(number, ended) if ended else ""
     return protocol.render_stages(replace(run, stages=tuple(done))) + (
         protocol.render_plan(number, last.prompts, last.tail) + execution
     )
@@ -156,7 +151,7 @@ def _place(call_id: str) -> tuple[int, int]:
     """Return stage and prompt of a call. Raises BadInput for an id that is not ours."""
     match = _ID.fullmatch(call_id)
     if match is None:
-        raise BadInput(f"{call_id!r} is no id of a call of this server")
+        raise BadInput(f"{call_id!r} is not the id of a call that this server made")
     return int(match[2]), int(match[3])
 
 

@@ -90,7 +90,7 @@ def _json_call(text: str, tools: Mapping[str, Tool]) -> ToolCall | None:
         try:
             arguments = json.loads(arguments)
         except (ValueError, RecursionError):
-            return ToolCall(tool, {}, f"the arguments of {name} are no JSON: {arguments!r}")
+            return ToolCall(tool, {}, f"the arguments of {name} are not JSON: {arguments!r}")
     return checked_call(tool, arguments)
 
 
@@ -162,4 +162,4 @@ def _literal(node: ast.expr) -> Any:
     try:
         return ast.literal_eval(node)
     except ValueError:
-        raise ValueError(f"{ast.unparse(node)[:80]} is no literal") from None
+        raise ValueError(f"{ast.unparse(node)[:80]} is not a literal") from None

@@ -103,7 +103,7 @@ class McpServer:
         try:
             return shlex.split(self.target) if isinstance(self.target, str) else list(self.target)
         except ValueError as error:
-            raise BadInput(f"{self.target!r} is no command: {error}") from error
+            raise BadInput(f"{self.target!r} is not a command: {error}") from error
 
     async def close(self, limit: float) -> None:
         """End the connection, and the command with it."""
@@ -153,7 +153,7 @@ def _caller(client: Any, name: str) -> Callable[..., Any]:
 
 
 def _block_text(block: Any) -> str:
-    """Return a block of a result as text; what is no text is named."""
+    """Return a block of a result as text; what is not text is named."""
     if block.type == "text":
         return str(block.text)
     if block.type == "resource" and hasattr(block.resource, "text"):

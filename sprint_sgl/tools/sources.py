@@ -34,16 +34,16 @@ Tools = Toolbox | Iterable[Source]
 
 
 @dataclass
-class Named:
+class NamedTools:
     """The tools of some sources, and the router of the last file that has one."""
 
     tools: list[Tool | Callable[..., Any] | McpServer] = field(default_factory=list)
     router: Router | None = None
 
 
-def read_sources(sources: Iterable[Source]) -> Named:
+def read_sources(sources: Iterable[Source]) -> NamedTools:
     """Return the tools that the sources name. Raises BadInput."""
-    named = Named()
+    named = NamedTools()
     for source in sources:
         if not isinstance(source, str):
             named.tools.append(source)
@@ -66,7 +66,7 @@ def read_sources(sources: Iterable[Source]) -> Named:
     return named
 
 
-def _read_python(path: Path, named: Named) -> None:
+def _read_python(path: Path, named: NamedTools) -> None:
     if not path.is_file():
         raise BadInput(f"{path} does not exist: --tools FILE.py names a file that defines tools")
     try:

@@ -53,7 +53,7 @@ class Tool:
     parallel         calls that may run at the same time
     retries          further attempts after a failure; only for tools that may safely be called twice
     max_characters   of a result; the rest is cut off, with a mark
-    is_client        whether whoever asked the question carries it out: the run then ends with executions that wait
+    is_client        whether the client carries it out: the run then ends with executions that wait
     """
 
     name: str
@@ -81,10 +81,12 @@ class Tool:
             try:
                 object.__setattr__(self, "pattern", re.compile(self.pattern))
             except re.error as error:
-                raise BadInput(f"the pattern of the tool {self.name} is none: {error}") from error
+                raise BadInput(f"the pattern of the tool {self.name} is not a regular expression: {error}") from error
         if isinstance(self.pattern, re.Pattern) and self.argument_names:
             for group in set(self.pattern.groupindex) - set(self.argument_names):
-                raise BadInput(f"the pattern of the tool {self.name} has a group {group!r}, which is no argument of it")
+                raise BadInput(
+                    f"the pattern of the tool {self.name} has a group {group!r}, which is not an argument of it"
+                )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function, as if it were no tool."""
@@ -126,7 +128,7 @@ class Tool:
 
     @staticmethod
     def of_client(schema: Mapping[str, Any]) -> Tool:
-        """Return the tool of an OpenAI schema that whoever asks carries out. Raises BadInput as `from_schema` does."""
+        """Return the tool of an OpenAI schema that the client carries out. Raises BadInput as `from_schema` does."""
         return Tool.from_schema(schema, _nowhere, is_client=True)
 
     @property
@@ -168,7 +170,7 @@ def schema_checker(parameters: Mapping[str, Any]) -> Callable[[Arguments], Argum
     """Return a check of arguments against a JSON schema, which may come from a stranger.
 
     References lead nowhere outside the schema, and regular expressions are not evaluated: some take for ever.
-    Raises BadInput if the schema is none.
+    Raises BadInput if it is not a JSON schema.
     """
     import jsonschema
     from referencing import Registry
@@ -178,9 +180,9 @@ def schema_checker(parameters: Mapping[str, Any]) -> Callable[[Arguments], Argum
         kind = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)
         kind.check_schema(schema)
     except jsonschema.SchemaError as error:
-        raise BadInput(f"a tool's parameters are no JSON schema: {error.message}") from error
+        raise BadInput(f"a tool's parameters are not a JSON schema: {error.message}") from error
     except Exception as error:
-        raise BadInput(f"a tool's parameters are no JSON schema: {type(error).__name__}") from error
+        raise BadInput(f"a tool's parameters are not a JSON schema: {type(error).__name__}") from error
     validator = kind(schema, registry=Registry())
 
     def check(arguments: Arguments) -> Arguments:
@@ -232,7 +234,9 @@ def _arguments_model(name: str, function: Callable[..., Any]) -> tuple[bool, dic
     parameters = list(inspect.signature(function).parameters.values())
     is_context = [_is_context(each.annotation, hints.get(each.name)) for each in parameters]
     if any(is_context[1:]) or (parameters and parameters[0].name == "self"):
-        raise BadInput(f"the tool {name}: its ToolContext has to be the first parameter, and it has no `self`")
+        raise BadInput(
+            f"the tool {name}: the ToolContext must be the first parameter, and the function must not take `self`"
+        )
     fields: dict[str, Any] = {}
     names: dict[str, str] = {}
     for parameter in parameters[any(is_context) :]:

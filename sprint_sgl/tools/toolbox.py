@@ -51,7 +51,7 @@ class Toolbox:
     router       returns a prompt's call, or None to leave the prompt to `read_call` and then to the model
     on_failure   what a failed call is: an execution that says why, or an error of the run
     in_text      whether executors of the model may call the tools within their texts, as <tool_call>{...}</tool_call>
-    Raises BadInput for two tools of one name or for what is no tool, RuntimeUnavailable for a server that does not
+    Raises BadInput for two tools of one name or for what is not a tool, RuntimeUnavailable for a server that does not
     answer.
     """
 
@@ -83,7 +83,7 @@ class Toolbox:
         elif isinstance(source, Tool) or callable(source):
             found = [source if isinstance(source, Tool) else Tool.from_function(source)]
         else:
-            raise BadInput(f"{source!r} is no tool: give a function, a Tool or an McpServer")
+            raise BadInput(f"{source!r} is not a tool: give a function, a Tool or an McpServer")
         for each in found:
             if each.name in self.tools:
                 raise BadInput(f"two tools are named {each.name}: give one of them another name")
@@ -102,7 +102,7 @@ class Toolbox:
 
     @property
     def listing(self) -> str:
-        """The tools as a planner is told of them, one on each line; those that are known by a pattern are left out."""
+        """The list of tools for the planner's instruction, one a line; tools with a pattern are left out."""
         told = [tool for tool in self.tools.values() if not tool.pattern]
         return "\n".join(f"- {tool.signature}: {(tool.description or 'a tool').splitlines()[0]}" for tool in told)
 
@@ -195,7 +195,7 @@ class Toolbox:
             slots.leave(thread)
 
     def close(self) -> None:
-        """Cancel the calls under way, end the servers and the thread. Closing twice is no error."""
+        """Cancel the calls under way, end the servers and the thread. Closing twice is not an error."""
         self._worker.close(self._end, CLOSE_LIMIT + 5)
 
     async def _end(self) -> None:
@@ -273,7 +273,7 @@ class _LoopThread:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def close(self, last: Callable[[], Coroutine[Any, Any, None]], limit: float) -> None:
-        """Run the last coroutine and end the thread. Closing twice is no error."""
+        """Run the last coroutine and end the thread. Closing twice is not an error."""
         with self._lock:
             closed, self._closed = self._closed, True
         if closed or self._loop is None or self._thread is None:

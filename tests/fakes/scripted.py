@@ -122,15 +122,19 @@ def cut(text: str, stops: str | Sequence[str], limit: int) -> tuple[str, dict[st
     return text[:end], {"type": "stop", "matched": stop if stop is not None else 0}
 
 
-def replay(trajectory: Trajectory) -> Script:
-    """Return the script of a model that writes exactly this trajectory."""
-    transcript = protocol.render(trajectory).partition("<think>\n")[2]
+def replay(trajectory: Trajectory, format: protocol.Format = protocol.SPRINT) -> Script:
+    """Return the script of a model that writes exactly this trajectory, in the tags of the format."""
+    stages = "".join(
+        format.spell(protocol.render_plan(i, stage.prompts, stage.tail)) + format.render_executions(i, stage.executions)
+        for i, stage in enumerate(trajectory.stages, 1)
+    )
+    transcript = stages + format.spell(protocol.render_final_answer(trajectory.final_answer))
 
     def script(context: str) -> str:
         for i, stage in enumerate(trajectory.stages, 1):
             for j, execution in enumerate(stage.executions, 1):
-                if context.endswith(protocol.open_execution(i, j)):
-                    return protocol.escape_tags(execution.text) + protocol.close_execution(i, j)
+                if context.endswith(format.spell(protocol.open_execution(i, j))):
+                    return format.spell(protocol.escape_tags(execution.text) + protocol.close_execution(i, j))
         written = context.partition("<think>\n")[2]
         return transcript[len(written) :] if transcript.startswith(written) else ""
 

@@ -13,7 +13,9 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from curation.countdown.traces import write_trace
 from curation.stages.pack import pack
 from curation.stages.reformat import RowFormat, rft_row, sprint_row
-from programs import sequential_program, sprint_program
+from programs import apr_program, pasta_program, sequential_program, sprint_program, threads_program
+from sprint_sgl import protocol
+from sprint_sgl.lang.program import Program
 from sprint_sgl.protocol.prompts import prompt_style
 from sprint_sgl.runtime.prefix_reuse import TokenizedContext, append_reply, tokenize
 from sprint_sgl.runtime.tokenizer import ModelTokenizer, TransformersTokenizer
@@ -22,7 +24,7 @@ from sprint_sgl.training_rows import row_text
 from tests.fakes.scripted import Script, ScriptedBackend, ScriptedRequest, replay
 from training.check_rows import EncodedRow, Encoder, lost_tags
 from training.mini import QWEN_SPLIT
-from training.tree.labels import row_tree
+from training.tree.labels import read_trajectory, row_tree
 
 ROOT = Path(__file__).parents[2]
 TRACES = [trace for problem in islice(generate_problems(4, 3), 12) if (trace := write_trace(problem))][:3]
@@ -113,19 +115,29 @@ def sent(requests: Iterable[ScriptedRequest], script: Script, spelling: ModelTok
         known.append(append_reply(context, request.text, spelling.encode(request.text + line + end), spelling.decode))
 
 
-@pytest.mark.parametrize("launch", ["eager", "barrier"])
+RUNS = {
+    "eager": (sprint_program.bind(launch="eager"), protocol.SPRINT),
+    "barrier": (sprint_program.bind(launch="barrier"), protocol.SPRINT),
+    "apr": (apr_program, protocol.APR),
+    "pasta": (pasta_program, protocol.PASTA),
+    "threads": (threads_program, protocol.THREADS),
+}
+
+
+@pytest.mark.parametrize(("program", "format"), RUNS.values(), ids=RUNS)
 def test_every_call_of_a_program_is_a_path_of_the_tree_in_the_ids_that_are_sent(
-    model: str, encoder: Encoder, launch: str
+    model: str, encoder: Encoder, program: Program, format: protocol.Format
 ) -> None:
     """What the model writes behind each context is trained, and nothing of the context is trained from elsewhere."""
     spelling = TransformersTokenizer(encoder.template.tokenizer)
     for trace in TRACES:
-        trajectory = pack(trace).trajectory
-        tree = row_tree(sprint_row(trajectory, prompt_style("mini"), RowFormat.tree), spelling, end=0)
+        row = sprint_row(pack(trace).trajectory, prompt_style("mini"), RowFormat.tree, format)
+        tree, trajectory = row_tree(row, spelling, end=0), read_trajectory(row)
         paths = [tree.path(leaf) for leaf in range(len(tree.nodes))]
-        backend = ScriptedBackend(replay(trajectory), prompt_style="mini")
-        sprint_program.run(trace.question, launch=launch, backend=backend)
-        for ids in sent(backend.requests, replay(trajectory), spelling):
+        backend = ScriptedBackend(replay(trajectory, format), prompt_style="mini")
+        run = program.run(trace.question, backend=backend)
+        assert run.trajectory.repairs == ()
+        for ids in sent(backend.requests, replay(trajectory, format), spelling):
             heads = [labels for found, labels in paths if found[: len(ids)] == list(ids) and len(found) > len(ids)]
             assert heads, spelling.decode(ids)[-80:]
             assert any(labels[len(ids)] != -100 for labels in heads), spelling.decode(ids)[-80:]

@@ -186,7 +186,7 @@ def test_results_and_calls_have_to_match(client: openai.OpenAI) -> None:
         ask(client, [*messages, rome])
     foreign = {"id": "call_x", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
     result = {"role": "tool", "tool_call_id": "call_x", "content": "?"}
-    with pytest.raises(openai.BadRequestError, match="'call_x' is no id of a call of this server"):
+    with pytest.raises(openai.BadRequestError, match="'call_x' is not the id of a call that this server made"):
         ask(client, [*messages, {"role": "assistant", "tool_calls": [foreign]}, result])
 
 
@@ -200,7 +200,7 @@ def test_programs_without_tools_refuse_them(client: openai.OpenAI) -> None:
 
 def test_a_wrong_schema_is_refused(client: openai.OpenAI) -> None:
     bad = {"type": "function", "function": {"name": "f", "parameters": {"type": "nonsense"}}}
-    with pytest.raises(openai.BadRequestError, match="no JSON schema"):
+    with pytest.raises(openai.BadRequestError, match="not a JSON schema"):
         ask(client, [{"role": "user", "content": QUESTION}], tools=[bad])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,6 +85,35 @@ def library_imports(source: Path) -> set[str]:
 
 def test_every_file_of_the_library_is_on_a_floor() -> None:
     assert {path.stem for path in (ROOT / "sprint_sgl").glob("[a-z]*")} - {"conf", "models"} == set(FLOORS)
+
+
+def test_the_architecture_lists_the_floors_in_order() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    block = page.partition("```text\n")[2].partition("```")[0]
+    assert tuple(block.split()) == FLOORS
+
+
+def test_a_class_name_stands_once() -> None:
+    names = Counter(
+        node.name for source in SOURCES for node in ast.walk(tree_of(source)) if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_tags_are_written_by_the_protocol_alone() -> None:
+    tag = re.compile(r"</?(?:Plan|prompt|[Ee]xecution|Final_answer)[_>]")
+    outside = [source for source in SOURCES if source.parts[:2] != ("sprint_sgl", "protocol")]
+    found = {source.as_posix() for source in outside for text in _texts(tree_of(source)) if tag.search(text)}
+    assert found == set()
+
+
+def _texts(tree: ast.Module) -> Iterator[str]:
+    """Yield the string literals of a module, without docstrings."""
+    bodies = (node.body for node in ast.walk(tree) if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef))
+    documentation = {id(body[0].value) for body in bodies if body and isinstance(body[0], ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation:
+            yield node.value
 
 
 @pytest.mark.parametrize("source", [s for s in SOURCES if s.parts[0] == "sprint_sgl" and len(s.parts) > 1], ids=str)

@@ -541,5 +541,5 @@ def test_the_patterns_for_unfinished_text_find_the_tags_and_prompts_that_are_ren
 
 
 def test_a_context_says_which_execution_it_opens() -> None:
-    assert protocol.open_execution_numbers(protocol.executor_context(2, "<think>\n", 3)) == (2, 3)
+    assert protocol.open_execution_numbers(protocol.close_plan(2) + protocol.open_execution(2, 3)) == (2, 3)
     assert protocol.open_execution_numbers(protocol.render_executions(1, (Execution("5"),))) is None

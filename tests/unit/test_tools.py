@@ -97,12 +97,12 @@ def test_what_names_no_tool_is_for_the_model(prompt: str) -> None:
 @pytest.mark.parametrize(
     ("prompt", "error"),
     [
-        ("add(x)", "x is no literal"),
+        ("add(x)", "x is not a literal"),
         ("add(1, 2, 3)", "3 values for 2 arguments"),
         ("add(1, a=2)", "a is given twice"),
         ("add()", "a: Field required"),
         ('{"name": "add", "arguments": {"a": 1, "c": 2}}', "c: Extra inputs are not permitted"),
-        ('{"name": "add", "arguments": "nonsense"}', "are no JSON"),
+        ('{"name": "add", "arguments": "nonsense"}', "are not JSON"),
         ('{"name": "add", "arguments": [1]}', "must be an object"),
     ],
 )
@@ -304,7 +304,7 @@ def test_a_blocked_call_keeps_its_place_after_its_limit() -> None:
 def test_two_tools_of_one_name_and_what_is_no_tool_are_refused() -> None:
     with pytest.raises(BadInput, match="two tools are named add"):
         Toolbox([add, add])
-    with pytest.raises(BadInput, match="3 is no tool"):
+    with pytest.raises(BadInput, match="3 is not a tool"):
         Toolbox([3])  # type: ignore[list-item]
     with pytest.raises(BadInput, match="every argument needs a name"):
         Toolbox([lambda *args: ""])
@@ -665,8 +665,8 @@ def schema_tool(parameters: dict[str, Any]) -> Tool:
     [
         ({"properties": {"x": {"$ref": "http://127.0.0.1:9/x"}}}, "outside their schema"),
         ({"properties": {"x": {"$ref": "file:///etc/passwd"}}}, "outside their schema"),
-        ({"$schema": []}, "no JSON schema"),
-        ({"type": "nonsense"}, "no JSON schema"),
+        ({"$schema": []}, "not a JSON schema"),
+        ({"type": "nonsense"}, "not a JSON schema"),
     ],
 )
 def test_a_schema_of_a_stranger_leads_nowhere(parameters: dict[str, Any], error: str) -> None:
@@ -758,7 +758,7 @@ def test_a_context_that_is_not_first_is_refused() -> None:
     def wrong(n: int, context: ToolContext) -> str:
         return ""
 
-    with pytest.raises(BadInput, match="has to be the first parameter"):
+    with pytest.raises(BadInput, match="must be the first parameter"):
         Toolbox([wrong])
 
 

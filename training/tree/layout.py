@@ -9,7 +9,8 @@ The trunk is the transcript. An executor's call is a branch that starts at the e
 Trained are the tokens that a model writes: plans, prompts and the answer on the trunk, the execution and its closing
 tag on a branch. A token attends to earlier tokens on its path from the root, and its position is its index on that
 path. So its probability is the same as in the call alone (paper, figure 1: executors do not see their siblings). In the
-paper's own training rows executors do see earlier siblings.
+paper's own training rows executors do see earlier siblings. In other formats branches start elsewhere, and may return
+less than they write (sprint_sgl/protocol/formats.py).
 """
 
 from __future__ import annotations
@@ -137,25 +138,40 @@ class Tree:
         return path[::-1]
 
 
-def trajectory_tree(opening: str, trajectory: Trajectory, encode: Encode, encode_first: Encode, end: int) -> Tree:
+def trajectory_tree(
+    opening: str,
+    trajectory: Trajectory,
+    encode: Encode,
+    encode_first: Encode,
+    end: int,
+    format: protocol.Format = protocol.SPRINT,
+) -> Tree:
     """Lay out a trajectory after its opening, tokenised in the same pieces as the requests of a run.
 
     encode_first   encodes the opening: tokenizers may begin a text with a special token
     end            the token that ends the answer and each execution
+    format         where branches start: at their prompt, at the end of the plan, or at the end of the opening
     """
     builder = _TreeBuilder()
     builder.add(encode_first(opening), trained=False)
+    root = builder.node()
     for i, stage in enumerate(trajectory.stages, 1):
-        plan = protocol.open_plan(i)
+        plan = format.open_plan(i)
+        branches = []
         for j, (prompt, execution) in enumerate(zip(stage.prompts, stage.executions, strict=True), 1):
-            builder.add(encode(plan + protocol.render_prompt(i, j, prompt)), trained=True)
+            builder.add(encode(plan + format.render_prompt(i, j, prompt)), trained=True)
             plan = ""
-            text = f"{protocol.escape_tags(execution.text)}{protocol.close_execution(i, j)}\n"
-            builder.branch(encode(protocol.close_plan(i) + protocol.open_execution(i, j)), [*encode(text), end])
-        tail = f"{protocol.escape_tags(stage.tail)}\n" if stage.tail else ""
-        builder.add(encode(plan + tail + protocol.close_plan(i)), trained=True)
-        builder.add(encode(protocol.render_executions(i, stage.executions)), trained=False)
-    builder.add([*encode(protocol.render_final_answer(trajectory.final_answer)), end], trained=True)
+            text = format.spell(f"{protocol.escape_tags(execution.text)}{protocol.close_execution(i, j)}\n")
+            branches.append((encode(format.open_execution(i, j, prompt)), [*encode(text), end]))
+            if format.sees == "text":
+                builder.branch(*branches.pop())
+        tail = format.spell(f"{protocol.escape_tags(stage.tail)}\n") if stage.tail else ""
+        builder.add(encode(plan + tail + format.close_plan(i)), trained=True)
+        for branch in branches:
+            builder.branch(*branch, at=root if format.sees == "prompt" else None)
+        builder.add(encode(format.render_executions(i, stage.executions)), trained=False)
+    answer = format.spell(protocol.render_final_answer(trajectory.final_answer))
+    builder.add([*encode(answer), end], trained=True)
     return builder.tree()
 
 
@@ -181,11 +197,16 @@ class _TreeBuilder:
         self._ids += ids
         self._labels += ids if trained else [IGNORED] * len(ids)
 
-    def branch(self, context: Sequence[int], trained: Sequence[int]) -> None:
-        """Add a branch from the current end of the trunk."""
+    def node(self) -> int:
+        """End the trunk's current node and return its index."""
         self._close()
+        return len(self._trunk) - 1
+
+    def branch(self, context: Sequence[int], trained: Sequence[int], at: int | None = None) -> None:
+        """Add a branch from the current end of the trunk, or from the end of its node `at`."""
+        end = self.node()
         labels = (*[IGNORED] * len(context), *trained)
-        self._branches.append(TreeNode(len(self._trunk) - 1, (*context, *trained), labels))
+        self._branches.append(TreeNode(end if at is None else at, (*context, *trained), labels))
 
     def tree(self) -> Tree:
         """Return the tree: the trunk in one piece, then its branches, the last one first (depth-first order, trunk

@@ -111,7 +111,7 @@ function show() {
     stage.title.textContent = staged ? `Stage ${number}` : "Thought";
     for (const [whole, , prompt, text] of plan.matchAll(PROMPT)) {
       cardOf(stage, number, Number(prompt)).heading.textContent = `${number}.${prompt} ${readable(text)}`;
-      if (whole.includes("</prompt_")) startCard(stage, Number(prompt));
+      if (whole.includes(PROTOCOL.promptClosing)) startCard(stage, Number(prompt));
     }
     stage.planNode.textContent = readable(plan.replace(PROMPT, ""));
     stage.planNode.hidden = !stage.planNode.textContent;
