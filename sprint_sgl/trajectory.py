@@ -297,6 +297,11 @@ class Trajectory:
         return self.prompt_tokens - self.cached_tokens
 
     @property
+    def peak_context(self) -> int:
+        """The most tokens that one request held, its prompt and what it wrote."""
+        return max((call.prompt_tokens + call.completion_tokens for call in self.calls), default=0)
+
+    @property
     def cached_share(self) -> float:
         """Share of all prompt tokens that the prefix cache served, in [0, 1]."""
         return self.cached_tokens / self.prompt_tokens if self.prompt_tokens else 0.0

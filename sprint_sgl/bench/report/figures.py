@@ -100,6 +100,10 @@ def uncached_tokens(trajectory: Trajectory) -> float:
     return trajectory.uncached_prefill_tokens
 
 
+def peak_context(trajectory: Trajectory) -> float:
+    return trajectory.peak_context
+
+
 def cached_share(trajectory: Trajectory) -> float:
     return trajectory.cached_share
 
@@ -171,6 +175,7 @@ class MethodFigures:
 
     correct, sequential, total, judged     mean over questions; judged counts a judge's verdicts as well
     discarded, uncached, cached, repaired  mean over questions or records
+    context                                mean over questions of the most tokens that one request held
     seconds                                median over questions
     """
 
@@ -183,6 +188,7 @@ class MethodFigures:
     discarded: float
     uncached: float
     cached: float
+    context: float
     seconds: float
     repaired: float
     judged: IntervalEstimate | None
@@ -202,6 +208,7 @@ class MethodFigures:
             discarded=fmean(side.values(discarded_tokens)),
             uncached=fmean(side.values(uncached_tokens)),
             cached=fmean(side.values(cached_share)),
+            context=fmean(side.values(peak_context)),
             seconds=median(side.values(wall_seconds)),
             repaired=side.share(is_repaired),
             judged=share(side.shares(is_correct_with_judge)) if has_judge else None,
