@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from curation.countdown.rows import CountdownRowsConfig, Problems, make_rows
 from programs import apr_program, hogwild_program, pasta_program, sprint_program, threads_program
 from sprint_sgl import protocol
 from sprint_sgl.errors import BadInput
 from sprint_sgl.lang.calls import Branch
 from sprint_sgl.lang.program import Program
+from sprint_sgl.training_rows import row_text
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
 from tests.fakes.scripted import ScriptedBackend, replay
+from training.preflight import check_channel
+from training.row_file import read_rows, rows_kind
+from training.tree.layout import trajectory_tree
 
 QUESTION = "How much is 2 * 3 + 4 * 5?"
 PLAYED = Trajectory(
@@ -183,3 +189,32 @@ def test_the_answer_is_asked_for_after_the_last_round() -> None:
 def test_workers_with_nothing_to_say_end_the_rounds() -> None:
     run, answer, _ = hogwild(lambda context: "26}" if context.endswith("\\boxed{") else "\n")
     assert (answer, len(run.stages)) == ("26", 1)
+
+
+def test_rows_of_a_format_are_trees_of_its_own_channel(tmp_path: Path) -> None:
+    problems = Problems(three=8, four=0)
+    counts = make_rows(CountdownRowsConfig(str(tmp_path / "rows"), problems, protocol="apr", validation=2))
+    assert counts["apr.train.jsonl"] == counts["rft.train.jsonl"] == 6
+    file = tmp_path / "rows" / "apr.train.jsonl"
+    (first, *_) = read_rows(file)
+    assert first["channel"] == "tree_apr"
+    assert "<spawn_1>" in row_text(first)
+    assert rows_kind(file) == "apr"
+    check_channel(first, laid_out=True)
+    with pytest.raises(BadInput, match="unknown channel 'tree_arp': trees have the channel 'tree', or tree_apr"):
+        check_channel(first | {"channel": "tree_arp"}, laid_out=True)
+    with pytest.raises(BadInput, match="unknown format 'arp'; known: sprint, apr"):
+        make_rows(CountdownRowsConfig(str(tmp_path / "other"), problems, protocol="arp"))
+
+
+def test_what_a_child_does_not_return_is_trained_and_not_read_by_its_parent() -> None:
+    def encode(text: str) -> list[int]:
+        return list(map(ord, text))
+
+    tree = trajectory_tree("opening\n", PLAYED, encode, encode, end=0, format=protocol.APR)
+    trunk = "".join(map(chr, tree.input_ids[: tree.trunk_length]))
+    branches = [node for number, node in enumerate(tree.nodes) if number and node.parent != number - 1]
+    assert {branch.parent for branch in branches} == {0}
+    assert "3 + 3" not in trunk
+    assert "<result_1.1>\n6\n</result_1.1>" in trunk
+    assert any("3 + 3" in "".join(chr(label) for label in branch.labels if label > 0) for branch in branches)

@@ -91,7 +91,11 @@ def test_samples_have_seeds_of_their_own_and_only_the_longest_is_sequential() ->
     [
         (sprint_program, {"max_stages": "two"}, "max_stages must be a whole number from 1 to 2,147,483,647, got 'two'"),
         (sprint_program, {"launch": "lazy"}, "launch must be one of eager, barrier, got 'lazy'"),
-        (sprint_program, {"prompt_style": "nobody"}, "unknown prompt style 'nobody'; known: apr, instruct, mini, pasta, sprint, threads"),
+        (
+            sprint_program,
+            {"prompt_style": "nobody"},
+            "unknown prompt style 'nobody'; known: apr, instruct, mini, pasta, sprint, threads",
+        ),
         (self_consistency_program, {"max_tokens": 0}, "max_tokens must be a whole number from 1"),
         (skeleton_of_thought_program, {"reasoning": "no"}, "reasoning must be true or false, got 'no'"),
     ],
