@@ -251,8 +251,12 @@ def explain_empty(summary: Summary, config: CurationConfig) -> str:
         f"no rows: {lost.stage} rejected {sum(lost.rejected.values())} of {lost.read} traces ({format_reasons(lost)})"
     )
     reasons += f"; {config.folder}/rejected/{lost.stage}.jsonl has the details"
-    short = sum(each.short_executions for each in read_records(config.folder / "pack.jsonl", PackedTrace))
+    packed = list(read_records(config.folder / "pack.jsonl", PackedTrace))
+    short = sum(each.short_executions for each in packed)
+    single = sum(len(each.trace.steps) < 2 for each in packed)
     if {"ratio", "no executions"} & lost.rejected.keys():
+        if single:
+            reasons += f". Of {single} traces the annotator made a single step (models.extract=MODEL asks a model)"
         reasons += f". A trace needs filter.min_ratio={config.filter.min_ratio:g} steps per stage"
         if short:
             reasons += f", and {short} executions with fewer than min_lines={config.min_lines} lines joined their plan"

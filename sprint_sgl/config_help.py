@@ -37,6 +37,8 @@ def help_page(command: str, module: str, class_name: str) -> Group:
 
 def shown_default(default: str) -> str:
     """Return a default as it is given on the command line, in brackets; "" for an empty value or an expression."""
+    if default == "???":
+        return f"  [{REQUIRED}]"
     if default in ("", REQUIRED, "null"):
         return f"  [{default}]" if default else ""
     try:

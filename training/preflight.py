@@ -27,7 +27,9 @@ from sprint_sgl.storage.checkpoints import (
     weights_folder,
 )
 from sprint_sgl.training_rows import TREE, Row, row_text, tree_channel, tree_format
+from sprint_sgl.validation import suggestion
 from training.row_file import locate_errors, read_rows
+from training.swift_arguments import argument_names
 from training.tree.labels import ATTENTIONS, TREE_TEMPLATE, read_trajectory, row_tree
 
 # A bf16 checkpoint holds two bytes a weight, and twelve for the optimiser: a full-precision copy and two moments.
@@ -50,7 +52,12 @@ def check_training(model: str, files: Iterable[Path], out: Path, args: Mapping[s
 
 
 def check_args(args: Mapping[str, Any]) -> None:
-    """Raise BadInput for arguments that ms-swift would refuse only after a minute."""
+    """Raise BadInput for arguments that ms-swift would refuse only after a minute, or take for another one: its parser
+    accepts the beginning of a name.
+    """
+    known = argument_names()
+    if unknown := [name for name in args if known and name not in known]:
+        raise BadInput(f"ms-swift has no argument recipe.args.{unknown[0]}{suggestion(unknown[0], sorted(known))}")
     for name in ("max_length", "save_total_limit", "eval_steps", "save_steps", "per_device_train_batch_size"):
         value = args.get(name)
         share = name.endswith("_steps") and isinstance(value, float) and 0 < value < 1  # of all steps

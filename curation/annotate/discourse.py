@@ -49,10 +49,12 @@ _VERIFY = r"(?:double[- ]?check|re-?check|cross-?check|check|verify|confirm|vali
 _WAYS = r"(?:way|method|approach|route|strategy|technique|idea|angle|perspective)"
 _THUS = r"(?:(?:therefore|thus|hence|i think|i believe)\W+)?"
 
+_NUMBERED = r"(?:\d+|[ivx]+|[a-d]|one|two|three|four)\b"
 # Markers that open a step at the start of any line.
 AT_LINE: Mapping[Move, tuple[str, ...]] = {
-    Move.CASE: (r"(?:sub-?)?(?:case|scenario|possibility) (?:\d+|[ivx]+|[a-d]|one|two|three|four)\b",),
+    Move.CASE: (rf"(?:sub-?)?(?:case|scenario|possibility|part) {_NUMBERED}",),
     Move.ALTERNATIVE: (
+        rf"(?:approach|method|way|option|strategy) {_NUMBERED}",
         rf"(?:is there )?(?:another|an alternative|a different|a second|an easier) {_WAYS}\b",
         rf".{{0,80}}\b(?:another|alternative|different) {_WAYS} to (?:confirm|verify|check|be)",
         rf"{_I_WILL} (?:try|use|think of|consider|find) (?:another|an alternative|a different)",

@@ -159,10 +159,12 @@ def _count_bins(ratios: Counter[float]) -> Counter[int]:
 
 
 def _shape_table(summary: Summary) -> Table:
-    table = _table(f"{summary.kept.traces:,} traces kept", "", median=True, p90=True)
-    for measure in summary.kept.measures:
+    """Return the measures of the kept traces, or of the packed ones if none is kept."""
+    word, shape = ("kept", summary.kept) if summary.kept.traces else ("packed", summary.packed)
+    table = _table(f"{shape.traces:,} traces {word}", "", median=True, p90=True)
+    for measure in shape.measures:
         table.add_row(measure.name, measure.format_quantile(0.5), measure.format_quantile(0.9))
-    table.add_row("plan-only share of all steps", f"{summary.kept.plan_only:.0%}", "")
+    table.add_row("plan-only share of all steps", f"{shape.plan_only:.0%}", "")
     return table
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from sprint_sgl.cli.solve import SolveOptions, run_sprint, say_if_unfit, say_notation, say_scope
 from sprint_sgl.console import say
 from sprint_sgl.errors import BadInput, ProgramFailed
+from sprint_sgl.lang.calls import model_note
 from sprint_sgl.lang.conversation import Turn, question_from
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.tasks.question import checked_question
@@ -51,6 +52,9 @@ class Chat:
 
     def ask(self, text: str) -> str:
         """Return the answer and add the turn. Raises BadInput and ProgramFailed; Ctrl-C stops the runtime's work."""
+        if self.turns and model_note(self.endpoint, "single_questions"):
+            self.turns.clear()
+            say("this model knows single questions: the earlier turns are left out", style="dim")
         turns = [*self.turns, Turn("user", text)]
         session = self.endpoint.session()
         try:

@@ -51,7 +51,7 @@ class ExperimentConfig:
     out   the folder of the experiment, by default work/NAME; each step writes below it
     """
 
-    out: str
+    out: str = ""
     experiment: Experiment = field(default_factory=Experiment)
 
 

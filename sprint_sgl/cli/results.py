@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -74,7 +76,7 @@ def view(
     out: Annotated[str, typer.Option(metavar="FILE", help="where the page is written")] = "work/view.html",
     method: Annotated[str | None, typer.Option(help="show only this method of a benchmark")] = None,
     wrong: Annotated[bool, typer.Option("--wrong", help="show only wrong answers of a benchmark")] = False,
-    most: Annotated[int, typer.Option(min=1, help="limit of runs on the page")] = 20,
+    most: Annotated[int, typer.Option(min=1, help="limit of runs on the page")] = 100,
     show: Annotated[bool, typer.Option("--open/--no-open", help="open the page in the browser")] = True,
 ) -> None:
     """Write trajectories as a self-contained page: timeline, stages side by side, transcript.
@@ -91,13 +93,14 @@ def view(
             raise BadInput(f"--out {path} is the file that is read: give the page another name")
         runs = [
             run
-            for run in page.read_several(sources)
+            for run in page.with_peers(page.read_several(sources))
             if method in (None, run.method) and not (wrong and run.correct is not False)
         ]
         if not runs:
             raise BadInput(page.explain_none(sources, method, wrong))
         title = " and ".join(source.stem for source in sources)
-        page.write_trajectory_page(runs[:most], path, title=title, left_out=len(runs[most:]))
+        shown = page.first_questions(runs, most)
+        page.write_trajectory_page(shown, path, title=title, left_out=len(runs) - len(shown))
         say(str(path))
-    if show:
+    if show and (sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         typer.launch(str(path))

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from sprint_sgl.errors import BadInput
-from sprint_sgl.lang.calls import load_prompt
-
-_TEXT = load_prompt("conversation")
+from sprint_sgl.tasks.question import ASKED, EARLIER
 
 
 class Turn(NamedTuple):
@@ -32,4 +30,4 @@ def question_from(turns: Sequence[Turn]) -> str:
     if not before:
         return last.text
     earlier = "\n\n".join(map(str, before))
-    return _TEXT.substitute(conversation=earlier, question=last.text)
+    return f"{EARLIER}\n\n{earlier}\n\n{ASKED}\n\n{last.text}"

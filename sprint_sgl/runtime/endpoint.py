@@ -319,4 +319,5 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
         self.max_sequential_tokens: int | None = notes.get("max_sequential_tokens")
         self.trained_on: str | None = notes.get("trained_on")
         self.scope: str | None = notes.get("scope")
+        self.single_questions: bool = bool(notes.get("single_questions"))
         self.notation: str | None = notes.get("notation")

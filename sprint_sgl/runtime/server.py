@@ -220,8 +220,8 @@ def wait_until_ready(server: ServerProcess, limit: float, path: str = "/health")
             pass
         time.sleep(0.05)
     raise LaunchFailed(
-        f"the runtime did not answer within {limit:g} s: raise --startup-limit (bench: runtime.startup_limit) if it "
-        f"still loads; its log ends:\n{server.log_tail()}"
+        f"the runtime was still loading after {limit:g} s: raise --startup-limit (bench: runtime.startup_limit)"
+        + (f"; its log ends:\n{tail}" if (tail := server.log_tail()) else "")
     )
 
 

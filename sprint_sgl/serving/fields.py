@@ -52,7 +52,8 @@ class RequestObject(BaseModel):
         given = {name: field for name, field in value.items() if field is not None}
         for name in given:
             if name not in cls.model_fields and name not in cls.ignored:
-                message = f"not supported here{suggestion(name, cls._supported())}"
+                supported = cls._supported()
+                message = f"not supported here{suggestion(name, supported)}; known: {', '.join(supported) or 'none'}"
                 raise PydanticCustomError(
                     NOT_SUPPORTED, "{message}", {"field": printable_name(name), "message": message}
                 )

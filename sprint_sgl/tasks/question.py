@@ -5,6 +5,12 @@ from __future__ import annotations
 from sprint_sgl.errors import BadInput
 
 MAX_CHARACTERS = 100_000
+EARLIER, ASKED = "What was said before:", "Now answer this:"  # of a conversation that is one question
+
+
+def last_question(question: str) -> str:
+    """Return what is asked at last in a question that contains a conversation; any other question as it is."""
+    return question.rpartition(ASKED)[2].strip() if question.startswith(EARLIER) and ASKED in question else question
 
 
 def checked_question(question: object) -> str:

@@ -38,8 +38,9 @@ function narrow() {
   const words = byId("search").value.toLowerCase();
   const keeps = KEEPS[byId("only").value];
   for (const row of rows) row.hidden = !keeps(row) || !row.textContent.toLowerCase().includes(words);
-  byId("none").hidden = shownRows().length > 0;
-  if (current) show(current, false);
+  const left = shownRows().map(articleOf);
+  byId("none").hidden = left.length > 0;
+  show(left.includes(current) || !left.length ? current : left[0], false);
 }
 
 function sort(header) {

@@ -35,6 +35,7 @@ class ShownRun:
     """A run on the page.
 
     correct   whether the answer is right; None if unknown
+    reason    why it is not
     dag       the graph of a curated trace
     anchor    the id of the run on the page; by default its number
     peers     other runs of the same question, which are drawn on the same clock
@@ -46,12 +47,15 @@ class ShownRun:
     dag: Dag | None = None
     anchor: str = ""
     peers: tuple[ShownRun, ...] = ()
+    reason: str = ""
 
     @staticmethod
     def of(trajectory: Trajectory, method: str = "") -> ShownRun:
         """Return a run whose answer is checked if its question is a Countdown problem."""
         verdict = verdict_on(trajectory.question, read_answer(trajectory.final_answer))
-        return ShownRun(trajectory, method, verdict.correct if verdict else None)
+        if verdict is None:
+            return ShownRun(trajectory, method)
+        return ShownRun(trajectory, method, verdict.correct, reason=verdict.reason)
 
     @property
     def heading(self) -> str:
@@ -181,14 +185,15 @@ def shorten(text: str) -> str:
 
 
 def with_peers(shown: Sequence[ShownRun]) -> list[ShownRun]:
-    """Return the runs, each with the runs of other methods on the same question."""
+    """Return the runs, each with the runs of other methods on the same question, unless it has them already."""
     by_question: dict[str, list[ShownRun]] = {}
     for run in shown:
         by_question.setdefault(run.trajectory.question, []).append(run)
     return [
         replace(
             run,
-            peers=tuple(
+            peers=run.peers
+            or tuple(
                 other
                 for other in by_question[run.trajectory.question]
                 if other is not run and other.clock and other.method != run.method
@@ -196,6 +201,19 @@ def with_peers(shown: Sequence[ShownRun]) -> list[ShownRun]:
         )
         for run in shown
     ]
+
+
+def first_questions(runs: Sequence[ShownRun], most: int) -> list[ShownRun]:
+    """Return the runs of the first questions, in their order: at most so many runs, and all methods of a question."""
+    kept: list[ShownRun] = []
+    by_question: dict[str, list[ShownRun]] = {}
+    for run in runs:
+        by_question.setdefault(run.trajectory.question, []).append(run)
+    for several in by_question.values():
+        if kept and len(kept) + len(several) > most:
+            break
+        kept += several
+    return kept
 
 
 def write_trajectory_page(shown: Sequence[ShownRun], path: Path, title: str, left_out: int = 0) -> None:
@@ -294,7 +312,7 @@ def _row(line: str, place: str) -> ShownRun:
         trajectory = Trajectory.from_dict(row["trajectory"])
         if "trace" in row:
             return ShownRun(trajectory, dag=Dag.of(row["trace"]["steps"], row["sigma"]))
-        return ShownRun(trajectory, row["method"], row["correct"])
+        return ShownRun(trajectory, row["method"], row["correct"], reason=str(row.get("reason") or ""))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadInput(
             f"{place} is neither a record of sprint-sgl bench, a reply of serve nor a packed trace: "

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -37,9 +37,10 @@ from training.check_rows import main as check_command
 from training.export import export
 from training.machines import Machines, processor_has_bf16
 from training.mini import MiniShape, init_weights, row_texts, train_tokenizer, transfer_weights
-from training.preflight import check_training, load_spelling
+from training.preflight import check_args, check_training, load_spelling
 from training.record import draw_curves, read_log, run_record
 from training.row_file import read_rows, rows_kind
+from training.swift_arguments import argument_names
 from training.train import (
     Recipe,
     TrainConfig,
@@ -212,6 +213,12 @@ def test_ms_swift_knows_every_argument_of_every_recipe(name: str, tmp_path: Path
     parsed, unknown = HfArgumentParser(SftArguments).parse_known_args(command[command.index("swift.cli.sft") + 1 :])
     assert unknown == []
     assert parsed.dataset == [str(Path("rows/sprint.train.jsonl").absolute())]
+    assert {each.name for each in fields(SftArguments)} <= argument_names()
+
+
+def test_a_misspelt_argument_is_answered_with_the_near_one() -> None:
+    with pytest.raises(BadInput, match=r"no argument recipe\.args\.learning_rat, did you mean learning_rate"):
+        check_args({"learning_rat": 1})
 
 
 def test_the_papers_recipe_is_the_papers(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from sprint_sgl.cli.chat import Chat
 from sprint_sgl.cli.solve import SolveOptions
 from sprint_sgl.errors import BadInput, ProgramFailed
 from sprint_sgl.lang.conversation import Turn, question_from
-from sprint_sgl.tasks.question import MAX_CHARACTERS
+from sprint_sgl.tasks.countdown.checker import verdict_on
+from sprint_sgl.tasks.question import MAX_CHARACTERS, last_question
 from tests.fakes.scripted import ScriptedBackend
 
 
@@ -100,6 +101,18 @@ def test_ctrl_c_stops_an_answer_and_its_requests(monkeypatch: pytest.MonkeyPatch
     hold(chat, monkeypatch, "first?")
     assert backend.closed.is_set()
     assert chat.turns == []
+
+
+def test_the_last_question_of_a_conversation_is_the_one_that_is_judged() -> None:
+    turns = [
+        Turn("user", "Use 5, 20 and 4 to make 80"),
+        Turn("assistant", "4*20"),
+        Turn("user", "Use 15, 3 and 62 to make 80"),
+    ]
+    found = verdict_on(question_from(turns), "(3+62)+15")
+    assert found
+    assert found.correct
+    assert last_question(question_from(turns)) == last_question(turns[-1].text) == turns[-1].text
 
 
 def test_a_conversation_ends_with_a_users_message() -> None:

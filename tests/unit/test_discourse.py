@@ -90,6 +90,17 @@ def test_a_trace_without_marks_is_one_step() -> None:
     assert parents("The sides are known.\nTheir product is the area.\nIt is 17 * 23 = 391.") == [()]
 
 
+def test_numbered_approaches_are_steps_that_do_not_need_one_another() -> None:
+    steps, kinds = annotated(
+        "The area is wanted.",
+        "Approach 1: multiply.\n17 * 23 = 391",
+        "Approach 2: split 23 into 20 and 3.\n17 * 20 + 17 * 3 = 391",
+        "Option C: count the squares.\nThere are 391.",
+    )
+    assert kinds[1:] == [str(Move.ALTERNATIVE.value)] * 3
+    assert all(step.parents == (1,) for step in steps[1:])
+
+
 def test_a_step_continues_the_one_before_it() -> None:
     then = "Next, let me convert the area.\nA square decimetre has 100 square centimetres.\nThat gives 3.91."
     assert parents(SETUP, MULTIPLY, then) == [(), (1,), (2,)]

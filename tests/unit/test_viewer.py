@@ -17,7 +17,7 @@ from sprint_sgl.trajectory import Call, Execution, Prompt, Stage, Timing, Trajec
 from sprint_sgl.view.dag import Dag
 from sprint_sgl.view.model_text import highlight_tags, text_markup
 from sprint_sgl.view.timeline import bars_by_clock, bars_by_tokens, round_ticks
-from sprint_sgl.view.trajectory_page import ShownRun, read_runs, write_trajectory_page
+from sprint_sgl.view.trajectory_page import ShownRun, first_questions, read_runs, with_peers, write_trajectory_page
 from tests.fakes.rows import rows
 
 EVIL = '<script>alert(1)</script><img src=x onerror="alert(2)"> </pre></main> ${7*7} {{7*7}} javascript:alert(3) &amp;'
@@ -271,15 +271,30 @@ def test_an_index_searches_filters_sorts_and_steps(tmp_path: Path, page: Page) -
     for key, names in (("wrong", ["two"]), ("repaired", ["ten"]), ("slow", ["two"]), ("all", ["ten", "two", "six"])):
         page.select_option("#only", key)
         assert [text.split()[-1].strip("?") for text in shown.all_text_contents()] == names
+        if len(names) == 1:
+            expect(page.locator("article:visible h2")).to_contain_text(names[0])
     page.click("#index th:last-child button")
     assert shown.all_text_contents() == ["What is six?", "What is ten?", "What is two?"]
-    expect(page.locator("#place")).to_have_text("2 of 3")
-    page.click("#next")
-    expect(page.locator("article:visible h2")).to_have_text("What is two? · sprint")
+    expect(page.locator("#place")).to_have_text("3 of 3")
+    page.click("#previous")
+    expect(page.locator("article:visible h2")).to_have_text("What is ten? · sprint")
     page.fill("#search", "SIX")
     assert shown.all_text_contents() == ["What is six?"]
     page.fill("#search", "seven")
     expect(page.locator("#none")).to_be_visible()
+
+
+def test_a_page_of_a_few_runs_has_all_methods_of_its_questions() -> None:
+    runs = [ShownRun(replace(RUN, question=f"Q{k}"), method) for method in ("sprint", "sequential") for k in range(5)]
+    shown = first_questions(runs, 4)
+    assert [(run.trajectory.question, run.method) for run in shown] == [
+        ("Q0", "sprint"),
+        ("Q0", "sequential"),
+        ("Q1", "sprint"),
+        ("Q1", "sequential"),
+    ]
+    (kept, *_) = [run for run in with_peers(runs) if run.method == "sprint"]
+    assert [peer.method for peer in kept.peers] == ["sequential"]
 
 
 def test_two_runs_of_a_question_are_drawn_on_one_clock(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from sprint_sgl.bench.report.statistics import IntervalEstimate, ratio_of_means
 SHOWN_FAILURES = 50  # at most, of each method and cause
 BINS = 5  # at most
 FEWEST_IN_BIN = 10  # questions, so that a bin says something
+_OTHER_VALUE = re.compile(r"is \S+, not \S+$")
 _NUMBER = re.compile(r"\d+(?:\.\d+|/\d+)?")
 
 
@@ -80,6 +81,8 @@ def cause_of(record: Record) -> str:
     if not record.read:
         return "no answer that the rules can read"
     faults = record.reason.split("; ")
+    if _OTHER_VALUE.match(faults[0]):
+        return "makes another number"
     if faults[0].startswith("another "):
         return faults[0].partition(":")[0]
     return _NUMBER.sub("…", faults[0]) if len(faults[0]) < 60 else "another answer"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from sprint_sgl.tasks.countdown.problem import Problem
+from sprint_sgl.tasks.question import last_question
 
 LONGEST_EXPRESSION = 500  # characters
 DEEPEST_EXPRESSION = 50  # nested brackets and signs
@@ -213,8 +214,9 @@ def verdict_on(question: str, answer: str) -> Verdict | None:
 
 
 def countdown_problem(question: str) -> Problem | None:
-    """Return the problem in a free-form question, or None if it is not recognisable as Countdown."""
-    text = re.sub(r"\$|\\[()\[\]]", "", unicodedata.normalize("NFKC", question))
+    """Return the problem in a free-form question, the last one of a conversation, or None if it is not recognisable as
+    Countdown."""
+    text = re.sub(r"\$|\\[()\[\]]", "", unicodedata.normalize("NFKC", last_question(question)))
     text = re.sub(r"\b(\d+)[- ]game\b", r"game, target \1,", text)
     listed = _LIST.search(text)
     if listed is None or ((listed["verb"] or "with").lower() in _COMMON and len(read_numbers(listed["list"])) < 3):
