@@ -57,17 +57,24 @@ def lead_sentence(record: dict[str, Any], lines: list[dict[str, Any]]) -> str:
         figures = ", ".join(f"{name} {value}" for name, value in training_figures(lines) if "evaluated" in name)
         return f"{record['settings']['model']}, trained on its own answers to {rows:,} questions: {figures}."
     said = f"{record['settings']['model']}, fine-tuned on {rows:,} rows"
-    evaluated = [float(line["eval_loss"]) for line in lines if "eval_loss" in line]
-    if evaluated and held_out:
+    if held_out and (evaluated := losses_by_step(lines, "eval_loss")):
         said += f"; the loss on {held_out[0]:,} held-out rows {course(evaluated)}"
-    elif trained := [float(line["loss"]) for line in lines if "loss" in line]:
+    elif trained := losses_by_step(lines, "loss"):
         said += f"; the training loss {course(trained)}, and nothing was evaluated"
     return f"{said}."
 
 
-def course(losses: list[float]) -> str:
-    """Return how a loss changed; of one that was logged once, what it was."""
-    return f"went from {losses[0]:.4f} to {losses[-1]:.4f}" if len(losses) > 1 else f"was {losses[0]:.4f}"
+def losses_by_step(lines: list[dict[str, Any]], name: str) -> list[tuple[int, float]]:
+    """Return the steps after which a loss was logged, and its values."""
+    return [(int(line["step"]), float(line[name])) for line in lines if name in line]
+
+
+def course(losses: list[tuple[int, float]]) -> str:
+    """Return how a loss changed, and since which step; of one that was logged once, what it was."""
+    (step, first), (last_step, last) = losses[0], losses[-1]
+    if len(losses) == 1:
+        return f"was {first:.4f} after step {step:,}"
+    return f"went from {first:.4f} after step {step:,} to {last:.4f} after step {last_step:,}"
 
 
 def evaluation_table(lines: list[dict[str, Any]]) -> list[list[str]]:

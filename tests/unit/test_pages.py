@@ -120,7 +120,7 @@ def test_a_training_report_says_what_the_loss_did_on_held_out_rows(tmp_path: Pat
     with training_report(tmp_path) as url:
         text = (tmp_path / "run" / "report.html").read_text()
     assert url.endswith("report.html")
-    assert "the loss on 40 held-out rows went from 0.2000 to 0.1000." in text
+    assert "the loss on 40 held-out rows went from 0.2000 after step 10 to 0.1000 after step 20." in text
     assert "sprint-sgl launch" in text or "training.export" in text
     assert "<pre>sprint-sgl train seed=1</pre>" in text
 
