@@ -47,6 +47,20 @@ def run_of_two_methods(folder: Path) -> Path:
     return write_run(folder, ours + theirs)
 
 
+def runs_of_a_sweep(folder: Path) -> list[Path]:
+    """Four questions at each of three limits of stages and two temperatures."""
+    return [
+        write_run(
+            folder / f"{stages}-{temperature}",
+            [record(k, "sprint", k % 3 > 0, stages, widths=(2,)) for k in range(4)],
+            program={"name": "sprint", "max_stages": stages},
+            temperature=temperature,
+        )
+        for stages in (4, 8, 12)
+        for temperature in (0.0, 1.0)
+    ]
+
+
 def write_run(folder: Path, records: list[Record], task: str = "countdown", **settings: Any) -> Path:
     folder.mkdir(parents=True)
     made_by = {"task": task, "settings": {"out": str(folder), "temperature": None} | settings}

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, expect
 from sprint_sgl.bench.report.page import write_report
 from sprint_sgl.view.trajectory_page import read_runs, write_trajectory_page
 from tests.fakes.curation import ROOT, curate
-from tests.fakes.runs import run_of_two_methods
+from tests.fakes.runs import run_of_two_methods, runs_of_a_sweep
 from tests.fakes.served import QUESTION, FakeRuntime, serving
 from training.report import lead_sentence, write_training_report
 
@@ -31,6 +31,12 @@ def viewer(folder: Path) -> Iterator[str]:
 @contextmanager
 def bench_report(folder: Path) -> Iterator[str]:
     write_report([run_of_two_methods(folder / "bench")], folder / "report")
+    yield (folder / "report" / "report.html").as_uri()
+
+
+@contextmanager
+def sweep_report(folder: Path) -> Iterator[str]:
+    write_report(runs_of_a_sweep(folder), folder / "report")
     yield (folder / "report" / "report.html").as_uri()
 
 
@@ -68,7 +74,7 @@ def live(folder: Path) -> Iterator[str]:
         yield url
 
 
-PAGES = [viewer, bench_report, curation_report, training_report, live]
+PAGES = [viewer, bench_report, sweep_report, curation_report, training_report, live]
 
 
 def serious_faults(page: Page) -> list[str]:

@@ -16,6 +16,8 @@ from sprint_sgl.bench.report.findings import LengthBin
 from sprint_sgl.bench.report.statistics import IntervalEstimate
 from sprint_sgl.view.pages import BAR, CHART_WIDTH, EDGE, PALE_BAR, SERIES
 
+MANY = 6  # methods or settings beyond which only the best are named
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -53,6 +55,9 @@ def pareto_figure(methods: Sequence[MethodFigures]) -> Figure:
     axes = figure.subplots()
     for number, method in enumerate(methods):
         x, y = method.sequential, method.correct
+        beaten = any(
+            other.sequential.value < x.value and other.correct.value >= y.value for other in methods if other != method
+        )
         axes.errorbar(
             x.value,
             y.value,
@@ -62,7 +67,8 @@ def pareto_figure(methods: Sequence[MethodFigures]) -> Figure:
             capsize=3,
             color=SERIES[number % len(SERIES)],
         )
-        _write_name(axes, method.name, x.value, y.value, SERIES[number % len(SERIES)])
+        if len(methods) <= MANY or not beaten:
+            _write_name(axes, method.name, x.value, y.value, SERIES[number % len(SERIES)])
     _label_share_axes(axes, "sequential tokens", "correct")
     return figure
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sprint_sgl.bench.report.figures import MethodComparison, MethodFigures
 from sprint_sgl.bench.report.statistics import IntervalEstimate
 
@@ -20,12 +22,27 @@ def headline(line: MethodFigures, concurrency: int | None) -> str:
     return f"{line.name} {said} ({against.questions:,} questions{few})."
 
 
+def extremes(lines: Sequence[MethodFigures]) -> str:
+    """Return a sentence about many methods or settings: the most accurate one, and the one with the fewest tokens."""
+    best = max(lines, key=lambda line: (line.correct.value, -line.sequential.value))
+    cheapest = min(lines, key=lambda line: (line.sequential.value, -line.correct.value))
+    said = f"Of {len(lines)} settings {best.name} is the most accurate ({_point(best)})"
+    return f"{said}." if best is cheapest else f"{said}, and {cheapest.name} needs the fewest ({_point(cheapest)})."
+
+
+def _point(line: MethodFigures) -> str:
+    return f"{line.correct.value:.0%} with {line.sequential.value:,.0f} sequential tokens"
+
+
 def _tokens(against: MethodComparison) -> str:
     if against.sequential is None:
         return ""
     if includes_one(against.sequential):
         return f"has about as many sequential tokens as {against.baseline}"
-    return f"has {against.sequential.value:.2f} times the sequential tokens of {against.baseline}"
+    value = against.sequential.value
+    if 0.45 <= value <= 0.55:
+        return f"needs half the sequential tokens of {against.baseline} ({value:.2f})"
+    return f"needs {value:.2f} times the sequential tokens of {against.baseline}"
 
 
 def _clock(against: MethodComparison, concurrency: int | None) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sprint_sgl.bench.report.charts import (
+    MANY,
     heat_figure,
     pareto_figure,
     reduction_figure,
@@ -32,7 +33,7 @@ from sprint_sgl.bench.report.findings import (
     parallel_share,
     stages_by_group,
 )
-from sprint_sgl.bench.report.headline import headline
+from sprint_sgl.bench.report.headline import extremes, headline
 from sprint_sgl.bench.report.markdown import markdown_section, replace_between_markers
 from sprint_sgl.bench.report.runs import (
     BenchRun,
@@ -83,7 +84,9 @@ class TaskSection:
 
     @property
     def headlines(self) -> list[str]:
-        """Return a sentence for each method that is compared with the baseline."""
+        """Return a sentence for each method that is compared with the baseline, or one for a whole sweep."""
+        if len(self.lines) > MANY:
+            return [extremes(self.lines)]
         concurrency = {run.settings.get("concurrency") for run in self.runs}
         known = concurrency.pop() if len(concurrency) == 1 else None
         return [text for line in self.lines if (text := headline(line, known))]
