@@ -59,7 +59,11 @@ def call_grammar(tools: Iterable[Tool]) -> str:
         {
             "type": "tag",
             "begin": f'{{"name": {json.dumps(tool.name)}, "arguments": ',
-            "content": {"type": "json_schema", "json_schema": without_patterns(tool.parameters)},
+            "content": {
+                "type": "json_schema",
+                "json_schema": without_patterns(tool.parameters),
+                "max_whitespace_cnt": 1,  # without a limit a model may write blanks for ever
+            },
             "end": "}",
         }
         for tool in tools
