@@ -22,6 +22,7 @@ from sprint_sgl.lang.arguments import Count
 from sprint_sgl.lang.calls import Branch, Clock, Generation, Watch, call, chat_turn, load_prompt
 from sprint_sgl.lang.forks import fan_out
 from sprint_sgl.lang.program import program
+from sprint_sgl.runtime.executor import token_limit
 from sprint_sgl.runtime.frontend import ProgramState
 from sprint_sgl.tasks.question import checked_question
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
@@ -49,11 +50,11 @@ def hogwild_program(
     """
     question, clock = checked_question(question), Clock()
     s += chat_turn(s, WORK.substitute(question=question, workers=workers))
-    stages: list[Stage] = []
+    limit, stages = min(line_tokens, token_limit(s)), list[Stage]()
     while len(stages) < max_rounds:
         contexts = [f"{s.text()}[{j}] " for j in range(1, workers + 1)]
         place = (s, len(stages) + 1, contexts, clock)
-        lines = fan_out(*place, stops=("\n",), max_tokens=line_tokens, seed=seed, watch=watch)
+        lines = fan_out(*place, stops=("\n",), max_tokens=limit, seed=seed, watch=watch)
         stages.append(round_stage(lines))
         s += "".join(f"[{j}] {each.text.strip()}\n" for j, each in enumerate(lines, 1))
         if answers := [each.text for each in lines if BOXED.search(each.text)]:
@@ -62,7 +63,7 @@ def hogwild_program(
         if not any(each.text.strip() for each in lines):
             break
     s += ANSWER
-    last = call(s, "last", Branch(len(stages) + 1), clock, watch, stops=("}", "\n"), max_tokens=line_tokens, seed=seed)
+    last = call(s, "last", Branch(len(stages) + 1), clock, watch, stops=("}", "\n"), max_tokens=limit, seed=seed)
     return finished(s, question, stages, f"{ANSWER}{last.text}}}", clock, [last])
 
 

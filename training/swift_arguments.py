@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 # Of each package: where the dataclasses of arguments are.
-SOURCES = {"swift": ("arguments/**/*.py", "trainers/**/*arg*.py"), "transformers": ("training_args*.py",)}
+SOURCES = {"swift": ("arguments/**/*.py", "**/*arg*.py"), "transformers": ("training_args*.py",)}
 
 
 @cache

@@ -133,5 +133,5 @@ def test_a_training_report_says_what_the_loss_did_on_held_out_rows(tmp_path: Pat
 
 def test_a_loss_that_was_logged_once_went_nowhere() -> None:
     record = {"settings": {"model": "mini"}, "data": {"rows": {"rows": 40}}}
-    said = "mini, fine-tuned on 40 rows; the training loss was 0.5000, and nothing was evaluated."
-    assert lead_sentence(record, [{"loss": 0.5}]) == said
+    said = "mini, fine-tuned on 40 rows; the training loss was 0.5000 after step 5, and nothing was evaluated."
+    assert lead_sentence(record, [{"loss": 0.5, "step": 5}]) == said

@@ -154,7 +154,7 @@ def trajectory_tree(
     """
     builder = _TreeBuilder()
     builder.add(encode_first(opening), trained=False)
-    root = builder.node()
+    root = builder.node() if format.sees == "prompt" else None
     for i, stage in enumerate(trajectory.stages, 1):
         plan = format.open_plan(i)
         branches = []
@@ -168,7 +168,7 @@ def trajectory_tree(
         tail = format.spell(f"{protocol.escape_tags(stage.tail)}\n") if stage.tail else ""
         builder.add(encode(plan + tail + format.close_plan(i)), trained=True)
         for branch in branches:
-            builder.branch(*branch, at=root if format.sees == "prompt" else None)
+            builder.branch(*branch, at=root)
         builder.add(encode(format.render_executions(i, stage.executions)), trained=False)
     answer = format.spell(protocol.render_final_answer(trajectory.final_answer))
     builder.add([*encode(answer), end], trained=True)
