@@ -26,6 +26,7 @@ INK, EDGE = "#333333", "#888888"
 SERIES = ("#1f5fa8", "#b8560f", "#2f7a3f", "#a3325f", "#6a4ca8", "#3c7a8c")  # --c0 and following of pages.css
 BAR, PALE_BAR = "#2f5d8a", "#cbd3dc"
 CHART_WIDTH = 10.0  # inches, of every chart, so that a page shows all at one width and size of text
+PHONE_WIDTH, PHONE_PANELS = 4.4, 2  # inches; panels side by side
 # Colours of a chart that follow the page's theme.
 THEMED = {INK: "ink", EDGE: "muted", BAR: "bar", PALE_BAR: "bar-pale", "#b0b0b0": "line"} | {
     color: f"c{number}" for number, color in enumerate(SERIES)
@@ -91,9 +92,29 @@ def chart_style() -> Iterator[None]:
 
 
 def figure_svg(figure: Figure) -> str:
-    """Return the figure as an SVG element whose colours follow the page's theme."""
+    """Return the figure as SVG elements whose colours follow the page's theme: one as wide as a page, and one for phones
+    if it has at most two panels side by side.
+    """
+    places = [place for axes in figure.axes if (place := axes.get_subplotspec())]
+    if max((place.get_gridspec().ncols for place in places), default=1) > PHONE_PANELS:
+        return _svg(figure, "")
+    width, height = figure.get_size_inches()
+    wide = _svg(figure, "wide")
+    figure.set_size_inches(PHONE_WIDTH, height)
+    narrow = _svg(figure, "narrow")
+    figure.set_size_inches(width, height)
+    return wide + narrow
+
+
+def _svg(figure: Figure, name: str) -> str:
+    """Return the figure as an SVG element of this class, with ids of its own."""
+    import matplotlib
+
     text = io.StringIO()
     metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(text, format="svg", transparent=True, metadata=metadata)
+    with matplotlib.rc_context({"svg.hashsalt": f"sprint-sgl {name}"}):
+        figure.savefig(text, format="svg", transparent=True, metadata=metadata)
     element = text.getvalue()[text.getvalue().index("<svg") :]
+    if name:
+        element = element.replace("<svg", f'<svg class="{name}"', 1)
     return _COLOR.sub(lambda found: f"var(--{THEMED[found[0]]})", element)

@@ -16,7 +16,7 @@ from sprint_sgl.bench.report.findings import LengthBin
 from sprint_sgl.bench.report.statistics import IntervalEstimate
 from sprint_sgl.view.pages import BAR, CHART_WIDTH, EDGE, PALE_BAR, SERIES
 
-MANY = 6  # methods or settings beyond which only the best are named
+MANY = 4  # methods or settings beyond which only the best are named
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
