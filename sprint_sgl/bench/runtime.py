@@ -11,7 +11,7 @@ from pathlib import Path
 from sprint_sgl.bench.found_weights import FoundWeights
 from sprint_sgl.console import say
 from sprint_sgl.errors import RequestFailed, RuntimeUnavailable, SprintError
-from sprint_sgl.runtime.endpoint import Endpoint
+from sprint_sgl.runtime.endpoint import IDLE_LIMIT, Endpoint
 from sprint_sgl.runtime.launcher import connect, launch
 from sprint_sgl.runtime.server import RuntimeConfig, resolve_model
 
@@ -64,7 +64,7 @@ class ResidentRuntime:
     def _empty_cache(self, endpoint: Endpoint) -> None:
         """Empty the cache. A shared server may refuse while it is busy, which only costs a warning."""
         try:
-            endpoint.flush_cache()
+            endpoint.flush_cache(0.0 if self.url else IDLE_LIMIT)
         except RequestFailed as error:
             if not self.url:
                 raise

@@ -200,18 +200,31 @@ class Endpoint(BaseBackend):  # type: ignore[misc]
 
     def _flush_once_idle(self) -> None:
         """Raise RequestFailed if requests still run after IDLE_LIMIT."""
-        deadline = time.monotonic() + IDLE_LIMIT
-        while self._transport.send("POST", "/flush_cache").status_code != 200:
-            if time.monotonic() > deadline:
-                raise RequestFailed(f"{self.url} cannot take other weights while it runs requests")
-            time.sleep(0.1)
+        try:
+            self.flush_cache(IDLE_LIMIT)
+        except RequestFailed as error:
+            raise RequestFailed(f"{self.url} cannot take other weights while it runs requests") from error
 
     def read_model(self) -> None:
         """Ask the server which model it serves, and read what the model's notes say of its use."""
         self.model_info = self._read_model_info()
         self._read_notes()
 
-    def flush_cache(self) -> None:
+    def flush_cache(self, limit: float = 0.0) -> None:
+        """Empty the prefix cache; try again for `limit` seconds while requests run, such as those of a lost client.
+
+        Raises RequestFailed.
+        """
+        deadline = time.monotonic() + limit
+        while True:
+            try:
+                return self._flush()
+            except RequestFailed:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.1)
+
+    def _flush(self) -> None:
         response = self._transport.send("POST", "/flush_cache")
         if response.status_code == 206:  # a gateway that reached some of its workers; a dead worker has no cache
             for worker in reachable_workers(self.workers(), self.url):

@@ -92,8 +92,8 @@ def chart_style() -> Iterator[None]:
 
 
 def figure_svg(figure: Figure) -> str:
-    """Return the figure as SVG elements whose colours follow the page's theme: one as wide as a page, and one for phones
-    if it has at most two panels side by side.
+    """Return the figure as SVG elements whose colours follow the page's theme: one as wide as a page, and one for
+    phones if it has at most two panels side by side.
     """
     places = [place for axes in figure.axes if (place := axes.get_subplotspec())]
     if max((place.get_gridspec().ncols for place in places), default=1) > PHONE_PANELS:

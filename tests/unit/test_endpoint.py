@@ -116,6 +116,20 @@ def test_other_weights_wait_for_requests_that_were_given_up() -> None:
     assert asked == ["/update_weights_from_disk", *["/flush_cache"] * 3]
 
 
+def test_a_cache_is_emptied_once_the_requests_of_lost_clients_have_ended() -> None:
+    asked = []
+
+    def reply(handler: BaseHTTPRequestHandler, body: dict) -> None:
+        asked.append(handler.path)
+        send(handler, {}, status=200 if len(asked) == 4 else 400)
+
+    with server(reply) as url:
+        with pytest.raises(RequestFailed):
+            Endpoint(url).flush_cache()
+        Endpoint(url).flush_cache(30.0)
+    assert asked == ["/flush_cache"] * 4
+
+
 def test_connections_are_kept_alive() -> None:
     ports = set()
 
