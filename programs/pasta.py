@@ -15,40 +15,7 @@ the predicted length is for the reader alone. Tags are ours; in the paper a prom
 
 from __future__ import annotations
 
-from typing import Literal
-
-from programs.sprint import run_format
+from programs.sprint import format_program
 from sprint_sgl import protocol
-from sprint_sgl.lang.arguments import Count, StyleName
-from sprint_sgl.lang.calls import Watch
-from sprint_sgl.lang.defaults import MAX_STAGES
-from sprint_sgl.lang.joining import JoinPolicy
-from sprint_sgl.lang.program import program
-from sprint_sgl.runtime.frontend import ProgramState
-from sprint_sgl.trajectory import Trajectory
 
-
-@program(answer_after=protocol.FINAL_ANSWER_OPEN.strip(), needs="pasta")
-def pasta_program(
-    s: ProgramState,
-    question: str,
-    max_stages: Count = MAX_STAGES,
-    prompt_style: StyleName | None = None,
-    seed: int | None = None,
-    straggler: JoinPolicy | None = None,
-    on_failure: Literal["raise", "mark"] = "raise",
-    max_prompts: Count | None = None,
-    watch: Watch | None = None,
-) -> Trajectory:
-    """Answer the question; `s["answer"]` is the answer, `s.trajectory` the whole run. Arguments are those of
-    `sprint_program`."""
-    return run_format(
-        *(s, question, protocol.PASTA),
-        max_stages=max_stages,
-        prompt_style=prompt_style,
-        seed=seed,
-        straggler=straggler,
-        on_failure=on_failure,
-        max_prompts=max_prompts,
-        watch=watch,
-    )
+pasta_program = format_program(protocol.PASTA)

@@ -31,7 +31,7 @@ from sprint_sgl.lang.defaults import MAX_STAGES
 from sprint_sgl.lang.executors import Executor, PendingExecutor
 from sprint_sgl.lang.joining import JoinPolicy, checked_policy
 from sprint_sgl.lang.launcher import Launcher
-from sprint_sgl.lang.program import program
+from sprint_sgl.lang.program import Program, program
 from sprint_sgl.protocol.prompts import PromptStyle
 from sprint_sgl.runtime.executor import set_call_options, set_context, token_limit
 from sprint_sgl.runtime.frontend import ProgramState
@@ -118,29 +118,34 @@ def trained_style(s: ProgramState, name: str | None) -> PromptStyle:
     return style
 
 
-def run_format(
-    s: ProgramState,
-    question: str,
-    format: protocol.Format,
-    *,
-    max_stages: int,
-    prompt_style: str | None,
-    seed: int | None,
-    straggler: JoinPolicy | None,
-    on_failure: Literal["raise", "mark"],
-    max_prompts: int | None,
-    watch: Watch | None,
-) -> Trajectory:
-    """Answer the question in one of the other formats, whose models are trained on rows of that format."""
-    question, style = checked_question(question), trained_style(s, prompt_style)
-    seen = protocol.in_sprints_tags(format, watch) if watch else None
-    launcher = Launcher(
-        *(s, question, Clock(), seed, checked_policy(straggler), on_failure, seen),
-        stops=format.executor_stops,
-        format=format,
-    )
-    s += format.opening(question, style)
-    return SprintRun(launcher, format.launch, max_prompts=max_prompts).answer(max_stages)
+def format_program(format: protocol.Format) -> Program:
+    """Return the program of another format, whose models are trained on rows of that format."""
+
+    def run_format(
+        s: ProgramState,
+        question: str,
+        max_stages: Count = MAX_STAGES,
+        prompt_style: StyleName | None = None,
+        seed: int | None = None,
+        straggler: JoinPolicy | None = None,
+        on_failure: Literal["raise", "mark"] = "raise",
+        max_prompts: Count | None = None,
+        watch: Watch | None = None,
+    ) -> Trajectory:
+        """Answer the question; `s["answer"]` is the answer, `s.trajectory` the whole run. Arguments are those of
+        `sprint_program`."""
+        question, style = checked_question(question), trained_style(s, prompt_style)
+        seen = protocol.in_sprints_tags(format, watch) if watch else None
+        launcher = Launcher(
+            *(s, question, Clock(), seed, checked_policy(straggler), on_failure, seen),
+            stops=format.executor_stops,
+            format=format,
+        )
+        s += format.opening(question, style)
+        return SprintRun(launcher, format.launch, max_prompts=max_prompts).answer(max_stages)
+
+    run_format.__name__ = run_format.__qualname__ = f"{format.name}_program"
+    return Program(run_format, answer_after=protocol.FINAL_ANSWER_OPEN.strip(), needs=format.name)
 
 
 @dataclass

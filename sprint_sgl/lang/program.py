@@ -31,7 +31,7 @@ from sprint_sgl.trajectory import Trajectory
 from sprint_sgl.validation import checked_count, checked_temperature, suggestion
 
 AHEAD = 4  # runs of a batch that have begun or wait to be read, for each thread
-RowsKind = Literal["sprint", "rft", "apr", "pasta", "threads"]
+RowsKind = str  # the name of a format of sprint_sgl/protocol/formats.py, or "rft"
 Row = Mapping[str, Any] | Sequence[Any] | str
 RAW = get_chat_template("default")  # programs write chat turns as text; a model's own template would add stop strings
 
