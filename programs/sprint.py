@@ -365,11 +365,20 @@ class SprintRun:
         """Start an executor for every prompt that has none yet."""
         for j in range(len(plan.executors) + 1, len(plan.prompts) + 1):
             prompt = plan.prompts[j - 1]
-            seen = {"text": plan.contexts[j - 1], "plan": self.s.text(), "prompt": self.opening}[self.format.sees]
-            context = seen + self.format.open_execution(plan.stage, j, prompt)
+            context = self._seen_by_executor(plan, j) + self.format.open_execution(plan.stage, j, prompt)
             waits = any(isinstance(executor, PendingExecutor) for executor in plan.executors)
             refuse = "one call at a time" if waits and not self.parallel_tool_calls else ""
             plan.executors.append(self.launcher.launch(Branch(plan.stage, j), prompt.text, context, refuse))
+
+    def _seen_by_executor(self, plan: PlanDraft, j: int) -> str:
+        """Return the part of the planner's text that executor j sees."""
+        match self.format.sees:
+            case "text":
+                return plan.contexts[j - 1]
+            case "plan":
+                return self.s.text()  # type: ignore[no-any-return]
+            case "prompt":
+                return self.opening
 
     def join(self, plan: PlanDraft) -> tuple[Execution, ...]:
         """Wait for the executors and return their executions, in prompt order."""

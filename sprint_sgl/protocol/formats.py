@@ -127,8 +127,10 @@ class Format:
 
     def open_execution(self, i: int, j: int, prompt: Prompt) -> str:
         """Return what stands between what an executor sees of the planner's text and the executor's first token."""
-        before = {"text": close_plan(i), "plan": "", "prompt": render_prompt(i, j, replace(prompt, lead=""))}
-        return self.spell(before[self.sees] + open_execution(i, j))
+        before = close_plan(i) if self.sees == "text" else ""
+        if self.sees == "prompt":
+            before = render_prompt(i, j, replace(prompt, lead=""))
+        return self.spell(before + open_execution(i, j))
 
     def read_plan(self, body: str, i: int, first: int = 1, closed_by: str = "") -> PlanText:
         """Return what a planner wrote in one call (see `read_plan` of the protocol)."""

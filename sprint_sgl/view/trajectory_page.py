@@ -184,18 +184,24 @@ def shorten(text: str) -> str:
     return text if len(text) <= LONGEST_HEADING else f"{text[:LONGEST_HEADING].rstrip()}…"
 
 
+def by_question(runs: Sequence[ShownRun]) -> dict[str, list[ShownRun]]:
+    """Return the runs by their questions, both in the order in which they come."""
+    found: dict[str, list[ShownRun]] = {}
+    for run in runs:
+        found.setdefault(run.trajectory.question, []).append(run)
+    return found
+
+
 def with_peers(shown: Sequence[ShownRun]) -> list[ShownRun]:
     """Return the runs, each with the runs of other methods on the same question, unless it has them already."""
-    by_question: dict[str, list[ShownRun]] = {}
-    for run in shown:
-        by_question.setdefault(run.trajectory.question, []).append(run)
+    grouped = by_question(shown)
     return [
         replace(
             run,
             peers=run.peers
             or tuple(
                 other
-                for other in by_question[run.trajectory.question]
+                for other in grouped[run.trajectory.question]
                 if other is not run and other.clock and other.method != run.method
             )[:MOST_PEERS],
         )
@@ -206,10 +212,7 @@ def with_peers(shown: Sequence[ShownRun]) -> list[ShownRun]:
 def first_questions(runs: Sequence[ShownRun], most: int) -> list[ShownRun]:
     """Return the runs of the first questions, in their order: at most so many runs, and all methods of a question."""
     kept: list[ShownRun] = []
-    by_question: dict[str, list[ShownRun]] = {}
-    for run in runs:
-        by_question.setdefault(run.trajectory.question, []).append(run)
-    for several in by_question.values():
+    for several in by_question(runs).values():
         if kept and len(kept) + len(several) > most:
             break
         kept += several
