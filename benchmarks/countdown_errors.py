@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from curation.countdown.traces import Attempt, first_round, second_round, write_trace
+from curation.countdown.traces import Attempt, attempts_of_round, write_trace
 from sprint_sgl.bench.records import Record, read_records
 from sprint_sgl.console import one_line_errors, screen
 from sprint_sgl.errors import BadInput
@@ -44,13 +44,13 @@ class ComparedAttempt:
 
 
 def compare_attempts(record: Record, problem: Problem) -> Iterator[ComparedAttempt]:
-    """Yield the run's executions whose prompts are attempts of the search."""
-    rounds = [first_round(problem), second_round(problem) if len(problem.numbers) == 4 else []]
-    wanted = {each.prompt: (number, each) for number, attempts in enumerate(rounds, 1) for each in attempts}
-    for stage in record.trajectory.stages:
+    """Yield the run's executions whose prompts are attempts of the search, which has its second round after stage 1."""
+    for number, stage in enumerate(record.trajectory.stages, 1):
+        round = min(number, 2)
+        wanted = {each.prompt: each for each in attempts_of_round(problem, round)}
         for prompt, execution in zip(stage.prompts, stage.executions, strict=True):
             if found := wanted.get(prompt.text.strip()):
-                yield ComparedAttempt(*found, execution.text)
+                yield ComparedAttempt(round, found, execution.text)
 
 
 def cause_of_error(record: Record, problem: Problem) -> str:

@@ -14,7 +14,7 @@ import asyncio
 import os
 
 from curation.countdown.operations import chain_words
-from curation.countdown.traces import CHECK, check_text, first_round, second_round
+from curation.countdown.traces import CHECK, attempts_of_round, check_text
 from sprint_sgl.tasks.countdown.checker import countdown_problem
 from sprint_sgl.tools import Tool, ToolContext, ToolError
 from sprint_sgl.tools.calls import ToolCall
@@ -28,12 +28,12 @@ async def attempt(context: ToolContext) -> str:
     problem = countdown_problem(context.question)
     if problem is None:
         raise ToolError("the question is no Countdown problem")
-    attempts = [*first_round(problem), *(second_round(problem) if len(problem.numbers) == 4 else [])]
-    for each in attempts:
-        if context.prompt == each.prompt:
-            return each.text
-        if each.chain and context.prompt == f"{CHECK} {', '.join(chain_words(each.chain))}":
-            return check_text(each.chain, problem.target)
+    attempts = attempts_of_round(problem, min(context.stage, 2))
+    checks = [each.chain for each in (*attempts_of_round(problem, 1), *attempts) if each.chain]
+    if found := [each.text for each in attempts if each.prompt == context.prompt]:
+        return found[0]
+    if chains := [chain for chain in checks if context.prompt == f"{CHECK} {', '.join(chain_words(chain))}"]:
+        return check_text(chains[0])
     raise ToolError(f"{context.prompt!r} is nothing that the search does")
 
 

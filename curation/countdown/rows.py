@@ -53,8 +53,6 @@ class CountdownRowsConfig:
     drills       rows of arithmetic in the training rows of both kinds, every fourth with quotients alone
     min_ratio    the paper's filter on #steps / #stages
     validation   number of trajectories held out for evaluation
-    slips        share of the traces with several hits in which one is checked with a wrong sign: the answer comes from
-                 another check
     variation    how often plans differ (curation/countdown/variation.py), for reinforcement learning
     """
 
@@ -66,7 +64,6 @@ class CountdownRowsConfig:
     drills: int = 0
     min_ratio: float = 1.5
     validation: int = 40
-    slips: float = 0.25
     variation: Variation = field(default_factory=Variation)
 
 
@@ -92,11 +89,7 @@ def make_rows(config: CountdownRowsConfig) -> dict[str, int]:
     wanted = config.problems
     total = wanted.three + wanted.four + wanted.hard + wanted.unsolved
     problems = track(training_problems(wanted), "writing traces", total)
-    traces = [
-        trace
-        for problem in problems
-        if (trace := write_trace(problem, unsolved=wanted.unsolved > 0, slips=config.slips))
-    ]
+    traces = [trace for problem in problems if (trace := write_trace(problem, unsolved=wanted.unsolved > 0))]
     traces = [vary(trace, random.Random(trace.id), config.variation) for trace in traces]
     packed = [(trace, pack(trace)) for trace in traces]
     kept = [(trace, result.trajectory) for trace, result in packed if result.ratio >= config.min_ratio]

@@ -46,7 +46,7 @@ def test_about_one_problem_in_ten_is_held_out() -> None:
     assert 0.05 < share < 0.16
 
 
-@pytest.mark.parametrize(("size", "share"), [(3, 0.99), (4, 0.85)])
+@pytest.mark.parametrize(("size", "share"), [(3, 0.9), (4, 0.65)])
 def test_the_search_solves_most_problems(size: int, share: float) -> None:
     assert sum(write_trace(problem) is not None for problem in SAMPLE[size]) / len(SAMPLE[size]) > share
 
@@ -112,31 +112,6 @@ def test_drills_are_the_same_for_both_models_and_every_fourth_is_of_quotients(tm
     assert sum("+" not in context for context in kinds["rft"]) == 2
 
 
-@pytest.mark.parametrize(
-    ("numbers", "target", "chain"),
-    [
-        ((7, 6, 69, 62), 91, "7+6=13, 69-62=7, 13*7=91"),
-        ((5, 55, 99, 94), 10, "55-5=50, 99-94=5, 50/5=10"),
-        ((48, 24, 92, 77), 30, "48/24=2, 92-77=15, 2*15=30"),
-    ],
-)
-def test_two_numbers_that_multiply_or_divide_together_are_found(
-    numbers: tuple[int, ...], target: int, chain: str
-) -> None:
-    trace = write_trace(Problem(numbers, target))
-    assert trace
-    hits = [step.execution for step in trace.steps if "together" in step.prompt and "\nSo " in step.execution]
-    assert any(chain in hit for hit in hits), hits
-
-
-def test_equal_numbers_are_tried_as_one_pair() -> None:
-    trace = write_trace(Problem((78, 94, 78), 62))
-    assert trace
-    prompts = [step.prompt for step in trace.steps]
-    assert "Add 78 and 94 with 78 left" in prompts
-    assert "Add 94 and 78 with 78 left" not in prompts
-
-
 def test_a_problem_needs_two_numbers() -> None:
     with pytest.raises(ValueError, match="at least 2 numbers, got 1"):
         next(generate_problems(1, 0))
@@ -192,11 +167,11 @@ def test_a_tool_writes_what_the_traces_have(size: int, monkeypatch: pytest.Monke
     monkeypatch.setenv("COUNTDOWN_TOOL_SECONDS", "0")
     tools = read_sources([str(Path(__file__).parents[2] / "benchmarks" / "countdown_tool.py")])
     with Toolbox(tools.tools, router=tools.router) as box:
-        for problem in SAMPLE[size][:3]:
-            for step in trace.steps if (trace := write_trace(problem)) else ():
-                if step.execution:
-                    call = box.route(step.prompt)
+        for trace in filter(None, map(write_trace, SAMPLE[size][:6])):
+            for number, stage in enumerate(pack(trace).trajectory.stages, 1):
+                for prompt, execution in zip(stage.prompts, stage.executions, strict=True):
+                    call = box.route(prompt.text)
                     assert call
-                    context = ToolContext(problem.question, step.prompt)
-                    assert box.start(call, context).result(10).text == step.execution
+                    result = box.start(call, ToolContext(trace.question, prompt.text, number)).result(10)
+                    assert result.text == execution.text
         assert box.route("Sing") is None

@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.countdown_errors import cause_of_error, compare_attempts
-from curation.countdown.traces import first_round
+from curation.countdown.traces import attempts_of_round
 from sprint_sgl.bench.records import Record
 from sprint_sgl.tasks.countdown.problem import Problem
 from sprint_sgl.trajectory import Execution, Prompt, Stage, Trajectory
 
 PROBLEM = Problem((15, 3, 62), 80)
-HITS = [each for each in first_round(PROBLEM) if each.chain]
-MISSES = [each for each in first_round(PROBLEM) if not each.chain]
+HITS = [each for each in attempts_of_round(PROBLEM, 1) if each.chain]
+MISSES = [each for each in attempts_of_round(PROBLEM, 1) if not each.chain]
 
 
 def wrong_run(*attempts: tuple[str, str]) -> Record:
