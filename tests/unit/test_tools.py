@@ -350,17 +350,30 @@ class Session:
 
 
 @pytest.fixture
-def nothing_leaks() -> Iterator[None]:
-    process = psutil.Process()
-    before = (set(threading.enumerate()), set(process.children(recursive=True)), process.num_fds())
+def nothing_leaks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail if the test leaves a thread that it or one of its threads has started, a process or a file.
+
+    Threads of runs that earlier tests have abandoned may still start others meanwhile.
+    """
+    process, start = psutil.Process(), threading.Thread.start
+    own = {threading.current_thread()}
+
+    def start_and_remember(thread: threading.Thread) -> None:
+        if threading.current_thread() in own:
+            own.add(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_and_remember)
+    processes, files = set(process.children(recursive=True)), process.num_fds()
     yield
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
-        left = (set(threading.enumerate()), set(process.children(recursive=True)), process.num_fds())
-        if left[0] <= before[0] and left[1] <= before[1] and left[2] <= before[2]:
+        threads = {each for each in own if each.is_alive()} - {threading.current_thread()}
+        left = set(process.children(recursive=True)) - processes
+        if not threads and not left and process.num_fds() <= files:
             return
         time.sleep(0.05)
-    pytest.fail(f"left behind: threads {left[0] - before[0]}, processes {left[1] - before[1]}, files {left[2]}")
+    pytest.fail(f"left behind: threads {threads}, processes {left}, files {process.num_fds()}")
 
 
 @pytest.mark.usefixtures("nothing_leaks")
