@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from sprint_sgl.config_reference import (
+    GROUPS,
     REQUIRED,
     ROOT,
     command_groups,
@@ -89,7 +90,8 @@ def command_section(name: str, module: str, schema: str) -> Iterator[str]:
 
 
 def group_section(folder: Path) -> Iterator[str]:
-    yield f"### {folder.name}\n\n| name | what |\n|---|---|"
+    meaning = GROUPS[folder.name]
+    yield f"### {folder.name}\n\n{meaning[0].upper()}{meaning[1:]}.\n\n| name | what |\n|---|---|"
     for path in sorted(folder.glob("*.yaml")):
         yield f"| `{path.stem}` | {cell(opening_comment(path))} |"
     yield ""

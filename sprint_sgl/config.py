@@ -27,10 +27,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from sprint_sgl.config_reference import command_groups
 from sprint_sgl.console import one_line_errors, screen
 from sprint_sgl.errors import BadInput
 from sprint_sgl.storage.output_folders import KINDS, output_folder
-from sprint_sgl.storage.package_files import CONF
+from sprint_sgl.storage.package_files import CONF, conf_names
 from sprint_sgl.validation import suggestion
 
 T = TypeVar("T")
@@ -56,7 +57,8 @@ def entry_point(name: str, schema: type[T]) -> Callable[[Callable[[T], None]], C
             if {"--help", "-h"} & {*sys.argv[1:]}:
                 from sprint_sgl.config_help import print_help
 
-                print_help(name, schema.__module__, schema.__name__, screen())
+                with one_line_errors():
+                    print_help(name, schema.__module__, schema.__name__, screen(), chosen_files(name, sys.argv[1:]))
                 return
             os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors instead of printing them
             with one_line_errors():
@@ -140,6 +142,7 @@ HYDRA_OPTIONS = {
     *("--multirun", "-m", "--run", "-r", "--experimental-rerun", "--shell-completion", "-sc"),
     *("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"),
 }
+MISSING_FILE = re.compile(r"Could not find '(?P<group>\w+)/(?P<name>[^']+)'")
 UNKNOWN_ARGUMENT = re.compile(r"unexpected keyword argument '(\w+)'")
 _COMPOSING = Lock()  # Hydra loads its plugins at the first use
 
@@ -160,6 +163,22 @@ def _composed_file(group: str, name: str) -> dict[str, Any]:
     return OmegaConf.to_container(composed[group], resolve=True)  # type: ignore[return-value]
 
 
+def chosen_files(command: str, words: Sequence[str]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return group and name of each GROUP=NAME among the words of a command line, and that file's values.
+
+    Raises BadInput for a name that the group does not have.
+    """
+    found = {}
+    groups = {group.name for group in command_groups(command)}
+    for group, _, name in (word.partition("=") for word in words):
+        if group in groups and name:
+            if name not in (names := conf_names(group)):
+                near = suggestion(name, names)
+                raise BadInput(f"{group}={name}: conf/{group} has no such file, but {', '.join(names)}{near}")
+            found[group, name] = flatten_settings(compose_file(group, name))
+    return found
+
+
 def typed_settings(raw: Any, schema: type[T]) -> T:
     """Return the config as its dataclass. Raises BadInput if a value is missing."""
     if missing := sorted(OmegaConf.missing_keys(raw)):
@@ -174,6 +193,8 @@ def hydra_message(error: Exception) -> str:
     if isinstance(error, OverrideParseException):
         return f"{error.override!r} does not read as KEY=VALUE"
     text = str(error).partition("Config search path:")[0].partition("\nSee https:")[0]
+    if missing := MISSING_FILE.search(text):
+        text = f"{text.rstrip()}{suggestion(missing['name'], conf_names(missing['group']))}"
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.parent_node is not None:
         names = sorted(map(str, cause.parent_node))

@@ -17,8 +17,22 @@ from sprint_sgl.storage.package_files import CONF, conf_names
 
 ROOT = Path(__file__).parents[1]
 REQUIRED = "required"
+GROUPS = {  # folders of conf/
+    "device": "the GPU or CPU of an estimate",
+    "experiment": "commands to run in a row",
+    "judge": "a model that grades answers which the rules cannot read",
+    "models": "the weights of each program",
+    "program": "the method that answers the questions",
+    "recipe": "how a model is trained: ms-swift's arguments",
+    "reward": "what a rollout earns",
+    "runtime": "the SGLang server to start; by default for the GPU if there is one, else for the CPU",
+    "source": "where the traces are read from",
+    "task": "the questions, and the checker of answers",
+    "teacher": "the LLM that annotates traces, or rules",
+    "worker": "speed and size of one worker",
+}
 _MEANING = re.compile(r"^(?P<names>[a-z_]\w*(?:, [a-z_]\w*)*) {2,}(?P<text>\S.*)$")
-_GROUP = re.compile(r"^  - (?!override )/?(?P<group>\w+): *(?P<name>[^ #\n]+)(?: *# *(?P<text>.+))?$", re.MULTILINE)
+_GROUP = re.compile(r"^  - (?!override )/?(?P<group>\w+): *(?P<name>[^ #\n]+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -37,7 +51,10 @@ class ConfigGroup:
 
     name: str
     default: str
-    meaning: str
+
+    @property
+    def meaning(self) -> str:
+        return GROUPS[self.name]
 
     @property
     def names(self) -> list[str]:
@@ -47,7 +64,7 @@ class ConfigGroup:
 def command_groups(command: str) -> list[ConfigGroup]:
     """Return the groups that the defaults list of conf/COMMAND.yaml names."""
     text = (CONF / f"{command}.yaml").read_text()
-    return [ConfigGroup(found["group"], found["name"], found["text"] or "") for found in _GROUP.finditer(text)]
+    return [ConfigGroup(found["group"], found["name"]) for found in _GROUP.finditer(text)]
 
 
 def command_keys(command: str, module: str, class_name: str) -> Iterator[Key]:

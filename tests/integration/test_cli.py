@@ -1,5 +1,6 @@
 """The `sprint-sgl` command in this process: what bad input and a call for help get, before any runtime is started."""
 
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -154,12 +155,20 @@ def test_help_lists_the_groups_and_keys_of_that_command_with_their_meaning(
     examples, _, rest = done.out.partition("Groups, each a folder of conf/")
     groups, _, keys = rest.partition("Keys, as KEY=VALUE, with their defaults")
     assert examples.count(f"sprint-sgl {' '.join(words)} ") >= 3
-    names = [line.split("=")[0] for line in groups.splitlines() if "=" in line[:14]]
+    names = [line.split("=")[0] for line in groups.splitlines() if line[:1].islower()]
     assert names
     assert all((CONF / name).is_dir() for name in names)
+    assert all(line.partition("=")[2].strip().endswith(":") for line in groups.splitlines() if line[:1].islower())
     lines = [line for line in keys.splitlines() if line[:1].islower()]
     assert len(lines) > 2
     assert all(len(line.partition(" ")[2].partition("  [")[0].strip()) > 1 for line in lines), lines
+
+
+def test_help_beside_a_chosen_file_shows_its_keys(run_command: Callable[..., Done]) -> None:
+    done = run_command("bench", "task=countdown", "program=sprint", "--help")
+    assert re.search(r"task\.split +held_out, or train .*\[held_out\]", done.out)
+    assert re.search(r"program\.max_stages +\[12\]", done.out)
+    assert "recipe=papr: conf/recipe has no such file" in run_command("train", "recipe=papr", "--help").err
 
 
 def test_multirun_may_stand_behind_other_words(run_command: Callable[..., Done]) -> None:

@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[2]
         (["training.export", "out=x"], "checkpoint is missing: give checkpoint=..."),
         (["training.train", "model=m"], "dataset is missing: give dataset=... and out=..."),
         (["training.train", "recipe=papr"], "Could not find 'recipe/papr'. Available options in 'recipe': authors, "),
+        (["training.train", "recipe=papr"], "qlora, did you mean paper?"),
         (["training.train", "machines.procesess=2"], "'procesess' is none of address, nodes, port, processes, rank"),
         (["training.train", "--recipe", "paper"], "no option --recipe: settings are written recipe=VALUE"),
         (["training.train", "modle=m"], "model, out, recipe, did you mean model?"),
