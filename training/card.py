@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def render_card(run: Path, record: Mapping[str, Any], lines: list[dict[str, Any]
         f"---\n{data.to_yaml()}\n---\n\n# {run.name}\n",
         f"{model}, {taught} by sprint-sgl through ms-swift for SPRINT (arXiv 2506.05745).\n",
         "## Figures\n",
-        *(f"- {name}: {value}" for name, value in training_figures(lines)),
+        *(f"- {name}: {value}" for name, value in training_figures(lines, devices_of(record))),
         "\n## Data\n",
         *(f"- {path}: {file['rows']:,} {unit}, SHA-256 {file['sha256']}" for path, file in record["data"].items()),
         "\n## Training\n",
@@ -69,10 +70,35 @@ def render_card(run: Path, record: Mapping[str, Any], lines: list[dict[str, Any]
     return "\n".join(parts) + "\n"
 
 
+def seconds_trained(counted: Sequence[Mapping[str, Any]]) -> float:
+    """Return the seconds of all steps, from log lines that have the tokens so far and tokens/s since the last line.
+
+    Steps that a resumed run has trained twice count once.
+    """
+    tokens = [0, *(int(line["tokens"]) for line in counted)]
+    return sum(
+        max(now - before, 0) / float(line["tokens_per_second"])
+        for before, now, line in zip(tokens, tokens[1:], counted, strict=False)
+        if line["tokens_per_second"]
+    )
+
+
+def duration(seconds: float, devices: int) -> str:
+    """Return hours and minutes, and on several devices the hours of all: "2 h 05 min, 16.7 device-hours"."""
+    hours, minutes = divmod(math.ceil(seconds / 60), 60)
+    text = f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
+    return text if devices == 1 else f"{text}, {seconds * devices / 3600:.1f} device-hours"
+
+
 def asked_command(record: Mapping[str, Any]) -> str | None:
     """Return the sprint-sgl command of the first start; None where it is not known."""
     command: str | None = record.get("starts", [{}])[0].get("asked")
     return command
+
+
+def devices_of(record: Mapping[str, Any]) -> int:
+    machines = record["settings"]["machines"]
+    return int(machines["nodes"] * machines["processes"])
 
 
 def recipe_values(run: Path, arguments: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -93,8 +119,8 @@ def serving_commands(run: Path, arguments: Mapping[str, Any]) -> str:
     return f"python -m training.export checkpoint={run} out={run}/merged\nsprint-sgl launch --model {run}/merged"
 
 
-def training_figures(lines: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
-    """Yield name and value of the run's progress, losses and speed."""
+def training_figures(lines: list[dict[str, Any]], devices: int = 1) -> Iterator[tuple[str, str]]:
+    """Yield name and value of the run's progress, losses, speed and time."""
     trained = [line for line in lines if "loss" in line]
     evaluated = [line for line in lines if "eval_loss" in line]
     yield "step", str(lines[-1].get("global_step/max_steps", lines[-1]["step"]))
@@ -104,6 +130,7 @@ def training_figures(lines: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
         yield "tokens, padding counted", f"{counted[-1]['tokens']:,}"
         speed = statistics.median(line["tokens_per_second"] for line in counted)
         yield "tokens/s, padding counted", f"{speed:,.0f} (median)"
+        yield "time without evaluations", duration(seconds_trained(counted), devices)
     if on_rollouts(lines):
         for name, unit in (("correct", ".1%"), ("sequential tokens", ",.0f")):
             first, *_, last = [line[f"evaluation/{name}"] for line in lines if f"evaluation/{name}" in line] * 2

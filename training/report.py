@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sprint_sgl.view.pages import chart_style, figure_svg, write_page
-from training.card import asked_command, recipe_values, serving_commands, training_figures
+from training.card import asked_command, devices_of, recipe_values, serving_commands, training_figures
 from training.record import curves_figure, on_rollouts, read_log
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
@@ -37,7 +37,7 @@ def write_training_report(run: Path) -> Path | None:
         run / "report.html",
         name=run.name,
         lead=lead_sentence(record, lines),
-        figures=list(training_figures(lines)),
+        figures=list(training_figures(lines, devices_of(record))),
         curves=curves,
         unit="questions" if on_rollouts(lines) else "rows",
         evaluations=evaluation_table(lines),
@@ -72,9 +72,10 @@ def losses_by_step(lines: list[dict[str, Any]], name: str) -> list[tuple[int, fl
 def course(losses: list[tuple[int, float]]) -> str:
     """Return how a loss changed, and since which step; of one that was logged once, what it was."""
     (step, first), (last_step, last) = losses[0], losses[-1]
+    place = f"after step {step:,}" if step else "before the first step"
     if len(losses) == 1:
-        return f"was {first:.4f} after step {step:,}"
-    return f"went from {first:.4f} after step {step:,} to {last:.4f} after step {last_step:,}"
+        return f"was {first:.4f} {place}"
+    return f"went from {first:.4f} {place} to {last:.4f} after step {last_step:,}"
 
 
 def evaluation_table(lines: list[dict[str, Any]]) -> list[list[str]]:

@@ -50,8 +50,8 @@ from training.tree.labels import TREE_TEMPLATE
 
 # Arguments that a resumed run may change: they do not affect what has been learned so far.
 MAY_CHANGE = {"max_steps", "num_train_epochs", "save_steps", "save_total_limit", "logging_steps", "report_to"}
-MAY_CHANGE |= {"eval_strategy", "eval_steps", "per_device_eval_batch_size", "dataloader_num_workers"}
-NO_EVALUATION = {"eval_strategy": "no", "load_best_model_at_end": False, "split_dataset_ratio": 0}
+MAY_CHANGE |= {"eval_strategy", "eval_steps", "eval_on_start", "per_device_eval_batch_size", "dataloader_num_workers"}
+NO_EVALUATION = {"eval_strategy": "no", "eval_on_start": False, "load_best_model_at_end": False}
 PLUGINS = Path(__file__).with_name("plugins")
 
 
@@ -84,6 +84,7 @@ class TrainConfig:
     model     hub id, folder, or a run's folder (its best checkpoint, else its last)
     dataset   FOLDER/NAME for NAME.train.jsonl and NAME.valid.jsonl, which may be missing; or FILE.jsonl, all trained
     out       folder for checkpoints, the command and its log; a run that is started again goes on from there
+    recipe    a name in conf/recipe
     dry_run   whether to only print the command; `sprint-sgl train check` looks at the rows
     """
 
@@ -117,9 +118,14 @@ def compose_command(config: TrainConfig) -> list[str]:
         "callbacks": "throughput",
         "include_num_input_tokens_seen": True,
         **config.recipe.resolved_args(),
-        **({"val_dataset": valid} if valid else NO_EVALUATION),
+        **({"val_dataset": valid} if valid else {"split_dataset_ratio": 0}),
     }
-    if checkpoint := last_checkpoint(Path(config.out)):
+    checkpoint = last_checkpoint(Path(config.out))
+    if not valid or args.get("eval_strategy") == "no":
+        args |= NO_EVALUATION
+    elif checkpoint:  # the start has been evaluated
+        args["eval_on_start"] = False
+    if checkpoint:
         args["resume_from_checkpoint"] = str(checkpoint.absolute())
     flags = [word for key, value in args.items() if value is not None for word in (f"--{key}", *_words(value))]
     if not (config.machines.distributed or args.get("deepspeed")):  # DeepSpeed needs a process group, even of one

@@ -99,10 +99,10 @@ class Api:
         return self._entry(name)
 
     def _entry(self, name: str) -> dict[str, Any]:
-        """Return OpenAI's description of a model, with what its notes say of its scope and notation under `sprint`."""
-        _, backend = self.service.find_model(name)
+        """Return OpenAI's description of a model, with its notes under `sprint`."""
+        method, backend = self.service.find_model(name)
         entry = Model(id=name, object="model", created=0, owned_by="sprint-sgl").model_dump()
-        notes = backend.model_notes()
+        notes = backend.model_notes(method)
         return {**entry, "sprint": notes} if notes else entry
 
     async def health(self) -> Response:

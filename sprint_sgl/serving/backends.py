@@ -7,6 +7,7 @@ from typing import Protocol
 
 from sprint_sgl.console import say
 from sprint_sgl.errors import RuntimeUnavailable, SprintError
+from sprint_sgl.lang.registry import Method, misfit
 from sprint_sgl.runtime.endpoint import Endpoint
 from sprint_sgl.runtime.launcher import running_server
 
@@ -26,15 +27,20 @@ class Backend(Protocol):
     def session(self, time_limit: float) -> Endpoint:
         """Return an endpoint for one run. Raises RuntimeUnavailable while the runtime is down."""
 
-    def model_notes(self) -> dict[str, str]:
-        """Return what the model's notes say of its scope and its notation; {} while the runtime is down."""
+    def model_notes(self, method: Method) -> dict[str, str]:
+        """Return what the model's notes say of its scope and its notation; {} while the runtime is down.
+
+        `unfit` is there too if the model was trained on other rows than the method's program needs.
+        """
 
     def stop(self) -> None:
         """End what `start` began, and wait until it has ended."""
 
 
-def notes_of(endpoint: Endpoint | None) -> dict[str, str]:
-    notes = {"scope": endpoint.scope, "notation": endpoint.notation} if endpoint else {}
+def notes_of(endpoint: Endpoint | None, method: Method) -> dict[str, str]:
+    if endpoint is None:
+        return {}
+    notes = {"scope": endpoint.scope, "notation": endpoint.notation, "unfit": misfit(method, endpoint)}
     return {name: text for name, text in notes.items() if text}
 
 
@@ -56,8 +62,8 @@ class RemoteBackend:
             raise RuntimeUnavailable(f"{self._url} is not connected")
         return self._endpoint.session(time_limit)
 
-    def model_notes(self) -> dict[str, str]:
-        return notes_of(self._endpoint)
+    def model_notes(self, method: Method) -> dict[str, str]:
+        return notes_of(self._endpoint, method)
 
     def stop(self) -> None:
         if self._endpoint:
@@ -88,8 +94,8 @@ class EmbeddedBackend:
             raise RuntimeUnavailable(f"the runtime of {self._model} is being started")
         return endpoint.session(time_limit)
 
-    def model_notes(self) -> dict[str, str]:
-        return notes_of(self._endpoint)
+    def model_notes(self, method: Method) -> dict[str, str]:
+        return notes_of(self._endpoint, method)
 
     def stop(self) -> None:
         self._stopping.set()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sprint_sgl.errors import RuntimeUnavailable
-from sprint_sgl.lang.registry import Method, named_method
+from sprint_sgl.lang.registry import Method, misfit, named_method
 from sprint_sgl.serving.admission import Admission
 from sprint_sgl.serving.app import Api
 from sprint_sgl.serving.metrics import Metrics
@@ -72,9 +72,14 @@ class FakeRuntime:
     notes: Mapping[str, str] = field(default_factory=dict)
     played: Trajectory = PLAYED
     max_new_tokens: int | None = None
+    trained_on: str | None = None
 
-    def model_notes(self) -> dict[str, str]:
-        return dict(self.notes)
+    def model_notes(self, method: Method) -> dict[str, str]:
+        unfit = misfit(method, self)
+        return {**self.notes, **({"unfit": unfit} if unfit else {})}
+
+    def get_model_name(self) -> str:
+        return "mini"
 
     def session(self, time_limit: float) -> Interruptible:
         if self.down:

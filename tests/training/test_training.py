@@ -118,6 +118,7 @@ def test_rows_without_validation_rows_are_trained_without_evaluation(rows: Path,
         command = compose_command(config)
         assert "--val_dataset" not in command
         assert command[command.index("--eval_strategy") + 1] == "no"
+        assert command[command.index("--eval_on_start") + 1] == "false"
         assert command[command.index("--load_best_model_at_end") + 1] == "false"
     (tmp_path / "few.valid.jsonl").touch()  # as curation leaves it when no question was held out
     assert data_files(TrainConfig("model", str(tmp_path / "few"), str(tmp_path))) == [few]
@@ -462,6 +463,7 @@ def test_a_runs_card_says_from_what_on_what_and_how_it_went(rows: Path, tmp_path
         "- training loss: 0.3333",
         "- tokens, padding counted: 300",
         "- tokens/s, padding counted: 52 (median)",
+        "- time without evaluations: 1 min, 0.0 device-hours",
         "- evaluation loss: 0.8000 at step 2",
         "- machines: 1 x 2 processes",
         f"{rows}/rft.train.jsonl: {len((rows / 'rft.train.jsonl').read_text().splitlines())} rows, SHA-256 ",
@@ -697,9 +699,10 @@ def test_ms_swift_trains_stops_resumes_and_its_model_exports(rows: Path, base: P
     assert ["--resume_from_checkpoint" in command for command in starts] == [False, True]
     assert (out / "command.sh").read_text().strip() == starts[0]
     assert all(line["tokens_per_second"] > 0 for line in read_log(out) if "loss" in line)
-    evaluated = [line["eval_loss"] for line in read_log(out) if "eval_loss" in line]
-    assert len(evaluated) == 2
-    assert evaluated[1] < evaluated[0]
+    evaluated = {line["step"]: line["eval_loss"] for line in read_log(out) if "eval_loss" in line}
+    assert [*evaluated] == [0, 2, 4]
+    assert evaluated[4] < evaluated[2] < evaluated[0]
+    assert "before the first step to " in (out / "report.html").read_text()
     assert "- step: 4/4" in (out / "README.md").read_text()
     assert list((out / "runs").glob("events.out.tfevents.*"))  # TensorBoard's
 

@@ -55,7 +55,8 @@ def training_report(folder: Path) -> Iterator[str]:
 
 def training_run(run: Path) -> Path:
     run.mkdir()
-    settings = {"model": "countdown-mini-rft", "recipe": {"args": {"learning_rate": 1e-3}}}
+    machines = {"nodes": 1, "processes": 1}
+    settings = {"model": "countdown-mini-rft", "recipe": {"args": {"learning_rate": 1e-3}}, "machines": machines}
     data = {name: {"rows": 40, "sha256": "ab" * 32} for name in ("rows.train.jsonl", "rows.valid.jsonl")}
     starts = [{"asked": "sprint-sgl train seed=1", "command": "swift sft"}]
     (run / "run.json").write_text(json.dumps({"settings": settings, "data": data, "starts": starts}))
@@ -70,7 +71,8 @@ def training_run(run: Path) -> Path:
 
 @contextmanager
 def live(folder: Path) -> Iterator[str]:
-    with serving(FakeRuntime(notes={"scope": "Countdown problems", "notation": "4<21 stands for 21-4"})) as url:
+    notes = {"scope": "Countdown problems", "notation": "4<21 stands for 21-4"}
+    with serving(FakeRuntime(notes=notes, trained_on="sprint")) as url:
         yield url
 
 
@@ -105,6 +107,13 @@ def test_no_page_has_a_serious_accessibility_fault(
             page.fill("#question", QUESTION)
             page.click("#ask")
             expect(page.locator("#result article")).to_have_count(1)
+            expect(page.locator("#unfit")).to_be_empty()
+            page.click("#compare")
+            expect(page.locator("#result article")).to_have_count(2)
+            expect(page.locator("#unfit")).to_have_text(
+                "mini was trained on sprint rows, and the program sequential needs a model trained on rft rows: "
+                "expect wrong answers."
+            )
         assert serious_faults(page) == []
     context.close()
 
@@ -127,6 +136,7 @@ def test_a_training_report_says_what_the_loss_did_on_held_out_rows(tmp_path: Pat
         text = (tmp_path / "run" / "report.html").read_text()
     assert url.endswith("report.html")
     assert "the loss on 40 held-out rows went from 0.2000 after step 10 to 0.1000 after step 20." in text
+    assert "<b>1 min</b><span>time without evaluations</span>" in text
     assert "sprint-sgl launch" in text or "training.export" in text
     assert "<pre>sprint-sgl train seed=1</pre>" in text
 

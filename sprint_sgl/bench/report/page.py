@@ -225,10 +225,10 @@ def write_report(
 
 def write_failures_page(sections: Sequence[TaskSection], path: Path) -> None:
     """Write the wrong answers that the report lists, as a page of the viewer; `failure_anchor` names each."""
-    wrong = [record for section in sections for cause in section.causes for record in cause.examples]
+    wrong = [(record, cause.name) for section in sections for cause in section.causes for record in cause.examples]
     shown = [
-        ShownRun(each.trajectory, each.method, each.correct, anchor=failure_anchor(number))
-        for number, each in enumerate(wrong, 1)
+        ShownRun(each.trajectory, each.method, each.correct, anchor=failure_anchor(number), reason=each.reason or cause)
+        for number, (each, cause) in enumerate(wrong, 1)
     ]
     if shown:
         write_trajectory_page(shown, path, "Wrong answers")

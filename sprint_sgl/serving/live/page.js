@@ -321,6 +321,7 @@ function compare() {
   const [{ trajectory }] = runs;
   const before = byId("model").value;
   byId("model").value = sequentialModel();
+  showMisfit(byId("model").value);
   return run(byId("model").value, trajectory.question).finally(() => {
     byId("model").value = before;
   });
@@ -338,11 +339,18 @@ function save() {
   link.click();
 }
 
+// Says that a model was trained for another program than the one that asks it.
+function showMisfit(id) {
+  const unfit = models.find((model) => model.id === id)?.sprint?.unfit;
+  byId("unfit").textContent = unfit ? `${unfit}.` : "";
+}
+
 function describeModel() {
   const said = models.find(({ id }) => id === byId("model").value)?.sprint ?? {};
   const parts = [said.scope && `This model knows ${said.scope}, and nothing else`, said.notation].filter(Boolean);
   byId("scope").textContent = parts.length ? `${parts.join("; ")}.` : "";
   byId("scope").hidden = !parts.length;
+  showMisfit(byId("model").value);
   const found = EXAMPLES[/countdown/i.test(said.scope ?? "") ? "countdown" : "other"];
   byId("question").placeholder = found[0];
   byId("examples").replaceChildren(byId("examples").firstElementChild);
