@@ -6,8 +6,10 @@ Rows pass through ms-swift's own template, so the tokens shown are the tokens th
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -98,8 +100,11 @@ class Encoder:
         check_tokenizer(folder)
         os.environ.setdefault("USE_HF", "1")
         os.environ.setdefault("LOG_LEVEL", "ERROR")
-        from swift.model import get_processor
-        from swift.template import get_template
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of torch, at swift's own imports
+            from swift.model import get_processor
+            from swift.template import get_template
+        logging.getLogger("transformers").setLevel(logging.ERROR)  # swift gives it a deprecated argument
 
         try:
             processor = get_processor(str(folder), model_type=model_type(folder))

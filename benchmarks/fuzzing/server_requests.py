@@ -140,7 +140,8 @@ def check_wire(case: tuple[str, Any]) -> None:
     from pydantic import ValidationError
 
     from sprint_sgl.errors import BadInput
-    from sprint_sgl.serving.requests import ChatRequest, CompletionRequest, ResponsesRequest
+    from sprint_sgl.serving.requests import ChatRequest, CompletionRequest
+    from sprint_sgl.serving.responses_requests import ResponsesRequest
     from sprint_sgl.tasks.question import checked_question
 
     path, body = case

@@ -25,8 +25,9 @@ from sprint_sgl.serving.errors import add_error_handlers, stream_error
 from sprint_sgl.serving.live import live_page
 from sprint_sgl.serving.metrics import Metrics
 from sprint_sgl.serving.middleware import CheckKey, CountAnswers, LimitBody
-from sprint_sgl.serving.requests import ChatRequest, CompletionRequest, ProgramRequest, ResponsesRequest, ViewRequest
+from sprint_sgl.serving.requests import ChatRequest, CompletionRequest, ProgramRequest, ViewRequest
 from sprint_sgl.serving.responses_replies import ResponsesReply
+from sprint_sgl.serving.responses_requests import ResponsesRequest
 from sprint_sgl.serving.service import RunRequest, Service
 from sprint_sgl.serving.stream import Piece, PieceSorter
 from sprint_sgl.view.trajectory_page import ShownRun, render_trajectory_page

@@ -26,16 +26,18 @@ from sprint_sgl.serving.requests import (
     ChatRequest,
     CompletionRequest,
     FunctionSchema,
+    StreamOptions,
+    TextPart,
+    ToolCallPart,
+    ToolParameter,
+)
+from sprint_sgl.serving.responses_requests import (
     FunctionTool,
     InputCall,
     InputMessage,
     InputReasoning,
     InputResult,
     ResponsesRequest,
-    StreamOptions,
-    TextPart,
-    ToolCallPart,
-    ToolParameter,
 )
 from sprint_sgl.serving.service import Service
 from sprint_sgl.serving.stream import AnswerPiece, BranchPiece, PieceSorter, ReasoningPiece, reasoning_text

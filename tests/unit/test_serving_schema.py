@@ -15,16 +15,18 @@ from sprint_sgl.serving.requests import (
     ChatMessage,
     ChatRequest,
     FunctionSchema,
+    StreamOptions,
+    TextPart,
+    ToolCallPart,
+    ToolParameter,
+)
+from sprint_sgl.serving.responses_requests import (
     FunctionTool,
     InputCall,
     InputMessage,
     InputReasoning,
     InputResult,
     ResponsesRequest,
-    StreamOptions,
-    TextPart,
-    ToolCallPart,
-    ToolParameter,
 )
 from tests.fakes.served import FakeRuntime, serving
 
