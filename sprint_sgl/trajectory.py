@@ -87,7 +87,7 @@ class Prompt:
 
     text: str
     lead: str = ""
-    offset: int = 0
+    offset: Count = 0
 
     def __post_init__(self) -> None:
         _strip(self, "text", "lead")

@@ -147,3 +147,6 @@ def test_json_that_is_no_trajectory_names_the_field() -> None:
 def test_seconds_are_finite() -> None:
     with pytest.raises(ValidationError, match="seconds"):
         Trajectory.from_json('{"question": "q", "seconds": 1e999}')
+    stage = '{"prompts": [{"text": "p", "offset": -1}], "executions": [{"text": "e"}]}'
+    with pytest.raises(ValidationError, match="offset"):
+        Trajectory.from_json(f'{{"question": "q", "stages": [{stage}]}}')
