@@ -1,6 +1,9 @@
-"""Arithmetic drills: rows of sums, differences, products and quotients in the notation of the Countdown traces.
+"""Arithmetic drills: rows of sums, differences, products, quotients and distances in the notation of the Countdown
+traces.
 
-A model from random weights knows no arithmetic. The SPRINT and the RFT model get the same drills.
+Which numbers divide which has to be memorised, and a model that trains on traces alone forgets it: most of its wrong
+answers then come from a whole quotient that it takes for none, or from equal numbers whose distance it does not write
+as 0 (docs/log.md, 2026-11-29). The SPRINT and the RFT model get the same drills.
 """
 
 from __future__ import annotations
@@ -29,6 +32,11 @@ def division_drill(rng: random.Random, items: int = 2 * ITEMS) -> Row:
     return _row(_quotient_task(a, b) for a, b in rng.sample(drawn, items))
 
 
+def distance_drill(rng: random.Random, items: int = ITEMS) -> Row:
+    """Return a drill of distances between a result and a needed value, a third of them 0."""
+    return _row(_draw_distance(rng) for _ in range(items))
+
+
 def _row(items: Iterable[tuple[str, str]]) -> Row:
     tasks, worked = zip(*items, strict=True)
     return make_row(f"{', '.join(tasks)}.\n", f"{', '.join(worked)}.\n")
@@ -55,6 +63,13 @@ def _draw_task(rng: random.Random) -> tuple[str, str]:
     if rng.random() < 0.5:
         a = b * rng.randint(1, max(1, 200 // b))
     return _quotient_task(a, b)
+
+
+def _draw_distance(rng: random.Random) -> tuple[str, str]:
+    value = rng.randint(0, rng.choice((99, 300, max(NUMBERS) ** 2)))
+    wanted = rng.choice((value, value + rng.randint(1, 9), rng.randint(0, 400)))
+    task = f"{value} to {wanted}"
+    return task, f"{task}={abs(value - wanted)}"
 
 
 def _task(op: Op) -> str:

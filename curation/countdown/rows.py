@@ -12,7 +12,7 @@ from itertools import filterfalse, islice
 
 from rich.progress import track
 
-from curation.countdown.drills import division_drill, drill
+from curation.countdown.drills import distance_drill, division_drill, drill
 from curation.countdown.traces import needs_second_round, write_trace
 from curation.countdown.variation import Variation, vary
 from curation.jsonl import write_jsonl
@@ -50,7 +50,7 @@ class CountdownRowsConfig:
 
     row_format   tree or transcript (curation/stages/reformat.py)
     protocol     the format of parallel reasoning: sprint, apr, pasta or threads (sprint_sgl/protocol/formats.py)
-    drills       rows of arithmetic in the training rows of both kinds, every fourth with quotients alone
+    drills       rows of arithmetic in the training rows of both kinds, half of them quotients
     min_ratio    the paper's filter on #steps / #stages
     validation   number of trajectories held out for evaluation
     variation    how often plans differ (curation/countdown/variation.py), for reinforcement learning
@@ -109,9 +109,9 @@ def make_rows(config: CountdownRowsConfig) -> dict[str, int]:
 
 
 def make_drills(rng: random.Random) -> Iterator[Row]:
-    """Yield drills without end, every fourth of quotients alone."""
+    """Yield drills without end: every second of quotients, every fourth of distances, the others of all operations."""
     while True:
-        yield from (drill(rng), drill(rng), drill(rng), division_drill(rng))
+        yield from (drill(rng), division_drill(rng), distance_drill(rng), division_drill(rng))
 
 
 @entry_point("countdown_rows", CountdownRowsConfig)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from curation.countdown.drills import ITEMS, division_drill, drill
+from curation.countdown.drills import ITEMS, distance_drill, division_drill, drill
 from curation.stages.reformat import Row
 
 
@@ -26,6 +26,18 @@ def test_every_item_is_worked_out_and_true(make: Callable[[random.Random], Row],
                 value = int(line.rpartition("=")[2])
                 results = {"+": int(left) + int(right), "-": int(left) - int(right), "*": int(left) * int(right)}
                 assert value == results.get(sign, int(left) // int(right))
+
+
+def test_a_distance_is_right_and_a_third_of_them_are_zero() -> None:
+    rng, distances = random.Random(4), []
+    for _ in range(50):
+        _, response = (message["content"] for message in distance_drill(rng)["messages"])
+        for item in response.rstrip(".\n").split(", "):
+            value, wanted, distance = map(int, re.fullmatch(r"(\d+) to (\d+)=(\d+)", item).groups())  # type: ignore[union-attr]
+            assert abs(value - wanted) == distance
+            distances.append(distance)
+    assert len(distances) == 50 * ITEMS
+    assert 0.25 < distances.count(0) / len(distances) < 0.45
 
 
 def test_the_same_seed_gives_the_same_drill() -> None:

@@ -101,7 +101,7 @@ def test_the_rows_config_has_the_papers_filter_as_its_default() -> None:
     assert CountdownRowsConfig().min_ratio == 1.5
 
 
-def test_drills_are_the_same_for_both_models_and_every_fourth_is_of_quotients(tmp_path: Path) -> None:
+def test_drills_are_the_same_for_both_models_and_half_are_of_quotients(tmp_path: Path) -> None:
     make_rows(CountdownRowsConfig(out=str(tmp_path), problems=Problems(three=20, four=10), drills=8, validation=4))
     kinds = {}
     for kind in ("sprint", "rft"):
@@ -109,7 +109,8 @@ def test_drills_are_the_same_for_both_models_and_every_fourth_is_of_quotients(tm
         kinds[kind] = {context["content"] for context, _ in rows if "Question" not in context["content"]}
     assert kinds["sprint"] == kinds["rft"]
     assert len(kinds["rft"]) == 8
-    assert sum("+" not in context for context in kinds["rft"]) == 2
+    assert sum("+" not in context and "/" in context for context in kinds["rft"]) == 4
+    assert sum(" to " in context for context in kinds["rft"]) == 2
 
 
 def test_a_problem_needs_two_numbers() -> None:
