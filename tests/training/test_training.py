@@ -770,10 +770,10 @@ def test_submitit_runs_a_training_for_each_value(rows: Path, base: Path, tmp_pat
 def test_a_model_that_knows_a_tree_by_heart_writes_it_at_inference(rows: Path, tmp_path: Path) -> None:
     """Through template, attention, optimiser, export, runtime and program each call sees what it was trained with: else
     a model this small would not know how to go on."""
-    trees = [row for row in read_rows(rows / "sprint.train.jsonl") if len(row_text(row)) < 2500]
-    context, response = (message["content"] for message in trees[0]["messages"])
-    for split, count in (("train", 140), ("valid", 1)):
-        (tmp_path / f"one.{split}.jsonl").write_text(f"{json.dumps(trees[0])}\n" * count)
+    tree = min(read_rows(rows / "sprint.train.jsonl"), key=lambda row: len(row_text(row)))
+    context, response = (message["content"] for message in tree["messages"])
+    for split, count in (("train", 200), ("valid", 1)):
+        (tmp_path / f"one.{split}.jsonl").write_text(f"{json.dumps(tree)}\n" * count)
     base, shape = tmp_path / "base", replace(TINY, hidden_size=96, heads=4, kv_heads=2, intermediate_size=192)
     init_weights(base, train_tokenizer([context, response], 400, base), shape, seed=1)
     settings = recipe(per_device_train_batch_size=1, eval_strategy="no", learning_rate=4e-3, bf16=False)
