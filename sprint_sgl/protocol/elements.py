@@ -1,11 +1,10 @@
-"""Elements of a text as a model wrote them, correct or not; `reading` turns them into a trajectory."""
+"""Stages of a text as a model wrote them, correct or not; `model_output` turns them into a trajectory."""
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 
-from sprint_sgl.protocol.lexer import TagKey, TagKind
+from sprint_sgl.protocol.lexer import TagKey
 
 
 @dataclass
@@ -49,46 +48,3 @@ class WrittenStage:
     def numbers(self) -> tuple[int, ...]:
         """The numbers that may refer to this stage: its position and the number in its tag."""
         return (self.position,) if self.number is None else (self.position, self.number)
-
-
-@dataclass
-class Element:
-    """An open element on the parser's stack.
-
-    explicit        a tag opened the element
-    has_own_close   the next tag of its kind is the closing tag with its numbers
-    from_plan       it stands inside a plan, where executions do not belong
-    filled          it holds more than whitespace
-    quoted          opening tags kept as text in it, whose closing tags are text too
-    """
-
-    key: TagKey
-    stage: WrittenStage
-    explicit: bool = True
-    has_own_close: bool = False
-    from_plan: bool = False
-    pieces: list[str] = field(default_factory=list)
-    filled: bool = False
-    quoted: Counter[TagKey] = field(default_factory=Counter)
-
-    @property
-    def kind(self) -> TagKind:
-        return self.key[0]
-
-    @property
-    def text(self) -> str:
-        return "".join(self.pieces)
-
-    @property
-    def blank(self) -> bool:
-        return not self.filled and not (self.kind == "plan" and self.stage.prompts)
-
-    def add(self, text: str) -> None:
-        self.pieces.append(text)
-        self.filled = self.filled or bool(text.strip())
-
-    def take(self) -> str:
-        """Remove the text so far from the element and return it."""
-        text = self.text
-        self.pieces, self.filled = [], False
-        return text

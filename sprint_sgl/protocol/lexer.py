@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 TagKind = Literal["question", "think", "plan", "prompt", "block", "execution", "answer"]
@@ -49,9 +49,9 @@ def unescape_tags(text: str) -> str:
     return _ESCAPED.sub(r"<\1", text)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Tag:
-    """One tag in a text, from `start` to `end`; a number that is not written is None."""
+    """One tag in a text, from `start` to `end`; a number that is not written is None, and `key` has both."""
 
     kind: TagKind
     closing: bool
@@ -59,14 +59,12 @@ class Tag:
     j: int | None
     text: str
     start: int
+    end: int = field(init=False)
+    key: TagKey = field(init=False)
 
-    @property
-    def end(self) -> int:
-        return self.start + len(self.text)
-
-    @property
-    def key(self) -> TagKey:
-        return self.kind, self.i, self.j
+    def __post_init__(self) -> None:
+        self.end = self.start + len(self.text)
+        self.key = self.kind, self.i, self.j
 
     @property
     def variant(self) -> bool:

@@ -44,10 +44,10 @@ def parse(text: str) -> Trajectory:
     parser.finish(bool(cut))
     thought = _thought(parser)
     stages = () if thought else tuple(_stage(stage, parser) for stage in parser.stages)
-    parser.count(RepairKind.EXTRA_EXECUTION, sum(len(stage.executions) for stage in parser.orphans))
+    parser.repairs[RepairKind.EXTRA_EXECUTION] += sum(len(stage.executions) for stage in parser.orphans)
     after = _clean("".join(parser.after_thought))
     if parser.answer is None and not (thought and after):
-        parser.count(RepairKind.MISSING_ANSWER)
+        parser.repairs[RepairKind.MISSING_ANSWER] += 1
     return Trajectory(
         question=_clean(question),
         stages=tuple(stage for stage in stages if stage),
@@ -73,9 +73,9 @@ def read_plan(body: str, i: int, first: int = 1, closed_by: str = "") -> PlanTex
     prompts, tail = _prompts(stage, first, parser)
     answer = "".join(parser.after_thought).strip() or None if parser.answer is None else parser.answer
     if first == 1 and stage.prompts and not any(tag.kind == "plan" and not tag.closing for tag in find_tags(body)):
-        parser.count(RepairKind.UNOPENED)
+        parser.repairs[RepairKind.UNOPENED] += 1
     if first == 1 and not (stage.prompts or cut or answer is not None):
-        parser.count(RepairKind.NO_PROMPT if tail else RepairKind.EMPTY_PLAN)
+        parser.repairs[RepairKind.NO_PROMPT if tail else RepairKind.EMPTY_PLAN] += 1
     kept = tuple(prompt for prompt in prompts if prompt)
     if answer and not strip_tags(answer):
         answer = ""  # a tag alone says nothing
@@ -90,7 +90,7 @@ def read_execution(raw: str) -> tuple[str, Repairs]:
         if tag.closing or tag.kind not in ("block", "execution") or raw[begin : tag.start].strip():
             break
         begin = tag.end
-    return _clean(raw[begin:]), sort_repairs(Counter({RepairKind.NESTED.value: len(tags)}))
+    return _clean(raw[begin:]), sort_repairs(Counter({RepairKind.NESTED: len(tags)}))
 
 
 def match_executions(prompts: Sequence[int | None], executions: Sequence[int | None]) -> list[int | None]:
@@ -133,14 +133,14 @@ def _read_question(text: str, parser: TagParser) -> tuple[str, int]:
     closing = next((tag for tag in reversed(head) if tag.kind == "question" and tag.closing), None)
     before = [tag for tag in head if closing is None or tag.start < closing.start]
     opening = next((tag for tag in reversed(before) if tag.kind == "question" and not tag.closing), None)
-    parser.count(RepairKind.VARIANT, sum(tag.variant for tag in (opening, closing) if tag))
+    parser.repairs[RepairKind.VARIANT] += sum(tag.variant for tag in (opening, closing) if tag)
     if closing:
-        parser.count(RepairKind.UNOPENED, opening is None)
-        parser.count(RepairKind.NESTED, sum(tag.start > opening.start for tag in before) if opening else 0)
+        parser.repairs[RepairKind.UNOPENED] += opening is None
+        parser.repairs[RepairKind.NESTED] += sum(tag.start > opening.start for tag in before) if opening else 0
         return text[opening.end if opening else 0 : closing.start], closing.end
     if opening:
         end = next((tag.start for tag in tags if tag.start >= opening.end), len(text))
-        parser.count(RepairKind.UNCLOSED if end < len(text) else RepairKind.TRUNCATED)
+        parser.repairs[RepairKind.UNCLOSED if end < len(text) else RepairKind.TRUNCATED] += 1
         return text[opening.end : end], end
     return "", next((tag.start for tag in head if tag.kind == "think" and not tag.closing), 0)
 
@@ -159,8 +159,8 @@ def _strip_own_opening(body: str, i: int, parser: TagParser) -> str:
     tag = next(iter(find_tags(body)), None)
     if tag is None or tag.closing or tag.kind != "plan" or body[: tag.start].strip():
         return body
-    parser.count(RepairKind.VARIANT, tag.variant)
-    parser.count(RepairKind.WRONG_NUMBER, tag.i not in (None, i))
+    parser.repairs[RepairKind.VARIANT] += tag.variant
+    parser.repairs[RepairKind.WRONG_NUMBER] += tag.i not in (None, i)
     return body[tag.end :]
 
 
@@ -181,19 +181,19 @@ def _thought(parser: TagParser) -> str:
     """Return the thought of a sequential trajectory, whose text is not stray, or an empty text."""
     if not _is_sequential(parser):
         return ""
-    parser.repairs.pop(RepairKind.STRAY_TEXT.value, None)
+    parser.repairs.pop(RepairKind.STRAY_TEXT, None)
     return _clean("\n".join(stage.tail for stage in parser.stages))
 
 
 def _stage(written: WrittenStage, parser: TagParser) -> Stage | None:
     """Return the repaired stage, or None if it is empty."""
-    parser.count(RepairKind.WRONG_NUMBER, written.explicit and written.number not in (None, written.position))
+    parser.repairs[RepairKind.WRONG_NUMBER] += written.explicit and written.number not in (None, written.position)
     prompts, tail = _prompts(written, 1, parser)
     executions = _executions(written, parser)
     kept = [(prompt, execution) for prompt, execution in zip(prompts, executions, strict=True) if prompt]
-    parser.count(RepairKind.MISSING_EXECUTION, sum(execution is None for _, execution in kept))
+    parser.repairs[RepairKind.MISSING_EXECUTION] += sum(execution is None for _, execution in kept)
     if not (written.prompts or written.says_no_prompt or written.may_lack_prompts) and written.explicit:
-        parser.count(RepairKind.NO_PROMPT if tail else RepairKind.EMPTY_PLAN)
+        parser.repairs[RepairKind.NO_PROMPT if tail else RepairKind.EMPTY_PLAN] += 1
     if not (kept or tail or (written.says_no_prompt and written.explicit)):
         return None
     failed = Execution("", status="failed")
@@ -205,12 +205,12 @@ def _prompts(stage: WrittenStage, first: int, parser: TagParser) -> tuple[list[P
     prompts: list[Prompt | None] = []
     carried = ""
     for j, written in enumerate(stage.prompts, first):
-        parser.count(RepairKind.WRONG_NUMBER, _has_wrong_number(written.key, stage, (j,)))
+        parser.repairs[RepairKind.WRONG_NUMBER] += _has_wrong_number(written.key, stage, (j,))
         lead = _join_lines(carried, _clean(written.lead))
         text = _clean(written.text)
         prompts.append(Prompt(text, lead) if text else None)
         carried = "" if text else lead
-    parser.count(RepairKind.EMPTY_PROMPT, prompts.count(None))
+    parser.repairs[RepairKind.EMPTY_PROMPT] += prompts.count(None)
     return prompts, _join_lines(carried, _clean(stage.tail))
 
 
@@ -232,10 +232,10 @@ def _executions(stage: WrittenStage, parser: TagParser) -> list[Execution | None
     last = -1
     for execution, at in zip(real, match_executions(numbers, [e.key[2] for e in real]), strict=True):
         if at is None:
-            parser.count(RepairKind.EXTRA_EXECUTION)
+            parser.repairs[RepairKind.EXTRA_EXECUTION] += 1
             continue
         misplaced = _has_wrong_number(execution.key, stage, (numbers[at], at + 1)) or at < last
-        parser.count(RepairKind.WRONG_NUMBER, misplaced)
+        parser.repairs[RepairKind.WRONG_NUMBER] += misplaced
         result[at], last = _execution(execution), at
     for execution, at in zip(from_plan, match_executions(numbers, [e.key[2] for e in from_plan]), strict=True):
         if at is not None and result[at] is None:

@@ -10,12 +10,55 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sprint_sgl.protocol.elements import Element, WrittenExecution, WrittenPrompt, WrittenStage
+from sprint_sgl.protocol.elements import WrittenExecution, WrittenPrompt, WrittenStage
 from sprint_sgl.protocol.lexer import Tag, TagKey, TagKind, find_tags
 from sprint_sgl.protocol.repairs import RepairKind
 
 NO_PROMPT = "No prompt to execute."
 PARENTS: dict[TagKind, TagKind] = {"prompt": "plan", "execution": "block"}
+
+
+@dataclass
+class Element:
+    """An open element on the parser's stack.
+
+    explicit        a tag opened the element
+    has_own_close   the next tag of its kind is the closing tag with its numbers
+    from_plan       it stands inside a plan, where executions do not belong
+    filled          it holds more than whitespace
+    quoted          opening tags kept as text in it, whose closing tags are text too
+    """
+
+    key: TagKey
+    stage: WrittenStage
+    explicit: bool = True
+    has_own_close: bool = False
+    from_plan: bool = False
+    pieces: list[str] = field(default_factory=list)
+    filled: bool = False
+    quoted: Counter[TagKey] = field(default_factory=Counter)
+    kind: TagKind = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.kind, *_ = self.key
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+    @property
+    def blank(self) -> bool:
+        return not self.filled and not (self.kind == "plan" and self.stage.prompts)
+
+    def add(self, text: str) -> None:
+        self.pieces.append(text)
+        self.filled = self.filled or bool(text.strip())
+
+    def take(self) -> str:
+        """Remove the text so far from the element and return it."""
+        text = self.text
+        self.pieces, self.filled = [], False
+        return text
 
 
 @dataclass
@@ -32,15 +75,12 @@ class TagParser:
     first_stage: int = 1
     stages: list[WrittenStage] = field(default_factory=list)
     orphans: list[WrittenStage] = field(default_factory=list)
-    repairs: Counter[str] = field(default_factory=Counter)
+    repairs: Counter[RepairKind] = field(default_factory=Counter)
     answer: str | None = None
     after_thought: list[str] = field(default_factory=list)
     stack: list[Element] = field(default_factory=list)
     own_closes: frozenset[int] = frozenset()
     thought_closed: bool = False
-
-    def count(self, kind: RepairKind, times: int = 1) -> None:
-        self.repairs[kind.value] += times
 
     def read(self, text: str) -> None:
         """Parse the whole text; elements that the text leaves open stay on the stack."""
@@ -53,7 +93,7 @@ class TagParser:
             if self.answer is not None:
                 self._count_late(not tag.closing and tag.kind != "think")
                 continue
-            self.count(RepairKind.VARIANT, tag.variant)
+            self.repairs[RepairKind.VARIANT] += tag.variant
             (self._close if tag.closing else self._open)(tag)
         self._add_text(text[position:])
 
@@ -61,7 +101,7 @@ class TagParser:
         """End all open elements; `cut`: the text ends inside a tag."""
         inside = [element for element in self.stack if element.explicit]
         if (cut or inside) and self.answer is None:
-            self.repairs[RepairKind.TRUNCATED.value] = 1
+            self.repairs[RepairKind.TRUNCATED] = 1
             for stage in self.stages[-1:]:
                 stage.may_lack_prompts = True
         while self.stack:
@@ -72,7 +112,7 @@ class TagParser:
 
     def finish_plan(self, cut: bool, ended: bool) -> None:
         """End all open elements of one planner call; the plan itself may go on unless the model ended it (`ended`)."""
-        self.count(RepairKind.TRUNCATED, cut)
+        self.repairs[RepairKind.TRUNCATED] += cut
         while self.stack:
             top = self.stack[-1]
             self._pop(closed=cut or (top.kind == "plan" and not ended))
@@ -95,7 +135,7 @@ class TagParser:
             self._add_stray_text(piece)
 
     def _add_stray_text(self, piece: str) -> None:
-        self.count(RepairKind.STRAY_TEXT)
+        self.repairs[RepairKind.STRAY_TEXT] += 1
         if self.stages and not self.stages[-1].prompts and piece.strip() == NO_PROMPT:
             self.stages[-1].says_no_prompt = self.stages[-1].has_block = True
         else:
@@ -104,13 +144,13 @@ class TagParser:
 
     def _count_late(self, anything: bool) -> None:
         if anything:
-            self.repairs[RepairKind.TEXT_AFTER_ANSWER.value] = 1
+            self.repairs[RepairKind.TEXT_AFTER_ANSWER] = 1
 
     def _quote(self, tag: Tag) -> None:
         """Keep a tag as text of the innermost element."""
         top = self.stack[-1]
         if not top.from_plan:
-            self.count(RepairKind.NESTED)
+            self.repairs[RepairKind.NESTED] += 1
             top.add(tag.text)
         if not tag.closing:
             top.quoted[tag.key] += 1
@@ -134,7 +174,7 @@ class TagParser:
         if self.stack:
             self._quote(tag)
         elif tag.kind == "question" or self.stages:
-            self.count(RepairKind.NESTED)
+            self.repairs[RepairKind.NESTED] += 1
 
     def _open_implied_plan(self, top: Element, tag: Tag) -> bool:
         """Make an implied plan whose text has begun explicit if the tag opens it; return whether it does."""
@@ -149,7 +189,7 @@ class TagParser:
         """Count an opening tag that repeats the one of a still empty element; return whether it is one."""
         if tag.key != top.key or not top.blank:
             return False
-        self.count(RepairKind.NESTED)
+        self.repairs[RepairKind.NESTED] += 1
         top.has_own_close = top.has_own_close or tag.start in self.own_closes
         return True
 
@@ -170,7 +210,7 @@ class TagParser:
         own = tag.kind in ("block", "execution") and tag.i in (None, *top.stage.numbers)
         if top.kind != "plan" or not own:
             return self._quote(tag)
-        self.count(RepairKind.NESTED)
+        self.repairs[RepairKind.NESTED] += 1
         return self._push(tag.key, top.stage, from_plan=True)
 
     def _begin_element(self, tag: Tag) -> None:
@@ -184,7 +224,7 @@ class TagParser:
             self._begin_block(tag)
         elif tag.kind == "execution":
             if top is None:
-                self.count(RepairKind.UNOPENED)
+                self.repairs[RepairKind.UNOPENED] += 1
                 self._begin_block(tag, explicit=False)
             parent = self.stack[-1]
             self._push(tag.key, parent.stage, has_own_close=has_own_close, from_plan=parent.from_plan)
@@ -195,7 +235,7 @@ class TagParser:
 
     def _begin_prompt(self, tag: Tag, has_own_close: bool) -> None:
         if not self.stack:
-            self.count(RepairKind.UNOPENED)
+            self.repairs[RepairKind.UNOPENED] += 1
             self._imply_plan(tag.i)
         plan = self.stack[-1]
         plan.stage.prompts.append(WrittenPrompt(tag.key, "", plan.take()))
@@ -203,7 +243,7 @@ class TagParser:
 
     def _begin_block(self, tag: Tag, explicit: bool = True) -> None:
         stage = self._stage_of_block(tag.i)
-        self.count(RepairKind.WRONG_NUMBER, explicit and tag.i not in (None, *stage.numbers))
+        self.repairs[RepairKind.WRONG_NUMBER] += explicit and tag.i not in (None, *stage.numbers)
         stage.has_block = True
         self._push(("block", tag.i, None), stage, explicit=explicit)
 
@@ -251,7 +291,7 @@ class TagParser:
         elif top and top.kind == "execution":
             self._quote(tag)
         elif not top or not self._close_unopened(top, tag):
-            self.count(RepairKind.UNOPENED)
+            self.repairs[RepairKind.UNOPENED] += 1
         return None
 
     def _close_element(self, tag: Tag) -> None:
@@ -259,7 +299,7 @@ class TagParser:
             self._pop()
         _, i, j = self.stack[-1].key
         numbered = tag.i is not None and i is not None and self.stack[-1].explicit and not self.stack[-1].from_plan
-        self.count(RepairKind.WRONG_NUMBER, numbered and (tag.i, tag.j) != (i, j))
+        self.repairs[RepairKind.WRONG_NUMBER] += numbered and (tag.i, tag.j) != (i, j)
         self._pop(closed=True)
 
     def _close_unopened(self, top: Element, tag: Tag) -> bool:
@@ -274,7 +314,7 @@ class TagParser:
             self._pop(closed=True)
         else:
             return False
-        self.count(RepairKind.UNOPENED)
+        self.repairs[RepairKind.UNOPENED] += 1
         return True
 
     def _close_thought(self, tag: Tag) -> None:
@@ -294,7 +334,7 @@ class TagParser:
         """End the innermost element, and count an explicit element that nothing closed."""
         top = self.stack.pop()
         ours = self.inside_plan and top.kind == "plan" and top.blank
-        self.count(RepairKind.UNCLOSED, top.explicit and not (closed or top.from_plan or ours))
+        self.repairs[RepairKind.UNCLOSED] += top.explicit and not (closed or top.from_plan or ours)
         if top.kind == "prompt":
             top.stage.prompts[-1].text = top.text
         elif top.kind == "plan":
@@ -314,10 +354,10 @@ class TagParser:
         if block.text.strip() == NO_PROMPT:
             stage.says_no_prompt = True
         elif len(stage.prompts) == 1 and all(execution.from_plan for execution in stage.executions):
-            self.count(RepairKind.UNOPENED)
+            self.repairs[RepairKind.UNOPENED] += 1
             stage.executions.append(WrittenExecution(("execution", None, None), block.text, from_plan=False))
         else:
-            self.count(RepairKind.STRAY_TEXT)
+            self.repairs[RepairKind.STRAY_TEXT] += 1
 
 
 def find_own_closes(tags: Sequence[Tag]) -> frozenset[int]:

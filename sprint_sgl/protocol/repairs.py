@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from enum import StrEnum
 
 Repairs = tuple[tuple[str, int], ...]
@@ -66,5 +67,5 @@ def merge_repairs(*repairs: Repairs) -> Repairs:
     return sort_repairs(total)
 
 
-def sort_repairs(counts: Counter[str]) -> Repairs:
-    return tuple(sorted((kind, count) for kind, count in counts.items() if count))
+def sort_repairs(counts: Mapping[str, int] | Mapping[RepairKind, int]) -> Repairs:
+    return tuple(sorted((str(kind), count) for kind, count in counts.items() if count))
