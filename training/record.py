@@ -91,7 +91,7 @@ def curves_figure(lines: Sequence[Mapping[str, Any]], columns: int | None = None
         axis.plot(*zip(*points, strict=True), marker="." if len(points) < 30 else "")
         axis.set_title(CURVES[name])
         axis.set_xlabel("step")
-        axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         if len(points) == 1:  # no range that ticks could divide
             axis.set_xticks([points[0][0]])
         if len(values := {value for _, value in points}) == 1:
