@@ -14,8 +14,7 @@ from __future__ import annotations
 import asyncio
 import os
 
-from curation.countdown.operations import chain_words
-from curation.countdown.traces import CHECK, attempts_of_round, check_text
+from curation.countdown.traces import CHECK, attempts_of_round, check_prompt, check_text
 from sprint_sgl.tasks.countdown.checker import countdown_problem
 from sprint_sgl.tools import Tool, ToolContext, ToolError
 from sprint_sgl.tools.calls import ToolCall
@@ -30,12 +29,13 @@ async def attempt(context: ToolContext) -> str:
     problem = countdown_problem(context.question)
     if problem is None:
         raise ToolError("the question is no Countdown problem")
-    attempts = attempts_of_round(problem, min(context.stage, 2))
-    checks = [each.chain for each in (*attempts_of_round(problem, 1), *attempts) if each.chain]
-    if found := [each.text for each in attempts if each.prompt == context.prompt]:
-        return found[0]
-    if chains := [chain for chain in checks if context.prompt == f"{CHECK} {', '.join(chain_words(chain))}"]:
-        return check_text(chains[0])
+    first, second = (attempts_of_round(problem, round) for round in (1, 2))
+    for each in first if context.stage == 1 else second:
+        if context.prompt == each.prompt:
+            return each.text
+    for each in (*first, *second):
+        if each.chain and context.prompt == check_prompt(each.chain):
+            return check_text(each.chain)
     raise ToolError(f"{context.prompt!r} is nothing that the search does")
 
 

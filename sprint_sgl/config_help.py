@@ -22,11 +22,7 @@ from sprint_sgl.config_reference import (
 from sprint_sgl.storage.package_files import CONF
 
 HYDRA = "--multirun KEY=A,B runs every combination, --cfg job prints the composed values, --hydra-help lists the rest."
-
-
 MORE = "GROUP=NAME beside --help shows the keys of that file too."
-
-
 FileValues = Mapping[tuple[str, str], Mapping[str, object]]  # of conf/GROUP/NAME.yaml, with dotted keys
 
 

@@ -175,12 +175,12 @@ def try_products(problem: Problem, pair: Pair, rest: tuple[int, ...]) -> Attempt
         words = found(by_sum)
         for need in by_sum:
             if need.value:
-                more, by_factor = undo_factor(need.value, d)
-                words += more
+                undone, by_factor = undo_factor(need.value, d)
+                words += undone
                 needed += need.before(by_factor)
-        more, by_product = undo_product(problem.target, c)
+        undone, by_product = undo_product(problem.target, c)
         inner = [each for need in by_product for each in need.before(undo_sum(need.value, d))]
-        lines.append(_line([*words, *more, *found(inner)]))
+        lines.append(_line([*words, *undone, *found(inner)]))
         needed += inner
     return write_attempt(_prompt(pair, rest), lines, needed, sums(*pair) + products(*pair))
 
@@ -192,7 +192,11 @@ def _prompt(pair: Pair, rest: tuple[int, ...]) -> str:
 
 def _check(chain: tuple[Op, ...], hit: int) -> Step:
     """Return the step that repeats the chain of step `hit`."""
-    return Step("That fits, check it.", f"{CHECK} {', '.join(chain_words(chain))}", check_text(chain), parents=(hit,))
+    return Step("That fits, check it.", check_prompt(chain), check_text(chain), parents=(hit,))
+
+
+def check_prompt(chain: tuple[Op, ...]) -> str:
+    return f"{CHECK} {', '.join(chain_words(chain))}"
 
 
 def check_text(chain: tuple[Op, ...]) -> str:
